@@ -1,0 +1,48 @@
+#include "base/cpu.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+static unsigned detect(void)
+{
+    unsigned f = 0;
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        f |= CPU_AVX2;
+    if ((f & CPU_AVX2) && __builtin_cpu_supports("avx512f") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq"))
+        f |= CPU_AVX512;
+    if ((f & CPU_AVX512) && __builtin_cpu_supports("avx512vnni"))
+        f |= CPU_AVX512_VNNI;
+    unsigned a, b, c, d;
+    if ((f & CPU_AVX2) && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 4))
+        f |= CPU_AVX_VNNI;
+#elif defined(__aarch64__)
+    f |= CPU_NEON;
+    if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP)
+        f |= CPU_NEON_DOTPROD;
+#endif
+    const char *mask = getenv("LATENTD_CPU_MASK");
+    return mask ? f & (unsigned)strtoul(mask, NULL, 16) : f;
+}
+
+unsigned cpu_features(void)
+{
+    /* Bit 31 marks a value that has been read; detecting twice gives the same answer. */
+    static atomic_uint cached;
+    unsigned f = atomic_load_explicit(&cached, memory_order_relaxed);
+    if (!f) {
+        f = detect() | 1u << 31;
+        atomic_store_explicit(&cached, f, memory_order_relaxed);
+    }
+    return f & ~(1u << 31);
+}

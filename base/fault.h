@@ -1,0 +1,22 @@
+/* Fault points: named places where a test build fails or dies on purpose.
+ *
+ * LATENTD_FAULT="name[:after]=action" (comma-separated) arms them: after N passes (default 0) the
+ * point acts: `fail` (fault() is true), `kill` (SIGKILL to itself), `always` (true from then on).
+ * Built with -Dfaults=false, fault() is the constant false.
+ * Thread-safety: safe. */
+#ifndef BASE_FAULT_H
+#define BASE_FAULT_H
+
+#include <stdbool.h>
+
+#ifdef LATENTD_FAULTS
+bool fault(const char *name);
+#else
+static inline bool fault(const char *name)
+{
+    (void)name;
+    return false;
+}
+#endif
+
+#endif

@@ -1,0 +1,185 @@
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int fail(struct err_msg *em, const char *path, const char *what)
+{
+    int e = errno;
+    return err_set(em, err_from_errno(e), "%s: %s: %s", path, what, strerror(e));
+}
+
+int file_write_full(int fd, const void *data, size_t len)
+{
+    const char *p = data;
+    while (len) {
+        ssize_t n = write(fd, p, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return err_from_errno(n < 0 ? errno : EIO);
+        p += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+int file_read_full(int fd, void *data, size_t len)
+{
+    char *p = data;
+    while (len) {
+        ssize_t n = read(fd, p, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_from_errno(errno);
+        if (n == 0)
+            return LT_EFORMAT;
+        p += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+int file_read(const char *path, size_t max, char **data, size_t *len, struct err_msg *em)
+{
+    int r = 0;
+    char *buf = NULL;
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return fail(em, path, "cannot open");
+    if (fstat(fd, &st) < 0) {
+        r = fail(em, path, "cannot stat");
+        goto out;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        r = err_set(em, LT_EINVAL, "%s: not a regular file", path);
+        goto out;
+    }
+    if ((uint64_t)st.st_size > max) {
+        r = err_set(em, LT_ELIMIT, "%s: %lld bytes, at most %zu are read", path,
+                    (long long)st.st_size, max);
+        goto out;
+    }
+    buf = malloc((size_t)st.st_size + 1);
+    if (!buf) {
+        r = err_set(em, LT_ENOMEM, "%s: no memory for %lld bytes", path, (long long)st.st_size);
+        goto out;
+    }
+    if ((r = file_read_full(fd, buf, (size_t)st.st_size)) < 0) {
+        err_set(em, r, "%s: cannot read: %s", path, err_text(r));
+        goto out;
+    }
+    buf[st.st_size] = 0;
+    *data = buf;
+    *len = (size_t)st.st_size;
+    buf = NULL;
+out:
+    free(buf);
+    close(fd);
+    return r;
+}
+
+int file_sync_parent(const char *path)
+{
+    char dir[4096];
+    const char *slash = strrchr(path, '/');
+    int n = slash ? snprintf(dir, sizeof dir, "%.*s", slash == path ? 1 : (int)(slash - path), path)
+                  : snprintf(dir, sizeof dir, ".");
+    if (n < 0 || (size_t)n >= sizeof dir)
+        return LT_ELIMIT;
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return err_from_errno(errno);
+    int r = fsync(fd) < 0 ? err_from_errno(errno) : 0;
+    close(fd);
+    return r;
+}
+
+int file_replace(const char *path, const void *data, size_t len, mode_t mode, struct err_msg *em)
+{
+    int r;
+    char tmp[4096];
+    if ((size_t)snprintf(tmp, sizeof tmp, "%s.tmp", path) >= sizeof tmp)
+        return err_set(em, LT_ELIMIT, "%.200s…: path too long", path);
+    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+    if (fd < 0)
+        return fail(em, tmp, "cannot create");
+    if ((r = file_write_full(fd, data, len)) < 0) {
+        err_set(em, r, "%s: cannot write: %s", tmp, err_text(r));
+        goto out;
+    }
+    if (fsync(fd) < 0) {
+        r = fail(em, tmp, "cannot sync");
+        goto out;
+    }
+    if (rename(tmp, path) < 0) {
+        r = fail(em, path, "cannot rename into place");
+        goto out;
+    }
+    if ((r = file_sync_parent(path)) < 0)
+        err_set(em, r, "%s: cannot sync its folder: %s", path, err_text(r));
+out:
+    close(fd);
+    if (r < 0)
+        unlink(tmp);
+    return r;
+}
+
+int file_make_dirs(const char *path, mode_t mode)
+{
+    char buf[4096];
+    size_t len = strlen(path);
+    if (!len || len >= sizeof buf)
+        return len ? LT_ELIMIT : LT_EINVAL;
+    memcpy(buf, path, len + 1);
+    for (char *p = buf + 1;; p++) {
+        if (*p != '/' && *p)
+            continue;
+        char c = *p;
+        *p = 0;
+        struct stat st;
+        if (mkdir(buf, mode) < 0 && (errno != EEXIST || stat(buf, &st) < 0 || !S_ISDIR(st.st_mode)))
+            return errno == EEXIST ? LT_EEXIST : err_from_errno(errno);
+        if (!c)
+            return 0;
+        *p = c;
+    }
+}
+
+int file_map(const char *path, struct file_map *map, struct err_msg *em)
+{
+    int r = 0;
+    struct stat st;
+    *map = (struct file_map){0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return fail(em, path, "cannot open");
+    if (fstat(fd, &st) < 0) {
+        r = fail(em, path, "cannot stat");
+    } else if (!S_ISREG(st.st_mode)) {
+        r = err_set(em, LT_EINVAL, "%s: not a regular file", path);
+    } else if (st.st_size > 0) {
+        void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+        if (p == MAP_FAILED)
+            r = fail(em, path, "cannot map");
+        else
+            *map = (struct file_map){p, (size_t)st.st_size};
+    }
+    close(fd);
+    return r;
+}
+
+void file_unmap(struct file_map *map)
+{
+    if (map->data)
+        munmap((void *)map->data, map->len);
+    *map = (struct file_map){0};
+}

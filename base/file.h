@@ -1,0 +1,40 @@
+/* Files: whole reads and writes, atomic replacement, mapping. All calls block on disk.
+ * Thread-safety: safe, on different files. */
+#ifndef BASE_FILE_H
+#define BASE_FILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+/* Reads a whole file of at most max bytes; *data is malloc'ed, NUL-terminated beyond len, caller frees.
+ * Errors: LT_ENOTFOUND, LT_EPERM, LT_ELIMIT (larger than max), LT_EIO, LT_ENOMEM. */
+int file_read(const char *path, size_t max, char **data, size_t *len, struct err_msg *em);
+
+/* Replaces path by len bytes: written beside it as path + ".tmp", synced, renamed, folder synced.
+ * A crash leaves the old or the new file, never a mixture. */
+int file_replace(const char *path, const void *data, size_t len, mode_t mode, struct err_msg *em);
+
+/* Writes or reads exactly len bytes, resuming after EINTR and short transfers.
+ * file_read_full: LT_EFORMAT when the file ends early. */
+int file_write_full(int fd, const void *data, size_t len);
+int file_read_full(int fd, void *data, size_t len);
+
+/* Syncs the folder that holds path, so that a rename or creation in it is durable. */
+int file_sync_parent(const char *path);
+
+/* Creates path and the folders above it with the given mode; existing folders are fine. */
+int file_make_dirs(const char *path, mode_t mode);
+
+struct file_map {
+    const uint8_t *data; /* NULL for an empty file */
+    size_t len;          /* bytes */
+};
+
+/* Maps a file read-only and shared. A file cut short later raises SIGBUS on use. */
+int file_map(const char *path, struct file_map *map, struct err_msg *em);
+void file_unmap(struct file_map *map);
+
+#endif

@@ -1,0 +1,128 @@
+/* The operations a decoder and its pooler are made of, on some device.
+ *
+ * One struct ops is one device with its memory and its queue. Activations are f32 matrices
+ * [rows, cols], row-major, in device buffers; weights are uploaded once and stay in the form that
+ * suits the device. Between ops_begin and ops_end the calls record or run the batch; a device may do either,
+ * so results are only there after ops_end. A batch packs its texts end to end, without padding:
+ * text s owns rows seq_offset[s] .. seq_offset[s+1]-1. Every op is checked against ref_X of model/ref.
+ *
+ * Errors: LT_ENOMEM (device memory: needed and free in the message), LT_EDEVICELOST, LT_ELIMIT (batch larger than
+ * the limits given at creation). After an error within a batch the batch is dropped; call ops_begin again.
+ * Thread-safety: unsafe; one thread owns an ops and all that it made. */
+#ifndef MODEL_OPS_H
+#define MODEL_OPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "model/tensor.h"
+
+struct ops;
+struct ops_buf; /* activations on the device: f32, capacity fixed at creation */
+struct ops_mat; /* a weight matrix [m, k] in the device's own layout */
+struct ops_vec; /* n f32 parameters */
+
+/* What a batch looks like; arrays are borrowed for ops_begin only. */
+struct ops_batch {
+    const int32_t *ids;         /* n_tokens token ids, each < vocabulary (checked by the caller) */
+    uint32_t n_tokens;
+    const uint32_t *seq_offset; /* n_seqs + 1 row offsets, first 0, last n_tokens, ascending */
+    uint32_t n_seqs;
+    const uint32_t *pool_skip;  /* n_seqs: leading rows of each text left out of the pool, < its length */
+};
+
+/* Derived by ops_begin and known to every op: the pooled rows, n_pooled = n_tokens - sum(pool_skip),
+ * packed end to end in the same order. */
+
+struct ops_attention {
+    uint32_t n_heads, n_kv_heads, head_dim;
+    bool causal;
+    float scale; /* multiplies q·k; usually 1/sqrt(head_dim) */
+};
+
+struct ops_vtbl {
+    void (*destroy)(struct ops *o);
+
+    /* ---- memory; before or between batches ---- */
+    int (*buf_create)(struct ops *o, size_t max_rows, size_t cols, struct ops_buf **b, struct err_msg *em);
+    void (*buf_destroy)(struct ops *o, struct ops_buf **b);
+    /* A matrix whose rows are those of parts[0], parts[1], … one below the other (fused projections);
+     * all parts have the same cols. The tensors' data is not used after return. */
+    int (*mat_create)(struct ops *o, const struct tensor *const *parts, size_t n_parts, struct ops_mat **w,
+                      struct err_msg *em);
+    /* A token-vector table, used by embed_rows only. Its tensor's data stays valid as long as the ops. */
+    int (*table_create)(struct ops *o, const struct tensor *t, struct ops_mat **w, struct err_msg *em);
+    void (*mat_destroy)(struct ops *o, struct ops_mat **w);
+    int (*vec_create)(struct ops *o, const float *v, size_t n, struct ops_vec **out, struct err_msg *em);
+    void (*vec_destroy)(struct ops *o, struct ops_vec **v);
+
+    /* ---- one batch ---- */
+    int (*begin)(struct ops *o, const struct ops_batch *b, struct err_msg *em);
+
+    /* y[n_tokens, cols] = table[ids] */
+    int (*embed_rows)(struct ops *o, const struct ops_mat *table, struct ops_buf *y);
+    /* y[n, d] = x / sqrt(mean(x²) + eps) * g; y may be x */
+    int (*rms_norm)(struct ops *o, const struct ops_buf *x, const struct ops_vec *g, float eps, uint32_t n,
+                    struct ops_buf *y);
+    /* y[n, d] = (x - mean) / sqrt(var + eps) * g + b; g and b may be NULL (1 and 0); y may be x */
+    int (*layer_norm)(struct ops *o, const struct ops_buf *x, const struct ops_vec *g, const struct ops_vec *b,
+                      float eps, uint32_t n, struct ops_buf *y);
+    /* y[n, m] = x[n, k] wᵀ + bias (or NULL) + residual[n, m] (or NULL; may be y) */
+    int (*matmul)(struct ops *o, const struct ops_buf *x, const struct ops_mat *w, const struct ops_vec *bias,
+                  const struct ops_buf *residual, uint32_t n, struct ops_buf *y);
+    /* In place on qkv[n_tokens, (H + 2 Hkv) D], rows q heads, k heads, v heads: rotates the q and k heads, pair (i, i + D/2),
+     * by the row's position within its text times inv_freq[i] (f32 product of f32 values, as Hugging Face);
+     * inv_freq has D/2 values. */
+    int (*rope)(struct ops *o, struct ops_buf *qkv, const struct ops_vec *inv_freq, const struct ops_attention *a);
+    /* y[n_tokens, H D] = softmax(scale q kᵀ) v within each text, online softmax, grouped heads */
+    int (*attention)(struct ops *o, const struct ops_buf *qkv, const struct ops_attention *a, struct ops_buf *y);
+    /* y[n, f] = silu(x[:, :f]) * x[:, f:] for x[n, 2f] */
+    int (*swiglu)(struct ops *o, const struct ops_buf *x, uint32_t n, uint32_t f, struct ops_buf *y);
+    /* y[n, f] = x[:, :f] * gelu(x[:, f:]), the exact erf form */
+    int (*geglu)(struct ops *o, const struct ops_buf *x, uint32_t n, uint32_t f, struct ops_buf *y);
+    /* In place: softmax over each run of r values in x[n, groups r] */
+    int (*softmax_groups)(struct ops *o, struct ops_buf *x, uint32_t n, uint32_t groups, uint32_t r);
+    /* y[n_pooled, d] = the pooled rows of x[n_tokens, d], in order; y is not x */
+    int (*gather_pooled)(struct ops *o, const struct ops_buf *x, struct ops_buf *y);
+    /* y[n_seqs, d] = mean over each text's pooled rows of x[n_pooled, d] */
+    int (*mean_pool)(struct ops *o, const struct ops_buf *x, struct ops_buf *y);
+    /* y[n_seqs, d] = the last (or first) row of each text's pooled rows of x[n_pooled, d] */
+    int (*pick_pooled)(struct ops *o, const struct ops_buf *x, bool last, struct ops_buf *y);
+    /* In place on x[n, d]: x / max(|x|, 1e-12) */
+    int (*l2_normalize)(struct ops *o, struct ops_buf *x, uint32_t n);
+
+    /* Ends the batch: one submission, waits, then copies rows*cols floats of src to out. src NULL: only waits.
+     * `probe` below may have asked for more. */
+    int (*end)(struct ops *o, const struct ops_buf *src, uint32_t rows, float *out, struct err_msg *em);
+
+    /* For tests: fills a buffer from the host, or reads it back, outside of begin/end. */
+    int (*buf_write)(struct ops *o, struct ops_buf *b, const float *v, size_t n);
+    int (*buf_read)(struct ops *o, const struct ops_buf *b, float *v, size_t n);
+};
+
+struct ops_info {
+    char name[256];          /* as the driver gives it */
+    char kind[16];           /* "cpu" or "vulkan" */
+    char uuid[40];           /* empty where there is none */
+    bool software;           /* a Vulkan driver that runs on the CPU */
+    uint32_t max_batch_tokens; /* most rows begin() takes */
+    uint64_t n_submits;      /* submissions so far; a batch is one */
+    uint64_t n_readbacks;    /* copies to the host so far; a batch is one, at its end */
+};
+
+/* Every implementation's struct starts with this. */
+struct ops {
+    const struct ops_vtbl *v;
+    struct ops_info info;
+};
+
+static inline void ops_destroy(struct ops **o)
+{
+    if (*o)
+        (*o)->v->destroy(*o);
+    *o = NULL;
+}
+
+#endif

@@ -1,0 +1,38 @@
+/* A weight tensor as it lies in a mapped model file, and its storage types (GGUF's numbers). */
+#ifndef MODEL_TENSOR_H
+#define MODEL_TENSOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum tensor_type {
+    TENSOR_F32 = 0,
+    TENSOR_F16 = 1,
+    TENSOR_Q8_0 = 8, /* blocks of 32: one f16 scale, 32 int8 */
+    TENSOR_BF16 = 30,
+};
+
+/* Thread-safety: safe, never written after the file is open. */
+struct tensor {
+    const char *name;
+    enum tensor_type type;
+    uint64_t rows, cols; /* [out, in], row-major; a vector is one row */
+    const void *data;    /* borrowed: as long as its model; not necessarily aligned beyond 32 bytes */
+    size_t len_bytes;
+};
+
+/* "f32", "f16", "bf16", "q8_0"; NULL for a number not listed. */
+const char *tensor_type_name(enum tensor_type type);
+
+/* Bytes of one row of cols values; 0 when the type cannot hold such a row. */
+size_t tensor_row_bytes(enum tensor_type type, uint64_t cols);
+
+/* Dequantises row `row` (< rows) into cols floats. */
+void tensor_row_f32(const struct tensor *t, uint64_t row, float *out);
+
+float f16_to_f32(uint16_t h);
+uint16_t f32_to_f16(float f); /* rounds to nearest even; overflow gives Inf */
+float bf16_to_f32(uint16_t h);
+uint16_t f32_to_bf16(float f);
+
+#endif

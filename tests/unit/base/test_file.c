@@ -1,0 +1,79 @@
+#include "tests/unit.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+static char dir[64];
+
+static int make_dir(void **state)
+{
+    snprintf(dir, sizeof dir, "/tmp/latentd-file-XXXXXX");
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int remove_dir(void **state)
+{
+    char cmd[128];
+    snprintf(cmd, sizeof cmd, "rm -rf %s", dir);
+    return system(cmd);
+}
+
+static void test_replace_and_read(void **state)
+{
+    char path[128], *data;
+    size_t len;
+    struct err_msg em;
+    snprintf(path, sizeof path, "%s/a", dir);
+    assert_int_equal(file_read(path, 10, &data, &len, &em), LT_ENOTFOUND);
+    assert_int_equal(file_replace(path, "one", 3, 0600, &em), 0);
+    assert_int_equal(file_replace(path, "three", 5, 0600, &em), 0);
+    assert_int_equal(file_read(path, 5, &data, &len, &em), 0);
+    assert_int_equal(len, 5);
+    assert_string_equal(data, "three");
+    free(data);
+    assert_int_equal(file_read(path, 4, &data, &len, &em), LT_ELIMIT);
+    assert_int_equal(file_read(dir, 4, &data, &len, &em), LT_EINVAL);
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+}
+
+static void test_map(void **state)
+{
+    char path[128];
+    struct file_map m;
+    struct err_msg em;
+    snprintf(path, sizeof path, "%s/m", dir);
+    assert_int_equal(file_replace(path, "", 0, 0600, &em), 0);
+    assert_int_equal(file_map(path, &m, &em), 0);
+    assert_null(m.data);
+    assert_int_equal(file_replace(path, "xyz", 3, 0600, &em), 0);
+    assert_int_equal(file_map(path, &m, &em), 0);
+    assert_memory_equal(m.data, "xyz", 3);
+    file_unmap(&m);
+    assert_null(m.data);
+}
+
+static void test_make_dirs(void **state)
+{
+    char path[128];
+    struct err_msg em;
+    snprintf(path, sizeof path, "%s/x/y/z", dir);
+    assert_int_equal(file_make_dirs(path, 0700), 0);
+    assert_int_equal(file_make_dirs(path, 0700), 0);
+    snprintf(path, sizeof path, "%s/file", dir);
+    assert_int_equal(file_replace(path, "", 0, 0600, &em), 0);
+    assert_int_equal(file_make_dirs(path, 0700), LT_EEXIST);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_replace_and_read),
+        cmocka_unit_test(test_map),
+        cmocka_unit_test(test_make_dirs),
+    };
+    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}

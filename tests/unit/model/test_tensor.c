@@ -1,0 +1,72 @@
+#include "tests/unit.h"
+
+#include <math.h>
+
+#include "model/tensor.h"
+
+/* Every finite f16 survives the way through f32 and back. */
+static void test_f16_round_trip(void **state)
+{
+    for (uint32_t h = 0; h < 0x10000; h++) {
+        float f = f16_to_f32((uint16_t)h);
+        if (isnan(f))
+            assert_true((h & 0x7C00) == 0x7C00 && (h & 0x3FF));
+        else if (f32_to_f16(f) != h)
+            fail_msg("%04x -> %g -> %04x", h, (double)f, f32_to_f16(f));
+    }
+}
+
+/* Against the compiler's own conversion, over values between, at and beyond the representable. */
+static void test_f16_rounding(void **state)
+{
+    uint64_t s = unit_seed();
+    for (int i = 0; i < 2000000; i++) {
+        uint32_t u = (uint32_t)unit_rand(&s);
+        float f;
+        memcpy(&f, &u, sizeof f);
+        if (isnan(f))
+            continue;
+        _Float16 want = (_Float16)f;
+        uint16_t w;
+        memcpy(&w, &want, sizeof w);
+        if (f32_to_f16(f) != w)
+            fail_msg("%a -> %04x, want %04x", (double)f, f32_to_f16(f), w);
+    }
+    assert_int_equal(f32_to_f16(65519.99f), 0x7BFF);
+    assert_int_equal(f32_to_f16(65520.0f), 0x7C00);
+}
+
+static void test_bf16(void **state)
+{
+    assert_int_equal(f32_to_bf16(1.0f), 0x3F80);
+    assert_int_equal(f32_to_bf16(0x1.01p0f), 0x3F80);   /* tie to even */
+    assert_int_equal(f32_to_bf16(0x1.03p0f), 0x3F82);   /* tie to even, up */
+    assert_true(isnan(bf16_to_f32(f32_to_bf16(NAN))));
+    assert_true(bf16_to_f32(0x3F80) == 1.0f);
+}
+
+static void test_rows(void **state)
+{
+    assert_int_equal(tensor_row_bytes(TENSOR_Q8_0, 64), 68);
+    assert_int_equal(tensor_row_bytes(TENSOR_Q8_0, 33), 0);
+    assert_int_equal(tensor_row_bytes(TENSOR_F32, UINT64_MAX / 2), 0);
+    uint8_t q[34] = {0x00, 0x38}; /* 0.5 */
+    for (int i = 0; i < 32; i++)
+        q[2 + i] = (uint8_t)(int8_t)(i - 16);
+    struct tensor t = {"t", TENSOR_Q8_0, 1, 32, q, sizeof q};
+    float out[32];
+    tensor_row_f32(&t, 0, out);
+    for (int i = 0; i < 32; i++)
+        assert_true(out[i] == 0.5f * (float)(i - 16));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_f16_round_trip),
+        cmocka_unit_test(test_f16_rounding),
+        cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_rows),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,63 @@
+/* A text as the model wants it: prefix or instruction, title, specials, limit, pool mask. */
+#ifndef MODEL_TEXT_H
+#define MODEL_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "model/tokenizer.h"
+
+struct model;
+
+/* What a model says about its texts. Filled from a model by text_rules_of; tests fill it themselves.
+ * Borrows everything from the model. */
+struct text_rules {
+    const struct tokenizer *tokenizer;
+    uint32_t token_limit;          /* tokens, BOS and EOS included */
+    int32_t bos, eos;              /* -1: none is added */
+    const char *query_prefix;      /* exact text before a query; NULL or "": none */
+    const char *instruct_template; /* "{}" stands for the instruction; NULL or "": takes none */
+};
+
+/* One text; all pointers are borrowed for the call. */
+struct text_input {
+    const char *text;
+    size_t len; /* bytes */
+    const char *title; /* passages: goes before the text with one space between; NULL: none */
+    size_t title_len;
+    bool query;           /* takes the model's prefix or instruction */
+    const char *instruct; /* queries: NULL takes the model's prefix, "" neither prefix nor instruction */
+    bool truncate;        /* cut at the limit instead of LT_ETOOLONG */
+};
+
+/* Thread-safety: unsafe. A zeroed struct is empty; the array is kept and grown between calls. */
+struct text_tokens {
+    int32_t *ids;
+    uint32_t n;      /* at most the token limit */
+    uint32_t n_skip; /* leading positions left out of the pool; < n */
+    uint32_t n_seen; /* tokens before the cut; n when nothing was cut */
+    bool truncated;
+    uint32_t cap;
+    struct tokenizer_ids scratch;
+};
+
+/* LT_EUNSUPPORTED when the model has no tokenizer. */
+int text_rules_of(const struct model *m, struct text_rules *r, struct err_msg *em);
+
+/* Replaces out's contents by the tokens of a text.
+ *
+ * Truncation keeps BOS and the first limit - 1 tokens, and so loses EOS, as NV-Embed does.
+ * Errors: LT_EUTF8 (which part, which byte), LT_EEMPTY (no text, or an instruction that leaves nothing to
+ * pool), LT_ETOOLONG (found and allowed tokens), LT_EUNSUPPORTED (no tokenizer, takes no instruction),
+ * LT_ELIMIT, LT_ENOMEM; out is then empty. */
+int text_encode(const struct model *m, const struct text_input *in, struct text_tokens *out,
+                struct err_msg *em);
+int text_encode_rules(const struct text_rules *r, const struct text_input *in, struct text_tokens *out,
+                      struct err_msg *em);
+
+/* Frees the arrays and zeroes the struct. */
+void text_tokens_finish(struct text_tokens *t);
+
+#endif

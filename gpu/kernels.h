@@ -1,0 +1,55 @@
+/* The kernels that gpu/ can run: one row each in gpu/kernels.c, generated from shaders/. */
+#ifndef GPU_KERNELS_H
+#define GPU_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* X(enum, shader file stem, bindings' access: r read, w written, b both; n spec constants; push struct) */
+#define GPU_KERNEL_LIST(X)                                                                         \
+    X(EMBED_ROWS_F32, embed_rows_f32, "rrrw", 1, push_embed)                                       \
+    X(EMBED_ROWS_F16W, embed_rows_f16w, "rrrw", 1, push_embed)                                     \
+    X(EMBED_ROWS_F16S, embed_rows_f16s, "rrrw", 1, push_embed)                                     \
+    X(EMBED_ROWS_BF16W, embed_rows_bf16w, "rrrw", 1, push_embed)                                   \
+    X(EMBED_ROWS_BF16S, embed_rows_bf16s, "rrrw", 1, push_embed)                                   \
+    X(EMBED_ROWS_Q8W, embed_rows_q8w, "rrrw", 1, push_embed)                                       \
+    X(EMBED_ROWS_Q8S, embed_rows_q8s, "rrrw", 1, push_embed)                                       \
+    X(MATMUL_F32, matmul_f32, "rrrrrw", 6, push_matmul)                                            \
+    X(MATMUL_F16W, matmul_f16w, "rrrrrw", 6, push_matmul)                                          \
+    X(MATMUL_F16S, matmul_f16s, "rrrrrw", 6, push_matmul)                                          \
+    X(MATMUL_BF16W, matmul_bf16w, "rrrrrw", 6, push_matmul)                                        \
+    X(MATMUL_BF16S, matmul_bf16s, "rrrrrw", 6, push_matmul)                                        \
+    X(MATMUL_Q8W, matmul_q8w, "rrrrrw", 6, push_matmul)                                            \
+    X(MATMUL_Q8S, matmul_q8s, "rrrrrw", 6, push_matmul)                                            \
+    X(RMS_NORM, rms_norm, "rrw", 1, push_norm)                                                     \
+    X(LAYER_NORM, layer_norm, "rrrw", 1, push_norm)                                                \
+    X(ROPE, rope, "brr", 1, push_rope)                                                             \
+    X(ATTENTION, attention, "rrw", 5, push_attention)                                              \
+    X(SWIGLU, swiglu, "rw", 1, push_glu)                                                           \
+    X(GEGLU, geglu, "rw", 1, push_glu)                                                             \
+    X(SOFTMAX_GROUPS, softmax_groups, "b", 1, push_softmax)                                        \
+    X(GATHER_POOLED, gather_pooled, "rrw", 1, push_rows)                                           \
+    X(MEAN_POOL, mean_pool, "rrw", 1, push_rows)                                                   \
+    X(PICK_POOLED, pick_pooled, "rrw", 1, push_pick)                                               \
+    X(L2_NORMALIZE, l2_normalize, "b", 1, push_rows)
+
+enum gpu_kernel {
+#define X(name, stem, access, n_spec, push) GPU_KERNEL_##name,
+    GPU_KERNEL_LIST(X)
+#undef X
+    GPU_KERNEL_COUNT
+};
+
+/* Thread-safety: safe, constant. */
+struct gpu_kernel_row {
+    const char *name;
+    const uint32_t *spirv;
+    size_t spirv_bytes;
+    const char *access;  /* one letter per binding */
+    uint32_t n_spec;     /* uint32 specialisation constants, ids 0 … n_spec - 1; the first is the group size */
+    uint32_t push_bytes;
+};
+
+const struct gpu_kernel_row *gpu_kernel_row(enum gpu_kernel k);
+
+#endif

@@ -1,0 +1,71 @@
+/* Token ids to unit vectors on one device: chooses the device, holds the weights there, runs decoder and pooler.
+ *
+ * A vector does not depend on the texts it shares a batch with.
+ * Thread-safety: unsafe; it lives on the device thread. */
+#ifndef MODEL_ENGINE_H
+#define MODEL_ENGINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct engine;
+struct model;
+
+struct engine_params {
+    const char *device;       /* NULL or "auto": discrete GPU, integrated GPU, CPU, never a software Vulkan driver;
+                               * "cpu"; "vulkan": best Vulkan device that is not software;
+                               * "ref": the plain C reference, slow; otherwise a UUID or any part of a device's name, case ignored */
+    unsigned n_threads;       /* CPU threads; 0: as many as the process may use */
+    const char *cache_dir;    /* pipeline cache; NULL: none */
+    uint32_t max_batch_tokens; /* rows of one submission at most; 0: chosen by model size. At least the longest
+                               * text to be embedded; the engine may settle for fewer, see engine_info */
+    /* Called from engine_create with 0…1 while weights are loaded; may be NULL. */
+    void (*progress)(void *arg, double fraction);
+    void *progress_arg;
+};
+
+struct engine_info {
+    char device[256];          /* as the driver names it */
+    char kind[16];             /* "cpu", "vulkan" or "ref" */
+    char uuid[40];             /* empty where there is none */
+    char note[512];            /* devices that were skipped and why; empty when none were */
+    double selftest_error;     /* largest difference of a component from the golden vectors; -1 when the file has none */
+    double selftest_cosine;    /* smallest cosine to a golden vector; 1 when the file has none */
+    uint32_t max_batch_tokens; /* rows of one submission; a longer text is refused with LT_ETOOLONG */
+    uint64_t n_submits, n_readbacks; /* so far; refreshed by engine_embed */
+};
+
+struct engine_seq {
+    const int32_t *ids; /* borrowed for the call */
+    uint32_t n;
+    uint32_t n_skip; /* leading ids left out of the pool */
+};
+
+/* Opens the device, uploads the weights and checks the result against the model's golden vectors.
+ *
+ * m       borrowed; must outlive the engine
+ *
+ * Ownership: *e is the caller's, freed by engine_destroy; untouched on error.
+ * Blocks: until the weights are on the device and the self-test is done.
+ * Errors: LT_EDEVICE (no such device, or one asked for by name fails the self-test: figures in the message);
+ *         LT_ENOMEM. Under "auto" a device that fails is skipped and named in engine_info.note. */
+int engine_create(struct engine **e, const struct model *m, const struct engine_params *p, struct err_msg *em);
+void engine_destroy(struct engine **e);
+
+/* Embeds n_seqs texts, in submissions of whole texts.
+ *
+ * out     n_seqs × dim floats, unit length; rows of failed texts are zero
+ * status  n_seqs codes: 0, LT_EEMPTY (nothing left to pool), LT_EINVAL (an id outside the vocabulary),
+ *         LT_ETOOLONG (more than the model's limit or max_batch_tokens), LT_ENAN
+ *
+ * Blocks: until the device is done.
+ * Errors: LT_EDEVICELOST after one silent retry on a fresh device; LT_ENOMEM. Then out and status are undefined. */
+int engine_embed(struct engine *e, const struct engine_seq *seqs, size_t n_seqs, float *out, int *status,
+                 struct err_msg *em);
+
+/* Lives as long as the engine. */
+const struct engine_info *engine_info(const struct engine *e);
+
+#endif

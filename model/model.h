@@ -1,0 +1,77 @@
+/* A model file, opened: what it is, its weights, its tokeniser and its golden vectors.
+ *
+ * model_open maps the file and checks every key, tensor and shape against model/FORMAT.md before it returns, so what
+ * stands behind a struct model is consistent. Nothing is written after that.
+ * Thread-safety: safe. */
+#ifndef MODEL_MODEL_H
+#define MODEL_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "model/tensor.h"
+
+struct model;
+struct tokenizer;
+
+enum model_pooling {
+    MODEL_POOL_LATENT, /* NV-Embed's latent attention, then the mean */
+    MODEL_POOL_MEAN,
+    MODEL_POOL_LAST,
+    MODEL_POOL_CLS, /* the first pooled token */
+};
+
+struct model_info {
+    char name[128];         /* "latent-mini" */
+    uint32_t dim;           /* floats of an embedding */
+    uint32_t n_layers, hidden, n_heads, n_kv_heads, head_dim;
+    uint32_t ffn;           /* width between up and down projection */
+    uint32_t vocab;         /* ids are 0 … vocab-1 */
+    uint32_t token_limit;   /* tokens of one text at most, all special tokens and the instruction included */
+    float rms_eps, rope_theta;
+    bool causal;            /* a token sees only itself and those before it */
+    enum model_pooling pooling;
+    uint32_t n_latents, n_latent_heads, latent_head_dim, latent_ffn; /* 0 unless pooling is MODEL_POOL_LATENT */
+    float layer_norm_eps;   /* of the pooler's norms */
+    char weight_type[16];   /* "f32", "f16", "bf16", "q8_0": what most weights are stored as */
+    char fingerprint[65];   /* hex SHA-256 over tensors, tokeniser and pooling; two files with the same give the same vectors */
+    bool has_tokenizer;     /* false: serves token ids only */
+    int32_t bos, eos, unk;  /* -1: none */
+    bool add_bos, add_eos;  /* bos before, eos after every text */
+    const char *query_prefix;      /* exact text before every query, e.g. "query: "; "" for none; lives as long as the model */
+    const char *instruct_template; /* text before a query, "{}" stands for the instruction, e.g. "Instruct: {}\nQuery: ";
+                                    * "" when the model knows no instructions */
+};
+
+/* An id sequence with the unit vector that the reference computed from the weights as stored. */
+struct model_golden {
+    const int32_t *ids;
+    uint32_t n;
+    uint32_t n_skip;  /* leading ids left out of the pool */
+    const float *vec; /* dim floats, unit length */
+};
+
+/* Opens and checks a model file.
+ *
+ * Ownership: *m is the caller's, freed by model_destroy; untouched on error.
+ * Blocks: on disk, the whole file is read once for the fingerprint.
+ * Errors: LT_ENOTFOUND, LT_EPERM, LT_EIO; LT_EFORMAT (not a GGUF file, or damaged: offset in the message);
+ *         LT_EUNSUPPORTED (an architecture or tensor type we do not run, named); LT_ELIMIT; LT_ENOMEM. */
+int model_open(struct model **m, const char *path, struct err_msg *em);
+void model_destroy(struct model **m);
+
+/* Lives as long as the model. */
+const struct model_info *model_info(const struct model *m);
+
+/* A tensor by its GGUF name ("blk.0.attn_q.weight"); NULL when there is none. Lives as long as the model. */
+const struct tensor *model_tensor(const struct model *m, const char *name);
+
+/* NULL when the file carries none. Lives as long as the model. */
+const struct tokenizer *model_tokenizer(const struct model *m);
+
+/* Number of golden vectors; *g (may be NULL) points to them, as long as the model. */
+size_t model_goldens(const struct model *m, const struct model_golden **g);
+
+#endif

@@ -1,0 +1,192 @@
+#include "model/ref/ref_ops.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void ref_embed_rows(const int32_t *ids, uint32_t n, const float *table, size_t d, float *y)
+{
+    for (size_t t = 0; t < n; t++)
+        memcpy(y + t * d, table + (size_t)ids[t] * d, d * sizeof *y);
+}
+
+void ref_rms_norm(const float *x, const float *g, float eps, uint32_t n, size_t d, float *y)
+{
+    for (size_t t = 0; t < n; t++, x += d, y += d) {
+        double sum = 0;
+        for (size_t i = 0; i < d; i++)
+            sum += (double)x[i] * x[i];
+        double scale = 1 / sqrt(sum / (double)d + eps);
+        for (size_t i = 0; i < d; i++)
+            y[i] = (float)(x[i] * scale * g[i]);
+    }
+}
+
+void ref_layer_norm(const float *x, const float *g, const float *b, float eps, uint32_t n, size_t d, float *y)
+{
+    for (size_t t = 0; t < n; t++, x += d, y += d) {
+        double mean = 0, var = 0;
+        for (size_t i = 0; i < d; i++)
+            mean += x[i];
+        mean /= (double)d;
+        for (size_t i = 0; i < d; i++)
+            var += (x[i] - mean) * (x[i] - mean);
+        double scale = 1 / sqrt(var / (double)d + eps);
+        for (size_t i = 0; i < d; i++)
+            y[i] = (float)((x[i] - mean) * scale * (g ? g[i] : 1) + (b ? b[i] : 0));
+    }
+}
+
+void ref_matmul(const float *x, const float *w, const float *bias, const float *residual, uint32_t n, size_t m,
+                size_t k, float *y)
+{
+    for (size_t t = 0; t < n; t++) {
+        for (size_t o = 0; o < m; o++) {
+            double sum = bias ? bias[o] : 0;
+            for (size_t i = 0; i < k; i++)
+                sum += (double)x[t * k + i] * w[o * k + i];
+            y[t * m + o] = (float)(sum + (residual ? residual[t * m + o] : 0));
+        }
+    }
+}
+
+void ref_rope(float *qkv, const uint32_t *seq_offset, uint32_t n_seqs, const float *inv_freq,
+              const struct ops_attention *a)
+{
+    const uint32_t d = a->head_dim, half = d / 2, n_rotated = a->n_heads + a->n_kv_heads;
+    const size_t cols = (size_t)(a->n_heads + 2 * a->n_kv_heads) * d;
+    for (uint32_t s = 0; s < n_seqs; s++) {
+        for (uint32_t t = seq_offset[s]; t < seq_offset[s + 1]; t++) {
+            for (uint32_t i = 0; i < half; i++) {
+                float angle = (float)(t - seq_offset[s]) * inv_freq[i];
+                double c = cos((double)angle), sn = sin((double)angle);
+                for (uint32_t h = 0; h < n_rotated; h++) {
+                    float *v = qkv + t * cols + (size_t)h * d;
+                    double lo = v[i], hi = v[i + half];
+                    v[i] = (float)(lo * c - hi * sn);
+                    v[i + half] = (float)(hi * c + lo * sn);
+                }
+            }
+        }
+    }
+}
+
+/* One query head at row t against rows first … end-1; p is scratch for end - first values. */
+static void attend(const float *qkv, size_t cols, uint32_t t, uint32_t first, uint32_t end, uint32_t head,
+                   const struct ops_attention *a, double *p, float *y)
+{
+    const uint32_t d = a->head_dim, kv = head / (a->n_heads / a->n_kv_heads);
+    const float *q = qkv + t * cols + (size_t)head * d;
+    const float *k = qkv + (size_t)(a->n_heads + kv) * d;
+    const float *v = qkv + (size_t)(a->n_heads + a->n_kv_heads + kv) * d;
+    double max = -INFINITY, sum = 0;
+    for (uint32_t j = first; j < end; j++) {
+        double dot = 0;
+        for (uint32_t i = 0; i < d; i++)
+            dot += (double)q[i] * k[j * cols + i];
+        p[j - first] = dot * a->scale;
+        max = fmax(max, p[j - first]);
+    }
+    for (uint32_t j = first; j < end; j++)
+        sum += p[j - first] = exp(p[j - first] - max);
+    for (uint32_t i = 0; i < d; i++) {
+        double o = 0;
+        for (uint32_t j = first; j < end; j++)
+            o += p[j - first] * v[j * cols + i];
+        y[i] = (float)(o / sum);
+    }
+}
+
+bool ref_attention(const float *qkv, const uint32_t *seq_offset, uint32_t n_seqs, const struct ops_attention *a,
+                   float *y)
+{
+    const size_t cols = (size_t)(a->n_heads + 2 * a->n_kv_heads) * a->head_dim;
+    uint32_t longest = 0;
+    for (uint32_t s = 0; s < n_seqs; s++)
+        if (seq_offset[s + 1] - seq_offset[s] > longest)
+            longest = seq_offset[s + 1] - seq_offset[s];
+    double *p = calloc(longest ? longest : 1, sizeof *p);
+    if (!p)
+        return false;
+    for (uint32_t s = 0; s < n_seqs; s++)
+        for (uint32_t t = seq_offset[s]; t < seq_offset[s + 1]; t++)
+            for (uint32_t h = 0; h < a->n_heads; h++)
+                attend(qkv, cols, t, seq_offset[s], a->causal ? t + 1 : seq_offset[s + 1], h, a, p,
+                       y + ((size_t)t * a->n_heads + h) * a->head_dim);
+    free(p);
+    return true;
+}
+
+void ref_swiglu(const float *x, uint32_t n, size_t f, float *y)
+{
+    for (size_t t = 0; t < n; t++, x += 2 * f, y += f)
+        for (size_t i = 0; i < f; i++)
+            y[i] = (float)(x[i] / (1 + exp(-(double)x[i])) * x[f + i]);
+}
+
+void ref_geglu(const float *x, uint32_t n, size_t f, float *y)
+{
+    for (size_t t = 0; t < n; t++, x += 2 * f, y += f)
+        for (size_t i = 0; i < f; i++)
+            y[i] = (float)(x[i] * (0.5 * x[f + i] * (1 + erf(x[f + i] * 0.70710678118654752440))));
+}
+
+void ref_softmax_groups(float *x, uint32_t n, uint32_t groups, uint32_t r)
+{
+    for (size_t g = 0; g < (size_t)n * groups; g++, x += r) {
+        double max = -INFINITY, sum = 0;
+        for (uint32_t i = 0; i < r; i++)
+            max = fmax(max, x[i]);
+        for (uint32_t i = 0; i < r; i++)
+            sum += exp(x[i] - max);
+        for (uint32_t i = 0; i < r; i++)
+            x[i] = (float)(exp(x[i] - max) / sum);
+    }
+}
+
+void ref_gather_pooled(const float *x, const uint32_t *seq_offset, const uint32_t *pool_skip, uint32_t n_seqs,
+                       size_t d, float *y)
+{
+    for (uint32_t s = 0; s < n_seqs; s++) {
+        uint32_t first = seq_offset[s] + pool_skip[s], n = seq_offset[s + 1] - first;
+        memcpy(y, x + first * d, n * d * sizeof *y);
+        y += n * d;
+    }
+}
+
+void ref_mean_pool(const float *x, const uint32_t *seq_offset, const uint32_t *pool_skip, uint32_t n_seqs, size_t d,
+                   float *y)
+{
+    for (uint32_t s = 0; s < n_seqs; s++, y += d) {
+        uint32_t n = seq_offset[s + 1] - seq_offset[s] - pool_skip[s];
+        for (size_t i = 0; i < d; i++) {
+            double sum = 0;
+            for (uint32_t t = 0; t < n; t++)
+                sum += x[t * d + i];
+            y[i] = (float)(sum / n);
+        }
+        x += n * d;
+    }
+}
+
+void ref_pick_pooled(const float *x, const uint32_t *seq_offset, const uint32_t *pool_skip, uint32_t n_seqs,
+                     bool last, size_t d, float *y)
+{
+    for (uint32_t s = 0; s < n_seqs; s++, y += d) {
+        uint32_t n = seq_offset[s + 1] - seq_offset[s] - pool_skip[s];
+        memcpy(y, x + (last ? (n - 1) * d : 0), d * sizeof *y);
+        x += n * d;
+    }
+}
+
+void ref_l2_normalize(float *x, uint32_t n, size_t d)
+{
+    for (size_t t = 0; t < n; t++, x += d) {
+        double sum = 0;
+        for (size_t i = 0; i < d; i++)
+            sum += (double)x[i] * x[i];
+        double norm = fmax(sqrt(sum), 1e-12);
+        for (size_t i = 0; i < d; i++)
+            x[i] = (float)(x[i] / norm);
+    }
+}

@@ -1,0 +1,28 @@
+/* Where the daemon and its clients meet when nothing else is said: XDG folders for a user, the system's folders for root.
+ *
+ * Results go into a buffer of PATHS_MAX bytes. LT_ELIMIT when a path does not fit.
+ * Thread-safety: safe, as long as nobody changes the environment. */
+#ifndef BASE_PATHS_H
+#define BASE_PATHS_H
+
+#include <stddef.h>
+
+#include "base/err.h"
+
+#define PATHS_MAX 1024
+
+/* The data folder: /var/lib/latentd for root, else $XDG_DATA_HOME/latentd, else ~/.local/share/latentd. */
+int paths_data_dir(char out[static PATHS_MAX]);
+
+/* The socket: /run/latentd/latentd.sock for root, else $XDG_RUNTIME_DIR/latentd/latentd.sock,
+ * else /tmp/latentd-UID/latentd.sock (whoever uses that checks that the folder is the user's own). */
+int paths_socket(char out[static PATHS_MAX]);
+
+/* latentd.conf: /etc/latentd/latentd.conf for root, else $XDG_CONFIG_HOME/latentd/latentd.conf,
+ * else ~/.config/latentd/latentd.conf. */
+int paths_config_file(char out[static PATHS_MAX]);
+
+/* Caches of the user: /var/cache/latentd for root, else $XDG_CACHE_HOME/latentd, else ~/.cache/latentd. */
+int paths_cache_dir(char out[static PATHS_MAX]);
+
+#endif

@@ -1,0 +1,24 @@
+/* The ops of model/ops.h on the CPU: oneDNN for the matrix products, kernels of ours for everything else.
+ *
+ * F32, F16 and BF16 weights are multiplied in f32. Q8_0 weights become int8 with one scale per output
+ * channel where the CPU multiplies int8 exactly (AVX-512 VNNI), and f32 elsewhere; their activations
+ * are quantised per token, so a row's result is the same bit for bit whatever rows lie beside it.
+ *
+ * Calls between begin and end are only recorded. end runs them, split over the threads by texts where
+ * there are enough of them, by rows otherwise. The threads sleep between batches. */
+#ifndef MODEL_OPS_CPU_H
+#define MODEL_OPS_CPU_H
+
+#include "model/ops.h"
+
+struct ops_cpu_params {
+    unsigned n_threads;        /* 0: as many as the process may use; at most 64 */
+    uint32_t max_batch_tokens; /* 0: 8192 */
+};
+
+/* On success *o is the caller's; ops_destroy frees it, after all buffers, matrices and vectors it made.
+ * Errors: LT_ENOMEM; LT_EDEVICE when oneDNN does not work here.
+ * Thread-safety: unsafe, as struct ops. */
+int ops_cpu_create(struct ops **o, const struct ops_cpu_params *p, struct err_msg *em);
+
+#endif

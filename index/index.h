@@ -1,0 +1,340 @@
+/* The data folder: collections, documents, chunks, words, jobs, and the graphs made from them.
+ *
+ * The store (SQLite, `store.db`) is the truth; each collection's graph is a cache of it, refilled when
+ * it is missing, behind or damaged. Files: index/FORMAT.md.
+ *
+ * Two moments in a document's life. *Accepted*: its text is durable, after the index_commit that followed
+ * its index_put. *Searchable*: all its chunks have vectors, durable and found by every search that starts
+ * afterwards. Both are points in one sequence of operations (`seq`), so "everything up to N" makes sense.
+ * An id that is put again replaces: search finds the old version until the new one is searchable, then
+ * only the new one, with no moment in between where neither is found; index_get gives the newest accepted.
+ *
+ * A document is stored whole or not at all: when one of its chunks cannot be embedded (index_fail_chunk),
+ * the new version goes away, the old one, if any, stays.
+ *
+ * Threads. One *writer thread* calls everything marked (writer). Each *searcher* has its own index_reader
+ * (own read-only connection, own scratch memory) and uses nothing else but the functions marked (any).
+ * A reader never waits for the writer.
+ *
+ * Strings out of results are NUL-terminated and also carry their length where a NUL may occur inside.
+ */
+#ifndef INDEX_INDEX_H
+#define INDEX_INDEX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "index/graph.h"
+
+#define INDEX_NAME_MAX 64u                 /* bytes of a collection's name */
+#define INDEX_ID_MAX 512u                  /* bytes of a document's id, 1 at least */
+#define INDEX_TEXT_MAX (64u << 20)         /* bytes of a document's text */
+#define INDEX_TITLE_MAX (64u << 10)        /* bytes of a title */
+#define INDEX_METADATA_MAX (64u << 10)     /* bytes of a metadata object, nesting at most 32 */
+#define INDEX_CHUNKS_MAX 65536u            /* chunks of a document */
+#define INDEX_LABEL_MAX 512u               /* bytes of a job's label */
+#define INDEX_COLLECTIONS_MAX 1024u
+#define INDEX_K_MAX 10000u                 /* hits of one search */
+#define INDEX_DIM_MAX 16384u
+#define INDEX_FINGERPRINT_SIZE 65u         /* 64 hex digits and NUL */
+
+/* ---- opening ---------------------------------------------------------------- */
+
+struct index;
+
+struct index_params {
+    const char *dir;         /* created with mode 0700 if missing */
+    const char *fingerprint; /* of the model that embeds; NULL: not known yet, index_set_model later */
+    uint32_t dim;            /* of that model */
+    const char *vfs;         /* name of a registered SQLite VFS; NULL: the default (tests use their own) */
+    /* Called while opening, at most some times a second; percent never goes back. May be NULL. */
+    void (*progress)(void *arg, unsigned percent);
+    void *progress_arg;
+};
+
+/* Locks the folder, opens the store, drops temporary collections, opens the graphs.
+ *
+ * Operations that a graph lacks are not replayed here but by index_maintain; until then searches compare
+ * those vectors exactly and say `degraded`. Damaged graph files never make this fail: they are named in
+ * the log and the graph is refilled.
+ *
+ * Blocks: on disk. The calling thread becomes the writer thread (or hands over before the next call).
+ * Errors: LT_ELOCKED (the message names the holder's pid), LT_ENOSPC, LT_EPERM, LT_EIO,
+ * LT_EVERSION (a newer latentd wrote the store), LT_ECORRUPT (the store itself is damaged). */
+int index_open(struct index **ix, const struct index_params *p, struct err_msg *em);
+
+/* (writer) Commits nothing: an open group is rolled back. Checkpoints graphs and store, unlocks.
+ * Every reader must be destroyed before. */
+void index_close(struct index **ix);
+
+/* (writer) The model that embeds from now on. Collections of another model are listed but refuse texts
+ * and vectors with LT_EMODEL. */
+int index_set_model(struct index *ix, const char *fingerprint, uint32_t dim, struct err_msg *em);
+
+/* What the daemon shows about the folder as a whole. */
+struct index_status {
+    bool read_only; /* disk full or failed commit; LT_ENOSPC clears by itself when there is space */
+    char reason[256];
+    uint64_t pending_chunks;   /* of all collections */
+    unsigned recovered_percent; /* 100: every graph covers its store */
+    uint64_t seq;              /* last operation committed */
+};
+/* (any) */
+void index_get_status(struct index *ix, struct index_status *out);
+
+/* ---- collections ------------------------------------------------------------ */
+
+struct index_collection {
+    char name[INDEX_NAME_MAX + 1];
+    uint32_t dim;
+    enum metric metric;
+    bool vectors_only;
+    bool temporary;
+    uint32_t m, ef_construction;
+    char fingerprint[INDEX_FINGERPRINT_SIZE]; /* empty: vectors_only */
+    uint64_t documents;      /* searchable, or accepted for the first time */
+    uint64_t chunks;         /* of the searchable documents */
+    uint64_t pending_chunks; /* durable, no vector yet */
+    uint64_t bytes_store;    /* estimate: texts, metadata, vectors, words */
+    uint64_t bytes_index;    /* the graph's files */
+    uint64_t accepted_seq, searchable_seq;
+    bool degraded;
+    char degraded_reason[160];
+    char index_kind[16]; /* "hnsw-int8", "hnsw-f32", "exact" (while the graph is empty and behind) */
+};
+
+struct index_collection_params {
+    const char *name;      /* 1 to 64 of [A-Za-z0-9._-], not starting with '.' */
+    uint32_t dim;          /* 0: the model's; must be the model's unless vectors_only */
+    enum metric metric;
+    bool vectors_only;     /* clients bring vectors */
+    uint32_t m, ef_construction; /* 0: 16, 200 */
+    bool temporary;        /* dropped by the next index_open */
+};
+
+/* (writer) Durable when it returns: it ends an open group with a commit of its own, so call it between groups.
+ * Errors: LT_EINVAL (name, dim, metric, m), LT_EEXIST, LT_ELIMIT, LT_ELOADING (no model yet), LT_ENOSPC … */
+int index_create(struct index *ix, const struct index_collection_params *p, struct err_msg *em);
+/* (writer) Durable, gone from every later search and list; space is given back by index_maintain.
+ * Between groups. Errors: LT_ENOTFOUND. */
+int index_drop(struct index *ix, const char *name, struct err_msg *em);
+/* (any) Errors: LT_ENOTFOUND. */
+int index_info(struct index *ix, const char *name, struct index_collection *out, struct err_msg *em);
+/* (any) All, by name; *list is malloc'ed, the caller frees it. */
+int index_list(struct index *ix, struct index_collection **list, size_t *n);
+/* (any) The two numbers alone, cheap enough to ask for every waiting request. Errors: LT_ENOTFOUND. */
+int index_seqs(struct index *ix, const char *name, uint64_t *accepted, uint64_t *searchable);
+
+/* ---- writing ---------------------------------------------------------------- *
+ * index_put … index_fail_chunk collect in one open group; index_commit makes the group durable with one
+ * sync. Nothing of a group may be acknowledged before that. An item that is refused leaves no trace in it. */
+
+struct index_span {
+    uint32_t start, end; /* bytes of the text, start <= end, on code point borders */
+};
+
+struct index_doc {
+    const char *collection;
+    const char *id;
+    size_t id_len;
+    const char *text; /* NULL only with len 0 */
+    size_t text_len;
+    const char *title; /* NULL: none */
+    size_t title_len;
+    const char *metadata; /* a JSON object; NULL or len 0: none */
+    size_t metadata_len;
+    const struct index_span *spans; /* the chunks, in order; NULL: one chunk, the whole text */
+    size_t n_spans;
+    const float *vectors; /* n_spans (or 1) × dim: searchable with the commit; NULL: pending */
+    uint32_t dim;         /* of vectors */
+    uint64_t job;         /* 0: none */
+};
+
+/* (writer) Errors about the item: LT_EINVAL, LT_EUTF8, LT_EEMPTY (no id), LT_ELIMIT, LT_EFORMAT (metadata), LT_EDIM,
+ * LT_ENAN, LT_EMODEL, LT_ENOTFOUND (collection, job), LT_ECANCELLED (the job is), LT_EUNSUPPORTED (text without
+ * a vector where vectors_only). About the store: LT_ENOSPC, LT_EIO: the whole group is lost then, and index_commit
+ * says so again. */
+int index_put(struct index *ix, const struct index_doc *doc, struct err_msg *em);
+
+/* (writer) Takes the document and everything of it out, newer pending versions included.
+ * Works on a full disk too, from a small reserve. Errors: LT_ENOTFOUND, LT_EIO, LT_ENOSPC. */
+int index_delete(struct index *ix, const char *collection, const char *id, size_t id_len,
+                 struct err_msg *em);
+
+/* (writer) Ends the group: 0 means all of it is durable and, where vectors came with it, searchable; *seq is
+ * the last operation (NULL: not wanted). An empty group is fine and does not touch the disk.
+ * Errors: LT_ENOSPC, LT_EIO, LT_ENOMEM: nothing of the group happened. */
+int index_commit(struct index *ix, uint64_t *seq, struct err_msg *em);
+
+/* A chunk to embed. Pointers live until the list is finished. */
+struct index_chunk {
+    uint64_t chunk; /* id for index_set_vectors */
+    uint64_t job;
+    const char *title;
+    size_t title_len;
+    const char *text; /* the chunk's bytes */
+    size_t text_len;
+    const char *doc_id; /* to show as the item in work */
+    uint32_t number;
+    bool last; /* last chunk of its document */
+};
+struct index_chunk_list {
+    struct index_chunk *chunks;
+    size_t n;
+    uint64_t next; /* `after` of the next call */
+    void *memory;
+};
+void index_chunk_list_finish(struct index_chunk_list *list);
+
+/* (writer) The first chunks with id > after that lack a vector, oldest first, of collections of the current
+ * model; at most limit, and at most max_bytes of text (one at least). list->n is 0 at the end.
+ * Call between groups: rows of an open group are seen as well. */
+int index_pending(struct index *ix, uint64_t after, size_t limit, size_t max_bytes,
+                  struct index_chunk_list *list, struct err_msg *em);
+
+/* (writer) Vectors for chunks of index_pending, n × dim, in any order. A document whose last chunk gets its
+ * vector becomes searchable with the commit. Chunks that are gone (deleted, replaced, cancelled) or have one
+ * already are passed over: *n_set counts the others (may be NULL). Errors: LT_EDIM; LT_ENAN names the chunk and sets nothing. */
+int index_set_vectors(struct index *ix, const uint64_t *chunks, const float *vectors, size_t n,
+                      uint32_t dim, size_t *n_set, struct err_msg *em);
+
+/* (writer) This chunk cannot be embedded: its document's pending version goes, its job counts a failure.
+ * A chunk that is gone is fine. */
+int index_fail_chunk(struct index *ix, uint64_t chunk, int code, const char *reason, struct err_msg *em);
+
+/* (writer) Work that can wait, in small bites: refilling graphs, erasing dropped collections, graph and store
+ * checkpoints, giving space back, leaving read-only mode. Between groups, in idle moments and every second or so.
+ * Returns after about budget_ms (one graph checkpoint may take longer); *more: there is more of it to do now. */
+int index_maintain(struct index *ix, unsigned budget_ms, bool *more, struct err_msg *em);
+
+/* ---- jobs ------------------------------------------------------------------- */
+
+enum index_job_state { /* the numbers are the protocol's */
+    INDEX_JOB_OPEN = 0,
+    INDEX_JOB_RUNNING = 1,   /* closed, documents pending */
+    INDEX_JOB_DONE = 2,
+    INDEX_JOB_CANCELLED = 3,
+    INDEX_JOB_FAILED = 4,    /* done, with failed > 0 */
+};
+struct index_job {
+    uint64_t job;
+    char collection[INDEX_NAME_MAX + 1];
+    char label[INDEX_LABEL_MAX + 1];
+    enum index_job_state state;
+    uint64_t accepted, searchable, failed; /* documents */
+    uint64_t pending_chunks;
+    uint64_t total_documents, total_bytes; /* as announced */
+    int64_t created_ms;
+    char last_error[256]; /* of the last failed document; empty: none */
+};
+
+/* (writer) All four are durable when they return; between groups. Of finished jobs the last 1,000 are kept.
+ * Cancel drops the documents that are not searchable yet. Errors: LT_ENOTFOUND, LT_EINVAL. */
+int index_job_open(struct index *ix, const char *collection, const char *label,
+                   uint64_t total_documents, uint64_t total_bytes, uint64_t *job, struct err_msg *em);
+int index_job_close(struct index *ix, uint64_t job, struct err_msg *em);
+int index_job_cancel(struct index *ix, uint64_t job, struct err_msg *em);
+/* (writer) Counts documents that were refused before they reached index_put (too long, bad text). */
+int index_job_count_failed(struct index *ix, uint64_t job, uint64_t n, const char *reason, struct err_msg *em);
+
+/* ---- reading ---------------------------------------------------------------- */
+
+/* One searcher's connection and scratch. Thread-safety: unsafe, one thread at a time. */
+struct index_reader;
+int index_reader_create(struct index_reader **r, struct index *ix, struct err_msg *em);
+void index_reader_destroy(struct index_reader **r);
+
+/* Newest first; *list is malloc'ed, the caller frees it. job 0: all of them. */
+int index_job_list(struct index_reader *r, uint64_t job, struct index_job **list, size_t *n,
+                   struct err_msg *em);
+
+enum index_mode { INDEX_HYBRID = 0, INDEX_DENSE = 1, INDEX_TEXT = 2 }; /* the protocol's numbers */
+enum index_short { /* the protocol's numbers */
+    INDEX_SHORT_NONE = 0,
+    INDEX_SHORT_EXHAUSTED = 1,
+    INDEX_SHORT_FILTER = 2,
+    INDEX_SHORT_BUDGET = 3,
+};
+
+struct index_query {
+    const char *collection;
+    const char *text; /* for the words; not used in INDEX_DENSE */
+    size_t text_len;
+    const float *vector; /* not used in INDEX_TEXT */
+    uint32_t dim;
+    const char *fingerprint; /* of the model that made the vector; NULL: the client brought it */
+    uint32_t k;              /* hits; 0: 10; INDEX_K_MAX at most */
+    enum index_mode mode;
+    const char *filter; /* index/filter.h; NULL or empty: none */
+    uint32_t ef;        /* 0: chosen; more finds more and takes longer */
+    bool chunks;        /* hits per chunk; false: the best chunk of each document */
+    bool no_text;       /* leave title, text and metadata out */
+    bool exact;         /* compare with every vector */
+    uint64_t deadline_ns; /* clock_ns time; 0: none. Reached: LT_ETIMEOUT */
+};
+
+struct index_hit {
+    const char *id;
+    size_t id_len;
+    uint32_t chunk, start, end;
+    float score;
+    const char *title; /* these three: "" when there is none, or with no_text */
+    size_t title_len;
+    const char *text;
+    size_t text_len;
+    const char *metadata;
+    size_t metadata_len;
+};
+struct index_result {
+    struct index_hit *hits; /* best first */
+    size_t n;
+    enum index_mode mode; /* as used: hybrid without words in the question is dense */
+    uint32_t k, ef;       /* as used; ef 0: every allowed vector was compared, or none */
+    enum index_short why; /* fewer than k hits: why */
+    bool degraded;
+    char degraded_reason[160];
+    uint64_t seq; /* every operation of the collection up to here was visible */
+    void *memory;
+};
+void index_result_finish(struct index_result *res);
+
+/* Searches one collection. Hits are checked against their rows, replaced or deleted ones are refilled.
+ * Errors: LT_ENOTFOUND, LT_EDIM, LT_ENAN, LT_EMODEL, LT_EFORMAT (filter; the message has the position), LT_EUTF8,
+ * LT_ELIMIT (k, ef), LT_EEMPTY (no vector where one is needed), LT_ETIMEOUT, LT_EIO. On an error res is empty. */
+int index_search(struct index_reader *r, const struct index_query *q, struct index_result *res,
+                 struct err_msg *em);
+
+/* A stored document; hits' fields of the same names. */
+struct index_found {
+    size_t index; /* position in ids */
+    const char *id, *title, *text, *metadata;
+    size_t id_len, title_len, text_len, metadata_len;
+    bool searchable; /* false: accepted, not found by search yet */
+};
+struct index_documents {
+    struct index_found *docs; /* those that exist, in the order of ids */
+    size_t n;
+    size_t n_read; /* ids looked at; fewer than asked when max_bytes was reached */
+    void *memory;
+};
+void index_documents_finish(struct index_documents *d);
+
+struct index_id {
+    const char *id;
+    size_t len;
+};
+/* The newest accepted version of each id. max_bytes: stop after that much text (one document at least);
+ * 0: no limit. Errors: LT_ENOTFOUND (the collection), LT_EIO. */
+int index_get(struct index_reader *r, const char *collection, const struct index_id *ids, size_t n,
+              size_t max_bytes, struct index_documents *out, struct err_msg *em);
+
+/* ---- checking --------------------------------------------------------------- */
+
+/* (writer, or no other process on the folder) Checks the store (SQLite's own check, words against texts, counts)
+ * and every graph; found problems go to say(), one line each. 0: none; LT_ECORRUPT: some. */
+int index_check(struct index *ix, void (*say)(void *arg, const char *line), void *arg,
+                struct err_msg *em);
+
+#endif

@@ -11,7 +11,7 @@
 
 #include "base/bytes.h"
 #include "base/err.h"
-#include "proto/limits.h"
+#include "proto/maxima.h"
 
 struct frame_reader {
     uint32_t max;     /* bytes of message; 0: PROTO_FRAME_MAX */

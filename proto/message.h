@@ -14,7 +14,7 @@
 #include "base/err.h"
 #include "proto/keys.h"
 #include "proto/latent.pb-c.h"
-#include "proto/limits.h"
+#include "proto/maxima.h"
 #include "proto/pool.h"
 
 struct session;

@@ -16,7 +16,7 @@
 #include "base/bytes.h"
 #include "base/err.h"
 #include "proto/keys.h"
-#include "proto/limits.h"
+#include "proto/maxima.h"
 
 struct session;
 

@@ -1,6 +1,6 @@
 /* The protocol's numbers. PROTOCOL.md gives their reasons; text and numbers change in one commit. */
-#ifndef PROTO_LIMITS_H
-#define PROTO_LIMITS_H
+#ifndef PROTO_MAXIMA_H
+#define PROTO_MAXIMA_H
 
 #define PROTO_VERSION 1
 

@@ -1,0 +1,34 @@
+# Sourced by ./quickstart and ./check: Debian packages, installed only where they are missing.
+
+PACKAGES_BUILD="build-essential meson ninja-build pkg-config glslang-tools libvulkan-dev libdnnl-dev
+    libsodium-dev libsqlite3-dev libprotobuf-c-dev protobuf-c-compiler libuv1-dev libjansson-dev
+    libinih-dev libxxhash-dev"
+# SwiftShader, the second Vulkan implementation, comes with Chromium.
+PACKAGES_TEST="libcmocka-dev mesa-vulkan-drivers vulkan-validationlayers chromium python3 man-db git"
+PACKAGES_ALL="clang debootstrap python3-venv python3-dev zstd"
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        echo "Needs root for: $*  (neither root nor sudo here)" >&2
+        return 1
+    fi
+}
+
+# packages_need NAME… : installs those that are missing, and says so.
+packages_need() {
+    missing=
+    for p in "$@"; do
+        [ "$(dpkg-query -W -f='${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || missing="$missing $p"
+    done
+    [ -n "$missing" ] || return 0
+    echo "Installing Debian packages:$missing"
+    if ! as_root apt-get update -qq >/dev/null; then
+        echo "apt-get update failed; trying with the package lists that are here" >&2
+    fi
+    # shellcheck disable=SC2086
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+}

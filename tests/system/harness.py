@@ -1,0 +1,125 @@
+"""A latentd of its own, with its own folder and socket, for one test; and the command line to talk to it.
+
+Everything is bounded in time. LATENTD_BUILD names the build folder (meson sets it).
+"""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+SRC = os.environ.get("LATENTD_SRC", os.path.join(os.path.dirname(__file__), "..", ".."))
+BUILD = os.environ.get("LATENTD_BUILD", os.path.join(SRC, "build"))
+SHARED = os.environ.get("LATENTD_SHARED", "")
+LATENTD = os.path.join(BUILD, "daemon", "latentd")
+LATENT = os.path.join(BUILD, "clients", "cli", "latent")
+# Sanitizer builds are several times slower; limits are there to end a hung test, not to time anything.
+START_S = 120
+CALL_S = 180
+
+
+class Daemon:
+    """Starts latentd in a temporary folder; use as a context manager."""
+
+    def __init__(self, *args, env=None, folder=None, wait="ready"):
+        self.args = list(args)
+        self.env = dict(os.environ, **(env or {}))
+        self.own_folder = folder is None
+        self.folder = folder or tempfile.mkdtemp(prefix="latentd-test-")
+        self.data = os.path.join(self.folder, "data")
+        self.socket = os.path.join(self.folder, "latentd.sock")
+        self.log_path = os.path.join(self.folder, "log")
+        self.process = None
+        self.wait_for = wait
+
+    def start(self):
+        self.log = open(self.log_path, "ab")
+        self.process = subprocess.Popen(
+            [LATENTD, "--data", self.data, "--socket", self.socket, "--log-level", "info", *self.args],
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=self.env)
+        if self.wait_for:
+            self.wait(self.wait_for)
+        return self
+
+    def wait(self, phase):
+        """Until `latent status` names the phase ("" for any answer)."""
+        end = time.monotonic() + START_S
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                raise AssertionError(f"latentd ended with {self.process.returncode}:\n{self.log_text()}")
+            got = self.latent("status", "--json", check=False)
+            if got.returncode == 0 and phase in ("", json.loads(got.stdout)["phase"]):
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"latentd did not reach '{phase}':\n{self.log_text()}")
+
+    def log_text(self):
+        with open(self.log_path, errors="replace") as f:
+            return f.read()
+
+    def kill(self):
+        """kill -9, as a crash would."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(CALL_S)
+        self.log.close()
+
+    def stop(self):
+        """SIGTERM; the exit status."""
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(CALL_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise AssertionError(f"latentd did not stop on SIGTERM:\n{self.log_text()}")
+        self.log.close()
+        return self.process.returncode
+
+    def __enter__(self):
+        try:
+            return self.start()
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
+
+    def __exit__(self, kind, value, trace):
+        try:
+            if self.process and self.process.poll() is None:
+                code = self.stop()
+                if kind is None and code != 0:
+                    raise AssertionError(f"latentd stopped with {code}:\n{self.log_text()}")
+        finally:
+            if self.own_folder:
+                shutil.rmtree(self.folder, ignore_errors=True)
+
+    def latent(self, *args, stdin=None, check=True):
+        """Runs `latent --socket … ARGS`; with check, an exit status other than 0 fails the test."""
+        got = subprocess.run([LATENT, "--socket", self.socket, *args], input=stdin, capture_output=True,
+                             text=True, timeout=CALL_S, env=self.env)
+        if check and got.returncode != 0:
+            raise AssertionError(f"latent {' '.join(args)}: {got.returncode}\n{got.stdout}{got.stderr}\n"
+                                 f"{self.log_text() if os.path.exists(self.log_path) else ''}")
+        return got
+
+    def json_lines(self, *args, stdin=None):
+        return [json.loads(line) for line in self.latent(*args, stdin=stdin).stdout.splitlines()]
+
+    def status(self):
+        return self.json_lines("status", "--json")[0]
+
+    def add(self, collection, docs, *args, check=True):
+        lines = "".join(json.dumps(d) + "\n" for d in docs)
+        return self.latent("add", "-c", collection, "--jsonl", "-", *args, stdin=lines, check=check)
+
+    def search(self, collection, *args):
+        return self.json_lines("search", "-c", collection, "--json", *args)
+
+
+def main():
+    """Runs the calling file's tests; the last lines say how many ran."""
+    unittest.main(verbosity=2)

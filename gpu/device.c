@@ -1,0 +1,205 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gpu/pipeline_cache.h"
+#include "gpu/vk.h"
+
+#define TIMEOUT_MS 120000
+#define TIMEOUT_SOFTWARE_MS 600000
+
+static int choose(struct gpu *g, const char *want, struct err_msg *em)
+{
+    struct gpu_found found[GPU_MAX_DEVICES];
+    size_t n;
+    int r = instance_find(&g->in, found, &n, em);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < n; i++) {
+        if (want && *want && !gpu_matches(&found[i].info, want))
+            continue;
+        g->phys = found[i].phys;
+        g->family = found[i].family;
+        g->info = found[i].info;
+        return 0;
+    }
+    char names[256] = "";
+    for (size_t i = 0, at = 0; i < n && at < sizeof names; i++)
+        at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", i ? "; " : "", found[i].info.name);
+    return err_set(em, LT_ENOTFOUND, "no Vulkan device is called \"%.80s\"; there are: %s", want, names);
+}
+
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static void read_limits(struct gpu *g, const struct gpu_params *p)
+{
+    VkPhysicalDeviceSubgroupProperties sub = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES,
+    };
+    VkPhysicalDeviceMaintenance3Properties m3 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES,
+        .pNext = &sub,
+    };
+    VkPhysicalDeviceProperties2 props = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
+        .pNext = &m3,
+    };
+    vkGetPhysicalDeviceProperties2(g->phys, &props);
+    const VkPhysicalDeviceLimits *l = &props.properties.limits;
+    struct gpu_limits *out = &g->limits;
+    out->max_range = l->maxStorageBufferRange;
+    if (p->fake_max_range)
+        out->max_range = min_u64(out->max_range, p->fake_max_range);
+    /* A buffer is one allocation and, for simplicity, never longer than 4 GiB: offsets in shaders are 32 bits. */
+    out->max_buffer = min_u64(m3.maxMemoryAllocationSize, 0xFFFFFFFFu);
+    for (int i = 0; i < 3; i++) {
+        out->max_groups[i] = l->maxComputeWorkGroupCount[i];
+        out->max_group_size[i] = l->maxComputeWorkGroupSize[i];
+    }
+    out->max_invocations = l->maxComputeWorkGroupInvocations;
+    out->max_shared = l->maxComputeSharedMemorySize;
+    out->max_push = l->maxPushConstantsSize;
+    out->offset_align = (uint32_t)(l->minStorageBufferOffsetAlignment < 16
+                                       ? 16
+                                       : l->minStorageBufferOffsetAlignment);
+    out->subgroup_size = sub.subgroupSize;
+    g->max_allocations = l->maxMemoryAllocationCount;
+    vkGetPhysicalDeviceMemoryProperties(g->phys, &g->mem);
+}
+
+static bool has_extension(VkPhysicalDevice phys, const char *name)
+{
+    uint32_t n = 0;
+    bool has = false;
+    VkExtensionProperties *list = NULL;
+    if (vkEnumerateDeviceExtensionProperties(phys, NULL, &n, NULL) < 0 || !n)
+        return false;
+    list = calloc(n, sizeof *list);
+    if (list && vkEnumerateDeviceExtensionProperties(phys, NULL, &n, list) >= 0) {
+        for (uint32_t i = 0; i < n && !has; i++)
+            has = strcmp(list[i].extensionName, name) == 0;
+    }
+    free(list);
+    return has;
+}
+
+static int open_device(struct gpu *g, const struct gpu_params *p, struct err_msg *em)
+{
+    VkPhysicalDeviceVulkan12Features have12 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
+    };
+    VkPhysicalDeviceVulkan11Features have11 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
+        .pNext = &have12,
+    };
+    VkPhysicalDeviceFeatures2 have = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
+        .pNext = &have11,
+    };
+    vkGetPhysicalDeviceFeatures2(g->phys, &have);
+    g->limits.storage16 = have11.storageBuffer16BitAccess && !p->words_only;
+    g->limits.storage8 = have12.storageBuffer8BitAccess && !p->words_only;
+    g->has_budget = has_extension(g->phys, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+
+    VkPhysicalDeviceVulkan12Features want12 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
+        .storageBuffer8BitAccess = g->limits.storage8,
+    };
+    VkPhysicalDeviceVulkan11Features want11 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
+        .pNext = &want12,
+        .storageBuffer16BitAccess = g->limits.storage16,
+    };
+    float priority = 1;
+    VkDeviceQueueCreateInfo queue = {
+        .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+        .queueFamilyIndex = g->family,
+        .queueCount = 1,
+        .pQueuePriorities = &priority,
+    };
+    const char *extension = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
+    VkDeviceCreateInfo create = {
+        .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+        .pNext = &want11,
+        .queueCreateInfoCount = 1,
+        .pQueueCreateInfos = &queue,
+        .enabledExtensionCount = g->has_budget,
+        .ppEnabledExtensionNames = &extension,
+    };
+    int r = VK(g, em, vkCreateDevice(g->phys, &create, NULL, &g->dev));
+    if (r < 0)
+        return r;
+    vkGetDeviceQueue(g->dev, g->family, 0, &g->queue);
+    return 0;
+}
+
+int gpu_create(struct gpu **out, const struct gpu_params *p, struct err_msg *em)
+{
+    int r = 0;
+    struct gpu *g = calloc(1, sizeof *g);
+    if (!g)
+        return err_set(em, LT_ENOMEM, "no memory for a device");
+    g->validation_at_create = gpu_validation_messages();
+    if ((r = instance_init(&g->in, p->validate, em)) < 0)
+        goto out;
+    if ((r = choose(g, p->device, em)) < 0)
+        goto out;
+    g->timeout_ns = (p->timeout_ms ? p->timeout_ms
+                                   : (g->info.software ? TIMEOUT_SOFTWARE_MS : TIMEOUT_MS)) *
+                    (uint64_t)1000000;
+    read_limits(g, p);
+    if ((r = open_device(g, p, em)) < 0)
+        goto out;
+    if ((r = pipeline_cache_init(g, p->cache_dir, em)) < 0)
+        goto out;
+    if ((r = pipeline_init(g, em)) < 0)
+        goto out;
+    if ((r = command_init(g, em)) < 0)
+        goto out;
+    *out = g;
+    g = NULL;
+out:
+    gpu_destroy(&g);
+    return r;
+}
+
+void gpu_destroy(struct gpu **gp)
+{
+    struct gpu *g = *gp;
+    *gp = NULL;
+    if (!g)
+        return;
+    /* A hung device still runs our work: destroying what it uses is undefined, so it is left to the process's end. */
+    if (!g->hung) {
+        if (g->dev) {
+            if (!g->lost)
+                vkDeviceWaitIdle(g->dev);
+            command_finish(g);
+            pipeline_cache_finish(g);
+            pipeline_finish(g);
+            vkDestroyDevice(g->dev, NULL);
+        }
+        instance_finish(&g->in);
+    }
+    free(g->cache_path);
+    free(g->pipelines);
+    free(g);
+}
+
+const struct gpu_device_info *gpu_info(const struct gpu *g)
+{
+    return &g->info;
+}
+
+const struct gpu_limits *gpu_limits(const struct gpu *g)
+{
+    return &g->limits;
+}
+
+const struct gpu_counts *gpu_counts(const struct gpu *g)
+{
+    return &g->counts;
+}

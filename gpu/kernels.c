@@ -1,0 +1,44 @@
+#include "gpu/kernels.h"
+
+#include <assert.h>
+
+#include "shaders/params.h"
+
+#include "shaders/attention.spv.h"
+#include "shaders/embed_rows_bf16s.spv.h"
+#include "shaders/embed_rows_bf16w.spv.h"
+#include "shaders/embed_rows_f16s.spv.h"
+#include "shaders/embed_rows_f16w.spv.h"
+#include "shaders/embed_rows_f32.spv.h"
+#include "shaders/embed_rows_q8s.spv.h"
+#include "shaders/embed_rows_q8w.spv.h"
+#include "shaders/gather_pooled.spv.h"
+#include "shaders/geglu.spv.h"
+#include "shaders/l2_normalize.spv.h"
+#include "shaders/layer_norm.spv.h"
+#include "shaders/matmul_bf16s.spv.h"
+#include "shaders/matmul_bf16w.spv.h"
+#include "shaders/matmul_f16s.spv.h"
+#include "shaders/matmul_f16w.spv.h"
+#include "shaders/matmul_f32.spv.h"
+#include "shaders/matmul_q8s.spv.h"
+#include "shaders/matmul_q8w.spv.h"
+#include "shaders/mean_pool.spv.h"
+#include "shaders/pick_pooled.spv.h"
+#include "shaders/rms_norm.spv.h"
+#include "shaders/rope.spv.h"
+#include "shaders/softmax_groups.spv.h"
+#include "shaders/swiglu.spv.h"
+
+static const struct gpu_kernel_row rows[GPU_KERNEL_COUNT] = {
+#define X(name, stem, access, n_spec, push)                                                        \
+    {#stem, spirv_##stem, sizeof spirv_##stem, access, n_spec, sizeof(struct push)},
+    GPU_KERNEL_LIST(X)
+#undef X
+};
+
+const struct gpu_kernel_row *gpu_kernel_row(enum gpu_kernel k)
+{
+    assert(k < GPU_KERNEL_COUNT);
+    return &rows[k];
+}

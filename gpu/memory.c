@@ -1,0 +1,245 @@
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "gpu/vk.h"
+
+#define MIB (1024.0 * 1024.0)
+#define STAGING_BYTES (16u << 20)
+
+/* Best memory type of those in `bits`: has all of must, most of want, least of avoid. */
+static int pick_type(const struct gpu *g, uint32_t bits, VkMemoryPropertyFlags must,
+                     VkMemoryPropertyFlags want, VkMemoryPropertyFlags avoid)
+{
+    int best = -1, best_score = -100;
+    for (uint32_t i = 0; i < g->mem.memoryTypeCount; i++) {
+        VkMemoryPropertyFlags f = g->mem.memoryTypes[i].propertyFlags;
+        if (!(bits >> i & 1) || (f & must) != must || f & VK_MEMORY_PROPERTY_PROTECTED_BIT)
+            continue;
+        int score = __builtin_popcount(f & want) - __builtin_popcount(f & avoid);
+        if (score > best_score) {
+            best = (int)i;
+            best_score = score;
+        }
+    }
+    return best;
+}
+
+static int choose_type(const struct gpu *g, enum gpu_mem mem, uint32_t bits)
+{
+    const VkMemoryPropertyFlags host =
+        VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+    const VkMemoryPropertyFlags local = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
+    bool unified = g->info.software || g->info.kind == GPU_INTEGRATED;
+    int type = -1;
+    switch (mem) {
+    case GPU_MEM_DEVICE:
+        /* Memory that both sides see is scarce on a discrete card and all there is elsewhere. */
+        type = pick_type(g, bits, local, unified ? host : 0, unified ? 0 : host);
+        return type >= 0 ? type : pick_type(g, bits, 0, 0, 0);
+    case GPU_MEM_UPLOAD:
+        return pick_type(g, bits, host, 0, local | VK_MEMORY_PROPERTY_HOST_CACHED_BIT);
+    case GPU_MEM_READBACK:
+        return pick_type(g, bits, host, VK_MEMORY_PROPERTY_HOST_CACHED_BIT, 0);
+    }
+    return type;
+}
+
+static uint64_t heap_free(const struct gpu *g, uint32_t heap)
+{
+    uint64_t total = g->mem.memoryHeaps[heap].size, used = g->heap_used[heap];
+    if (g->has_budget) {
+        VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
+            .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT,
+        };
+        VkPhysicalDeviceMemoryProperties2 props = {
+            .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2,
+            .pNext = &budget,
+        };
+        vkGetPhysicalDeviceMemoryProperties2(g->phys, &props);
+        total = budget.heapBudget[heap];
+        if (budget.heapUsage[heap] > used)
+            used = budget.heapUsage[heap];
+    }
+    return total > used ? total - used : 0;
+}
+
+static int out_of_memory(const struct gpu *g, uint32_t heap, uint64_t need, struct err_msg *em)
+{
+    return err_set(em, LT_ENOMEM, "%s: %.1f MiB of device memory needed, %.1f MiB of %.1f MiB free",
+                   g->info.name, (double)need / MIB, (double)heap_free(g, heap) / MIB,
+                   (double)g->mem.memoryHeaps[heap].size / MIB);
+}
+
+static int allocate(struct gpu *g, struct gpu_buf *b, struct err_msg *em)
+{
+    VkMemoryRequirements need;
+    vkGetBufferMemoryRequirements(g->dev, b->buffer, &need);
+    int type = choose_type(g, b->mem, need.memoryTypeBits);
+    if (type < 0)
+        return err_set(em, LT_EDEVICE, "%s: no usable memory type", g->info.name);
+    uint32_t heap = g->mem.memoryTypes[type].heapIndex;
+    if (g->n_allocations >= g->max_allocations)
+        return err_set(em, LT_ELIMIT, "%s: more than %u allocations", g->info.name, g->max_allocations);
+    if (need.size > heap_free(g, heap) || fault("gpu_alloc"))
+        return out_of_memory(g, heap, need.size, em);
+    VkMemoryAllocateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+        .allocationSize = need.size,
+        .memoryTypeIndex = (uint32_t)type,
+    };
+    int r = VK(g, em, vkAllocateMemory(g->dev, &info, NULL, &b->memory));
+    if (r < 0)
+        return r == LT_ENOMEM ? out_of_memory(g, heap, need.size, em) : r;
+    b->heap = heap;
+    b->allocated = need.size;
+    g->n_allocations++;
+    g->heap_used[heap] += need.size;
+    g->counts.memory_bytes += need.size;
+    if ((r = VK(g, em, vkBindBufferMemory(g->dev, b->buffer, b->memory, 0))) < 0)
+        return r;
+    VkMemoryPropertyFlags f = g->mem.memoryTypes[type].propertyFlags;
+    if (f & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT && f & VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)
+        r = VK(g, em, vkMapMemory(g->dev, b->memory, 0, VK_WHOLE_SIZE, 0, &b->map));
+    return r;
+}
+
+int gpu_buf_create(struct gpu *g, uint64_t len_bytes, enum gpu_mem mem, struct gpu_buf **out, struct err_msg *em)
+{
+    int r = 0;
+    struct gpu_buf *b = NULL;
+    if (g->lost)
+        return err_set(em, LT_EDEVICELOST, "%s: device lost", g->info.name);
+    /* a binding is whole vectors of four floats, so is a buffer */
+    uint64_t len = len_bytes <= UINT64_MAX - 16 ? (len_bytes + 15) / 16 * 16 : len_bytes;
+    if (!len)
+        len = 16;
+    if (len > g->limits.max_buffer)
+        return err_set(em, LT_ELIMIT, "%s: a buffer of %.1f MiB, at most %.1f MiB are allowed",
+                       g->info.name, (double)len / MIB, (double)g->limits.max_buffer / MIB);
+    if (!(b = calloc(1, sizeof *b)))
+        return err_set(em, LT_ENOMEM, "no memory for a buffer");
+    b->mem = mem;
+    b->len = len;
+    VkBufferCreateInfo create = {
+        .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
+        .size = len,
+        .usage = mem == GPU_MEM_DEVICE ? VK_BUFFER_USAGE_STORAGE_BUFFER_BIT |
+                                             VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
+                                             VK_BUFFER_USAGE_TRANSFER_DST_BIT
+                 : mem == GPU_MEM_UPLOAD ? VK_BUFFER_USAGE_TRANSFER_SRC_BIT
+                                         : VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+        .sharingMode = VK_SHARING_MODE_EXCLUSIVE,
+    };
+    if ((r = VK(g, em, vkCreateBuffer(g->dev, &create, NULL, &b->buffer))) < 0)
+        goto out;
+    if ((r = allocate(g, b, em)) < 0)
+        goto out;
+    *out = b;
+    b = NULL;
+out:
+    gpu_buf_destroy(g, &b);
+    return r;
+}
+
+void gpu_buf_destroy(struct gpu *g, struct gpu_buf **bp)
+{
+    struct gpu_buf *b = *bp;
+    *bp = NULL;
+    if (!b)
+        return;
+    if (!g->hung) {
+        if (b->buffer)
+            vkDestroyBuffer(g->dev, b->buffer, NULL);
+        if (b->memory)
+            vkFreeMemory(g->dev, b->memory, NULL);
+    }
+    if (b->memory) {
+        g->n_allocations--;
+        g->heap_used[b->heap] -= b->allocated;
+        g->counts.memory_bytes -= b->allocated;
+    }
+    free(b);
+}
+
+void gpu_buf_retire(struct gpu *g, struct gpu_buf **bp)
+{
+    if (!*bp)
+        return;
+    (*bp)->next = g->retired;
+    g->retired = *bp;
+    *bp = NULL;
+}
+
+void *gpu_buf_host(const struct gpu_buf *b)
+{
+    return b->mem == GPU_MEM_DEVICE ? NULL : b->map;
+}
+
+uint64_t gpu_buf_len(const struct gpu_buf *b)
+{
+    return b->len;
+}
+
+/* One copy between a device buffer and the staging buffer, submitted and waited for. */
+static int copy_now(struct gpu *g, struct gpu_buf *dst, uint64_t dst_offset, struct gpu_buf *src,
+                    uint64_t src_offset, uint64_t len, struct err_msg *em)
+{
+    int r = gpu_begin(g, em);
+    if (r < 0)
+        return r;
+    if ((r = gpu_copy(g, dst, dst_offset, src, src_offset, len, em)) < 0)
+        return r;
+    g->counts.batches--; /* gpu_submit counts it as one */
+    return gpu_submit(g, em);
+}
+
+static int check_range(const struct gpu *g, const struct gpu_buf *b, uint64_t offset, uint64_t len,
+                       struct err_msg *em)
+{
+    assert(!g->recording);
+    if (offset > b->len || len > b->len - offset || offset % 4 || len % 4)
+        return err_set(em, LT_EINVAL, "copy of %llu bytes at %llu in a buffer of %llu",
+                       (unsigned long long)len, (unsigned long long)offset, (unsigned long long)b->len);
+    return 0;
+}
+
+int gpu_upload(struct gpu *g, struct gpu_buf *b, uint64_t offset, const void *data, uint64_t len,
+               struct err_msg *em)
+{
+    int r = check_range(g, b, offset, len, em);
+    if (r < 0)
+        return r;
+    if (b->map) {
+        memcpy((uint8_t *)b->map + offset, data, len);
+        return 0;
+    }
+    if (!g->staging && (r = gpu_buf_create(g, STAGING_BYTES, GPU_MEM_UPLOAD, &g->staging, em)) < 0)
+        return r;
+    for (uint64_t at = 0; at < len && r == 0; at += STAGING_BYTES) {
+        uint64_t n = len - at < STAGING_BYTES ? len - at : STAGING_BYTES;
+        memcpy(g->staging->map, (const uint8_t *)data + at, n);
+        r = copy_now(g, b, offset + at, g->staging, 0, n, em);
+    }
+    return r;
+}
+
+int gpu_download(struct gpu *g, struct gpu_buf *b, uint64_t offset, void *data, uint64_t len,
+                 struct err_msg *em)
+{
+    struct gpu_buf *to = NULL;
+    int r = check_range(g, b, offset, len, em);
+    if (r < 0 || !len)
+        return r;
+    if (b->map) {
+        memcpy(data, (const uint8_t *)b->map + offset, len);
+        return 0;
+    }
+    if ((r = gpu_buf_create(g, len, GPU_MEM_READBACK, &to, em)) < 0)
+        return r;
+    if ((r = copy_now(g, to, 0, b, offset, len, em)) == 0)
+        memcpy(data, to->map, len);
+    gpu_buf_destroy(g, &to);
+    return r;
+}

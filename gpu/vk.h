@@ -1,0 +1,111 @@
+/* What the files of gpu/ share: the struct behind gpu.h and the one macro for Vulkan calls. Not for others. */
+#ifndef GPU_VK_H
+#define GPU_VK_H
+
+#include <vulkan/vulkan.h>
+
+#include "gpu/gpu.h"
+
+#define GPU_MAX_BINDINGS 6
+#define GPU_MAX_SPEC 8
+#define GPU_MAX_POOLS 64 /* descriptor pools, GPU_POOL_SETS sets each: bounds a batch's dispatches */
+#define GPU_POOL_SETS 256
+
+struct gpu_pipeline {
+    enum gpu_kernel kernel;
+    uint32_t spec[GPU_MAX_SPEC];
+    VkPipeline pipeline;
+};
+
+struct gpu_buf {
+    VkBuffer buffer;
+    VkDeviceMemory memory;
+    uint64_t len;       /* bytes, as asked for */
+    uint64_t allocated; /* bytes, as the driver wants it */
+    uint32_t heap;
+    enum gpu_mem mem;
+    void *map;          /* NULL when not host visible */
+    uint64_t read_epoch, write_epoch; /* epoch of the last access in the batch being recorded */
+    struct gpu_buf *next;             /* in the list of retired buffers */
+};
+
+/* An instance and the devices found through it. */
+struct gpu_instance {
+    VkInstance instance;
+    VkDebugUtilsMessengerEXT messenger;
+    bool validate;
+};
+
+struct gpu {
+    struct gpu_instance in;
+    VkPhysicalDevice phys;
+    VkDevice dev;
+    VkQueue queue;
+    uint32_t family;
+    struct gpu_device_info info;
+    struct gpu_limits limits;
+    struct gpu_counts counts;
+    uint64_t timeout_ns;
+    uint64_t validation_at_create; /* messages counted before this gpu */
+
+    VkPhysicalDeviceMemoryProperties mem;
+    bool has_budget; /* VK_EXT_memory_budget */
+    uint64_t heap_used[VK_MAX_MEMORY_HEAPS];
+    uint32_t n_allocations, max_allocations;
+
+    VkPipelineCache cache;
+    char *cache_path;      /* NULL: not on disk */
+    uint8_t cache_key[32]; /* what a cache file must have been written by */
+    bool cache_dirty;      /* pipelines created since the last save */
+    struct gpu_pipeline *pipelines;
+    size_t n_pipelines, cap_pipelines;
+    VkDescriptorSetLayout set_layout[GPU_MAX_BINDINGS + 1]; /* by number of bindings */
+    VkPipelineLayout layout[GPU_KERNEL_COUNT];
+
+    VkCommandPool cmd_pool;
+    VkCommandBuffer cmd;
+    VkFence fence;
+    VkDescriptorPool pools[GPU_MAX_POOLS];
+    uint32_t n_pools, pool_at, pool_used; /* pool in use, and sets taken from it */
+    uint64_t epoch;                       /* grows with each barrier */
+    uint64_t pipelines_at_begin;
+    bool recording;
+    bool lost; /* the device is gone */
+    bool hung; /* and work may still be running on it */
+    struct gpu_buf *retired;
+    struct gpu_buf *staging;
+};
+
+/* Turns a VkResult into an LT_ code, marks a lost device, and says which call failed. */
+int vk_check(struct gpu *g, struct err_msg *em, VkResult result, const char *call);
+const char *vk_result_name(VkResult result);
+
+/* Every Vulkan call that can fail goes through here: r = VK(g, em, vkCreateFence(…)). g may be NULL. */
+#define VK(g, em, call) vk_check((g), (em), (call), #call)
+
+/* instance.c */
+struct gpu_found {
+    VkPhysicalDevice phys;
+    uint32_t family; /* a compute queue's */
+    struct gpu_device_info info;
+};
+#define GPU_MAX_DEVICES 32
+int instance_init(struct gpu_instance *in, bool validate, struct err_msg *em);
+void instance_finish(struct gpu_instance *in);
+/* Devices that can serve, best first. found has room for GPU_MAX_DEVICES. */
+int instance_find(struct gpu_instance *in, struct gpu_found *found, size_t *n, struct err_msg *em);
+
+/* pipeline.c */
+int pipeline_get(struct gpu *g, enum gpu_kernel k, const uint32_t *spec, VkPipeline *out, struct err_msg *em);
+int pipeline_init(struct gpu *g, struct err_msg *em);
+void pipeline_finish(struct gpu *g);
+
+/* pipeline_cache.c: gpu/pipeline_cache.h */
+
+/* command.c */
+int command_init(struct gpu *g, struct err_msg *em);
+void command_finish(struct gpu *g);
+/* Submits cmd (ended) and waits, counted. */
+int command_run(struct gpu *g, VkCommandBuffer cmd, struct err_msg *em);
+
+#endif

@@ -1,0 +1,203 @@
+#include "model/ops_vulkan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "model/ops_vulkan_impl.h"
+
+#define DEFAULT_BATCH_TOKENS 8192
+#define FREQ_MAX 256 /* vectors up to this length keep a host copy */
+/* Bytes of the batch's description per token: id, position, pooled row, pooled offset, one attention block; and slack for
+ * the alignment of each part. */
+#define META_BYTES_PER_TOKEN (4 + 4 + 4 + 4 + 16)
+#define META_SLACK 4096
+
+static void destroy(struct ops *o)
+{
+    struct ops_vulkan *v = ops_vulkan(o);
+    if (v->g) {
+        for (int i = 0; i < ROPE_TABLES; i++)
+            gpu_buf_destroy(v->g, &v->ropes[i].b);
+        gpu_buf_destroy(v->g, &v->dummy);
+        gpu_buf_destroy(v->g, &v->meta);
+        gpu_buf_destroy(v->g, &v->meta_host);
+        gpu_buf_destroy(v->g, &v->readback);
+        gpu_destroy(&v->g);
+    }
+    free(v->seq_offset);
+    free(v);
+}
+
+static int buf_create(struct ops *o, size_t max_rows, size_t cols, struct ops_buf **out, struct err_msg *em)
+{
+    struct ops_vulkan *v = ops_vulkan(o);
+    size_t len;
+    int r;
+    if (!size_mul(max_rows, cols, &len) || !size_mul(len, 4, &len))
+        return err_set(em, LT_ELIMIT, "a buffer of %zu x %zu is too large", max_rows, cols);
+    if (len > gpu_limits(v->g)->max_range)
+        return err_set(em, LT_ELIMIT, "%s: a buffer of %zu x %zu floats, one binding holds %llu bytes",
+                       o->info.name, max_rows, cols,
+                       (unsigned long long)gpu_limits(v->g)->max_range);
+    struct ops_buf *b = calloc(1, sizeof *b);
+    if (!b)
+        return err_set(em, LT_ENOMEM, "no memory for a buffer");
+    b->max_rows = max_rows;
+    b->cols = cols;
+    if ((r = gpu_buf_create(v->g, len, GPU_MEM_DEVICE, &b->b, em)) < 0) {
+        free(b);
+        return r;
+    }
+    *out = b;
+    return 0;
+}
+
+static void buf_destroy(struct ops *o, struct ops_buf **b)
+{
+    if (*b) {
+        gpu_buf_destroy(ops_vulkan(o)->g, &(*b)->b);
+        free(*b);
+        *b = NULL;
+    }
+}
+
+static int buf_write(struct ops *o, struct ops_buf *b, const float *x, size_t n)
+{
+    if (n > b->max_rows * b->cols)
+        return LT_ELIMIT;
+    return gpu_upload(ops_vulkan(o)->g, b->b, 0, x, n * 4, NULL);
+}
+
+static int buf_read(struct ops *o, const struct ops_buf *b, float *x, size_t n)
+{
+    if (n > b->max_rows * b->cols)
+        return LT_ELIMIT;
+    o->info.n_readbacks++;
+    return gpu_download(ops_vulkan(o)->g, b->b, 0, x, n * 4, NULL);
+}
+
+static void vec_destroy(struct ops *o, struct ops_vec **vec)
+{
+    if (*vec) {
+        ops_vulkan_rope_forget(ops_vulkan(o), *vec);
+        gpu_buf_destroy(ops_vulkan(o)->g, &(*vec)->b);
+        free((*vec)->host);
+        free(*vec);
+        *vec = NULL;
+    }
+}
+
+static int vec_create(struct ops *o, const float *x, size_t n, struct ops_vec **out, struct err_msg *em)
+{
+    struct ops_vulkan *v = ops_vulkan(o);
+    int r = err_set(em, LT_ENOMEM, "no memory for a vector of %zu", n);
+    struct ops_vec *vec = calloc(1, sizeof *vec);
+    if (!vec)
+        goto out;
+    vec->n = n;
+    if (n <= FREQ_MAX) {
+        if (!(vec->host = malloc(n * 4 + 4)))
+            goto out;
+        memcpy(vec->host, x, n * 4);
+    }
+    if ((r = gpu_buf_create(v->g, n * 4, GPU_MEM_DEVICE, &vec->b, em)) < 0)
+        goto out;
+    if ((r = gpu_upload(v->g, vec->b, 0, x, n * 4, em)) < 0)
+        goto out;
+    *out = vec;
+    vec = NULL;
+out:
+    vec_destroy(o, &vec);
+    return r;
+}
+
+static const struct ops_vtbl vtbl = {
+    .destroy = destroy,
+    .buf_create = buf_create,
+    .buf_destroy = buf_destroy,
+    .mat_create = ops_vulkan_mat_create,
+    .table_create = ops_vulkan_table_create,
+    .mat_destroy = ops_vulkan_mat_destroy,
+    .vec_create = vec_create,
+    .vec_destroy = vec_destroy,
+    .begin = ops_vulkan_begin,
+    .embed_rows = ops_vulkan_embed_rows,
+    .rms_norm = ops_vulkan_rms_norm,
+    .layer_norm = ops_vulkan_layer_norm,
+    .matmul = ops_vulkan_matmul,
+    .rope = ops_vulkan_rope,
+    .attention = ops_vulkan_attention,
+    .swiglu = ops_vulkan_swiglu,
+    .geglu = ops_vulkan_geglu,
+    .softmax_groups = ops_vulkan_softmax_groups,
+    .gather_pooled = ops_vulkan_gather_pooled,
+    .mean_pool = ops_vulkan_mean_pool,
+    .pick_pooled = ops_vulkan_pick_pooled,
+    .l2_normalize = ops_vulkan_l2_normalize,
+    .end = ops_vulkan_end,
+    .buf_write = buf_write,
+    .buf_read = buf_read,
+};
+
+/* Most rows a batch may have: one work-group per row in x or y, and the widest buffer in one binding. */
+static uint32_t batch_tokens(const struct gpu_limits *l, const struct ops_vulkan_params *p)
+{
+    uint64_t n = p->max_batch_tokens ? p->max_batch_tokens : DEFAULT_BATCH_TOKENS;
+    if (n > l->max_groups[0])
+        n = l->max_groups[0];
+    if (n > l->max_groups[1])
+        n = l->max_groups[1];
+    if (p->max_cols && n > l->max_range / 4 / p->max_cols)
+        n = l->max_range / 4 / p->max_cols;
+    return (uint32_t)n;
+}
+
+int ops_vulkan_create(struct ops **out, const struct ops_vulkan_params *p, struct err_msg *em)
+{
+    struct gpu_params params = {
+        .device = p->device,
+        .cache_dir = p->cache_dir,
+        .validate = p->validate,
+        .words_only = p->words_only,
+        .fake_max_range = p->fake_max_range,
+        .timeout_ms = p->timeout_ms,
+    };
+    uint32_t zero[4] = {0};
+    int r;
+    struct ops_vulkan *v = calloc(1, sizeof *v);
+    if (!v)
+        return err_set(em, LT_ENOMEM, "no memory for a device");
+    struct ops *o = &v->base;
+    o->v = &vtbl;
+    if ((r = gpu_create(&v->g, &params, em)) < 0)
+        goto out;
+    const struct gpu_device_info *info = gpu_info(v->g);
+    memcpy(o->info.name, info->name, sizeof o->info.name);
+    memcpy(o->info.uuid, info->uuid, sizeof o->info.uuid);
+    strcpy(o->info.kind, "vulkan");
+    o->info.software = info->software;
+    o->info.max_batch_tokens = batch_tokens(gpu_limits(v->g), p);
+    if (!o->info.max_batch_tokens) {
+        r = err_set(em, LT_ELIMIT, "%s: a row of %u floats does not fit one binding", info->name, p->max_cols);
+        goto out;
+    }
+    if ((r = gpu_buf_create(v->g, sizeof zero, GPU_MEM_DEVICE, &v->dummy, em)) < 0)
+        goto out;
+    if ((r = gpu_upload(v->g, v->dummy, 0, zero, sizeof zero, em)) < 0)
+        goto out;
+    uint64_t meta = (uint64_t)o->info.max_batch_tokens * META_BYTES_PER_TOKEN + META_SLACK;
+    if ((r = gpu_buf_create(v->g, meta, GPU_MEM_DEVICE, &v->meta, em)) < 0)
+        goto out;
+    if ((r = gpu_buf_create(v->g, meta, GPU_MEM_UPLOAD, &v->meta_host, em)) < 0)
+        goto out;
+    if (!(v->seq_offset = malloc(4 * ((size_t)o->info.max_batch_tokens + 1)))) {
+        r = err_set(em, LT_ENOMEM, "no memory for a batch");
+        goto out;
+    }
+    *out = o;
+    o = NULL;
+out:
+    ops_destroy(&o);
+    return r;
+}

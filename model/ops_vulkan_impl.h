@@ -1,0 +1,107 @@
+/* What the files of the Vulkan ops share. Not for others. */
+#ifndef MODEL_OPS_VULKAN_IMPL_H
+#define MODEL_OPS_VULKAN_IMPL_H
+
+#include "model/ops_vulkan.h"
+
+struct ops_buf {
+    struct gpu_buf *b;
+    size_t max_rows, cols;
+};
+
+struct ops_vec {
+    struct gpu_buf *b;
+    size_t n;
+    float *host; /* a copy, for vectors short enough to be rope frequencies; else NULL */
+};
+
+/* Rows row0 … row0 + n_rows - 1 of a matrix: one storage type, within one storage binding. */
+struct mat_slice {
+    enum tensor_type type;
+    uint32_t row0, n_rows;
+    struct gpu_buf *data;
+    struct gpu_buf *scale; /* q8_0 only */
+};
+
+struct ops_mat {
+    uint32_t rows, cols, kp; /* kp: cols rounded up to PARAMS_K_PAD, the stored length of a row */
+    struct mat_slice *slices;
+    size_t n_slices;
+};
+
+/* (cos, sin) of each position's angles for one vector of frequencies. */
+struct rope_table {
+    const struct ops_vec *freq; /* NULL: unused */
+    struct gpu_buf *b;
+    uint32_t positions;
+};
+#define ROPE_TABLES 4
+
+/* A part of the batch's description in the meta buffers. */
+struct meta_part {
+    uint64_t offset, len; /* bytes */
+};
+
+struct ops_vulkan {
+    struct ops base;
+    struct gpu *g;
+    struct gpu_buf *dummy;            /* bound where an optional input is absent */
+    struct gpu_buf *meta, *meta_host; /* the batch's description, and the mapped buffer it is copied from */
+    uint64_t meta_used;
+    struct gpu_buf *readback;
+    struct rope_table ropes[ROPE_TABLES];
+    uint32_t rope_next; /* the entry to replace next */
+    bool ropes_pending; /* the batch being recorded fills one */
+
+    /* the batch being recorded */
+    bool in_batch;
+    int failed; /* the first error; what follows is not recorded */
+    uint32_t n_tokens, n_seqs, n_pooled, max_len;
+    uint32_t *seq_offset; /* a copy, n_seqs + 1 */
+    struct meta_part ids, pos, pooled_rows, pooled_offset, blocks;
+    uint32_t blocks_bq, n_blocks; /* block size that `blocks` was made for; 0: not yet */
+};
+
+static inline struct ops_vulkan *ops_vulkan(struct ops *o)
+{
+    return (struct ops_vulkan *)o;
+}
+
+/* ops_vulkan_mat.c */
+int ops_vulkan_mat_create(struct ops *o, const struct tensor *const *parts, size_t n_parts, struct ops_mat **w,
+                          struct err_msg *em);
+int ops_vulkan_table_create(struct ops *o, const struct tensor *t, struct ops_mat **w, struct err_msg *em);
+void ops_vulkan_mat_destroy(struct ops *o, struct ops_mat **w);
+
+/* ops_vulkan_batch.c */
+int ops_vulkan_begin(struct ops *o, const struct ops_batch *b, struct err_msg *em);
+int ops_vulkan_end(struct ops *o, const struct ops_buf *src, uint32_t rows, float *out, struct err_msg *em);
+/* Makes the list of query blocks of bq rows for attention, unless it is there. */
+int ops_vulkan_blocks(struct ops_vulkan *v, uint32_t bq, struct err_msg *em);
+/* Makes the table for freq, long enough for the batch. */
+int ops_vulkan_rope_table(struct ops_vulkan *v, const struct ops_vec *freq, struct gpu_buf **table,
+                          struct err_msg *em);
+void ops_vulkan_rope_forget(struct ops_vulkan *v, const struct ops_vec *freq);
+
+/* ops_vulkan_run.c: the operations */
+int ops_vulkan_embed_rows(struct ops *o, const struct ops_mat *table, struct ops_buf *y);
+int ops_vulkan_rms_norm(struct ops *o, const struct ops_buf *x, const struct ops_vec *g, float eps, uint32_t n,
+                        struct ops_buf *y);
+int ops_vulkan_layer_norm(struct ops *o, const struct ops_buf *x, const struct ops_vec *g,
+                          const struct ops_vec *b, float eps, uint32_t n, struct ops_buf *y);
+int ops_vulkan_matmul(struct ops *o, const struct ops_buf *x, const struct ops_mat *w,
+                      const struct ops_vec *bias, const struct ops_buf *residual, uint32_t n,
+                      struct ops_buf *y);
+int ops_vulkan_rope(struct ops *o, struct ops_buf *qkv, const struct ops_vec *inv_freq,
+                    const struct ops_attention *a);
+int ops_vulkan_attention(struct ops *o, const struct ops_buf *qkv, const struct ops_attention *a,
+                         struct ops_buf *y);
+int ops_vulkan_swiglu(struct ops *o, const struct ops_buf *x, uint32_t n, uint32_t f, struct ops_buf *y);
+int ops_vulkan_geglu(struct ops *o, const struct ops_buf *x, uint32_t n, uint32_t f, struct ops_buf *y);
+int ops_vulkan_softmax_groups(struct ops *o, struct ops_buf *x, uint32_t n, uint32_t groups, uint32_t r);
+int ops_vulkan_gather_pooled(struct ops *o, const struct ops_buf *x, struct ops_buf *y);
+int ops_vulkan_mean_pool(struct ops *o, const struct ops_buf *x, struct ops_buf *y);
+int ops_vulkan_pick_pooled(struct ops *o, const struct ops_buf *x, bool last, struct ops_buf *y);
+int ops_vulkan_l2_normalize(struct ops *o, struct ops_buf *x, uint32_t n);
+
+#endif

@@ -1,0 +1,317 @@
+/* The operations: each checks its sizes and records its dispatches. */
+#include <string.h>
+
+#include "base/log.h"
+#include "gpu/tuning.h"
+#include "model/ops_vulkan_impl.h"
+#include "shaders/params.h"
+
+/* Remembers the batch's first error and logs it: the op's caller gets the code only. */
+static int finish(struct ops_vulkan *v, int r, const struct err_msg *em)
+{
+    if (r < 0 && !v->failed) {
+        v->failed = r;
+        log_error("model", "%s: %s", v->base.info.name, em->text);
+    }
+    return r;
+}
+
+static int ready(const struct ops_vulkan *v)
+{
+    return v->failed ? v->failed : v->in_batch ? 0 : LT_EINVAL;
+}
+
+/* Whether b has room for rows x cols. */
+static int check(const struct ops_buf *b, const char *what, uint64_t rows, uint64_t cols, struct err_msg *em)
+{
+    if (rows * cols > (uint64_t)b->max_rows * b->cols)
+        return err_set(em, LT_ELIMIT, "%s: %llu x %llu in a buffer of %zu x %zu", what,
+                       (unsigned long long)rows, (unsigned long long)cols, b->max_rows, b->cols);
+    return 0;
+}
+
+static uint32_t ceil_div(uint32_t a, uint32_t b)
+{
+    return (a + b - 1) / b;
+}
+
+static struct gpu_arg arg(struct gpu_buf *b)
+{
+    return (struct gpu_arg){b, 0, 0};
+}
+
+static struct gpu_arg meta_arg(const struct ops_vulkan *v, const struct meta_part *part)
+{
+    return (struct gpu_arg){v->meta, part->offset, part->len};
+}
+
+static struct gpu_arg vec_arg(const struct ops_vulkan *v, const struct ops_vec *vec)
+{
+    return arg(vec ? vec->b : v->dummy);
+}
+
+static int run(struct ops_vulkan *v, enum gpu_kernel kernel, uint32_t group, const struct gpu_arg *args,
+               const void *push, uint32_t gx, uint32_t gy)
+{
+    struct err_msg em = {0};
+    struct gpu_dispatch d = {
+        .kernel = kernel, .spec = &group, .push = push, .args = args, .groups = {gx, gy, 1}};
+    return finish(v, gpu_dispatch(v->g, &d, &em), &em);
+}
+
+/* A kernel with an invocation per element of y[rows, cols]. */
+static int run_elements(struct ops_vulkan *v, enum gpu_kernel kernel, const struct gpu_arg *args,
+                        const void *push, uint32_t rows, uint32_t cols)
+{
+    uint32_t group = tuning_element_group(v->g);
+    return run(v, kernel, group, args, push, ceil_div(cols, group), rows);
+}
+
+/* The kernel of a family for a storage type; families list theirs in the order of WEIGHT_…. */
+static enum gpu_kernel typed(const struct ops_vulkan *v, enum gpu_kernel f32, enum tensor_type type)
+{
+    const struct gpu_limits *l = gpu_limits(v->g);
+    switch (type) {
+    case TENSOR_F32:
+        return f32;
+    case TENSOR_F16:
+        return f32 + 1 + l->storage16;
+    case TENSOR_BF16:
+        return f32 + 3 + l->storage16;
+    case TENSOR_Q8_0:
+        return f32 + 5 + l->storage8;
+    }
+    return f32;
+}
+
+int ops_vulkan_embed_rows(struct ops *o, const struct ops_mat *table, struct ops_buf *y)
+{
+    struct ops_vulkan *v = ops_vulkan(o);
+    struct err_msg em;
+    int r = ready(v);
+    if (r < 0 || (r = check(y, "embed_rows", v->n_tokens, table->cols, &em)) < 0)
+        return finish(v, r, &em);
+    for (size_t i = 0; i < table->n_slices && r == 0; i++) {
+        const struct mat_slice *s = &table->slices[i];
+        struct push_embed push = {table->cols, table->kp, s->row0, s->n_rows};
+        struct gpu_arg args[] = {meta_arg(v, &v->ids), arg(s->data), arg(s->scale ? s->scale : v->dummy),
+                                 arg(y->b)};
+        r = run_elements(v, typed(v, GPU_KERNEL_EMBED_ROWS_F32, s->type), args, &push, v->n_tokens,
+                         ceil_div(table->cols, 4));
+    }
+    return r;
+}
+
+int ops_vulkan_rms_norm(struct ops *o, const struct ops_buf *x, const struct ops_vec *g, float eps, uint32_t n,
+                        struct ops_buf *y)
+{
+    struct ops_vulkan *v = ops_vulkan(o);
+    struct err_msg em;
+    uint32_t d = (uint32_t)g->n;
+    int r = ready(v);
+    if (r < 0 || (r = check(x, "rms_norm", n, d, &em)) < 0 || (r = check(y, "rms_norm", n, d, &em)) < 0)
+        return finish(v, r, &em);
+    struct push_norm push = {d, 0, eps};
+    struct gpu_arg args[] = {arg(x->b), arg(g->b), arg(y->b)};
+    return run(v, GPU_KERNEL_RMS_NORM, tuning_row_group(v->g, d), args, &push, n, 1);
+}
+
+int ops_vulkan_layer_norm(struct ops *o, const struct ops_buf *x, const struct ops_vec *g,
+                          const struct ops_vec *b, float eps, uint32_t n, struct ops_buf *y)
+{
+    struct ops_vulkan *v = ops_vulkan(o);
+    struct err_msg em;
+    uint32_t d = (uint32_t)(g ? g->n : b ? b->n : x->cols);
+    int r = ready(v);
+    if (r < 0 || (r = check(x, "layer_norm", n, d, &em)) < 0 ||
+        (r = check(y, "layer_norm", n, d, &em)) < 0)
+        return finish(v, r, &em);
+    struct push_norm push = {d, (g ? PARAMS_HAS_GAIN : 0) | (b ? PARAMS_HAS_BIAS : 0), eps};
+    struct gpu_arg args[] = {arg(x->b), vec_arg(v, g), vec_arg(v, b), arg(y->b)};
+    return run(v, GPU_KERNEL_LAYER_NORM, tuning_row_group(v->g, d), args, &push, n, 1);
+}
+
+int ops_vulkan_matmul(struct ops *o, const struct ops_buf *x, const struct ops_mat *w,
+                      const struct ops_vec *bias, const struct ops_buf *residual, uint32_t n,
+                      struct ops_buf *y)
+{
+    struct ops_vulkan *v = ops_vulkan(o);
+    struct err_msg em;
+    int r = ready(v);
+    if (r < 0 || (r = check(x, "matmul input", n, w->cols, &em)) < 0 ||
+        (r = check(y, "matmul output", n, w->rows, &em)) < 0 ||
+        (residual && (r = check(residual, "matmul residual", n, w->rows, &em)) < 0))
+        return finish(v, r, &em);
+    if (bias && bias->n != w->rows)
+        return finish(v, err_set(&em, LT_EINVAL, "matmul: bias of %zu for %u rows", bias->n, w->rows), &em);
+    struct tuning_matmul t = tuning_matmul(v->g, n, w->rows, w->cols);
+    uint32_t spec[] = {t.group, t.tx, t.rm, t.rn, t.bk4, w->cols % 4 == 0};
+    for (size_t i = 0; i < w->n_slices && r == 0; i++) {
+        const struct mat_slice *s = &w->slices[i];
+        struct push_matmul push = {
+            .n = n,
+            .m = w->rows,
+            .k = w->cols,
+            .kp = w->kp,
+            .row0 = s->row0,
+            .n_rows = s->n_rows,
+            .flags = (bias ? PARAMS_HAS_BIAS : 0) | (residual ? PARAMS_HAS_RESIDUAL : 0),
+        };
+        struct gpu_arg args[] = {arg(x->b),       arg(s->data), arg(s->scale ? s->scale : v->dummy),
+                                 vec_arg(v, bias), arg(residual ? residual->b : v->dummy), arg(y->b)};
+        struct gpu_dispatch d = {
+            .kernel = typed(v, GPU_KERNEL_MATMUL_F32, s->type),
+            .spec = spec,
+            .push = &push,
+            .args = args,
+            .groups = {ceil_div(s->n_rows, t.bm), ceil_div(n, t.bn), 1},
+        };
+        r = finish(v, gpu_dispatch(v->g, &d, &em), &em);
+    }
+    return r;
+}
+
+static uint32_t qkv_cols(const struct ops_attention *a)
+{
+    return (a->n_heads + 2 * a->n_kv_heads) * a->head_dim;
+}
+
+static int check_attention(const struct ops_attention *a, struct err_msg *em)
+{
+    if (!a->n_kv_heads || a->n_heads % a->n_kv_heads || !a->head_dim || a->head_dim > 256 ||
+        a->n_heads > 4096)
+        return err_set(em, LT_EINVAL, "attention of %u heads, %u for keys, of size %u", a->n_heads,
+                       a->n_kv_heads, a->head_dim);
+    return 0;
+}
+
+int ops_vulkan_rope(struct ops *o, struct ops_buf *qkv, const struct ops_vec *inv_freq,
+                    const struct ops_attention *a)
+{
+    struct ops_vulkan *v = ops_vulkan(o);
+    struct gpu_buf *table;
+    struct err_msg em;
+    int r = ready(v);
+    if (r < 0 || (r = check_attention(a, &em)) < 0 ||
+        (r = check(qkv, "rope", v->n_tokens, qkv_cols(a), &em)) < 0)
+        return finish(v, r, &em);
+    if (a->head_dim % 2 || inv_freq->n != a->head_dim / 2)
+        return finish(v, err_set(&em, LT_EINVAL, "rope: %zu frequencies for heads of %u", inv_freq->n, a->head_dim),
+                      &em);
+    if ((r = ops_vulkan_rope_table(v, inv_freq, &table, &em)) < 0)
+        return finish(v, r, &em);
+    struct push_rope push = {a->n_heads + a->n_kv_heads, qkv_cols(a), a->head_dim};
+    struct gpu_arg args[] = {arg(qkv->b), meta_arg(v, &v->pos), arg(table)};
+    return run_elements(v, GPU_KERNEL_ROPE, args, &push, v->n_tokens,
+                        (a->n_heads + a->n_kv_heads) * (a->head_dim / 2));
+}
+
+int ops_vulkan_attention(struct ops *o, const struct ops_buf *qkv, const struct ops_attention *a,
+                         struct ops_buf *y)
+{
+    struct ops_vulkan *v = ops_vulkan(o);
+    struct err_msg em;
+    int r = ready(v);
+    if (r < 0 || (r = check_attention(a, &em)) < 0 ||
+        (r = check(qkv, "attention input", v->n_tokens, qkv_cols(a), &em)) < 0 ||
+        (r = check(y, "attention output", v->n_tokens, (uint64_t)a->n_heads * a->head_dim, &em)) < 0)
+        return finish(v, r, &em);
+    struct tuning_attention t = tuning_attention(v->g, a->head_dim);
+    if ((r = ops_vulkan_blocks(v, t.bq, &em)) < 0)
+        return finish(v, r, &em);
+    uint32_t spec[] = {t.group, a->head_dim, t.bq, t.bk, a->causal};
+    struct push_attention push = {a->n_heads, a->n_kv_heads, a->scale};
+    struct gpu_arg args[] = {arg(qkv->b), meta_arg(v, &v->blocks), arg(y->b)};
+    struct gpu_dispatch d = {
+        .kernel = GPU_KERNEL_ATTENTION,
+        .spec = spec,
+        .push = &push,
+        .args = args,
+        .groups = {v->n_blocks, a->n_heads, 1},
+    };
+    return finish(v, gpu_dispatch(v->g, &d, &em), &em);
+}
+
+static int glu(struct ops *o, enum gpu_kernel kernel, const struct ops_buf *x, uint32_t n, uint32_t f,
+               struct ops_buf *y)
+{
+    struct ops_vulkan *v = ops_vulkan(o);
+    struct err_msg em;
+    int r = ready(v);
+    if (r < 0 || (r = check(x, "gated unit", n, 2 * (uint64_t)f, &em)) < 0 ||
+        (r = check(y, "gated unit", n, f, &em)) < 0)
+        return finish(v, r, &em);
+    struct push_glu push = {f};
+    struct gpu_arg args[] = {arg(x->b), arg(y->b)};
+    return run_elements(v, kernel, args, &push, n, f);
+}
+
+int ops_vulkan_swiglu(struct ops *o, const struct ops_buf *x, uint32_t n, uint32_t f, struct ops_buf *y)
+{
+    return glu(o, GPU_KERNEL_SWIGLU, x, n, f, y);
+}
+
+int ops_vulkan_geglu(struct ops *o, const struct ops_buf *x, uint32_t n, uint32_t f, struct ops_buf *y)
+{
+    return glu(o, GPU_KERNEL_GEGLU, x, n, f, y);
+}
+
+int ops_vulkan_softmax_groups(struct ops *o, struct ops_buf *x, uint32_t n, uint32_t groups, uint32_t r_len)
+{
+    struct ops_vulkan *v = ops_vulkan(o);
+    struct err_msg em;
+    int r = ready(v);
+    if (r < 0 || (r = check(x, "softmax_groups", n, (uint64_t)groups * r_len, &em)) < 0)
+        return finish(v, r, &em);
+    struct push_softmax push = {groups, r_len};
+    struct gpu_arg args[] = {arg(x->b)};
+    return run(v, GPU_KERNEL_SOFTMAX_GROUPS, tuning_row_group(v->g, r_len), args, &push, groups, n);
+}
+
+/* From x[n_in, d] to y[n_out, d] through one part of the batch's description. */
+static int pool(struct ops_vulkan *v, enum gpu_kernel kernel, const struct ops_buf *x, uint32_t n_in,
+                const struct meta_part *part, const void *push, struct ops_buf *y, uint32_t n_out)
+{
+    struct err_msg em;
+    uint32_t d = (uint32_t)x->cols;
+    int r = ready(v);
+    if (r < 0 || (r = check(x, "pool input", n_in, d, &em)) < 0 ||
+        (r = check(y, "pool output", n_out, d, &em)) < 0)
+        return finish(v, r, &em);
+    struct gpu_arg args[] = {arg(x->b), meta_arg(v, part), arg(y->b)};
+    return run_elements(v, kernel, args, push, n_out, d);
+}
+
+int ops_vulkan_gather_pooled(struct ops *o, const struct ops_buf *x, struct ops_buf *y)
+{
+    struct ops_vulkan *v = ops_vulkan(o);
+    struct push_rows push = {(uint32_t)x->cols};
+    return pool(v, GPU_KERNEL_GATHER_POOLED, x, v->n_tokens, &v->pooled_rows, &push, y, v->n_pooled);
+}
+
+int ops_vulkan_mean_pool(struct ops *o, const struct ops_buf *x, struct ops_buf *y)
+{
+    struct ops_vulkan *v = ops_vulkan(o);
+    struct push_rows push = {(uint32_t)x->cols};
+    return pool(v, GPU_KERNEL_MEAN_POOL, x, v->n_pooled, &v->pooled_offset, &push, y, v->n_seqs);
+}
+
+int ops_vulkan_pick_pooled(struct ops *o, const struct ops_buf *x, bool last, struct ops_buf *y)
+{
+    struct ops_vulkan *v = ops_vulkan(o);
+    struct push_pick push = {(uint32_t)x->cols, last};
+    return pool(v, GPU_KERNEL_PICK_POOLED, x, v->n_pooled, &v->pooled_offset, &push, y, v->n_seqs);
+}
+
+int ops_vulkan_l2_normalize(struct ops *o, struct ops_buf *x, uint32_t n)
+{
+    struct ops_vulkan *v = ops_vulkan(o);
+    struct err_msg em;
+    uint32_t d = (uint32_t)x->cols;
+    int r = ready(v);
+    if (r < 0 || (r = check(x, "l2_normalize", n, d, &em)) < 0)
+        return finish(v, r, &em);
+    struct push_rows push = {d};
+    struct gpu_arg args[] = {arg(x->b)};
+    return run(v, GPU_KERNEL_L2_NORMALIZE, tuning_row_group(v->g, d), args, &push, n, 1);
+}

@@ -1,0 +1,72 @@
+/* Push constants of every kernel, read by GLSL and by C. Fields are 4 bytes each, so both lay them out alike. */
+#ifndef SHADERS_PARAMS_H
+#define SHADERS_PARAMS_H
+
+#ifdef __STDC_VERSION__
+#include <stdint.h>
+#define PARAMS_UINT uint32_t
+#define PARAMS_CHECK(type, n_fields)                                                               \
+    _Static_assert(sizeof(struct type) == 4 * (n_fields), "push constants of " #type);
+#else
+#define PARAMS_UINT uint
+#define PARAMS_CHECK(type, n_fields)
+#endif
+
+/* Weights are stored in rows padded with zeros to a multiple of this many values. */
+#define PARAMS_K_PAD 32
+
+/* flags of push_matmul, push_norm */
+#define PARAMS_HAS_BIAS 1
+#define PARAMS_HAS_RESIDUAL 2
+#define PARAMS_HAS_GAIN 4
+
+/* The rows row0 … row0 + n_rows - 1 of a table. */
+struct push_embed {
+    PARAMS_UINT cols, kp, row0, n_rows;
+};
+PARAMS_CHECK(push_embed, 4)
+
+/* y[:, row0 … row0 + n_rows) of y[n, m] */
+struct push_matmul {
+    PARAMS_UINT n, m, k, kp, row0, n_rows, flags;
+};
+PARAMS_CHECK(push_matmul, 7)
+
+struct push_norm {
+    PARAMS_UINT d, flags;
+    float eps;
+};
+PARAMS_CHECK(push_norm, 3)
+
+struct push_rope {
+    PARAMS_UINT n_heads, stride, head_dim; /* heads that are rotated; floats of a row */
+};
+PARAMS_CHECK(push_rope, 3)
+
+struct push_attention {
+    PARAMS_UINT n_heads, n_kv_heads;
+    float scale;
+};
+PARAMS_CHECK(push_attention, 3)
+
+struct push_glu {
+    PARAMS_UINT f;
+};
+PARAMS_CHECK(push_glu, 1)
+
+struct push_softmax {
+    PARAMS_UINT groups, r;
+};
+PARAMS_CHECK(push_softmax, 2)
+
+struct push_rows {
+    PARAMS_UINT d;
+};
+PARAMS_CHECK(push_rows, 1)
+
+struct push_pick {
+    PARAMS_UINT d, last;
+};
+PARAMS_CHECK(push_pick, 2)
+
+#endif

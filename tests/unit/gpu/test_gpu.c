@@ -1,0 +1,197 @@
+/* The compute layer: enumeration, buffers, limits, submissions, and what the validation layers say. */
+#include "tests/unit.h"
+
+#include "gpu/gpu.h"
+#include "gpu/tuning.h"
+#include "shaders/params.h"
+
+static struct gpu *open_gpu(const struct gpu_params *p)
+{
+    struct gpu *g = NULL;
+    struct err_msg em = {0};
+    if (gpu_create(&g, p, &em) < 0)
+        print_error("%s\n", em.text);
+    assert_non_null(g);
+    return g;
+}
+
+static void lists_the_driver_under_test(void **state)
+{
+    struct gpu_device_info list[8];
+    size_t n = 0;
+    const char *driver = getenv("LATENTD_TEST_DRIVER");
+    assert_int_equal(gpu_list(list, 8, &n, NULL), 0);
+    assert_int_equal(n, 1);
+    assert_true(list[0].software);
+    assert_true(gpu_matches(&list[0], driver));
+    assert_true(gpu_matches(&list[0], list[0].uuid));
+    assert_false(gpu_matches(&list[0], "no such device"));
+    assert_int_equal(strlen(list[0].uuid), 36);
+    assert_true(list[0].memory_bytes > 0);
+    assert_int_equal(gpu_list(list, 0, &n, NULL), 0);
+    assert_int_equal(n, 0);
+}
+
+static void unknown_name_is_not_found_and_names_the_others(void **state)
+{
+    struct gpu *g = NULL;
+    struct err_msg em = {0};
+    struct gpu_params p = {.device = "warp drive"};
+    assert_int_equal(gpu_create(&g, &p, &em), LT_ENOTFOUND);
+    assert_null(g);
+    struct gpu_device_info list[8];
+    size_t n = 0;
+    assert_int_equal(gpu_list(list, 8, &n, NULL), 0);
+    assert_non_null(strstr(em.text, list[0].name));
+}
+
+static void upload_and_download_agree(void **state)
+{
+    struct gpu *g = open_gpu(&(struct gpu_params){0});
+    struct gpu_buf *b = NULL;
+    uint32_t in[1000], out[1000];
+    for (uint32_t i = 0; i < 1000; i++)
+        in[i] = i * 2654435761u;
+    assert_int_equal(gpu_buf_create(g, sizeof in, GPU_MEM_DEVICE, &b, NULL), 0);
+    assert_int_equal(gpu_upload(g, b, 0, in, sizeof in, NULL), 0);
+    assert_int_equal(gpu_download(g, b, 0, out, sizeof out, NULL), 0);
+    assert_memory_equal(in, out, sizeof in);
+    assert_int_equal(gpu_upload(g, b, gpu_buf_len(b), in, 4, NULL), LT_EINVAL);
+    assert_int_equal(gpu_upload(g, b, 2, in, 4, NULL), LT_EINVAL);
+    gpu_buf_destroy(g, &b);
+    gpu_destroy(&g);
+    assert_int_equal(gpu_validation_messages(), 0);
+}
+
+/* y = x[rows] through one kernel: enough to see barriers, counts and limits. */
+static void gather(struct gpu *g, struct gpu_buf *x, struct gpu_buf *rows, struct gpu_buf *y, uint32_t groups_y,
+                   int expect)
+{
+    struct push_rows push = {4};
+    uint32_t group = tuning_element_group(g);
+    struct gpu_arg args[] = {{x, 0, 0}, {rows, 0, 0}, {y, 0, 0}};
+    struct gpu_dispatch d = {.kernel = GPU_KERNEL_GATHER_POOLED,
+                             .spec = &group,
+                             .push = &push,
+                             .args = args,
+                             .groups = {1, groups_y, 1}};
+    struct err_msg em = {0};
+    int r = gpu_dispatch(g, &d, &em);
+    if (r != expect)
+        print_error("%s\n", em.text);
+    assert_int_equal(r, expect);
+}
+
+static void barriers_only_between_dependent_dispatches(void **state)
+{
+    struct gpu *g = open_gpu(&(struct gpu_params){0});
+    struct gpu_buf *x = NULL, *y = NULL, *z = NULL, *rows = NULL;
+    float in[8] = {0, 1, 2, 3, 4, 5, 6, 7}, out[8];
+    uint32_t swap[2] = {1, 0};
+    assert_int_equal(gpu_buf_create(g, 32, GPU_MEM_DEVICE, &x, NULL), 0);
+    assert_int_equal(gpu_buf_create(g, 32, GPU_MEM_DEVICE, &y, NULL), 0);
+    assert_int_equal(gpu_buf_create(g, 32, GPU_MEM_DEVICE, &z, NULL), 0);
+    assert_int_equal(gpu_buf_create(g, 8, GPU_MEM_DEVICE, &rows, NULL), 0);
+    assert_int_equal(gpu_upload(g, x, 0, in, 32, NULL), 0);
+    assert_int_equal(gpu_upload(g, rows, 0, swap, 8, NULL), 0);
+    struct gpu_counts before = *gpu_counts(g);
+    assert_int_equal(gpu_begin(g, NULL), 0);
+    gather(g, x, rows, y, 2, 0);
+    gather(g, x, rows, z, 2, 0); /* independent of the first */
+    assert_int_equal(gpu_counts(g)->barriers, before.barriers);
+    gather(g, y, rows, x, 2, 0); /* reads what was written, writes what was read */
+    assert_int_equal(gpu_counts(g)->barriers, before.barriers + 1);
+    gather(g, z, rows, y, 2, 0); /* the barrier covered z; y was read since: one more */
+    assert_int_equal(gpu_counts(g)->barriers, before.barriers + 2);
+    assert_int_equal(gpu_submit(g, NULL), 0);
+    assert_int_equal(gpu_counts(g)->submits, before.submits + 1);
+    assert_int_equal(gpu_counts(g)->batches, before.batches + 1);
+    assert_int_equal(gpu_download(g, x, 0, out, 32, NULL), 0);
+    assert_memory_equal(out, in, 32); /* swapped twice */
+    gpu_buf_destroy(g, &x);
+    gpu_buf_destroy(g, &y);
+    gpu_buf_destroy(g, &z);
+    gpu_buf_destroy(g, &rows);
+    gpu_destroy(&g);
+    assert_int_equal(gpu_validation_messages(), 0);
+}
+
+static void limits_are_checked_when_binding(void **state)
+{
+    struct gpu *g = open_gpu(&(struct gpu_params){.fake_max_range = 256});
+    const struct gpu_limits *l = gpu_limits(g);
+    struct gpu_buf *x = NULL, *y = NULL, *rows = NULL, *huge = NULL;
+    struct err_msg em = {0};
+    assert_int_equal(l->max_range, 256);
+    assert_int_equal(gpu_buf_create(g, 512, GPU_MEM_DEVICE, &x, NULL), 0);
+    assert_int_equal(gpu_buf_create(g, 64, GPU_MEM_DEVICE, &y, NULL), 0);
+    assert_int_equal(gpu_buf_create(g, 64, GPU_MEM_DEVICE, &rows, NULL), 0);
+    assert_int_equal(gpu_begin(g, NULL), 0);
+    gather(g, x, rows, y, 1, LT_ELIMIT); /* x is over the range */
+    if (l->max_groups[1] < UINT32_MAX)
+        gather(g, y, rows, x, l->max_groups[1] + 1, LT_ELIMIT);
+    assert_int_equal(gpu_buf_create(g, l->max_buffer + 16, GPU_MEM_DEVICE, &huge, &em), LT_ELIMIT);
+    assert_null(huge);
+    assert_int_equal(gpu_buf_create(g, UINT64_MAX, GPU_MEM_DEVICE, &huge, &em), LT_ELIMIT);
+    assert_int_equal(gpu_submit(g, NULL), 0); /* nothing was recorded */
+    gpu_buf_destroy(g, &x);
+    gpu_buf_destroy(g, &y);
+    gpu_buf_destroy(g, &rows);
+    gpu_destroy(&g);
+    assert_int_equal(gpu_validation_messages(), 0);
+}
+
+static void memory_is_counted_and_runs_out_cleanly(void **state)
+{
+    struct gpu *g = open_gpu(&(struct gpu_params){0});
+    struct gpu_buf *b[64] = {0};
+    struct err_msg em = {0};
+    uint64_t at_start = gpu_counts(g)->memory_bytes;
+    int r = 0;
+    size_t n = 0;
+    /* Nothing touches the pages; the budget ends it, or the number of buffers. */
+    while (r == 0 && n < 64)
+        r = gpu_buf_create(g, 1u << 30, GPU_MEM_DEVICE, &b[n++], &em);
+    if (r < 0) {
+        assert_int_equal(r, LT_ENOMEM);
+        assert_non_null(strstr(em.text, "free"));
+    }
+    for (size_t i = 0; i < n; i++)
+        gpu_buf_destroy(g, &b[i]);
+    assert_int_equal(gpu_counts(g)->memory_bytes, at_start);
+    gpu_destroy(&g);
+    assert_int_equal(gpu_validation_messages(), 0);
+}
+
+static void tiles_fit_every_head_size(void **state)
+{
+    struct gpu *g = open_gpu(&(struct gpu_params){0});
+    const struct gpu_limits *l = gpu_limits(g);
+    for (uint32_t d = 1; d <= 256; d++) {
+        struct tuning_attention t = tuning_attention(g, d);
+        uint32_t bytes = (t.bq + t.bk) * ((d + 3) / 4 + 1) * 16 + t.bq * t.bk * 4;
+        assert_true(t.bq && t.bk && t.group % t.bq == 0);
+        assert_true(bytes <= l->max_shared && t.group <= l->max_invocations);
+    }
+    for (uint32_t n = 1; n < 600; n += 7) {
+        struct tuning_matmul t = tuning_matmul(g, n, 333, 100);
+        assert_true(t.group % t.tx == 0 && t.bm == t.tx * t.rm && t.bn == t.group / t.tx * t.rn);
+        assert_true((t.bm + t.bn) * (t.bk4 + 1) * 16 <= l->max_shared && t.group <= l->max_invocations);
+        assert_int_equal(PARAMS_K_PAD / 4 % t.bk4, 0);
+    }
+    gpu_destroy(&g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lists_the_driver_under_test),
+        cmocka_unit_test(unknown_name_is_not_found_and_names_the_others),
+        cmocka_unit_test(upload_and_download_agree),
+        cmocka_unit_test(barriers_only_between_dependent_dispatches),
+        cmocka_unit_test(limits_are_checked_when_binding),
+        cmocka_unit_test(memory_is_counted_and_runs_out_cleanly),
+        cmocka_unit_test(tiles_fit_every_head_size),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,303 @@
+/* The Vulkan ops as a whole: a small layer and pooler against the plain C ops, one submission and one readback per batch,
+ * neighbours that change nothing, matrices split by a small storage range. Op by op they are checked in tests/kernels. */
+#include "tests/unit.h"
+
+#include <math.h>
+
+#include "gpu/gpu.h"
+#include "model/ops_vulkan.h"
+#include "model/ref/ref_ops.h"
+
+#define VOCAB 50
+#define D 64
+#define HEADS 4
+#define KV_HEADS 2
+#define HEAD_DIM 16
+#define QKV ((HEADS + 2 * KV_HEADS) * HEAD_DIM)
+#define F 80
+#define MAX_TOKENS 300
+
+static uint64_t seed;
+
+static float random_float(void)
+{
+    return (float)((double)(unit_rand(&seed) >> 11) * 0x1p-53 * 2 - 1);
+}
+
+static float *random_floats(size_t n, float scale)
+{
+    float *v = malloc(n * sizeof *v);
+    assert_non_null(v);
+    for (size_t i = 0; i < n; i++)
+        v[i] = random_float() * scale;
+    return v;
+}
+
+/* f32 values that f16, bf16 and q8_0 hold exactly, stored as type. */
+static struct tensor as_tensor(float *v, uint64_t rows, uint64_t cols, enum tensor_type type)
+{
+    size_t row_len = tensor_row_bytes(type, cols), n = rows * cols;
+    uint8_t *data = calloc(rows, row_len);
+    assert_non_null(data);
+    for (size_t i = 0; i < n; i++)
+        v[i] = roundf(v[i] * 127) / 128;
+    for (size_t i = 0; i < n; i++) {
+        uint8_t *block = data + i / 32 * 34;
+        uint16_t h = type == TENSOR_BF16 ? f32_to_bf16(v[i]) : f32_to_f16(v[i]);
+        if (type == TENSOR_F32) {
+            memcpy(data + 4 * i, &v[i], 4);
+        } else if (type == TENSOR_Q8_0) {
+            h = f32_to_f16(1.0f / 128);
+            memcpy(block, &h, 2);
+            block[2 + i % 32] = (uint8_t)(int8_t)(v[i] * 128);
+        } else {
+            memcpy(data + 2 * i, &h, 2);
+        }
+    }
+    return (struct tensor){"test", type, rows, cols, data, rows * row_len};
+}
+
+/* Weights of a layer, as floats and on the device. */
+struct layer {
+    struct ops *o;
+    float *table, *gain, *wqkv, *wup, *wdown, *freq;
+    struct tensor t_table, t_qkv, t_up, t_down;
+    struct ops_mat *m_table, *m_qkv, *m_up, *m_down;
+    struct ops_vec *v_gain, *v_freq;
+    struct ops_buf *x, *y, *qkv, *att, *up, *gate, *pooled, *out;
+};
+
+static void layer_init(struct layer *l, const struct ops_vulkan_params *p, enum tensor_type type)
+{
+    struct err_msg em = {0};
+    *l = (struct layer){0};
+    if (ops_vulkan_create(&l->o, p, &em) < 0)
+        print_error("%s\n", em.text);
+    assert_non_null(l->o);
+    const struct ops_vtbl *v = l->o->v;
+    seed = 7;
+    l->table = random_floats(VOCAB * D, 1);
+    l->gain = random_floats(D, 1);
+    l->wqkv = random_floats(QKV * D, 0.5f);
+    l->wup = random_floats(2 * F * D, 0.5f);
+    l->wdown = random_floats(D * 96, 0.5f);
+    l->freq = malloc(HEAD_DIM / 2 * sizeof(float));
+    for (int i = 0; i < HEAD_DIM / 2; i++)
+        l->freq[i] = (float)pow(10000, -2.0 * i / HEAD_DIM);
+    l->t_table = as_tensor(l->table, VOCAB, D, type);
+    l->t_qkv = as_tensor(l->wqkv, QKV, D, type);
+    l->t_up = as_tensor(l->wup, 2 * F, D, type);
+    /* F is no multiple of 32, so this one is f16 where the others are blocks */
+    l->t_down = as_tensor(l->wdown, D, F, type == TENSOR_Q8_0 ? TENSOR_F16 : type);
+    const struct tensor *qkv = &l->t_qkv, *up = &l->t_up, *down = &l->t_down;
+    assert_int_equal(v->table_create(l->o, &l->t_table, &l->m_table, &em), 0);
+    assert_int_equal(v->mat_create(l->o, &qkv, 1, &l->m_qkv, &em), 0);
+    assert_int_equal(v->mat_create(l->o, &up, 1, &l->m_up, &em), 0);
+    assert_int_equal(v->mat_create(l->o, &down, 1, &l->m_down, &em), 0);
+    assert_int_equal(v->vec_create(l->o, l->gain, D, &l->v_gain, &em), 0);
+    assert_int_equal(v->vec_create(l->o, l->freq, HEAD_DIM / 2, &l->v_freq, &em), 0);
+    struct ops_buf **bufs[] = {&l->x, &l->y, &l->qkv, &l->att, &l->up, &l->gate, &l->pooled, &l->out};
+    const size_t cols[] = {D, D, QKV, HEADS * HEAD_DIM, 2 * F, F, D, D};
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(v->buf_create(l->o, MAX_TOKENS, cols[i], bufs[i], &em), 0);
+}
+
+static void layer_finish(struct layer *l)
+{
+    const struct ops_vtbl *v = l->o->v;
+    struct ops_buf **bufs[] = {&l->x, &l->y, &l->qkv, &l->att, &l->up, &l->gate, &l->pooled, &l->out};
+    struct ops_mat **mats[] = {&l->m_table, &l->m_qkv, &l->m_up, &l->m_down};
+    const struct tensor *tensors[] = {&l->t_table, &l->t_qkv, &l->t_up, &l->t_down};
+    float *floats[] = {l->table, l->gain, l->wqkv, l->wup, l->wdown, l->freq};
+    for (int i = 0; i < 8; i++)
+        v->buf_destroy(l->o, bufs[i]);
+    for (int i = 0; i < 4; i++) {
+        v->mat_destroy(l->o, mats[i]);
+        free((void *)tensors[i]->data);
+    }
+    for (int i = 0; i < 6; i++)
+        free(floats[i]);
+    v->vec_destroy(l->o, &l->v_gain);
+    v->vec_destroy(l->o, &l->v_freq);
+    ops_destroy(&l->o);
+    assert_int_equal(gpu_validation_messages(), 0);
+}
+
+static const struct ops_attention att = {HEADS, KV_HEADS, HEAD_DIM, false, 0.25f};
+
+static int layer_run(struct layer *l, const struct ops_batch *b, float *out)
+{
+    struct ops *o = l->o;
+    const struct ops_vtbl *v = o->v;
+    struct err_msg em = {0};
+    int r = v->begin(o, b, &em);
+    if (r < 0)
+        return r;
+    assert_int_equal(v->embed_rows(o, l->m_table, l->x), 0);
+    assert_int_equal(v->rms_norm(o, l->x, l->v_gain, 1e-5f, b->n_tokens, l->y), 0);
+    assert_int_equal(v->matmul(o, l->y, l->m_qkv, NULL, NULL, b->n_tokens, l->qkv), 0);
+    assert_int_equal(v->rope(o, l->qkv, l->v_freq, &att), 0);
+    assert_int_equal(v->attention(o, l->qkv, &att, l->att), 0);
+    assert_int_equal(v->matmul(o, l->att, l->m_up, NULL, NULL, b->n_tokens, l->up), 0);
+    assert_int_equal(v->swiglu(o, l->up, b->n_tokens, F, l->gate), 0);
+    assert_int_equal(v->matmul(o, l->gate, l->m_down, NULL, l->x, b->n_tokens, l->x), 0);
+    assert_int_equal(v->gather_pooled(o, l->x, l->pooled), 0);
+    assert_int_equal(v->mean_pool(o, l->pooled, l->out), 0);
+    assert_int_equal(v->l2_normalize(o, l->out, b->n_seqs), 0);
+    r = v->end(o, l->out, b->n_seqs, out, &em);
+    if (r < 0)
+        print_error("%s\n", em.text);
+    return r;
+}
+
+static void ref_run(const struct layer *l, const struct ops_batch *b, float *out)
+{
+    uint32_t n = b->n_tokens, n_pooled = n;
+    for (uint32_t s = 0; s < b->n_seqs; s++)
+        n_pooled -= b->pool_skip[s];
+    float *x = calloc(n, D * 4), *y = calloc(n, D * 4), *qkv = calloc(n, QKV * 4);
+    float *a = calloc(n, HEADS * HEAD_DIM * 4), *up = calloc(n, 2 * F * 4), *gate = calloc(n, F * 4);
+    float *pooled = calloc(n_pooled, D * 4);
+    ref_embed_rows(b->ids, n, l->table, D, x);
+    ref_rms_norm(x, l->gain, 1e-5f, n, D, y);
+    ref_matmul(y, l->wqkv, NULL, NULL, n, QKV, D, qkv);
+    ref_rope(qkv, b->seq_offset, b->n_seqs, l->freq, &att);
+    assert_true(ref_attention(qkv, b->seq_offset, b->n_seqs, &att, a));
+    ref_matmul(a, l->wup, NULL, NULL, n, 2 * F, D, up);
+    ref_swiglu(up, n, F, gate);
+    ref_matmul(gate, l->wdown, NULL, x, n, D, F, x);
+    ref_gather_pooled(x, b->seq_offset, b->pool_skip, b->n_seqs, D, pooled);
+    ref_mean_pool(pooled, b->seq_offset, b->pool_skip, b->n_seqs, D, out);
+    ref_l2_normalize(out, b->n_seqs, D);
+    free(x), free(y), free(qkv), free(a), free(up), free(gate), free(pooled);
+}
+
+static float max_diff(const float *a, const float *b, size_t n)
+{
+    float worst = 0;
+    for (size_t i = 0; i < n; i++) {
+        assert_true(isfinite(a[i]));
+        worst = fmaxf(worst, fabsf(a[i] - b[i]));
+    }
+    return worst;
+}
+
+/* Four texts of 1, 17, 150 and 40 tokens. */
+static int32_t ids[208];
+static const uint32_t offset[] = {0, 1, 18, 168, 208}, skip[] = {0, 3, 10, 39};
+static const struct ops_batch batch = {ids, 208, offset, 4, skip};
+
+static void check_type(enum tensor_type type, const struct ops_vulkan_params *p)
+{
+    struct layer l;
+    float got[4 * D], want[4 * D], alone[D];
+    layer_init(&l, p, type);
+    for (size_t i = 0; i < 208; i++)
+        ids[i] = (int32_t)(unit_rand(&seed) % VOCAB);
+    ref_run(&l, &batch, want);
+    uint64_t submits = l.o->info.n_submits, readbacks = l.o->info.n_readbacks;
+    for (uint64_t i = 1; i <= 3; i++) {
+        assert_int_equal(layer_run(&l, &batch, got), 0);
+        if (i > 1)
+            assert_int_equal(l.o->info.n_submits, submits + i - 1);
+        else
+            submits = l.o->info.n_submits;
+        assert_int_equal(l.o->info.n_readbacks, readbacks + i);
+    }
+    float worst = max_diff(got, want, 4 * D);
+    print_message("%s%s: %.2g from the reference\n", tensor_type_name(type),
+                  p->words_only ? " as words" : "", (double)worst);
+    assert_true(worst < 2e-6f);
+    for (uint32_t s = 0; s < 4; s++) {
+        uint32_t one[] = {0, offset[s + 1] - offset[s]};
+        struct ops_batch b = {ids + offset[s], one[1], one, 1, &skip[s]};
+        assert_int_equal(layer_run(&l, &b, alone), 0);
+        assert_true(max_diff(alone, got + s * D, D) <= 1e-6f);
+    }
+    layer_finish(&l);
+}
+
+static void every_type_agrees_in_one_submission(void **state)
+{
+    const enum tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_Q8_0};
+    for (int i = 0; i < 4; i++)
+        check_type(types[i], &(struct ops_vulkan_params){0});
+}
+
+static void words_agree_too(void **state)
+{
+    const enum tensor_type types[] = {TENSOR_F16, TENSOR_BF16, TENSOR_Q8_0};
+    for (int i = 0; i < 3; i++)
+        check_type(types[i], &(struct ops_vulkan_params){.words_only = true});
+}
+
+static void a_small_range_splits_matrices(void **state)
+{
+    /* the widest activation needs 300 x 160 x 4 = 192,000 bytes; a matrix of 33 rows does not */
+    struct ops_vulkan_params p = {.fake_max_range = 200000};
+    struct ops *o = NULL;
+    struct err_msg em = {0};
+    assert_int_equal(ops_vulkan_create(&o, &p, &em), 0);
+    const struct ops_vtbl *v = o->v;
+    const uint32_t m = 700, k = 128, n = 70; /* 358,400 bytes of f32 */
+    float *w = random_floats((size_t)m * k, 1), *x = random_floats((size_t)n * k, 1);
+    float *got = calloc(m * n, 4), *want = calloc(m * n, 4);
+    struct tensor a = as_tensor(w, 500, k, TENSOR_F32), b = as_tensor(w + 500 * k, 200, k, TENSOR_F16);
+    const struct tensor *parts[] = {&a, &b};
+    struct ops_mat *mat = NULL;
+    struct ops_buf *bx = NULL, *by = NULL, *too_big = NULL;
+    assert_int_equal(v->mat_create(o, parts, 2, &mat, &em), 0);
+    assert_int_equal(v->buf_create(o, n, k, &bx, &em), 0);
+    assert_int_equal(v->buf_create(o, n, m, &by, &em), 0);
+    assert_int_equal(v->buf_create(o, 50001, 1, &too_big, &em), LT_ELIMIT);
+    assert_int_equal(v->buf_write(o, bx, x, (size_t)n * k), 0);
+    static int32_t no_ids[70];
+    uint32_t all[] = {0, n}, none = 0;
+    struct ops_batch one = {no_ids, n, all, 1, &none};
+    assert_int_equal(v->begin(o, &one, &em), 0);
+    assert_int_equal(v->matmul(o, bx, mat, NULL, NULL, n, by), 0);
+    assert_int_equal(v->end(o, by, n, got, &em), 0);
+    ref_matmul(x, w, NULL, NULL, n, m, k, want);
+    assert_true(max_diff(got, want, m * n) < 2e-5f);
+    v->buf_destroy(o, &bx);
+    v->buf_destroy(o, &by);
+    v->mat_destroy(o, &mat);
+    free((void *)a.data), free((void *)b.data), free(w), free(x), free(got), free(want);
+    ops_destroy(&o);
+    assert_int_equal(gpu_validation_messages(), 0);
+}
+
+static void bad_batches_are_refused_and_the_next_one_runs(void **state)
+{
+    struct layer l;
+    struct err_msg em;
+    float out[4 * D];
+    layer_init(&l, &(struct ops_vulkan_params){.max_batch_tokens = 208}, TENSOR_F32);
+    assert_int_equal(l.o->info.max_batch_tokens, 208);
+    const uint32_t too_long[] = {0, 209}, unordered[] = {0, 5, 3, 9}, zero[3] = {0}, all[] = {9, 9, 9};
+    struct ops_batch bad = {ids, 209, too_long, 1, zero};
+    assert_int_equal(l.o->v->begin(l.o, &bad, &em), LT_ELIMIT);
+    bad = (struct ops_batch){ids, 9, unordered, 3, zero};
+    assert_int_equal(l.o->v->begin(l.o, &bad, &em), LT_EINVAL);
+    bad = (struct ops_batch){ids, 9, (uint32_t[]){0, 9}, 1, all}; /* nothing left to pool */
+    assert_int_equal(l.o->v->begin(l.o, &bad, &em), LT_EINVAL);
+    assert_int_equal(l.o->v->end(l.o, l.out, 1, out, &em), LT_EINVAL);
+    /* an op that does not fit fails the batch, also its end */
+    assert_int_equal(l.o->v->begin(l.o, &batch, &em), 0);
+    assert_int_equal(l.o->v->swiglu(l.o, l.up, 208, 10000, l.gate), LT_ELIMIT);
+    assert_int_equal(l.o->v->end(l.o, l.out, 1, out, &em), LT_ELIMIT);
+    assert_int_equal(layer_run(&l, &batch, out), 0);
+    layer_finish(&l);
+}
+
+int main(void)
+{
+    seed = unit_seed();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_type_agrees_in_one_submission),
+        cmocka_unit_test(words_agree_too),
+        cmocka_unit_test(a_small_range_splits_matrices),
+        cmocka_unit_test(bad_batches_are_refused_and_the_next_one_runs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -25,7 +25,7 @@ struct text_rules {
 struct text_input {
     const char *text;
     size_t len; /* bytes */
-    const char *title; /* passages: goes before the text with one space between; NULL: none */
+    const char *title; /* passages: goes before the text with one space between, alone when that is blank; NULL: none */
     size_t title_len;
     bool query;           /* takes the model's prefix or instruction */
     const char *instruct; /* queries: NULL takes the model's prefix, "" neither prefix nor instruction */
@@ -39,8 +39,11 @@ struct text_tokens {
     uint32_t n_skip; /* leading positions left out of the pool; < n */
     uint32_t n_seen; /* tokens before the cut; n when nothing was cut */
     bool truncated;
+    /* working memory */
     uint32_t cap;
     struct tokenizer_ids scratch;
+    char *joined;
+    size_t joined_cap;
 };
 
 /* LT_EUNSUPPORTED when the model has no tokenizer. */
@@ -50,12 +53,15 @@ int text_rules_of(const struct model *m, struct text_rules *r, struct err_msg *e
  *
  * Truncation keeps BOS and the first limit - 1 tokens, and so loses EOS, as NV-Embed does.
  * Errors: LT_EUTF8 (which part, which byte), LT_EEMPTY (no text, or an instruction that leaves nothing to
- * pool), LT_ETOOLONG (found and allowed tokens), LT_EUNSUPPORTED (no tokenizer, takes no instruction),
+ * pool; blank counts as none), LT_ETOOLONG (found and allowed tokens), LT_EUNSUPPORTED (no tokenizer, takes no instruction),
  * LT_ELIMIT, LT_ENOMEM; out is then empty. */
 int text_encode(const struct model *m, const struct text_input *in, struct text_tokens *out,
                 struct err_msg *em);
 int text_encode_rules(const struct text_rules *r, const struct text_input *in, struct text_tokens *out,
                       struct err_msg *em);
+
+/* True when there is nothing but ASCII white space. */
+bool text_is_blank(const char *s, size_t len);
 
 /* Frees the arrays and zeroes the struct. */
 void text_tokens_finish(struct text_tokens *t);

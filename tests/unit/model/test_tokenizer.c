@@ -2,10 +2,10 @@
 
 #include <jansson.h>
 
-#include "base/file.h"
 #include "model/tokenizer.h"
 #include "model/unicode_lower.h"
 #include "tests/mini_tokenizer.h"
+#include "tests/unit/model/shared_tokenizer.h"
 
 static struct tokenizer *mini(const char *find, const char *with)
 {
@@ -336,23 +336,6 @@ static void test_lower(void **state)
 
 /* ---- the library's ids, from tests/tools/compare_tokenizer.py ---- */
 
-static struct tokenizer *shared_tokenizer(const char *path)
-{
-    struct tokenizer *t = NULL;
-    struct err_msg em = {0};
-    char full[4096], *json;
-    size_t len;
-    snprintf(full, sizeof full, "%s/%s", getenv("LATENTD_SHARED") ? getenv("LATENTD_SHARED") : ".", path);
-    if (file_read(full, TOKENIZER_JSON_MAX, &json, &len, &em) < 0) {
-        print_message("skipped: no %s\n", full);
-        return NULL;
-    }
-    if (tokenizer_create(&t, json, len, &em) < 0)
-        fail_msg("%s: %s", full, em.text);
-    free(json);
-    return t;
-}
-
 static uint64_t fnv(const void *p, size_t n)
 {
     uint64_t h = 0xCBF29CE484222325u;
@@ -389,7 +372,7 @@ static void check_fixture(const struct tokenizer *t, int column)
 
 static void test_fixture_latent_mini(void **state)
 {
-    struct tokenizer *t = shared_tokenizer("models/latent-mini/tokenizer.json");
+    struct tokenizer *t = shared_tokenizer(SHARED_LATENT_MINI);
     if (!t)
         skip();
     check_fixture(t, 0);
@@ -398,7 +381,7 @@ static void test_fixture_latent_mini(void **state)
 
 static void test_fixture_nv_embed(void **state)
 {
-    struct tokenizer *t = shared_tokenizer("golden/nv-embed-v2-files/tokenizer.json");
+    struct tokenizer *t = shared_tokenizer(SHARED_NV_EMBED);
     if (!t)
         skip();
     check_fixture(t, 1);

@@ -1,0 +1,166 @@
+/* NV-Embed's encoding protocol: prefix, title and text are one string for the tokeniser; BOS and EOS
+ * go around the ids; the pool leaves out as many leading positions as the prefix has tokens when it
+ * is tokenised alone and without BOS. That number is right because the prefix's last piece, a lone
+ * U+2581, merges into the first word, and BOS takes its place. */
+#include "model/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/utf8.h"
+
+bool text_is_blank(const char *s, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (s[i] != ' ' && (s[i] < '\t' || s[i] > '\r'))
+            return false;
+    return true;
+}
+
+static int check_utf8(const char *what, const char *s, size_t len, struct err_msg *em)
+{
+    size_t at = s ? utf8_check(s, len) : UTF8_VALID;
+    if (at == UTF8_VALID)
+        return 0;
+    return err_set(em, LT_EUTF8, "the %s is not valid UTF-8 at byte %zu", what, at);
+}
+
+static int join_reserve(struct text_tokens *out, size_t len)
+{
+    if (len <= out->joined_cap)
+        return 0;
+    char *p = realloc(out->joined, len * 2);
+    if (!p)
+        return LT_ENOMEM;
+    out->joined = p;
+    out->joined_cap = len * 2;
+    return 0;
+}
+
+/* What goes before a query into out->joined; its length. */
+static int put_prefix(const struct text_rules *r, const struct text_input *in, struct text_tokens *out, size_t *len,
+                      struct err_msg *em)
+{
+    const char *prefix = r->query_prefix ? r->query_prefix : "", *slot = NULL;
+    size_t n_instruct = in->instruct ? strlen(in->instruct) : 0;
+    *len = 0;
+    if (!in->query || (in->instruct && !n_instruct))
+        return 0;
+    if (in->instruct) {
+        prefix = r->instruct_template ? r->instruct_template : "";
+        if (!(slot = strstr(prefix, "{}")))
+            return err_set(em, LT_EUNSUPPORTED, "the model takes no instruction");
+    }
+    size_t n = strlen(prefix), head = slot ? (size_t)(slot - prefix) : n;
+    if (n_instruct > TOKENIZER_TEXT_MAX || join_reserve(out, n + n_instruct + 1) < 0)
+        return err_set(em, LT_ENOMEM, "%s", err_text(LT_ENOMEM));
+    memcpy(out->joined, prefix, head);
+    *len = head;
+    if (slot) {
+        memcpy(out->joined + head, in->instruct, n_instruct);
+        memcpy(out->joined + head + n_instruct, slot + 2, n - head - 2);
+        *len = n + n_instruct - 2;
+    }
+    return 0;
+}
+
+/* prefix, title, space, text as one string, its first `*prefix_len` bytes the prefix. */
+static int join(const struct text_rules *r, const struct text_input *in, struct text_tokens *out, size_t *prefix_len,
+                size_t *len, struct err_msg *em)
+{
+    const char *text = in->text;
+    size_t title_len = in->query || !in->title ? 0 : in->title_len, text_len = in->len;
+    int e;
+    if ((e = check_utf8("text", in->text, in->len, em)) < 0 ||
+        (e = check_utf8("title", in->title, title_len, em)) < 0 ||
+        (e = check_utf8("instruction", in->instruct, in->instruct ? strlen(in->instruct) : 0, em)) < 0)
+        return e;
+    if (text_is_blank(in->title, title_len))
+        title_len = 0;
+    if (text_is_blank(text, text_len)) {
+        if (!title_len)
+            return err_set(em, LT_EEMPTY, "the text is empty");
+        text_len = 0;
+    }
+    if ((e = put_prefix(r, in, out, prefix_len, em)) < 0)
+        return e;
+    size_t n = *prefix_len;
+    if (!size_add(n + 1, title_len, len) || !size_add(*len, text_len, len) || *len > TOKENIZER_TEXT_MAX)
+        return err_set(em, LT_ELIMIT, "a text of more than %u bytes", TOKENIZER_TEXT_MAX);
+    if (join_reserve(out, *len + 1) < 0)
+        return err_set(em, LT_ENOMEM, "%s", err_text(LT_ENOMEM));
+    if (title_len) {
+        memcpy(out->joined + n, in->title, title_len);
+        n += title_len;
+        if (text_len)
+            out->joined[n++] = ' ';
+    }
+    if (text_len)
+        memcpy(out->joined + n, text, text_len);
+    *len = n + text_len;
+    return 0;
+}
+
+/* BOS, ids, EOS, cut at the limit. */
+static int finish(const struct text_rules *r, const struct tokenizer_ids *ids, bool truncate, struct text_tokens *out,
+                  struct err_msg *em)
+{
+    size_t head = r->bos >= 0, seen = head + ids->n + (r->eos >= 0);
+    size_t n = seen < r->token_limit ? seen : r->token_limit;
+    if (seen > r->token_limit && !truncate)
+        return err_set(em, LT_ETOOLONG, "the text has %zu tokens, the model takes %u", seen, r->token_limit);
+    if (n > out->cap) {
+        int32_t *p = realloc(out->ids, n * 2 * sizeof *p);
+        if (!p)
+            return err_set(em, LT_ENOMEM, "%s", err_text(LT_ENOMEM));
+        out->ids = p;
+        out->cap = (uint32_t)n * 2;
+    }
+    size_t body = n - head < ids->n ? n - head : ids->n;
+    if (head)
+        out->ids[0] = r->bos;
+    memcpy(out->ids + head, ids->ids, body * sizeof *out->ids);
+    if (r->eos >= 0 && n == seen)
+        out->ids[n - 1] = r->eos;
+    out->n = (uint32_t)n;
+    out->n_seen = (uint32_t)seen;
+    out->truncated = seen > n;
+    return 0;
+}
+
+int text_encode_rules(const struct text_rules *r, const struct text_input *in, struct text_tokens *out,
+                      struct err_msg *em)
+{
+    size_t prefix_len = 0, len = 0;
+    int e;
+    out->n = out->n_skip = out->n_seen = 0;
+    out->truncated = false;
+    if (r->token_limit < 4)
+        return err_set(em, LT_EINVAL, "a limit of %u tokens leaves no room for a text", r->token_limit);
+    if ((e = join(r, in, out, &prefix_len, &len, em)) < 0 ||
+        (e = tokenizer_encode(r->tokenizer, out->joined, len, &out->scratch, em)) < 0 ||
+        (e = finish(r, &out->scratch, in->truncate, out, em)) < 0)
+        goto out;
+    if (prefix_len) {
+        if ((e = tokenizer_encode(r->tokenizer, out->joined, prefix_len, &out->scratch, em)) < 0)
+            goto out;
+        if (out->scratch.n >= out->n) {
+            e = err_set(em, LT_EEMPTY, "the instruction takes all %u tokens, nothing is left of the text", out->n);
+            goto out;
+        }
+        out->n_skip = (uint32_t)out->scratch.n;
+    }
+out:
+    if (e < 0)
+        out->n = out->n_seen = 0;
+    return e;
+}
+
+void text_tokens_finish(struct text_tokens *t)
+{
+    free(t->ids);
+    free(t->joined);
+    tokenizer_ids_finish(&t->scratch);
+    memset(t, 0, sizeof *t);
+}

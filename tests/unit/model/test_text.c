@@ -1,0 +1,183 @@
+#include "tests/unit.h"
+
+#include <jansson.h>
+
+#include "base/file.h"
+#include "model/text.h"
+#include "tests/mini_tokenizer.h"
+#include "tests/unit/model/shared_tokenizer.h"
+
+#define NV_TEMPLATE "Instruct: {}\nQuery: "
+
+static struct tokenizer *mini;
+static struct text_rules rules;
+static struct text_tokens tokens;
+
+static int setup(void **state)
+{
+    char *json = mini_tokenizer(NULL, NULL);
+    int r = json ? tokenizer_create(&mini, json, strlen(json), NULL) : -1;
+    free(json);
+    rules = (struct text_rules){.tokenizer = mini, .token_limit = 64, .bos = 1, .eos = 2, .query_prefix = "ab: ",
+                                .instruct_template = "h {}\nf: "};
+    return r;
+}
+
+static int teardown(void **state)
+{
+    tokenizer_destroy(&mini);
+    text_tokens_finish(&tokens);
+    return 0;
+}
+
+static void check(const struct text_input *in, const char *want, unsigned n_skip)
+{
+    char got[1024] = "";
+    struct err_msg em = {0};
+    if (text_encode_rules(&rules, in, &tokens, &em) < 0)
+        fail_msg("%s", em.text);
+    for (size_t i = 0, n = 0; i < tokens.n; i++)
+        n += (size_t)snprintf(got + n, sizeof got - n, "%s%d", i ? " " : "", tokens.ids[i]);
+    assert_string_equal(got, want);
+    assert_int_equal(tokens.n_skip, n_skip);
+}
+
+static struct text_input passage(const char *title, const char *text)
+{
+    return (struct text_input){.text = text, .len = strlen(text), .title = title, .title_len = title ? strlen(title) : 0};
+}
+
+static struct text_input query(const char *instruct, const char *text)
+{
+    return (struct text_input){.text = text, .len = strlen(text), .query = true, .instruct = instruct};
+}
+
+static void test_forms(void **state)
+{
+    struct text_input in = passage(NULL, "cd");
+    check(&in, "1 259 273 2", 0);
+    in = passage("d", "cd");
+    check(&in, "1 259 263 259 273 2", 0);
+    in = passage("d", "");
+    check(&in, "1 259 263 2", 0);
+    in = passage(" ", "cd ");
+    check(&in, "1 259 273 259 2", 0);
+    in = query(NULL, "cd");
+    check(&in, "1 275 61 259 273 2", 3); /* ▁ab : ▁ alone, so BOS, ▁ab and : stay out */
+    in = query("", "cd");
+    check(&in, "1 259 273 2", 0);
+    in = query("e", "cd");
+    check(&in, "1 259 267 259 264 13 265 61 259 273 2", 8);
+    in = query(NULL, "cd");
+    in.title = "d";
+    in.title_len = 1;
+    check(&in, "1 275 61 259 273 2", 3); /* queries have no title */
+}
+
+static void test_cut(void **state)
+{
+    struct text_input in = passage(NULL, "c e c e");
+    rules.token_limit = 6;
+    assert_int_equal(text_encode_rules(&rules, &in, &tokens, NULL), LT_ETOOLONG);
+    in.truncate = true;
+    check(&in, "1 259 262 259 264 259", 0); /* BOS and the first limit - 1, no EOS */
+    assert_true(tokens.truncated);
+    assert_int_equal(tokens.n_seen, 10);
+    rules.token_limit = 10;
+    check(&in, "1 259 262 259 264 259 262 259 264 2", 0);
+    assert_false(tokens.truncated);
+    rules.token_limit = 9; /* only EOS is lost */
+    check(&in, "1 259 262 259 264 259 262 259 264", 0);
+    assert_true(tokens.truncated);
+    rules.token_limit = 64;
+}
+
+static void test_refused(void **state)
+{
+    struct err_msg em;
+    struct text_input in = passage(NULL, "");
+    assert_int_equal(text_encode_rules(&rules, &in, &tokens, &em), LT_EEMPTY);
+    in = passage("", " \n\t");
+    assert_int_equal(text_encode_rules(&rules, &in, &tokens, &em), LT_EEMPTY);
+    in = (struct text_input){0};
+    assert_int_equal(text_encode_rules(&rules, &in, &tokens, &em), LT_EEMPTY);
+    in = query(NULL, "");
+    assert_int_equal(text_encode_rules(&rules, &in, &tokens, &em), LT_EEMPTY);
+    in = passage("a\xFF", "b");
+    assert_int_equal(text_encode_rules(&rules, &in, &tokens, &em), LT_EUTF8);
+    assert_non_null(strstr(em.text, "title is not valid UTF-8 at byte 1"));
+    in = passage("a", "bc\xC3");
+    assert_int_equal(text_encode_rules(&rules, &in, &tokens, &em), LT_EUTF8);
+    assert_non_null(strstr(em.text, "text is not valid UTF-8 at byte 2"));
+    in = query("\xC0", "bc");
+    assert_int_equal(text_encode_rules(&rules, &in, &tokens, &em), LT_EUTF8);
+    in = query("a very long instruction that takes up all the room there is, and then some", "bc");
+    in.truncate = true;
+    assert_int_equal(text_encode_rules(&rules, &in, &tokens, &em), LT_EEMPTY);
+    assert_int_equal(tokens.n, 0);
+    rules.instruct_template = "";
+    in = query("e", "cd");
+    assert_int_equal(text_encode_rules(&rules, &in, &tokens, &em), LT_EUNSUPPORTED);
+    rules.instruct_template = "h {}\nf: ";
+}
+
+/* Every case of the default model: ids and masked positions. */
+static void test_latent_mini_cases(void **state)
+{
+    struct tokenizer *t = shared_tokenizer(SHARED_LATENT_MINI);
+    char path[4096];
+    json_t *root, *c;
+    size_t i;
+    if (!t)
+        skip();
+    struct text_rules r = {.tokenizer = t, .token_limit = 512, .bos = 1, .eos = 2, .query_prefix = "query: "};
+    snprintf(path, sizeof path, "%s/models/latent-mini/cases.json", getenv("LATENTD_SRC"));
+    root = json_load_file(path, 0, NULL);
+    assert_non_null(root);
+    assert_true(json_array_size(json_object_get(root, "cases")) >= 7);
+    json_array_foreach(json_object_get(root, "cases"), i, c) {
+        const json_t *text = json_object_get(c, "text"), *ids = json_object_get(c, "ids");
+        struct text_input in = {.text = json_string_value(text), .len = json_string_length(text),
+                                .query = json_is_true(json_object_get(c, "query"))};
+        assert_int_equal(text_encode_rules(&r, &in, &tokens, NULL), 0);
+        assert_int_equal(tokens.n, json_array_size(ids));
+        for (size_t k = 0; k < tokens.n; k++)
+            assert_int_equal(tokens.ids[k], json_integer_value(json_array_get(ids, k)));
+        assert_int_equal(tokens.n_skip, json_integer_value(json_object_get(c, "instruction_len")));
+    }
+    json_decref(root);
+    tokenizer_destroy(&t);
+}
+
+/* The ids and the mask that NV-Embed's own code gives for its card's first query. */
+static void test_nv_embed_query(void **state)
+{
+    static const int32_t want[] = {1,    560,  1356,  28747, 12628, 264, 2996,  28725, 20132, 1455, 1291,  369, 4372, 272,
+                                   2996, 13,   3294,  28747, 460,   4612, 28709, 4965,  4670,  297,  17619, 1905, 28804, 2};
+    struct tokenizer *t = shared_tokenizer(SHARED_NV_EMBED);
+    if (!t)
+        skip();
+    struct text_rules r = {.tokenizer = t, .token_limit = 32768, .bos = 1, .eos = 2, .instruct_template = NV_TEMPLATE};
+    struct text_input in = query("Given a question, retrieve passages that answer the question",
+                                 "are judo throws allowed in wrestling?");
+    assert_int_equal(text_encode_rules(&r, &in, &tokens, NULL), 0);
+    assert_int_equal(tokens.n, sizeof want / sizeof *want);
+    assert_memory_equal(tokens.ids, want, sizeof want);
+    assert_int_equal(tokens.n_skip, 18);
+    in.instruct = NULL;
+    assert_int_equal(text_encode_rules(&r, &in, &tokens, NULL), 0);
+    assert_int_equal(tokens.n_skip, 0);
+    tokenizer_destroy(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_latent_mini_cases),
+        cmocka_unit_test(test_nv_embed_query),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

@@ -1,0 +1,195 @@
+#include "model/checkpoint.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "base/file.h"
+#include "model/json_limit.h"
+
+#define MAX_INDEX (16u << 20) /* bytes */
+#define MAX_SHARDS 4096
+#define MAX_DEPTH 8
+#define MAX_VALUES (1u << 20)
+#define INDEX_NAME "model.safetensors.index.json"
+#define SINGLE_NAME "model.safetensors"
+
+struct shard {
+    char *name; /* within the folder */
+    struct file_map map;
+    struct safetensors *tensors;
+};
+
+struct checkpoint {
+    const char *dir; /* of the running open */
+    struct shard *shard;
+    size_t n_shards;
+};
+
+static int open_shard(struct checkpoint *c, const char *name, struct err_msg *em)
+{
+    char path[4096];
+    struct err_msg why = {0};
+    struct shard *grown = reallocarray(c->shard, c->n_shards + 1, sizeof *grown);
+    if (!grown)
+        return err_set(em, LT_ENOMEM, "no memory for %zu shards", c->n_shards + 1);
+    c->shard = grown;
+    struct shard *s = &c->shard[c->n_shards];
+    *s = (struct shard){.name = strdup(name)};
+    if (!s->name)
+        return err_set(em, LT_ENOMEM, "no memory for %zu shards", c->n_shards + 1);
+    c->n_shards++;
+    if ((size_t)snprintf(path, sizeof path, "%s/%s", c->dir, name) >= sizeof path)
+        return err_set(em, LT_ELIMIT, "%.200s…: path too long", path);
+    int r = file_map(path, &s->map, em);
+    if (r < 0)
+        return r;
+    if ((r = safetensors_parse(&s->tensors, s->map.data, s->map.len, &why)) < 0)
+        return err_set(em, r, "%s: %s", path, why.text);
+    return 0;
+}
+
+static struct shard *find_shard(struct checkpoint *c, const char *name)
+{
+    for (size_t i = 0; i < c->n_shards; i++)
+        if (!strcmp(c->shard[i].name, name))
+            return &c->shard[i];
+    return NULL;
+}
+
+/* A plain file name: nothing that could leave the folder. */
+static bool plain_name(const char *name)
+{
+    return *name && *name != '.' && !strchr(name, '/') && strlen(name) < 256;
+}
+
+static int open_indexed(struct checkpoint *c, const json_t *map, struct err_msg *em)
+{
+    int r;
+    const char *tensor;
+    json_t *v;
+    if (!json_is_object(map) || !json_object_size(map))
+        return err_set(em, LT_EFORMAT, "%s/" INDEX_NAME ": has no weight_map", c->dir);
+    json_object_foreach((json_t *)map, tensor, v) {
+        const char *name = json_string_value(v);
+        if (!name || !plain_name(name))
+            return err_set(em, LT_EFORMAT, "%s/" INDEX_NAME ": %.100s is not in a plain file name", c->dir, tensor);
+        struct shard *s = find_shard(c, name);
+        if (!s) {
+            if (c->n_shards == MAX_SHARDS)
+                return err_set(em, LT_ELIMIT, "%s/" INDEX_NAME ": more than %d shards", c->dir, MAX_SHARDS);
+            if ((r = open_shard(c, name, em)) < 0)
+                return r;
+            s = &c->shard[c->n_shards - 1];
+        }
+        if (!safetensors_find(s->tensors, tensor))
+            return err_set(em, LT_EFORMAT, "%s/%s: lacks tensor %.100s, which the index places there", c->dir, name,
+                           tensor);
+    }
+    return 0;
+}
+
+/* A tensor that lies in two shards could be read from either. */
+static int check_unique(struct checkpoint *c, struct err_msg *em)
+{
+    for (size_t i = 1; i < c->n_shards; i++)
+        for (size_t t = 0; t < safetensors_count(c->shard[i].tensors); t++) {
+            const char *name = safetensors_at(c->shard[i].tensors, t)->name;
+            for (size_t j = 0; j < i; j++)
+                if (safetensors_find(c->shard[j].tensors, name))
+                    return err_set(em, LT_EFORMAT, "%s: tensor %.100s is in both %s and %s", c->dir, name,
+                                   c->shard[j].name, c->shard[i].name);
+        }
+    return 0;
+}
+
+static int open_all(struct checkpoint *c, struct err_msg *em)
+{
+    char path[4096];
+    char *text = NULL;
+    size_t len;
+    json_t *index = NULL;
+    json_error_t why;
+    if ((size_t)snprintf(path, sizeof path, "%s/" INDEX_NAME, c->dir) >= sizeof path)
+        return err_set(em, LT_ELIMIT, "%.200s…: path too long", path);
+    int r = file_read(path, MAX_INDEX, &text, &len, em);
+    if (r == LT_ENOTFOUND)
+        return open_shard(c, SINGLE_NAME, em);
+    if (r < 0)
+        return r;
+    if ((r = json_limit_check(path, text, len, MAX_DEPTH, MAX_VALUES, em)) < 0)
+        goto out;
+    index = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
+    if (!json_is_object(index)) {
+        r = err_set(em, LT_EFORMAT, "%s: %s", path, index ? "not a JSON object" : why.text);
+        goto out;
+    }
+    if ((r = open_indexed(c, json_object_get(index, "weight_map"), em)) < 0)
+        goto out;
+    r = check_unique(c, em);
+out:
+    json_decref(index);
+    free(text);
+    return r;
+}
+
+int checkpoint_open(struct checkpoint **out, const char *dir, struct err_msg *em)
+{
+    struct checkpoint *c = calloc(1, sizeof *c);
+    if (!c)
+        return err_set(em, LT_ENOMEM, "no memory");
+    c->dir = dir;
+    int r = open_all(c, em);
+    c->dir = NULL;
+    if (r < 0)
+        checkpoint_destroy(&c);
+    else
+        *out = c;
+    return r;
+}
+
+void checkpoint_destroy(struct checkpoint **cp)
+{
+    struct checkpoint *c = cp ? *cp : NULL;
+    if (!c)
+        return;
+    for (size_t i = 0; i < c->n_shards; i++) {
+        safetensors_destroy(&c->shard[i].tensors);
+        file_unmap(&c->shard[i].map);
+        free(c->shard[i].name);
+    }
+    free(c->shard);
+    free(c);
+    *cp = NULL;
+}
+
+const struct safetensors_entry *checkpoint_find(const struct checkpoint *c, const char *name)
+{
+    const struct safetensors_entry *e = NULL;
+    for (size_t i = 0; !e && i < c->n_shards; i++)
+        e = safetensors_find(c->shard[i].tensors, name);
+    return e;
+}
+
+const struct safetensors_entry *checkpoint_at(const struct checkpoint *c, size_t i)
+{
+    for (size_t s = 0; s < c->n_shards; s++) {
+        if (i < safetensors_count(c->shard[s].tensors))
+            return safetensors_at(c->shard[s].tensors, i);
+        i -= safetensors_count(c->shard[s].tensors);
+    }
+    return NULL;
+}
+
+void checkpoint_done_with(const struct safetensors_entry *e)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = ((uintptr_t)e->data + page - 1) & ~(page - 1), end = ((uintptr_t)e->data + e->len_bytes) & ~(page - 1);
+    if (end > first)
+        madvise((void *)first, end - first, MADV_DONTNEED);
+}

@@ -1,0 +1,347 @@
+#include "model/import.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/bytes.h"
+#include "base/file.h"
+#include "model/checkpoint.h"
+#include "model/gguf_write.h"
+#include "model/layout.h"
+#include "model/model_load.h"
+#include "model/quantise.h"
+#include "model/ref/ref_forward.h"
+#include "model/tokenizer.h"
+
+#define N_GOLDENS 4
+#define BIG_PARAMS 500000000u /* beyond this the reference takes minutes: one short sequence then */
+
+struct import {
+    const char *dir;
+    const struct import_params *p;
+    struct import_report rep;
+    struct model_info info;
+    struct checkpoint_texts texts;
+    struct checkpoint *checkpoint;
+    struct layout_item *items;
+    size_t n_items;
+    struct gguf_writer *w;
+    char *tokenizer;
+    size_t tokenizer_len;
+    int32_t *golden_ids;
+    struct engine_seq golden[N_GOLDENS];
+    size_t n_golden_ids;
+    uint64_t vectors_at; /* offset in the file */
+    struct err_msg *em;
+};
+
+int import_type(const char *name, enum tensor_type *type)
+{
+    static const enum tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_Q8_0};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (!strcmp(name, tensor_type_name(types[i]))) {
+            *type = types[i];
+            return 0;
+        }
+    }
+    return LT_EINVAL;
+}
+
+/* ---- what is to be written ---- */
+
+static enum tensor_type stored_type(const struct import *im, const struct layout_item *it)
+{
+    if (it->f32)
+        return TENSOR_F32;
+    return tensor_row_bytes(im->p->type, it->cols) ? im->p->type : TENSOR_F16;
+}
+
+static int check_source(struct import *im, const struct layout_item *it)
+{
+    const struct safetensors_entry *e = checkpoint_find(im->checkpoint, it->source);
+    if (!e)
+        return err_set(im->em, LT_EFORMAT, "%s: tensor %s is missing", im->dir, it->source);
+    if (!e->usable)
+        return err_set(im->em, LT_EUNSUPPORTED, "%s: tensor %s is %s; F32, F16 and BF16 are supported", im->dir,
+                       it->source, e->dtype);
+    bool fits = it->vector ? e->n_dims == 1 && e->dims[0] == it->cols
+                           : e->n_dims == 2 && e->dims[0] == it->rows && e->dims[1] == it->cols;
+    if (fits)
+        return 0;
+    char shape[SAFETENSORS_MAX_DIMS * 24] = "";
+    size_t at = 0;
+    for (uint32_t i = 0; i < e->n_dims; i++)
+        at += (size_t)snprintf(shape + at, sizeof shape - at, "%s%llu", i ? " x " : "",
+                               (unsigned long long)e->dims[i]);
+    char want[48] = "";
+    if (!it->vector)
+        snprintf(want, sizeof want, "%llu x ", (unsigned long long)it->rows);
+    at = strlen(want);
+    snprintf(want + at, sizeof want - at, "%llu", (unsigned long long)it->cols);
+    return err_set(im->em, LT_EFORMAT, "%s: tensor %s has shape %s, config.json makes it %s", im->dir, it->source,
+                   shape, want);
+}
+
+static int check_sources(struct import *im)
+{
+    int r;
+    const struct safetensors_entry *e;
+    for (size_t i = 0; i < im->n_items; i++)
+        if ((r = check_source(im, &im->items[i])) < 0)
+            return r;
+    for (size_t t = 0; (e = checkpoint_at(im->checkpoint, t)); t++) {
+        size_t i = 0;
+        while (i < im->n_items && strcmp(im->items[i].source, e->name))
+            i++;
+        if (i == im->n_items)
+            return err_set(im->em, LT_EFORMAT, "%s: tensor %.120s has no place in this architecture", im->dir, e->name);
+    }
+    return 0;
+}
+
+static int read_tokenizer(struct import *im)
+{
+    char path[4096];
+    struct tokenizer *t = NULL;
+    struct err_msg why;
+    snprintf(path, sizeof path, "%s/tokenizer.json", im->dir);
+    int r = file_read(path, TOKENIZER_JSON_MAX, &im->tokenizer, &im->tokenizer_len, im->em);
+    if (r == LT_ENOTFOUND)
+        return 0;
+    if (r < 0)
+        return r;
+    if ((r = tokenizer_create(&t, im->tokenizer, im->tokenizer_len, &why)) < 0)
+        return err_set(im->em, r, "%s: %s", im->dir, why.text);
+    uint32_t n = tokenizer_info(t)->n_vocab;
+    int32_t unk = tokenizer_info(t)->unk;
+    tokenizer_destroy(&t);
+    if (n > im->info.vocab)
+        return err_set(im->em, LT_EFORMAT, "%s: tokenizer.json has %u ids, config.json says %u", im->dir, n,
+                       im->info.vocab);
+    im->info.unk = unk;
+    im->rep.has_tokenizer = true;
+    return 0;
+}
+
+/* Golden sequences: lengths and masks of several kinds, ids all over the vocabulary, the same for the same numbers. */
+static int plan_goldens(struct import *im)
+{
+    static const struct {
+        uint32_t n, n_skip;
+    } plan[N_GOLDENS] = {{9, 2}, {1, 0}, {16, 3}, {31, 0}};
+    uint32_t state = 1;
+    size_t n = im->rep.n_params > BIG_PARAMS ? 1 : N_GOLDENS;
+    for (size_t g = 0; g < n; g++)
+        im->n_golden_ids += plan[g].n < im->info.token_limit ? plan[g].n : im->info.token_limit;
+    im->golden_ids = calloc(im->n_golden_ids, sizeof *im->golden_ids);
+    if (!im->golden_ids)
+        return err_set(im->em, LT_ENOMEM, "no memory");
+    int32_t *ids = im->golden_ids;
+    for (size_t g = 0; g < n; g++) {
+        struct engine_seq *s = &im->golden[g];
+        s->n = plan[g].n < im->info.token_limit ? plan[g].n : im->info.token_limit;
+        s->n_skip = plan[g].n_skip < s->n ? plan[g].n_skip : 0;
+        s->ids = ids;
+        for (uint32_t i = 0; i < s->n; i++) {
+            state = state * 1664525 + 1013904223;
+            ids[i] = (int32_t)(((uint64_t)state * im->info.vocab) >> 32);
+        }
+        if (s->n > 1 && im->info.add_bos)
+            ids[0] = im->info.bos;
+        if (s->n > 1 && im->info.add_eos)
+            ids[s->n - 1] = im->info.eos;
+        ids += s->n;
+    }
+    im->rep.n_goldens = (uint32_t)n;
+    return 0;
+}
+
+/* ---- writing ---- */
+
+static void write_text(struct import *im, const char *key, const char *s)
+{
+    gguf_write_str(im->w, key, s, strlen(s));
+}
+
+static void write_goldens(struct import *im)
+{
+    uint32_t lengths[N_GOLDENS], skips[N_GOLDENS];
+    for (size_t g = 0; g < im->rep.n_goldens; g++) {
+        lengths[g] = im->golden[g].n;
+        skips[g] = im->golden[g].n_skip;
+    }
+    gguf_write_array(im->w, "latentd.golden.lengths", GGUF_U32, lengths, im->rep.n_goldens, NULL);
+    gguf_write_array(im->w, "latentd.golden.skips", GGUF_U32, skips, im->rep.n_goldens, NULL);
+    gguf_write_array(im->w, "latentd.golden.ids", GGUF_I32, im->golden_ids, im->n_golden_ids, NULL);
+    gguf_write_array(im->w, "latentd.golden.vectors", GGUF_F32, NULL, (size_t)im->rep.n_goldens * im->info.dim,
+                     &im->vectors_at);
+}
+
+static uint32_t file_type(enum tensor_type type)
+{
+    return type == TENSOR_F32 ? 0 : type == TENSOR_F16 ? 1 : type == TENSOR_Q8_0 ? 7 : 32;
+}
+
+static void write_keys(struct import *im)
+{
+    const struct model_info *i = &im->info;
+    write_text(im, "general.architecture", "latentd");
+    write_text(im, "general.name", i->name);
+    gguf_write_u32(im->w, "general.alignment", GGUF_ALIGNMENT);
+    gguf_write_u32(im->w, "general.file_type", file_type(im->p->type));
+    gguf_write_u32(im->w, "general.quantization_version", 2);
+    gguf_write_u32(im->w, "latentd.format_version", 1);
+    gguf_write_u32(im->w, "latentd.context_length", i->token_limit);
+    gguf_write_u32(im->w, "latentd.embedding_length", i->hidden);
+    gguf_write_u32(im->w, "latentd.block_count", i->n_layers);
+    gguf_write_u32(im->w, "latentd.feed_forward_length", i->ffn);
+    gguf_write_u32(im->w, "latentd.attention.head_count", i->n_heads);
+    gguf_write_u32(im->w, "latentd.attention.head_count_kv", i->n_kv_heads);
+    gguf_write_u32(im->w, "latentd.attention.key_length", i->head_dim);
+    gguf_write_f32(im->w, "latentd.attention.layer_norm_rms_epsilon", i->rms_eps);
+    gguf_write_bool(im->w, "latentd.attention.causal", i->causal);
+    gguf_write_f32(im->w, "latentd.rope.freq_base", i->rope_theta);
+    gguf_write_u32(im->w, "latentd.vocab_size", i->vocab);
+    write_text(im, "latentd.pooling", layout_pooling_name(i->pooling));
+    gguf_write_u32(im->w, "latentd.pooler.latent_count", i->n_latents);
+    gguf_write_u32(im->w, "latentd.pooler.head_count", i->n_latent_heads);
+    gguf_write_u32(im->w, "latentd.pooler.key_length", i->latent_head_dim);
+    gguf_write_u32(im->w, "latentd.pooler.feed_forward_length", i->latent_ffn);
+    gguf_write_f32(im->w, "latentd.pooler.layer_norm_epsilon", i->layer_norm_eps);
+    gguf_write_i32(im->w, "latentd.token.bos", i->bos);
+    gguf_write_i32(im->w, "latentd.token.eos", i->eos);
+    gguf_write_i32(im->w, "latentd.token.unk", i->unk);
+    gguf_write_bool(im->w, "latentd.token.add_bos", i->add_bos);
+    gguf_write_bool(im->w, "latentd.token.add_eos", i->add_eos);
+    write_text(im, "latentd.query_prefix", im->texts.query_prefix);
+    write_text(im, "latentd.instruct_template", im->texts.instruct_template);
+    if (im->tokenizer)
+        gguf_write_str(im->w, "tokenizer.huggingface.json", im->tokenizer, im->tokenizer_len);
+    write_goldens(im);
+}
+
+/* Every row through float, so that a weight that is not finite is seen whatever the types are. */
+static int write_tensor(struct import *im, const struct layout_item *it, float *row, uint8_t *packed)
+{
+    const struct safetensors_entry *e = checkpoint_find(im->checkpoint, it->source);
+    const struct tensor source = {it->source, e->type, it->rows, it->cols, e->data, e->len_bytes};
+    enum tensor_type type = stored_type(im, it);
+    int r = 0;
+    for (uint64_t i = 0; !r && i < it->rows; i++) {
+        tensor_row_f32(&source, i, row);
+        if ((r = quantise_row(type, row, it->cols, packed)) < 0)
+            return err_set(im->em, r, "%s: tensor %s, row %llu: a weight is %s", im->dir, it->source,
+                           (unsigned long long)i, r == LT_ENAN ? "NaN or infinite" : "too large for its type");
+        r = gguf_write_data(im->w, packed, tensor_row_bytes(type, it->cols), im->em);
+    }
+    checkpoint_done_with(e);
+    return r;
+}
+
+static void report_progress(const struct import *im, const char *stage, double fraction)
+{
+    if (im->p->progress)
+        im->p->progress(im->p->progress_arg, stage, fraction);
+}
+
+static int write_tensors(struct import *im)
+{
+    uint64_t widest = 0, done = 0;
+    for (size_t i = 0; i < im->n_items; i++) {
+        const struct layout_item *it = &im->items[i];
+        gguf_write_tensor(im->w, it->name, stored_type(im, it), it->rows, it->cols);
+        widest = it->cols > widest ? it->cols : widest;
+    }
+    float *row = calloc(widest, sizeof *row);
+    uint8_t *packed = calloc(widest, sizeof *row);
+    int r = row && packed ? 0 : err_set(im->em, LT_ENOMEM, "no memory for a row of %llu", (unsigned long long)widest);
+    for (size_t i = 0; !r && i < im->n_items; i++) {
+        r = write_tensor(im, &im->items[i], row, packed);
+        done += im->items[i].rows * im->items[i].cols;
+        report_progress(im, "tensors", (double)done / (double)im->rep.n_params);
+    }
+    free(row);
+    free(packed);
+    return r;
+}
+
+static void golden_progress(void *arg, double fraction)
+{
+    report_progress(arg, "golden vectors", fraction);
+}
+
+/* From the file as written, so that they are those of the weights as stored. */
+static int compute_goldens(struct import *im)
+{
+    struct model *m = NULL;
+    size_t n = (size_t)im->rep.n_goldens * im->info.dim;
+    struct ref_probe probe = {.arg = im, .progress = golden_progress};
+    struct bytes_out bytes = {0};
+    double *vec = calloc(n, sizeof *vec);
+    int r = vec ? 0 : err_set(im->em, LT_ENOMEM, "no memory for golden vectors");
+    if (!r && !(r = gguf_write_flush(im->w, im->em)) &&
+        !(r = model_open_unproven(&m, gguf_write_tmp_path(im->w), im->em)))
+        r = ref_forward(m, im->golden, im->rep.n_goldens, &probe, vec, im->em);
+    if (!r) {
+        for (size_t i = 0; i < n; i++)
+            bytes_put_f32(&bytes, (float)vec[i]);
+        r = bytes.bad ? err_set(im->em, LT_ENOMEM, "no memory for golden vectors")
+                      : gguf_write_patch(im->w, im->vectors_at, bytes.data, bytes.len, im->em);
+        snprintf(im->rep.fingerprint, sizeof im->rep.fingerprint, "%s", model_info(m)->fingerprint);
+        report_progress(im, "golden vectors", 1);
+    }
+    bytes_out_finish(&bytes);
+    model_destroy(&m);
+    free(vec);
+    return r;
+}
+
+static int import(struct import *im, const char *out)
+{
+    int r;
+    struct stat st;
+    if ((r = checkpoint_config(im->dir, &im->info, &im->texts, im->em)) < 0 ||
+        (r = read_tokenizer(im)) < 0 || (r = layout_check(&im->info, im->em)) < 0 ||
+        (r = checkpoint_open(&im->checkpoint, im->dir, im->em)) < 0 ||
+        (r = layout_list(&im->info, &im->items, &im->n_items, im->em)) < 0 || (r = check_sources(im)) < 0)
+        return r;
+    for (size_t i = 0; i < im->n_items; i++) {
+        const struct layout_item *it = &im->items[i];
+        im->rep.n_params += it->rows * it->cols;
+        if (!it->f32 && stored_type(im, it) != im->p->type && !im->rep.n_f16++)
+            snprintf(im->rep.first_f16, sizeof im->rep.first_f16, "%s", it->name);
+    }
+    im->rep.n_tensors = (uint32_t)im->n_items;
+    snprintf(im->rep.name, sizeof im->rep.name, "%s", im->info.name);
+    if ((r = plan_goldens(im)) < 0 || (r = gguf_write_create(&im->w, out, im->em)) < 0)
+        return r;
+    write_keys(im);
+    if ((r = write_tensors(im)) < 0 || (r = compute_goldens(im)) < 0)
+        return r;
+    if (stat(gguf_write_tmp_path(im->w), &st) == 0)
+        im->rep.len_bytes = (uint64_t)st.st_size;
+    return gguf_write_commit(im->w, im->em);
+}
+
+int import_folder(const char *dir, const char *out, const struct import_params *p, struct import_report *report,
+                  struct err_msg *em)
+{
+    struct import *im = calloc(1, sizeof *im);
+    if (!im)
+        return err_set(em, LT_ENOMEM, "no memory");
+    im->dir = dir;
+    im->p = p;
+    im->em = em;
+    int r = import(im, out);
+    if (!r && report)
+        *report = im->rep;
+    gguf_write_destroy(&im->w);
+    checkpoint_destroy(&im->checkpoint);
+    free(im->items);
+    free(im->tokenizer);
+    free(im->golden_ids);
+    free(im);
+    return r;
+}

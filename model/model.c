@@ -1,0 +1,402 @@
+#include "model/model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <sodium.h>
+
+#include "base/bytes.h"
+#include "base/file.h"
+#include "base/utf8.h"
+#include "model/gguf.h"
+#include "model/layout.h"
+#include "model/model_load.h"
+#include "model/tokenizer.h"
+
+#define MAX_TEMPLATE 4096     /* bytes */
+#define MAX_GOLDENS 64
+#define MAX_GOLDEN_IDS 4096   /* of one sequence */
+
+struct model {
+    struct model_info info;
+    struct file_map map;
+    struct gguf *gguf;
+    struct tokenizer *tokenizer;
+    const char *tokenizer_json; /* borrows from map; NULL: none */
+    size_t tokenizer_len;
+    char *prefix, *instruct;
+    struct model_golden *golden;
+    int32_t *golden_ids;
+    float *golden_vecs;
+    size_t n_golden;
+    struct err_msg *em; /* of the running open */
+};
+
+/* ---- keys ---- */
+
+/* A key that may be absent: false then; any other failure goes to *r. */
+static bool optional(int found, int *r)
+{
+    if (found < 0 && found != LT_ENOTFOUND)
+        *r = found;
+    return found == 0;
+}
+
+static int get_size(struct model *m, const char *key, uint32_t *out)
+{
+    return gguf_u32(m->gguf, key, out, m->em);
+}
+
+/* A text of at most max bytes as a string of ours; "" when absent. */
+static int get_text(struct model *m, const char *key, size_t max, char **out)
+{
+    const char *s = "";
+    size_t len = 0;
+    int r = gguf_str(m->gguf, key, &s, &len, m->em);
+    if (r < 0 && r != LT_ENOTFOUND)
+        return r;
+    if (len > max)
+        return err_set(m->em, LT_ELIMIT, "model: %s has %zu bytes, at most %zu", key, len, max);
+    if (memchr(s, 0, len) || utf8_check(s, len) != UTF8_VALID)
+        return err_set(m->em, LT_EFORMAT, "model: %s is not UTF-8 text", key);
+    *out = strndup(s, len);
+    return *out ? 0 : err_set(m->em, LT_ENOMEM, "model: no memory");
+}
+
+static int read_pooling(struct model *m)
+{
+    struct model_info *i = &m->info;
+    const char *s;
+    size_t len;
+    int r = gguf_str(m->gguf, "latentd.pooling", &s, &len, m->em);
+    if (r < 0)
+        return r;
+    const char *name;
+    for (int p = 0; (name = layout_pooling_name((enum model_pooling)p)); p++) {
+        if (strlen(name) == len && !memcmp(name, s, len)) {
+            i->pooling = (enum model_pooling)p;
+            break;
+        }
+    }
+    if (!name)
+        return err_set(m->em, LT_EUNSUPPORTED, "model: pooling \"%.*s\" is not known", (int)(len < 40 ? len : 40), s);
+    if (i->pooling != MODEL_POOL_LATENT)
+        return 0;
+    if ((r = get_size(m, "latentd.pooler.latent_count", &i->n_latents)) < 0 ||
+        (r = get_size(m, "latentd.pooler.head_count", &i->n_latent_heads)) < 0 ||
+        (r = get_size(m, "latentd.pooler.key_length", &i->latent_head_dim)) < 0 ||
+        (r = get_size(m, "latentd.pooler.feed_forward_length", &i->latent_ffn)) < 0)
+        return r;
+    return gguf_f32(m->gguf, "latentd.pooler.layer_norm_epsilon", &i->layer_norm_eps, m->em);
+}
+
+static int read_tokens(struct model *m)
+{
+    struct model_info *i = &m->info;
+    int r = 0;
+    i->bos = i->eos = i->unk = -1;
+    optional(gguf_i32(m->gguf, "latentd.token.bos", &i->bos, m->em), &r);
+    optional(gguf_i32(m->gguf, "latentd.token.eos", &i->eos, m->em), &r);
+    optional(gguf_i32(m->gguf, "latentd.token.unk", &i->unk, m->em), &r);
+    optional(gguf_bool(m->gguf, "latentd.token.add_bos", &i->add_bos, m->em), &r);
+    optional(gguf_bool(m->gguf, "latentd.token.add_eos", &i->add_eos, m->em), &r);
+    i->has_tokenizer = optional(gguf_str(m->gguf, "tokenizer.huggingface.json", &m->tokenizer_json,
+                                         &m->tokenizer_len, m->em), &r);
+    if (r < 0)
+        return r;
+    if (m->tokenizer_len > TOKENIZER_JSON_MAX)
+        return err_set(m->em, LT_ELIMIT, "model: its tokenizer has %zu bytes, at most %u", m->tokenizer_len,
+                       TOKENIZER_JSON_MAX);
+    if ((r = get_text(m, "latentd.query_prefix", MAX_TEMPLATE, &m->prefix)) < 0 ||
+        (r = get_text(m, "latentd.instruct_template", MAX_TEMPLATE, &m->instruct)) < 0)
+        return r;
+    i->query_prefix = m->prefix;
+    i->instruct_template = m->instruct;
+    return 0;
+}
+
+static int read_keys(struct model *m)
+{
+    struct model_info *i = &m->info;
+    int r;
+    uint32_t version;
+    char *name = NULL;
+    const char *arch;
+    size_t len;
+    if ((r = gguf_str(m->gguf, "general.architecture", &arch, &len, m->em)) < 0)
+        return r;
+    if (len != strlen("latentd") || memcmp(arch, "latentd", len))
+        return err_set(m->em, LT_EUNSUPPORTED, "model: architecture \"%.*s\"; only files made by latentd import are run",
+                       (int)(len < 40 ? len : 40), arch);
+    if ((r = get_size(m, "latentd.format_version", &version)) < 0)
+        return r;
+    if (version != 1)
+        return err_set(m->em, LT_EVERSION, "model: format version %u, this program reads 1", version);
+    if ((r = get_text(m, "general.name", sizeof i->name - 1, &name)) < 0)
+        return r;
+    snprintf(i->name, sizeof i->name, "%s", name);
+    free(name);
+    if ((r = get_size(m, "latentd.context_length", &i->token_limit)) < 0 ||
+        (r = get_size(m, "latentd.embedding_length", &i->hidden)) < 0 ||
+        (r = get_size(m, "latentd.block_count", &i->n_layers)) < 0 ||
+        (r = get_size(m, "latentd.feed_forward_length", &i->ffn)) < 0 ||
+        (r = get_size(m, "latentd.attention.head_count", &i->n_heads)) < 0 ||
+        (r = get_size(m, "latentd.attention.head_count_kv", &i->n_kv_heads)) < 0 ||
+        (r = get_size(m, "latentd.attention.key_length", &i->head_dim)) < 0 ||
+        (r = get_size(m, "latentd.vocab_size", &i->vocab)) < 0 ||
+        (r = gguf_f32(m->gguf, "latentd.attention.layer_norm_rms_epsilon", &i->rms_eps, m->em)) < 0 ||
+        (r = gguf_f32(m->gguf, "latentd.rope.freq_base", &i->rope_theta, m->em)) < 0 ||
+        (r = gguf_bool(m->gguf, "latentd.attention.causal", &i->causal, m->em)) < 0 ||
+        (r = read_pooling(m)) < 0 || (r = read_tokens(m)) < 0)
+        return r;
+    i->dim = i->hidden;
+    return layout_check(i, m->em);
+}
+
+/* ---- tensors ---- */
+
+static int check_tensor(struct model *m, const struct layout_item *it)
+{
+    const struct tensor *t = gguf_tensor(m->gguf, it->name);
+    if (!t)
+        return err_set(m->em, LT_EFORMAT, "model: tensor %s is missing", it->name);
+    if (t->rows != it->rows || t->cols != it->cols)
+        return err_set(m->em, LT_EFORMAT, "model: tensor %s is %llu x %llu, must be %llu x %llu", it->name,
+                       (unsigned long long)t->rows, (unsigned long long)t->cols, (unsigned long long)it->rows,
+                       (unsigned long long)it->cols);
+    if (it->f32 && t->type != TENSOR_F32)
+        return err_set(m->em, LT_EFORMAT, "model: tensor %s is %s, must be f32", it->name, tensor_type_name(t->type));
+    return 0;
+}
+
+static int check_tensors(struct model *m)
+{
+    struct layout_item *items = NULL;
+    size_t n;
+    uint64_t count[TENSOR_BF16 + 1] = {0};
+    int r = layout_list(&m->info, &items, &n, m->em);
+    for (size_t i = 0; !r && i < n; i++) {
+        r = check_tensor(m, &items[i]);
+        if (!r && !items[i].f32)
+            count[gguf_tensor(m->gguf, items[i].name)->type] += items[i].rows * items[i].cols;
+    }
+    for (size_t t = 0; !r && gguf_n_tensors(m->gguf) != n && t < gguf_n_tensors(m->gguf); t++) {
+        const char *name = gguf_tensor_at(m->gguf, t)->name;
+        size_t i = 0;
+        while (i < n && strcmp(items[i].name, name))
+            i++;
+        if (i == n)
+            r = err_set(m->em, LT_EFORMAT, "model: tensor %.100s has no place in this model", name);
+    }
+    free(items);
+    size_t most = 0;
+    for (size_t t = 0; t <= TENSOR_BF16; t++)
+        if (count[t] > count[most])
+            most = t;
+    snprintf(m->info.weight_type, sizeof m->info.weight_type, "%s", tensor_type_name((enum tensor_type)most));
+    return r;
+}
+
+/* ---- golden vectors ---- */
+
+/* The four arrays agree with each other: fills lengths and skips of m->golden. */
+static int shape_goldens(struct model *m, const uint8_t *lengths, const uint8_t *skips, size_t n_ids, size_t n_floats)
+{
+    struct bytes_in len = bytes_in(lengths, 4 * m->n_golden), skip = bytes_in(skips, 4 * m->n_golden);
+    size_t sum = 0;
+    for (size_t i = 0; i < m->n_golden; i++) {
+        struct model_golden *g = &m->golden[i];
+        g->n = bytes_u32(&len);
+        g->n_skip = bytes_u32(&skip);
+        if (!g->n || g->n > MAX_GOLDEN_IDS || g->n_skip >= g->n)
+            return err_set(m->em, LT_EFORMAT, "model: golden sequence %zu has %u ids, %u skipped", i, g->n, g->n_skip);
+        sum += g->n;
+    }
+    if (sum != n_ids || n_floats != m->n_golden * m->info.dim)
+        return err_set(m->em, LT_EFORMAT, "model: golden arrays do not match: %zu ids of %zu, %zu floats", n_ids, sum,
+                       n_floats);
+    return 0;
+}
+
+static int fill_goldens(struct model *m, const uint8_t *ids, size_t n_ids, const uint8_t *vecs, bool proven)
+{
+    const uint32_t dim = m->info.dim;
+    struct bytes_in in = bytes_in(ids, 4 * n_ids);
+    for (size_t i = 0; i < n_ids; i++) {
+        m->golden_ids[i] = (int32_t)bytes_u32(&in);
+        if (m->golden_ids[i] < 0 || (uint32_t)m->golden_ids[i] >= m->info.vocab)
+            return err_set(m->em, LT_EFORMAT, "model: golden id %d is outside the vocabulary", m->golden_ids[i]);
+    }
+    in = bytes_in(vecs, 4 * m->n_golden * dim);
+    int32_t *next = m->golden_ids;
+    for (size_t g = 0; g < m->n_golden; g++) {
+        double sum = 0;
+        float *v = m->golden_vecs + g * dim;
+        for (uint32_t i = 0; i < dim; i++) {
+            v[i] = bytes_f32(&in);
+            sum += (double)v[i] * v[i];
+        }
+        if (proven && !(fabs(sqrt(sum) - 1) < 1e-3))
+            return err_set(m->em, LT_EFORMAT, "model: golden vector %zu has length %g", g, sqrt(sum));
+        m->golden[g].ids = next;
+        m->golden[g].vec = v;
+        next += m->golden[g].n;
+    }
+    return 0;
+}
+
+static int read_goldens(struct model *m, bool proven)
+{
+    const uint8_t *lengths, *skips, *ids, *vecs;
+    size_t n_skips, n_ids, n_floats;
+    int r = gguf_array(m->gguf, "latentd.golden.lengths", GGUF_U32, &lengths, &m->n_golden, m->em);
+    if (r == LT_ENOTFOUND)
+        return 0;
+    if (r < 0 || (r = gguf_array(m->gguf, "latentd.golden.skips", GGUF_U32, &skips, &n_skips, m->em)) < 0 ||
+        (r = gguf_array(m->gguf, "latentd.golden.ids", GGUF_I32, &ids, &n_ids, m->em)) < 0 ||
+        (r = gguf_array(m->gguf, "latentd.golden.vectors", GGUF_F32, &vecs, &n_floats, m->em)) < 0)
+        return r == LT_ENOTFOUND ? LT_EFORMAT : r;
+    if (!m->n_golden || m->n_golden > MAX_GOLDENS || n_skips != m->n_golden)
+        return err_set(m->em, LT_EFORMAT, "model: %zu golden sequences and %zu skips", m->n_golden, n_skips);
+    m->golden = calloc(m->n_golden, sizeof *m->golden);
+    m->golden_ids = calloc(n_ids + 1, sizeof *m->golden_ids);
+    m->golden_vecs = calloc(n_floats + 1, sizeof *m->golden_vecs);
+    if (!m->golden || !m->golden_ids || !m->golden_vecs)
+        return err_set(m->em, LT_ENOMEM, "model: no memory for golden vectors");
+    if ((r = shape_goldens(m, lengths, skips, n_ids, n_floats)) < 0)
+        return r;
+    return fill_goldens(m, ids, n_ids, vecs, proven);
+}
+
+/* ---- fingerprint ---- */
+
+static void hash_u64(crypto_hash_sha256_state *h, uint64_t v, int n)
+{
+    uint8_t b[8];
+    for (int i = 0; i < 8; i++)
+        b[i] = (uint8_t)(v >> (8 * i));
+    crypto_hash_sha256_update(h, b, (unsigned long long)n);
+}
+
+static void hash_text(crypto_hash_sha256_state *h, const char *s, size_t len)
+{
+    hash_u64(h, len, 8);
+    crypto_hash_sha256_update(h, (const unsigned char *)s, len);
+}
+
+static int fingerprint(struct model *m)
+{
+    const struct model_info *i = &m->info;
+    char text[512];
+    unsigned char digest[crypto_hash_sha256_BYTES];
+    crypto_hash_sha256_state h;
+    if (sodium_init() < 0)
+        return err_set(m->em, LT_EINTERNAL, "model: libsodium does not start");
+    crypto_hash_sha256_init(&h);
+    for (size_t t = 0; t < gguf_n_tensors(m->gguf); t++) {
+        const struct tensor *x = gguf_tensor_at(m->gguf, t);
+        crypto_hash_sha256_update(&h, (const unsigned char *)x->name, strlen(x->name) + 1);
+        hash_u64(&h, x->type, 4);
+        hash_u64(&h, x->rows, 8);
+        hash_u64(&h, x->cols, 8);
+        crypto_hash_sha256_update(&h, x->data, x->len_bytes);
+    }
+    hash_text(&h, i->has_tokenizer ? m->tokenizer_json : "", m->tokenizer_len);
+    int n = snprintf(text, sizeof text,
+                     "causal=%d heads=%u kv=%u size=%u eps=%.9g rope=%.9g pooling=%s latents=%u lheads=%u lsize=%u "
+                     "leps=%.9g bos=%d eos=%d add_bos=%d add_eos=%d",
+                     i->causal, i->n_heads, i->n_kv_heads, i->head_dim, (double)i->rms_eps, (double)i->rope_theta,
+                     layout_pooling_name(i->pooling), i->n_latents, i->n_latent_heads, i->latent_head_dim,
+                     (double)i->layer_norm_eps, i->bos, i->eos, i->add_bos, i->add_eos);
+    hash_text(&h, text, (size_t)n);
+    crypto_hash_sha256_final(&h, digest);
+    sodium_bin2hex(m->info.fingerprint, sizeof m->info.fingerprint, digest, sizeof digest);
+    return 0;
+}
+
+/* ---- open ---- */
+
+static int load(struct model *m, const char *path, bool proven)
+{
+    int r;
+    if ((r = file_map(path, &m->map, m->em)) < 0 || (r = gguf_parse(&m->gguf, m->map.data, m->map.len, m->em)) < 0 ||
+        (r = read_keys(m)) < 0 || (r = check_tensors(m)) < 0 || (r = read_goldens(m, proven)) < 0)
+        return r;
+    if (proven && m->info.has_tokenizer &&
+        (r = tokenizer_create(&m->tokenizer, m->tokenizer_json, m->tokenizer_len, m->em)) < 0)
+        return r;
+    if (m->tokenizer && tokenizer_info(m->tokenizer)->n_vocab > m->info.vocab)
+        return err_set(m->em, LT_EFORMAT, "model: the tokenizer has %u ids, the model %u",
+                       tokenizer_info(m->tokenizer)->n_vocab, m->info.vocab);
+    return fingerprint(m);
+}
+
+static int open_model(struct model **out, const char *path, bool proven, struct err_msg *em)
+{
+    struct err_msg why = {0};
+    struct model *m = calloc(1, sizeof *m);
+    if (!m)
+        return err_set(em, LT_ENOMEM, "model: no memory");
+    m->em = &why;
+    int r = load(m, path, proven);
+    m->em = NULL;
+    if (r < 0) {
+        bool named = strstr(why.text, path) != NULL;
+        err_set(em, r, "%s%s%s", named ? "" : path, named ? "" : ": ", why.text);
+        model_destroy(&m);
+        return r;
+    }
+    *out = m;
+    return 0;
+}
+
+int model_open(struct model **m, const char *path, struct err_msg *em)
+{
+    return open_model(m, path, true, em);
+}
+
+int model_open_unproven(struct model **m, const char *path, struct err_msg *em)
+{
+    return open_model(m, path, false, em);
+}
+
+void model_destroy(struct model **mp)
+{
+    struct model *m = mp ? *mp : NULL;
+    if (!m)
+        return;
+    tokenizer_destroy(&m->tokenizer);
+    gguf_destroy(&m->gguf);
+    file_unmap(&m->map);
+    free(m->prefix);
+    free(m->instruct);
+    free(m->golden);
+    free(m->golden_ids);
+    free(m->golden_vecs);
+    free(m);
+    *mp = NULL;
+}
+
+const struct model_info *model_info(const struct model *m)
+{
+    return &m->info;
+}
+
+const struct tensor *model_tensor(const struct model *m, const char *name)
+{
+    return gguf_tensor(m->gguf, name);
+}
+
+const struct tokenizer *model_tokenizer(const struct model *m)
+{
+    return m->tokenizer;
+}
+
+size_t model_goldens(const struct model *m, const struct model_golden **g)
+{
+    if (g)
+        *g = m->golden;
+    return m->n_golden;
+}

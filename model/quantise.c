@@ -1,0 +1,60 @@
+#include "model/quantise.h"
+
+#include <math.h>
+#include <string.h>
+
+#define Q8_0_BLOCK 32
+
+static void store_u16(uint8_t *p, uint16_t v)
+{
+    p[0] = (uint8_t)v;
+    p[1] = (uint8_t)(v >> 8);
+}
+
+/* The scale is rounded to f16 first, so that the values are rounded against the scale that will be used. */
+static bool q8_0_block(const float *v, uint8_t *out)
+{
+    float max = 0;
+    for (int i = 0; i < Q8_0_BLOCK; i++)
+        max = fmaxf(max, fabsf(v[i]));
+    uint16_t h = f32_to_f16(max / 127);
+    float scale = f16_to_f32(h);
+    store_u16(out, h);
+    for (int i = 0; i < Q8_0_BLOCK; i++) {
+        float q = scale > 0 ? rintf(v[i] / scale) : 0;
+        out[2 + i] = (uint8_t)(int8_t)fmaxf(-127, fminf(127, q));
+    }
+    return isfinite(scale);
+}
+
+int quantise_row(enum tensor_type type, const float *v, uint64_t cols, uint8_t *out)
+{
+    bool fits = true;
+    for (uint64_t i = 0; i < cols; i++)
+        if (!isfinite(v[i]))
+            return LT_ENAN;
+    switch (type) {
+    case TENSOR_F32:
+        memcpy(out, v, cols * 4);
+        break;
+    case TENSOR_F16:
+        for (uint64_t i = 0; i < cols; i++) {
+            uint16_t h = f32_to_f16(v[i]);
+            fits &= (h & 0x7C00) != 0x7C00;
+            store_u16(out + 2 * i, h);
+        }
+        break;
+    case TENSOR_BF16:
+        for (uint64_t i = 0; i < cols; i++) {
+            uint16_t h = f32_to_bf16(v[i]);
+            fits &= (h & 0x7F80) != 0x7F80;
+            store_u16(out + 2 * i, h);
+        }
+        break;
+    case TENSOR_Q8_0:
+        for (uint64_t i = 0; i < cols; i += Q8_0_BLOCK, out += 2 + Q8_0_BLOCK)
+            fits &= q8_0_block(v + i, out);
+        break;
+    }
+    return fits ? 0 : LT_ELIMIT;
+}

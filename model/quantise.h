@@ -1,0 +1,12 @@
+/* Floats into a tensor's storage type. Thread-safety: safe. */
+#ifndef MODEL_QUANTISE_H
+#define MODEL_QUANTISE_H
+
+#include "model/tensor.h"
+#include "base/err.h"
+
+/* Writes one row of cols values as tensor_row_bytes(type, cols) bytes.
+ * LT_ENAN when a value is not finite; LT_ELIMIT when one is too large for the type. */
+int quantise_row(enum tensor_type type, const float *v, uint64_t cols, uint8_t *out);
+
+#endif

@@ -1,0 +1,324 @@
+/* Written to be read beside the architecture's description, so every step is the plain one: latent keys and values
+ * from their projections, every token through every linear layer, the mean at the very end. Weights are dequantised a row
+ * at a time; a row then meets all tokens, so that a large model is read once. */
+#include "model/ref/ref_forward.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct forward {
+    const struct model *m;
+    const struct model_info *info;
+    const struct engine_seq *seqs;
+    size_t n_seqs, n; /* texts; tokens of all */
+    const struct ref_probe *probe;
+    double *x, *norm, *qkv, *mix, *wide, *act; /* [n, …] each; see prepare */
+    double *latent, *latent_norm, *latent_kv;  /* [r, d], [r, d], [r, 2 H E] */
+    double *scores; /* longest text or number of latents */
+    float *row;     /* one weight row */
+    size_t row_cap;
+    bool failed; /* out of memory */
+};
+
+static const struct tensor *weight(const struct forward *f, const char *name)
+{
+    return model_tensor(f->m, name); /* the model's own check saw that it is there */
+}
+
+static const struct tensor *layer_weight(const struct forward *f, uint32_t layer, const char *part)
+{
+    char name[64];
+    snprintf(name, sizeof name, "blk.%u.%s.weight", layer, part);
+    return weight(f, name);
+}
+
+static void probe(const struct forward *f, const char *stage, const double *x, size_t n_rows, size_t cols)
+{
+    if (f->probe && f->probe->fn)
+        f->probe->fn(f->probe->arg, stage, x, n_rows, cols);
+}
+
+static float *dequantised(struct forward *f, const struct tensor *t, uint64_t row)
+{
+    if (t->cols > f->row_cap) {
+        free(f->row);
+        f->row = malloc(t->cols * sizeof *f->row);
+        f->row_cap = f->row ? t->cols : 0;
+        if (!f->row) {
+            f->failed = true;
+            return NULL;
+        }
+    }
+    tensor_row_f32(t, row, f->row);
+    return f->row;
+}
+
+static double dot(const double *x, const float *w, size_t n)
+{
+    double s[4] = {0};
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4)
+        for (size_t j = 0; j < 4; j++)
+            s[j] += x[i + j] * w[i + j];
+    for (; i < n; i++)
+        s[0] += x[i] * w[i];
+    return (s[0] + s[1]) + (s[2] + s[3]);
+}
+
+/* y[t, at … at+rows-1] (+)= x[t, cols] wᵀ + bias, rows of y being `stride` apart */
+static void linear(struct forward *f, const struct tensor *w, const struct tensor *bias, const double *x, size_t n,
+                   double *y, size_t stride, bool add)
+{
+    for (uint64_t o = 0; o < w->rows && !f->failed; o++) {
+        float b = 0;
+        if (bias)
+            memcpy(&b, (const uint8_t *)bias->data + 4 * o, 4);
+        const float *row = dequantised(f, w, o);
+        for (size_t t = 0; row && t < n; t++) {
+            double v = dot(x + t * w->cols, row, w->cols) + b;
+            y[t * stride + o] = add ? y[t * stride + o] + v : v;
+        }
+    }
+}
+
+static void rms_norm(struct forward *f, const struct tensor *g, const double *x, double *y)
+{
+    const size_t d = f->info->hidden;
+    const float *gain = dequantised(f, g, 0);
+    for (size_t t = 0; gain && t < f->n; t++) {
+        double sum = 0;
+        for (size_t i = 0; i < d; i++)
+            sum += x[t * d + i] * x[t * d + i];
+        for (size_t i = 0; i < d; i++)
+            y[t * d + i] = x[t * d + i] / sqrt(sum / (double)d + f->info->rms_eps) * gain[i];
+    }
+}
+
+static void layer_norm(struct forward *f, const char *name, const double *x, size_t n, double *y)
+{
+    const size_t d = f->info->hidden;
+    char full[64];
+    for (int part = 0; part < 2; part++) { /* standardise and scale, then shift */
+        snprintf(full, sizeof full, "%s.%s", name, part ? "bias" : "weight");
+        const float *v = dequantised(f, weight(f, full), 0);
+        for (size_t t = 0; v && t < n; t++) {
+            const double *in = x + t * d;
+            double *out = y + t * d, mean = 0, var = 0;
+            for (size_t i = 0; part == 0 && i < d; i++)
+                mean += in[i] / (double)d;
+            for (size_t i = 0; part == 0 && i < d; i++)
+                var += (in[i] - mean) * (in[i] - mean) / (double)d;
+            for (size_t i = 0; i < d; i++)
+                out[i] = part ? out[i] + v[i] : (in[i] - mean) / sqrt(var + f->info->layer_norm_eps) * v[i];
+        }
+    }
+}
+
+static void rope(struct forward *f, double *head, size_t pos)
+{
+    const uint32_t half = f->info->head_dim / 2;
+    for (uint32_t i = 0; i < half; i++) {
+        double angle = (double)pos * pow(f->info->rope_theta, -(double)i / half);
+        double lo = head[i], hi = head[i + half];
+        head[i] = lo * cos(angle) - hi * sin(angle);
+        head[i + half] = hi * cos(angle) + lo * sin(angle);
+    }
+}
+
+/* out[e] = softmax(q·k / sqrt(e)) v over n_keys rows that are `stride` apart */
+static void attend(const struct forward *f, const double *q, const double *k, const double *v, size_t n_keys,
+                   size_t stride, size_t e, double *out)
+{
+    double max = -INFINITY, sum = 0, *p = f->scores;
+    for (size_t j = 0; j < n_keys; j++) {
+        p[j] = 0;
+        for (size_t i = 0; i < e; i++)
+            p[j] += q[i] * k[j * stride + i];
+        p[j] /= sqrt((double)e);
+        max = fmax(max, p[j]);
+    }
+    for (size_t j = 0; j < n_keys; j++)
+        sum += p[j] = exp(p[j] - max);
+    for (size_t i = 0; i < e; i++) {
+        out[i] = 0;
+        for (size_t j = 0; j < n_keys; j++)
+            out[i] += p[j] / sum * v[j * stride + i];
+    }
+}
+
+static void self_attention(struct forward *f, uint32_t layer)
+{
+    const struct model_info *i = f->info;
+    const size_t e = i->head_dim, q = i->n_heads * e, kv = i->n_kv_heads * e, cols = q + 2 * kv;
+    linear(f, layer_weight(f, layer, "attn_q"), NULL, f->norm, f->n, f->qkv, cols, false);
+    linear(f, layer_weight(f, layer, "attn_k"), NULL, f->norm, f->n, f->qkv + q, cols, false);
+    linear(f, layer_weight(f, layer, "attn_v"), NULL, f->norm, f->n, f->qkv + q + kv, cols, false);
+    for (size_t s = 0, first = 0; s < f->n_seqs; first += f->seqs[s++].n) {
+        const size_t n = f->seqs[s].n;
+        double *base = f->qkv + first * cols;
+        for (size_t t = 0; t < n; t++)
+            for (uint32_t h = 0; h < i->n_heads + i->n_kv_heads; h++)
+                rope(f, base + t * cols + h * e, t);
+        for (size_t t = 0; t < n; t++)
+            for (uint32_t h = 0; h < i->n_heads; h++) {
+                uint32_t group = h / (i->n_heads / i->n_kv_heads);
+                attend(f, base + t * cols + h * e, base + q + group * e, base + q + kv + group * e,
+                       i->causal ? t + 1 : n, cols, e, f->mix + (first + t) * q + h * e);
+            }
+    }
+    linear(f, layer_weight(f, layer, "attn_output"), NULL, f->mix, f->n, f->x, i->hidden, true);
+}
+
+static void feed_forward(struct forward *f, uint32_t layer)
+{
+    const size_t w = f->info->ffn;
+    linear(f, layer_weight(f, layer, "ffn_gate"), NULL, f->norm, f->n, f->wide, 2 * w, false);
+    linear(f, layer_weight(f, layer, "ffn_up"), NULL, f->norm, f->n, f->wide + w, 2 * w, false);
+    for (size_t t = 0; t < f->n; t++)
+        for (size_t j = 0; j < w; j++) {
+            double gate = f->wide[t * 2 * w + j];
+            f->act[t * w + j] = gate / (1 + exp(-gate)) * f->wide[t * 2 * w + w + j];
+        }
+    linear(f, layer_weight(f, layer, "ffn_down"), NULL, f->act, f->n, f->x, f->info->hidden, true);
+}
+
+static void decoder(struct forward *f)
+{
+    const size_t d = f->info->hidden;
+    size_t t = 0;
+    for (size_t s = 0; s < f->n_seqs; s++)
+        for (uint32_t j = 0; j < f->seqs[s].n; j++, t++) {
+            const float *row = dequantised(f, weight(f, "token_embd.weight"), (uint64_t)f->seqs[s].ids[j]);
+            for (size_t i = 0; row && i < d; i++)
+                f->x[t * d + i] = row[i];
+        }
+    probe(f, "embed", f->x, f->n, d);
+    for (uint32_t layer = 0; layer < f->info->n_layers && !f->failed; layer++) {
+        char stage[24];
+        rms_norm(f, layer_weight(f, layer, "attn_norm"), f->x, f->norm);
+        self_attention(f, layer);
+        rms_norm(f, layer_weight(f, layer, "ffn_norm"), f->x, f->norm);
+        feed_forward(f, layer);
+        snprintf(stage, sizeof stage, "layer%u", layer);
+        probe(f, stage, f->x, f->n, d);
+        if (f->probe && f->probe->progress)
+            f->probe->progress(f->probe->arg, (layer + 1.0) / (f->info->n_layers + 1.0));
+    }
+    rms_norm(f, weight(f, "output_norm.weight"), f->x, f->x);
+    probe(f, "hidden", f->x, f->n, d);
+}
+
+static void latent_attention(struct forward *f)
+{
+    const struct model_info *i = f->info;
+    const size_t d = i->hidden, e = i->latent_head_dim, inner = i->n_latent_heads * e, w = i->latent_ffn;
+    for (uint32_t l = 0; l < i->n_latents; l++) {
+        const float *row = dequantised(f, weight(f, "pooler.latents.weight"), l);
+        for (size_t j = 0; row && j < d; j++)
+            f->latent[l * d + j] = row[j];
+    }
+    layer_norm(f, "pooler.context_norm", f->latent, i->n_latents, f->latent_norm);
+    linear(f, weight(f, "pooler.attn_kv.weight"), NULL, f->latent_norm, i->n_latents, f->latent_kv, 2 * inner, false);
+    layer_norm(f, "pooler.attn_norm", f->x, f->n, f->norm);
+    linear(f, weight(f, "pooler.attn_q.weight"), NULL, f->norm, f->n, f->qkv, inner, false);
+    for (size_t t = 0; t < f->n; t++)
+        for (uint32_t h = 0; h < i->n_latent_heads; h++)
+            attend(f, f->qkv + t * inner + h * e, f->latent_kv + h * e, f->latent_kv + inner + h * e, i->n_latents,
+                   2 * inner, e, f->mix + t * inner + h * e);
+    linear(f, weight(f, "pooler.attn_output.weight"), NULL, f->mix, f->n, f->x, d, true);
+    probe(f, "cross", f->x, f->n, d);
+    layer_norm(f, "pooler.ffn_norm", f->x, f->n, f->norm);
+    linear(f, weight(f, "pooler.ffn_up.weight"), weight(f, "pooler.ffn_up.bias"), f->norm, f->n, f->wide, 2 * w, false);
+    for (size_t t = 0; t < f->n; t++)
+        for (size_t j = 0; j < w; j++) {
+            double gate = f->wide[t * 2 * w + w + j];
+            f->act[t * w + j] = f->wide[t * 2 * w + j] * 0.5 * gate * (1 + erf(gate / sqrt(2)));
+        }
+    linear(f, weight(f, "pooler.ffn_down.weight"), weight(f, "pooler.ffn_down.bias"), f->act, f->n, f->x, d, true);
+    probe(f, "ffn", f->x, f->n, d);
+}
+
+static int pool(struct forward *f, double *out, struct err_msg *em)
+{
+    const size_t d = f->info->hidden;
+    const double *x = f->x;
+    for (size_t s = 0; s < f->n_seqs; x += f->seqs[s++].n * d, out += d) {
+        size_t first = f->seqs[s].n_skip, end = f->seqs[s].n;
+        if (f->info->pooling == MODEL_POOL_LAST)
+            first = end - 1;
+        if (f->info->pooling == MODEL_POOL_CLS)
+            end = first + 1;
+        double sum = 0;
+        for (size_t i = 0; i < d; i++) {
+            out[i] = 0;
+            for (size_t t = first; t < end; t++)
+                out[i] += x[t * d + i] / (double)(end - first);
+            sum += out[i] * out[i];
+        }
+        if (!(sum > 0) || !isfinite(sum))
+            return err_set(em, LT_ENAN, "sequence %zu: the vector's length is %g", s, sqrt(sum));
+        for (size_t i = 0; i < d; i++)
+            out[i] /= sqrt(sum);
+    }
+    return 0;
+}
+
+static size_t max_size(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static bool prepare(struct forward *f)
+{
+    const struct model_info *i = f->info;
+    const size_t d = i->hidden, heads = (size_t)i->n_heads * i->head_dim,
+                 cols = heads + 2 * (size_t)i->n_kv_heads * i->head_dim,
+                 inner = (size_t)i->n_latent_heads * i->latent_head_dim, ffn = max_size(i->ffn, i->latent_ffn);
+    size_t longest = i->n_latents;
+    for (size_t s = 0; s < f->n_seqs; s++) {
+        f->n += f->seqs[s].n;
+        longest = max_size(longest, f->seqs[s].n);
+    }
+    f->x = calloc(f->n * d, sizeof(double));
+    f->norm = calloc(f->n * d, sizeof(double));
+    f->qkv = calloc(f->n * max_size(cols, inner), sizeof(double));
+    f->mix = calloc(f->n * max_size(heads, inner), sizeof(double));
+    f->wide = calloc(f->n * 2 * ffn, sizeof(double));
+    f->act = calloc(f->n * ffn, sizeof(double));
+    f->scores = calloc(longest, sizeof(double));
+    f->latent = calloc(i->n_latents * d + 1, sizeof(double));
+    f->latent_norm = calloc(i->n_latents * d + 1, sizeof(double));
+    f->latent_kv = calloc(i->n_latents * 2 * inner + 1, sizeof(double));
+    return f->x && f->norm && f->qkv && f->mix && f->wide && f->act && f->scores && f->latent && f->latent_norm &&
+           f->latent_kv;
+}
+
+int ref_forward(const struct model *m, const struct engine_seq *seqs, size_t n_seqs, const struct ref_probe *p,
+                double *out, struct err_msg *em)
+{
+    struct forward f = {.m = m, .info = model_info(m), .seqs = seqs, .n_seqs = n_seqs, .probe = p};
+    int r = 0;
+    f.failed = !prepare(&f);
+    if (!f.failed) {
+        decoder(&f);
+        if (!f.failed && f.info->pooling == MODEL_POOL_LATENT)
+            latent_attention(&f);
+        r = pool(&f, out, em);
+    }
+    if (f.failed)
+        r = err_set(em, LT_ENOMEM, "reference: no memory for %zu tokens", f.n);
+    free(f.x);
+    free(f.norm);
+    free(f.qkv);
+    free(f.mix);
+    free(f.wide);
+    free(f.act);
+    free(f.scores);
+    free(f.latent);
+    free(f.latent_norm);
+    free(f.latent_kv);
+    free(f.row);
+    return r;
+}

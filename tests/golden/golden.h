@@ -1,0 +1,44 @@
+/* cases.json of a golden checkpoint, and the checkpoint as a model file in a folder of its own. */
+#ifndef TESTS_GOLDEN_H
+#define TESTS_GOLDEN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include "model/engine.h"
+#include "model/tensor.h"
+
+struct golden_case {
+    const char *name;
+    int32_t *ids;
+    uint32_t n, n_skip;
+    float *vec;           /* dim floats */
+    const json_t *probes; /* stage → first values at the last position; NULL: none */
+};
+
+struct golden {
+    json_t *root;
+    struct golden_case *cases;
+    size_t n_cases;
+    uint32_t dim;
+};
+
+/* Reads DIR/cases.json; exits with a message when it is not as expected. */
+void golden_load(struct golden *g, const char *dir);
+void golden_free(struct golden *g);
+
+/* Imports DIR as `type` into a fresh temporary file and returns its path; golden_remove unlinks it. Exits on failure. */
+char *golden_import(const char *dir, enum tensor_type type);
+void golden_remove(char **path);
+
+/* Largest difference of a component; cosine. */
+double golden_max_diff(const float *a, const float *b, uint32_t dim);
+double golden_cosine(const float *a, const float *b, uint32_t dim);
+
+/* Path of a folder of the tree, or of the shared folder; NULL when it is not there. Static storage, overwritten by each call. */
+const char *golden_tree(const char *below);
+const char *golden_shared(const char *below);
+
+#endif

@@ -14,10 +14,18 @@ struct tuning_matmul tuning_matmul(const struct gpu *g, uint32_t n, uint32_t m, 
 {
     const struct gpu_limits *l = gpu_limits(g);
     struct tuning_matmul t = {.group = 64, .tx = 8, .rm = 4, .rn = 4, .bk4 = 4};
-    if (n <= 8)
+    bool large = n >= 64 && m >= 256;
+    if (n <= 8) {
         t.rn = 1;
-    else if (n > 64 && m > 64 && l->max_invocations >= 256 && !gpu_info(g)->software)
-        t = (struct tuning_matmul){.group = 256, .tx = 16, .rm = 4, .rn = 4, .bk4 = 4};
+    } else if (gpu_info(g)->software) {
+        /* loads are the cost there, one lane at a time: more sums per load, measured on llvmpipe and SwiftShader */
+        t.rm = 8;
+    } else if (large && l->max_invocations >= 256) {
+        t.group = 256;
+        t.tx = 16;
+        /* four multiply-adds per value read from shared memory, where registers are plenty */
+        t.rm = t.rn = gpu_info(g)->kind == GPU_DISCRETE && n >= 256 && m >= 1024 ? 8 : 4;
+    }
     while (t.group > l->max_invocations)
         t.group /= 2;
     t.tx = min_u32(t.tx, t.group);

@@ -11,7 +11,7 @@ static int finish(struct ops_vulkan *v, int r, const struct err_msg *em)
 {
     if (r < 0 && !v->failed) {
         v->failed = r;
-        log_error("model", "%s: %s", v->base.info.name, em->text);
+        log_error("model", "%s", em->text);
     }
     return r;
 }

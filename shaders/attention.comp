@@ -7,6 +7,7 @@
 // share the same shared memory. The order of a row's sums depends on its place within its text only.
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #include "params.h"
 #include "lib/math.glsl"
 
@@ -70,7 +71,7 @@ void main()
     float top = MASKED;
     float sum = 0.0;
     vec4 acc[NV];
-    for (uint i = 0; i < NV; i++)
+    [[unroll]] for (uint i = 0; i < NV; i++)
         acc[i] = vec4(0.0);
 
     for (uint first = block.x; first < end; first += BK) {
@@ -96,12 +97,12 @@ void main()
         barrier();
         float shrink = exp_f32(top - new_top);
         float tile_sum = 0.0;
-        for (uint i = 0; i < NV; i++)
+        [[unroll]] for (uint i = 0; i < NV; i++)
             acc[i] *= shrink;
         for (uint j = 0; j < BK; j++) {
             float w = scores[r * BK + j];
             tile_sum += w;
-            for (uint i = 0; i < NV; i++) {
+            [[unroll]] for (uint i = 0; i < NV; i++) {
                 if (NV * T == D4 || slot + i * T < D4)
                     acc[i] += w * tile_kv[j * ROW + slot + i * T];
             }
@@ -115,7 +116,7 @@ void main()
     if (row >= block.y)
         return;
     float by = 1.0 / sum;
-    for (uint i = 0; i < NV; i++) {
+    [[unroll]] for (uint i = 0; i < NV; i++) {
         uint c = (slot + i * T) * 4;
         for (uint e = 0; e < 4 && c + e < D; e++)
             y[(row * p.n_heads + head) * D + c + e] = acc[i][e] * by;

@@ -7,6 +7,7 @@
 // Groups: x = tile of w's rows, y = tile of x's rows. BK divides PARAMS_K_PAD; w's padding is zero.
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #include "lib/storage.glsl"
 #include "params.h"
 #define W_DATA 1
@@ -59,7 +60,7 @@ void main()
     uint m0 = gl_WorkGroupID.x * BM;
     uint n0 = gl_WorkGroupID.y * BN;
     float acc[RN * RM];
-    for (uint i = 0; i < RN * RM; i++)
+    [[unroll]] for (uint i = 0; i < RN * RM; i++)
         acc[i] = 0.0;
 
     for (uint k4 = 0; k4 < p.kp / 4; k4 += BK4) {
@@ -71,22 +72,22 @@ void main()
                 row < p.n_rows ? weight4(row * (p.kp / 4) + k4 + i % BK4) : vec4(0.0);
         }
         barrier();
-        for (uint q = 0; q < BK4; q++) {
+        [[unroll]] for (uint q = 0; q < BK4; q++) {
             vec4 xv[RN];
-            for (uint i = 0; i < RN; i++)
+            [[unroll]] for (uint i = 0; i < RN; i++)
                 xv[i] = tile_x[(ty + i * TY) * ROW + q];
-            for (uint j = 0; j < RM; j++) {
+            [[unroll]] for (uint j = 0; j < RM; j++) {
                 vec4 wv = tile_w[(tx + j * TX) * ROW + q];
-                for (uint i = 0; i < RN; i++)
+                [[unroll]] for (uint i = 0; i < RN; i++)
                     acc[i * RM + j] += dot(xv[i], wv);
             }
         }
         barrier();
     }
 
-    for (uint i = 0; i < RN; i++) {
+    [[unroll]] for (uint i = 0; i < RN; i++) {
         uint row = n0 + ty + i * TY;
-        for (uint j = 0; j < RM; j++) {
+        [[unroll]] for (uint j = 0; j < RM; j++) {
             uint col = m0 + tx + j * TX;
             if (row >= p.n || col >= p.n_rows)
                 continue;

@@ -182,6 +182,25 @@ static void tiles_fit_every_head_size(void **state)
     gpu_destroy(&g);
 }
 
+static void without_a_driver_nothing_is_found(void **state)
+{
+    struct gpu_device_info list[8];
+    struct gpu *g = NULL;
+    struct err_msg em = {0};
+    size_t n = 1;
+    char *files = strdup(getenv("VK_DRIVER_FILES"));
+    setenv("VK_DRIVER_FILES", "/dev/null", 1);
+    setenv("VK_ICD_FILENAMES", "/dev/null", 1);
+    assert_int_equal(gpu_list(list, 8, &n, &em), LT_ENOTFOUND);
+    assert_int_equal(n, 0);
+    assert_int_equal(gpu_create(&g, &(struct gpu_params){0}, &em), LT_ENOTFOUND);
+    assert_null(g);
+    assert_true(em.text[0]);
+    setenv("VK_DRIVER_FILES", files, 1);
+    setenv("VK_ICD_FILENAMES", files, 1);
+    free(files);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -191,6 +210,7 @@ int main(void)
         cmocka_unit_test(barriers_only_between_dependent_dispatches),
         cmocka_unit_test(limits_are_checked_when_binding),
         cmocka_unit_test(memory_is_counted_and_runs_out_cleanly),
+        cmocka_unit_test(without_a_driver_nothing_is_found),
         cmocka_unit_test(tiles_fit_every_head_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -315,8 +315,11 @@ int chunk_text_rules(const struct text_rules *rules, const char *title, size_t t
     if ((e = text_encode_rules(rules, &whole, &c.tokens, em)) < 0)
         goto out;
     if (c.tokens.n_seen <= c.max_tokens || text_is_blank(text, len)) {
-        if ((e = c.tokens.n_seen > c.max_tokens ? plan(&c) : 0) == 0)
-            e = add_span(&c, 0, len);
+        if (c.tokens.n_seen > c.max_tokens && (e = plan(&c)) < 0)
+            goto out;
+        e = c.title_len || !text_is_blank(text, len)
+                ? add_span(&c, 0, len)
+                : err_set(em, LT_EEMPTY, "the text is empty, and what fits of the title is blank");
         goto out;
     }
     if ((e = plan(&c)) < 0 || (e = tokenizer_encode(rules->tokenizer, text, len, &c.ids, em)) < 0 ||

@@ -45,7 +45,7 @@ size_t beir_qrels_queries(const struct beir_qrels *q);
 size_t beir_qrels_relevant(const struct beir_qrels *q, const char *query_id);
 /* Grade of a document for a query; 0 when not judged. */
 int beir_qrels_grade(const struct beir_qrels *q, const char *query_id, const char *doc_id);
-/* The query's grades > 0, largest first, written to out (room for cap); returns how many there are. */
+/* The cap largest of the query's grades > 0, largest first, to out; returns how many grades > 0 there are. */
 size_t beir_qrels_ideal(const struct beir_qrels *q, const char *query_id, int *out, size_t cap);
 
 #endif

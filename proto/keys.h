@@ -16,7 +16,7 @@
 
 #define KEYS_FILE_MAX (1u << 20) /* bytes of an authorized-keys file */
 #define KEYS_LINE_MAX 8192
-#define KEYS_MAX 10000
+#define KEYS_MAX 4096
 #define KEYS_COLLECTIONS_MAX 64 /* named in one line */
 #define KEYS_COMMENT_MAX 200
 #define KEYS_RATE_MAX 1000000

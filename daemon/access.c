@@ -1,0 +1,226 @@
+#include "daemon/access.h"
+
+#include <grp.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+/* How often the file's date is looked at. */
+#define LOOK_NS 1000000000u
+#define ALLOWED_USERS_MAX 256
+
+struct access {
+    char *path;
+    struct grant **grants;
+    size_t n;
+    unsigned generation;
+    uint64_t looked_ns;
+    struct stat seen; /* zeroed: no file */
+};
+
+struct grant *grant_ref(struct grant *g)
+{
+    if (g)
+        atomic_fetch_add(&g->refs, 1);
+    return g;
+}
+
+void grant_unref(struct grant **gp)
+{
+    struct grant *g = *gp;
+    *gp = NULL;
+    if (g && atomic_fetch_sub(&g->refs, 1) == 1) {
+        key_entry_finish(&g->entry);
+        free(g);
+    }
+}
+
+static void drop_grants(struct access *a)
+{
+    for (size_t i = 0; i < a->n; i++)
+        grant_unref(&a->grants[i]);
+    free(a->grants);
+    a->grants = NULL;
+    a->n = 0;
+}
+
+/* Moves the parsed entries into grants. */
+static int take_keys(struct access *a, struct keys *k)
+{
+    a->grants = calloc(k->n ? k->n : 1, sizeof *a->grants);
+    if (!a->grants)
+        return LT_ENOMEM;
+    for (uint32_t i = 0; i < k->n; i++) {
+        struct grant *g = calloc(1, sizeof *g);
+        if (!g)
+            return LT_ENOMEM;
+        atomic_init(&g->refs, 1);
+        g->entry = k->entries[i];
+        memset(&k->entries[i], 0, sizeof k->entries[i]);
+        a->grants[a->n++] = g;
+    }
+    return 0;
+}
+
+static int reload(struct access *a, struct err_msg *em)
+{
+    struct keys k = {0};
+    drop_grants(a);
+    a->generation++;
+    int r = keys_read(a->path, &k, em);
+    if (r == 0 && (r = take_keys(a, &k)) < 0)
+        err_set(em, r, "out of memory");
+    keys_finish(&k);
+    if (r < 0)
+        drop_grants(a);
+    return r;
+}
+
+static void look(const char *path, struct stat *st)
+{
+    if (stat(path, st) < 0)
+        memset(st, 0, sizeof *st);
+}
+
+int access_create(struct access **out, const char *path, struct err_msg *em)
+{
+    struct access *a = calloc(1, sizeof *a);
+    if (!a || !(a->path = strdup(path))) {
+        free(a);
+        return err_set(em, LT_ENOMEM, "out of memory");
+    }
+    look(path, &a->seen);
+    a->looked_ns = clock_ns();
+    int r = reload(a, em);
+    if (r < 0)
+        access_destroy(&a);
+    *out = a;
+    return r;
+}
+
+void access_destroy(struct access **ap)
+{
+    struct access *a = *ap;
+    if (!a)
+        return;
+    drop_grants(a);
+    free(a->path);
+    free(a);
+    *ap = NULL;
+}
+
+unsigned access_generation(struct access *a)
+{
+    uint64_t now = clock_ns();
+    if (now - a->looked_ns < LOOK_NS)
+        return a->generation;
+    a->looked_ns = now;
+    struct stat st;
+    look(a->path, &st);
+    if (st.st_ino == a->seen.st_ino && st.st_size == a->seen.st_size && st.st_mtim.tv_sec == a->seen.st_mtim.tv_sec &&
+        st.st_mtim.tv_nsec == a->seen.st_mtim.tv_nsec && st.st_mode == a->seen.st_mode)
+        return a->generation;
+    a->seen = st;
+    struct err_msg em;
+    if (reload(a, &em) < 0)
+        log_error("access", "%s: %s; no key is accepted until this is mended", a->path, em.text);
+    else
+        log_info("access", "%s: %zu keys", a->path, a->n);
+    return a->generation;
+}
+
+struct grant *access_find(struct access *a, const uint8_t public[static KEY_BYTES])
+{
+    struct grant *found = NULL;
+    for (size_t i = 0; i < a->n; i++)
+        if (key_equal(a->grants[i]->entry.public, public))
+            found = a->grants[i];
+    return grant_ref(found);
+}
+
+static int user_id(const char *name, unsigned *uid)
+{
+    char *end;
+    unsigned long v = strtoul(name, &end, 10);
+    if (*name && !*end && v < UINT32_MAX) {
+        *uid = (unsigned)v;
+        return 0;
+    }
+    const struct passwd *pw = getpwnam(name);
+    if (!pw)
+        return LT_ENOTFOUND;
+    *uid = pw->pw_uid;
+    return 0;
+}
+
+int access_users_init(struct access_users *u, const char *users, const char *group, struct err_msg *em)
+{
+    *u = (struct access_users){0};
+    if (group) {
+        const struct group *gr = getgrnam(group);
+        if (!gr)
+            return err_set(em, LT_ENOTFOUND, "allow-group: no group '%.100s'", group);
+        u->group = gr->gr_gid;
+        u->has_group = true;
+    }
+    if (!users)
+        return 0;
+    char *list = strdup(users), *save = NULL;
+    u->uids = calloc(ALLOWED_USERS_MAX, sizeof *u->uids);
+    int r = list && u->uids ? 0 : err_set(em, LT_ENOMEM, "out of memory");
+    for (char *name = r == 0 ? strtok_r(list, ", ", &save) : NULL; name; name = strtok_r(NULL, ", ", &save)) {
+        if (u->n == ALLOWED_USERS_MAX || user_id(name, &u->uids[u->n]) < 0) {
+            r = err_set(em, LT_ENOTFOUND, "allow-users: no user '%.100s', or too many", name);
+            break;
+        }
+        u->n++;
+    }
+    free(list);
+    if (r < 0)
+        access_users_finish(u);
+    return r;
+}
+
+void access_users_finish(struct access_users *u)
+{
+    free(u->uids);
+    *u = (struct access_users){0};
+}
+
+/* Is gid among the groups of the peer's process or of the user's account? */
+static bool in_group(const struct ucred *c, unsigned gid)
+{
+    if (c->gid == gid)
+        return true;
+    const struct passwd *pw = getpwuid(c->uid);
+    const struct group *gr = getgrgid(gid);
+    if (!pw || !gr)
+        return false;
+    if (pw->pw_gid == gid)
+        return true;
+    for (char **m = gr->gr_mem; m && *m; m++)
+        if (strcmp(*m, pw->pw_name) == 0)
+            return true;
+    return false;
+}
+
+bool access_peer_allowed(const struct access_users *u, int fd, unsigned *uid)
+{
+    struct ucred c = {0};
+    socklen_t len = sizeof c;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &len) < 0)
+        return false;
+    *uid = c.uid;
+    if (c.uid == geteuid() || c.uid == 0)
+        return true;
+    for (size_t i = 0; i < u->n; i++)
+        if (u->uids[i] == c.uid)
+            return true;
+    return u->has_group && in_group(&c, u->group);
+}

@@ -1,0 +1,314 @@
+#include "daemon/conn.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/dispatch.h"
+#include "daemon/request.h"
+#include "daemon/server.h"
+
+#define READ_BYTES (64u << 10)
+/* Replies that wait for a client: above the first nothing more is read from it, above the second it is dropped. */
+#define OUT_PAUSE (8u << 20)
+#define OUT_MAX (128u << 20)
+/* A client that takes nothing for so long is gone. */
+#define WRITE_TIMEOUT_MS 60000
+/* Connections over TCP that have not proved who they are. */
+#define STRANGERS_MAX 64
+
+static void on_closed(uv_handle_t *h)
+{
+    struct conn *c = h->data;
+    if (--c->handles)
+        return;
+    session_destroy(&c->session);
+    grant_unref(&c->grant);
+    bytes_out_finish(&c->sending);
+    bytes_out_finish(&c->out);
+    free(c);
+}
+
+static bool is_stranger(const struct conn *c)
+{
+    return c->tcp && !c->open;
+}
+
+void conn_forget(struct conn *c, struct request *rq)
+{
+    for (unsigned i = 0; i < c->n_flight; i++) {
+        if (c->flight[i] == rq) {
+            c->flight[i] = c->flight[--c->n_flight];
+            rq->conn = NULL;
+            return;
+        }
+    }
+}
+
+void conn_close(struct conn *c)
+{
+    if (c->closing)
+        return;
+    c->closing = true;
+    while (c->n_flight) {
+        struct request *rq = c->flight[0];
+        atomic_store(&rq->cancelled, true);
+        conn_forget(c, rq);
+    }
+    c->server->n_conns--;
+    c->server->n_strangers -= is_stranger(c);
+    *c->prev_link = c->next;
+    if (c->next)
+        c->next->prev_link = c->prev_link;
+    uv_close(&c->h.handle, on_closed);
+    uv_close((uv_handle_t *)&c->timer, on_closed);
+}
+
+static void on_timeout(uv_timer_t *t)
+{
+    struct conn *c = t->data;
+    log_info("server", c->open ? "a client does not take its replies; closed" : "a client did not finish its handshake; closed");
+    conn_close(c);
+}
+
+static void flush(struct conn *c);
+
+static void after_write(uv_write_t *w, int status)
+{
+    struct conn *c = w->data;
+    c->writing = false;
+    if (c->closing)
+        return;
+    uv_timer_stop(&c->timer);
+    if (!c->open && !c->last_words)
+        uv_timer_start(&c->timer, on_timeout, PROTO_HANDSHAKE_TIMEOUT_MS, 0);
+    c->sending.len = 0;
+    if (status < 0) {
+        conn_close(c);
+        return;
+    }
+    flush(c);
+    if (!c->closing)
+        conn_update_reading(c);
+}
+
+/* Writes what waits: at once as far as the kernel takes it, the rest when it can. */
+static void flush(struct conn *c)
+{
+    if (c->writing || c->closing)
+        return;
+    if (c->out.len) {
+        struct bytes_out swap = c->sending;
+        c->sending = c->out;
+        c->out = swap;
+        c->out.len = 0;
+        uv_buf_t buf = uv_buf_init((char *)c->sending.data, (unsigned)c->sending.len);
+        int n = uv_try_write(&c->h.stream, &buf, 1);
+        if (n < 0 && n != UV_EAGAIN) {
+            conn_close(c);
+            return;
+        }
+        if (n == (int)c->sending.len) {
+            c->sending.len = 0;
+        } else {
+            n = n < 0 ? 0 : n;
+            buf = uv_buf_init((char *)c->sending.data + n, (unsigned)(c->sending.len - (size_t)n));
+            c->write.data = c;
+            c->writing = true;
+            uv_timer_start(&c->timer, on_timeout, c->open ? WRITE_TIMEOUT_MS : PROTO_HANDSHAKE_TIMEOUT_MS, 0);
+            if (uv_write(&c->write, &c->h.stream, &buf, 1, after_write) < 0) {
+                c->writing = false;
+                conn_close(c);
+            }
+            return;
+        }
+    }
+    /* Large buffers are for large replies only. */
+    if (c->sending.cap > READ_BYTES)
+        bytes_out_finish(&c->sending);
+    if (c->last_words)
+        conn_close(c);
+}
+
+void conn_send(struct conn *c, const void *data, size_t len)
+{
+    if (c->closing)
+        return;
+    int r = session_send(c->session, data, len, &c->out);
+    if (r < 0 || c->out.bad || c->out.len + c->sending.len > OUT_MAX) {
+        log_warn("server", "closing a connection: %s", r < 0 ? err_text(r) : "its client does not take its replies");
+        conn_close(c);
+        return;
+    }
+    flush(c);
+}
+
+void conn_close_gently(struct conn *c)
+{
+    if (c->closing)
+        return;
+    c->last_words = true;
+    if (c->reading)
+        uv_read_stop(&c->h.stream);
+    c->reading = false;
+    flush(c);
+}
+
+/* A TCP peer has proved its key: is it known and not expired? */
+static void admit(struct conn *c)
+{
+    struct server *s = c->server;
+    const uint8_t *peer = session_peer_key(c->session);
+    struct err_msg em = {""};
+    int r = 0;
+    if (!peer) {
+        if (c->tcp || !c->allowed)
+            r = err_set(&em, LT_EPERM, "this user may not use the socket");
+    } else {
+        c->generation = access_generation(s->access);
+        c->grant = access_find(s->access, peer);
+        if (!c->grant)
+            r = err_set(&em, LT_EAUTH, "this key is not among the authorized keys");
+        else
+            r = key_entry_check(&c->grant->entry, 0, NULL, clock_wall_ms() / 1000, &em);
+    }
+    if (r == 0)
+        r = session_admit(c->session);
+    else
+        session_refuse(c->session, r, em.text, &c->out);
+    if (r < 0) {
+        log_warn("server", "refused a client: %s", em.text[0] ? em.text : err_text(r));
+        conn_close_gently(c);
+    }
+}
+
+static void on_event(struct conn *c, int ev, const struct session_frame *frame)
+{
+    if (ev == SESSION_PEER) {
+        admit(c);
+    } else if (ev == SESSION_OPEN) {
+        if (c->tcp)
+            c->server->n_strangers--;
+        c->open = true;
+        uv_timer_stop(&c->timer);
+        if (!c->tcp && !c->allowed)
+            conn_close(c);
+    } else if (ev == SESSION_FRAME) {
+        dispatch_frame(c, frame->data, frame->len);
+    }
+}
+
+static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
+{
+    /* One buffer for all connections: what is read is consumed before the next read. */
+    static char shared[READ_BYTES];
+    struct conn *c = h->data;
+    size_t want = session_want(c->session);
+    *buf = uv_buf_init(shared, (unsigned)(want < READ_BYTES ? want : READ_BYTES));
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+    struct conn *c = stream->data;
+    if (n == 0)
+        return;
+    if (n < 0) {
+        conn_close(c);
+        return;
+    }
+    struct bytes_in in = bytes_in(buf->base, (size_t)n);
+    struct session_frame frame;
+    struct err_msg em = {""};
+    int ev = 0;
+    while (!c->closing && !c->last_words &&
+           (ev = session_feed(c->session, &in, &c->out, &frame, &em)) > 0)
+        on_event(c, ev, &frame);
+    if (c->closing)
+        return;
+    if (ev < 0) {
+        log_info("server", "closing a connection: %s: %s", err_name(ev), em.text);
+        conn_close_gently(c);
+        return;
+    }
+    flush(c);
+    if (!c->closing)
+        conn_update_reading(c);
+}
+
+void conn_update_reading(struct conn *c)
+{
+    struct core *core = c->server->core;
+    if (c->closing || c->last_words)
+        return;
+    bool full = core->flight_cost > core->settings->memory_mb << 20 && c->n_flight;
+    bool want = !full && c->out.len + c->sending.len < OUT_PAUSE;
+    if (want && !c->reading)
+        c->reading = uv_read_start(&c->h.stream, on_alloc, on_read) == 0;
+    else if (!want && c->reading) {
+        uv_read_stop(&c->h.stream);
+        c->reading = false;
+    }
+}
+
+/* Takes the connection in and lets it go at once. */
+static void drop(struct conn *c, const char *why)
+{
+    log_warn("server", "refused a connection: %s", why);
+    conn_close(c);
+}
+
+void conn_accept(struct server *s, uv_stream_t *listener, bool tcp)
+{
+    struct conn *c = calloc(1, sizeof *c);
+    if (!c) {
+        log_error("server", "no memory for a connection");
+        return; /* it stays in the kernel's queue until the next one comes */
+    }
+    c->server = s;
+    c->tcp = tcp;
+    if (tcp)
+        uv_tcp_init(&s->core->loop, &c->h.tcp);
+    else
+        uv_pipe_init(&s->core->loop, &c->h.pipe, 0);
+    uv_timer_init(&s->core->loop, &c->timer);
+    c->h.handle.data = c->timer.data = c;
+    c->handles = 2;
+    c->next = s->conns;
+    c->prev_link = &s->conns;
+    if (c->next)
+        c->next->prev_link = &c->next;
+    s->conns = c;
+    s->n_conns++;
+    s->n_strangers += tcp;
+    struct session_server params = {.key = s->key.secret ? &s->key : NULL, .plain_allowed = !tcp};
+    if (uv_accept(listener, &c->h.stream) < 0 || session_create_server(&c->session, &params) < 0) {
+        drop(c, "out of resources");
+        return;
+    }
+    if (s->n_conns > s->core->settings->connections || s->n_strangers > STRANGERS_MAX) {
+        drop(c, "too many connections");
+        return;
+    }
+    if (tcp) {
+        uv_tcp_nodelay(&c->h.tcp, 1);
+    } else {
+        unsigned uid = 0;
+        uv_os_fd_t fd;
+        c->allowed = uv_fileno(&c->h.handle, &fd) == 0 && access_peer_allowed(&s->users, fd, &uid);
+        if (!c->allowed)
+            log_warn("server", "user %u tried the Unix socket and may not use it", uid);
+    }
+    uv_timer_start(&c->timer, on_timeout, PROTO_HANDSHAKE_TIMEOUT_MS, 0);
+    conn_update_reading(c);
+}
+
+void conn_answer_early(struct request *rq, int code)
+{
+    struct conn *c = rq->conn;
+    atomic_store(&rq->cancelled, true);
+    if (!c)
+        return;
+    conn_forget(c, rq);
+    dispatch_send_error(c, rq->id, code, NULL);
+}

@@ -1,0 +1,61 @@
+/* One client's connection. Loop thread only.
+ * Thread-safety: unsafe. */
+#ifndef DAEMON_CONN_H
+#define DAEMON_CONN_H
+
+#include <uv.h>
+
+#include "daemon/access.h"
+#include "proto/maxima.h"
+#include "proto/session.h"
+
+struct request;
+struct server;
+
+struct conn {
+    struct server *server;
+    union {
+        uv_handle_t handle;
+        uv_stream_t stream;
+        uv_pipe_t pipe;
+        uv_tcp_t tcp;
+    } h;
+    uv_timer_t timer; /* the handshake's end; later: the client must take what is written */
+    uv_write_t write;
+    struct session *session;
+    bool tcp;
+    bool allowed;       /* Unix: by peer credentials */
+    bool open;          /* requests may come */
+    bool reading, writing, closing;
+    bool last_words;    /* close when everything is written */
+    unsigned handles;   /* not yet closed */
+    struct grant *grant;       /* TCP: of its key */
+    unsigned generation;       /* of access, when grant was looked up */
+    struct bytes_out sending, out; /* with the kernel; after that */
+    struct request *flight[PROTO_IN_FLIGHT_MAX]; /* unanswered */
+    unsigned n_flight;
+    struct conn **prev_link, *next;
+};
+
+/* Accepts one connection from a listener. */
+void conn_accept(struct server *s, uv_stream_t *listener, bool tcp);
+
+/* Sends one message; the connection closes when its memory runs out. */
+void conn_send(struct conn *c, const void *data, size_t len);
+
+/* Reads, or pauses while the client does not take its replies or too much is in memory. */
+void conn_update_reading(struct conn *c);
+
+/* Closes; its requests go on unheard, cancelled. The memory goes when the loop has closed the handles. */
+void conn_close(struct conn *c);
+
+/* Closes after what is queued has gone out. */
+void conn_close_gently(struct conn *c);
+
+/* Takes a request off the connection: it is answered, or need not be. */
+void conn_forget(struct conn *c, struct request *rq);
+
+/* Answers a request with an error before its work is done; the work is told to stop. */
+void conn_answer_early(struct request *rq, int code);
+
+#endif

@@ -1,0 +1,234 @@
+#include "daemon/core.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/feed.h"
+#include "daemon/request.h"
+#include "daemon/server.h"
+#include "daemon/systemd.h"
+
+/* While stopping: how often to look whether all is done, how long clients may take to read their last replies, and how
+ * long requests in flight may take in all. What is durable stays so when the last is passed. */
+#define STOP_LOOK_MS 10
+#define STOP_FLUSH_MS 2000
+#define STOP_MAX_MS 20000
+/* Descriptors for connections, store and segments. */
+#define FILES_WANTED 65536
+
+struct run {
+    struct core core;
+    uv_signal_t sigterm, sigint;
+    uv_timer_t stop_timer;
+    uint64_t stop_ns;
+    bool flushing, closed, told_feed;
+};
+
+void core_wake(struct core *c)
+{
+    uv_async_send(&c->wake);
+}
+
+static void *loader_main(void *arg)
+{
+    struct core *c = arg;
+    struct err_msg em = {""};
+    int r = core_load(c, &em);
+    pthread_mutex_lock(&c->lock);
+    c->load_done = true;
+    c->load_result = r;
+    c->load_message = em;
+    pthread_mutex_unlock(&c->lock);
+    core_wake(c);
+    return NULL;
+}
+
+static void close_all(struct run *run)
+{
+    if (run->closed)
+        return;
+    run->closed = true;
+    server_close(run->core.server);
+    uv_close((uv_handle_t *)&run->sigterm, NULL);
+    uv_close((uv_handle_t *)&run->sigint, NULL);
+    uv_close((uv_handle_t *)&run->stop_timer, NULL);
+    uv_close((uv_handle_t *)&run->core.wake, NULL);
+}
+
+/* One step towards the end, whenever something has come back. */
+static void stop_step(struct run *run)
+{
+    struct core *c = &run->core;
+    uint64_t ms = (clock_ns() - run->stop_ns) / 1000000;
+    if (run->closed)
+        return;
+    if (ms > STOP_MAX_MS) {
+        log_error("daemon", "%zu requests did not end in time; leaving (nothing acknowledged is lost)", c->n_flight);
+        _exit(1);
+    }
+    if (c->loader_running)
+        return;
+    if (!run->told_feed && c->feed) {
+        device_stop_bulk(c->device);
+        feed_stop(c->feed);
+        run->told_feed = true;
+    }
+    if (c->n_flight || (c->feed && !feed_idle(c->feed)))
+        return;
+    if (!run->flushing) {
+        run->flushing = true;
+        run->stop_ns = clock_ns();
+        for (struct conn *each = c->server->conns, *next; each; each = next) {
+            next = each->next;
+            conn_close_gently(each);
+        }
+        ms = 0;
+    }
+    if (!c->server->conns || ms > STOP_FLUSH_MS)
+        close_all(run);
+}
+
+static void on_stop_timer(uv_timer_t *t)
+{
+    stop_step(t->data);
+}
+
+static void begin_stop(struct run *run)
+{
+    struct core *c = &run->core;
+    if (atomic_exchange(&c->stopping, true))
+        return;
+    systemd_notify("STOPPING=1");
+    run->stop_ns = clock_ns();
+    server_stop(c->server);
+    uv_timer_start(&run->stop_timer, on_stop_timer, 0, STOP_LOOK_MS);
+}
+
+static void on_signal(uv_signal_t *h, int number)
+{
+    struct run *run = h->data;
+    if (atomic_load(&run->core.stopping)) {
+        log_warn("daemon", "second signal; leaving at once (nothing acknowledged is lost)");
+        _exit(1);
+    }
+    log_info("daemon", "signal %d: stopping", number);
+    begin_stop(run);
+}
+
+static void loaded(struct run *run)
+{
+    struct core *c = &run->core;
+    pthread_join(c->loader, NULL);
+    c->loader_running = false;
+    if (c->load_result < 0) {
+        if (!atomic_load(&c->stopping)) {
+            log_error("daemon", "%s: %s", err_name(c->load_result), c->load_message.text);
+            c->exit_status = 1;
+        }
+        begin_stop(run);
+        return;
+    }
+    atomic_store(&c->ready, true);
+    log_info("daemon", "ready after %.2f s", (double)(clock_ns() - c->started_ns) / 1e9);
+    systemd_notify("READY=1");
+}
+
+static void on_wake(uv_async_t *h)
+{
+    struct run *run = h->data;
+    struct core *c = &run->core;
+    pthread_mutex_lock(&c->lock);
+    struct request *list = c->finished;
+    bool load_done = c->load_done;
+    c->finished = NULL;
+    c->finished_tail = &c->finished;
+    c->load_done = false;
+    pthread_mutex_unlock(&c->lock);
+    while (list) {
+        struct request *next = list->next;
+        server_finished(c->server, list);
+        list = next;
+    }
+    if (load_done)
+        loaded(run);
+    if (atomic_load(&c->stopping))
+        stop_step(run);
+}
+
+static int start(struct run *run, struct err_msg *em)
+{
+    struct core *c = &run->core;
+    uv_loop_t *loop = &c->loop;
+    int r = uv_loop_init(loop);
+    if (r == 0)
+        r = uv_async_init(loop, &c->wake, on_wake);
+    if (r == 0)
+        r = uv_signal_init(loop, &run->sigterm);
+    if (r == 0)
+        r = uv_signal_init(loop, &run->sigint);
+    if (r == 0)
+        r = uv_timer_init(loop, &run->stop_timer);
+    if (r < 0)
+        return err_set(em, LT_EIO, "event loop: %s", uv_strerror(r));
+    c->wake.data = run->sigterm.data = run->sigint.data = run->stop_timer.data = run;
+    uv_signal_start(&run->sigterm, on_signal, SIGTERM);
+    uv_signal_start(&run->sigint, on_signal, SIGINT);
+    if ((r = server_create(&c->server, c, em)) < 0)
+        return r;
+    int e = pthread_create(&c->loader, NULL, loader_main, c);
+    if (e)
+        return err_set(em, err_from_errno(e), "cannot start a thread");
+    c->loader_running = true;
+    return 0;
+}
+
+static void raise_file_limit(void)
+{
+    struct rlimit l;
+    if (getrlimit(RLIMIT_NOFILE, &l) < 0)
+        return;
+    rlim_t want = l.rlim_max < FILES_WANTED ? l.rlim_max : FILES_WANTED;
+    if (l.rlim_cur < want) {
+        l.rlim_cur = want;
+        setrlimit(RLIMIT_NOFILE, &l);
+    }
+}
+
+int core_run(const struct settings *s)
+{
+    struct err_msg em = {""};
+    struct run *run = calloc(1, sizeof *run);
+    if (!run) {
+        log_error("daemon", "out of memory");
+        return 1;
+    }
+    struct core *c = &run->core;
+    c->settings = s;
+    c->started_ns = clock_ns();
+    c->finished_tail = &c->finished;
+    pthread_mutex_init(&c->lock, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    raise_file_limit();
+    int r = start(run, &em);
+    if (r < 0) {
+        log_error("daemon", "%s: %s", err_name(r), em.text);
+        c->exit_status = 1;
+        if (c->server)
+            close_all(run);
+    }
+    uv_run(&c->loop, UV_RUN_DEFAULT);
+    core_unload(c);
+    server_destroy(&c->server);
+    uv_loop_close(&c->loop);
+    pthread_mutex_destroy(&c->lock);
+    int status = c->exit_status;
+    free(run);
+    if (status == 0)
+        log_info("daemon", "stopped");
+    return status;
+}

@@ -1,0 +1,293 @@
+#include "daemon/device.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#define BATCH_TEXTS 256
+/* Milliseconds a bulk batch should take: what a question may wait for at worst, beside its own time. */
+#define BULK_BATCH_MS 25
+/* The smallest bulk batch; fewer rows waste the matrix units. */
+#define BULK_TOKENS_MIN 256
+/* Batches of questions after which waiting bulk work gets one. */
+#define QUERY_STREAK_MAX 16
+
+struct queue {
+    struct device_job *head, **tail;
+    atomic_uint_fast64_t depth; /* texts */
+};
+
+struct slot {
+    struct device_job *job;
+    size_t text;
+};
+
+struct device {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake; /* work, or stop; at start: the engine is there or is not */
+    struct queue query, bulk;
+    bool stop, stop_bulk;
+    bool started;
+    int start_result;
+    struct err_msg start_message;
+    const struct model *model;
+    struct engine_params params;
+    struct engine *engine;
+    struct engine_info info;
+    uint32_t dim;
+    double tokens_per_ms; /* smoothed, of bulk batches */
+    unsigned streak;
+    atomic_uint_fast64_t tokens_done, texts_done;
+    struct slot slots[BATCH_TEXTS];
+    struct engine_seq seqs[BATCH_TEXTS];
+    int status[BATCH_TEXTS];
+    float *out;
+};
+
+static void queue_push(struct queue *q, struct device_job *job)
+{
+    job->next = NULL;
+    *q->tail = job;
+    q->tail = &job->next;
+}
+
+static struct device_job *queue_pop(struct queue *q)
+{
+    struct device_job *job = q->head;
+    q->head = job->next;
+    if (!q->head)
+        q->tail = &q->head;
+    return job;
+}
+
+/* Why a job needs no work any more; 0: it does. */
+static int job_over(const struct device *d, const struct device_job *job)
+{
+    if (d->stop || (job->bulk && d->stop_bulk))
+        return LT_ESHUTDOWN;
+    if (job->cancelled && atomic_load(job->cancelled))
+        return LT_ECANCELLED;
+    if (job->deadline_ns && clock_ns() > job->deadline_ns)
+        return LT_ETIMEOUT;
+    return 0;
+}
+
+/* Fills the batch from one queue. Called with the lock. A job leaves the queue with its last text; jobs that are over
+ * go to *over, to be finished outside the lock. */
+static size_t take(struct device *d, struct queue *q, uint64_t budget, struct device_job **over)
+{
+    size_t n = 0;
+    uint64_t tokens = 0;
+    while (q->head && n < BATCH_TEXTS) {
+        struct device_job *job = q->head;
+        int r = job_over(d, job);
+        if (r < 0) {
+            for (; job->n_taken < job->n_texts; job->n_taken++, job->n_done++) {
+                job->texts[job->n_taken].status = r;
+                atomic_fetch_sub(&q->depth, 1);
+            }
+            queue_pop(q);
+            /* Its other texts may be in this very batch, which then finishes it. */
+            if (job->n_done == job->n_texts) {
+                job->next = *over;
+                *over = job;
+            }
+            continue;
+        }
+        const struct device_text *t = &job->texts[job->n_taken];
+        if (n && tokens + t->n > budget)
+            break;
+        tokens += t->n;
+        d->slots[n] = (struct slot){job, job->n_taken};
+        d->seqs[n++] = (struct engine_seq){t->ids, t->n, t->n_skip};
+        if (++job->n_taken == job->n_texts)
+            queue_pop(q);
+    }
+    return n;
+}
+
+static uint64_t bulk_budget(const struct device *d)
+{
+    double want = d->tokens_per_ms * BULK_BATCH_MS;
+    uint64_t max = d->info.max_batch_tokens;
+    uint64_t budget = want < BULK_TOKENS_MIN ? BULK_TOKENS_MIN : (uint64_t)want;
+    return budget > max ? max : budget;
+}
+
+static void finish_texts(struct device *d, size_t n, int r, struct queue *q)
+{
+    struct device_job *finished = NULL;
+    for (size_t i = 0; i < n; i++) {
+        struct device_job *job = d->slots[i].job;
+        struct device_text *t = &job->texts[d->slots[i].text];
+        t->status = r < 0 ? r : d->status[i];
+        if (t->status == 0)
+            memcpy(t->out, d->out + i * d->dim, d->dim * sizeof(float));
+        if (++job->n_done == job->n_texts) {
+            job->next = finished;
+            finished = job;
+        }
+    }
+    atomic_fetch_sub(&q->depth, n);
+    while (finished) {
+        struct device_job *next = finished->next;
+        finished->done(finished);
+        finished = next;
+    }
+}
+
+static void run_batch(struct device *d, size_t n, struct queue *q)
+{
+    struct err_msg em;
+    uint64_t tokens = 0, t0 = clock_ns();
+    for (size_t i = 0; i < n; i++)
+        tokens += d->seqs[i].n;
+    int r = engine_embed(d->engine, d->seqs, n, d->out, d->status, &em);
+    if (r < 0)
+        log_error("device", "%s: %s", err_name(r), em.text);
+    double ms = (double)(clock_ns() - t0) / 1e6;
+    if (q == &d->bulk && ms > 0.01 && tokens >= BULK_TOKENS_MIN / 2) {
+        double rate = (double)tokens / ms;
+        d->tokens_per_ms = d->tokens_per_ms > 0 ? 0.8 * d->tokens_per_ms + 0.2 * rate : rate;
+    }
+    atomic_fetch_add(&d->tokens_done, tokens);
+    atomic_fetch_add(&d->texts_done, n);
+    finish_texts(d, n, r, q);
+}
+
+static void serve(struct device *d)
+{
+    pthread_mutex_lock(&d->lock);
+    for (;;) {
+        while (!d->query.head && !d->bulk.head && !d->stop)
+            pthread_cond_wait(&d->wake, &d->lock);
+        if (!d->query.head && !d->bulk.head)
+            break;
+        struct device_job *over = NULL;
+        struct queue *q = &d->query;
+        uint64_t budget = d->info.max_batch_tokens;
+        if (!d->query.head || (d->bulk.head && d->streak >= QUERY_STREAK_MAX)) {
+            q = &d->bulk;
+            budget = bulk_budget(d);
+            d->streak = 0;
+        } else {
+            d->streak++;
+        }
+        size_t n = take(d, q, budget, &over);
+        pthread_mutex_unlock(&d->lock);
+        while (over) {
+            struct device_job *next = over->next;
+            over->done(over);
+            over = next;
+        }
+        if (n)
+            run_batch(d, n, q);
+        pthread_mutex_lock(&d->lock);
+    }
+    pthread_mutex_unlock(&d->lock);
+}
+
+static void *device_main(void *arg)
+{
+    struct device *d = arg;
+    int r = engine_create(&d->engine, d->model, &d->params, &d->start_message);
+    if (r == 0) {
+        d->info = *engine_info(d->engine);
+        d->out = malloc(BATCH_TEXTS * (size_t)d->dim * sizeof(float));
+        if (!d->out)
+            r = err_set(&d->start_message, LT_ENOMEM, "out of memory");
+    }
+    pthread_mutex_lock(&d->lock);
+    d->started = true;
+    d->start_result = r;
+    pthread_cond_broadcast(&d->wake);
+    pthread_mutex_unlock(&d->lock);
+    if (r == 0)
+        serve(d);
+    engine_destroy(&d->engine);
+    free(d->out);
+    return NULL;
+}
+
+int device_create(struct device **out, const struct model *m, const struct engine_params *p, struct err_msg *em)
+{
+    struct device *d = calloc(1, sizeof *d);
+    if (!d)
+        return err_set(em, LT_ENOMEM, "out of memory");
+    pthread_mutex_init(&d->lock, NULL);
+    pthread_cond_init(&d->wake, NULL);
+    d->query.tail = &d->query.head;
+    d->bulk.tail = &d->bulk.head;
+    d->model = m;
+    d->params = *p;
+    d->dim = model_info(m)->dim;
+    int e = pthread_create(&d->thread, NULL, device_main, d);
+    if (e) {
+        free(d);
+        return err_set(em, err_from_errno(e), "cannot start the device thread");
+    }
+    pthread_setname_np(d->thread, "device");
+    pthread_mutex_lock(&d->lock);
+    while (!d->started)
+        pthread_cond_wait(&d->wake, &d->lock);
+    int r = d->start_result;
+    pthread_mutex_unlock(&d->lock);
+    if (r < 0) {
+        err_set(em, r, "%s", d->start_message.text);
+        device_destroy(&d);
+        return r;
+    }
+    *out = d;
+    return 0;
+}
+
+const struct engine_info *device_info(const struct device *d)
+{
+    return &d->info;
+}
+
+void device_submit(struct device *d, struct device_job *job)
+{
+    struct queue *q = job->bulk ? &d->bulk : &d->query;
+    job->n_taken = job->n_done = 0;
+    pthread_mutex_lock(&d->lock);
+    atomic_fetch_add(&q->depth, job->n_texts);
+    queue_push(q, job);
+    pthread_cond_signal(&d->wake);
+    pthread_mutex_unlock(&d->lock);
+}
+
+void device_stop_bulk(struct device *d)
+{
+    pthread_mutex_lock(&d->lock);
+    d->stop_bulk = true;
+    pthread_mutex_unlock(&d->lock);
+}
+
+void device_get_stats(struct device *d, struct device_stats *out)
+{
+    out->query_depth = atomic_load(&d->query.depth);
+    out->bulk_depth = atomic_load(&d->bulk.depth);
+    out->tokens_done = atomic_load(&d->tokens_done);
+    out->texts_done = atomic_load(&d->texts_done);
+}
+
+void device_destroy(struct device **dp)
+{
+    struct device *d = *dp;
+    if (!d)
+        return;
+    pthread_mutex_lock(&d->lock);
+    d->stop = true;
+    pthread_cond_broadcast(&d->wake);
+    pthread_mutex_unlock(&d->lock);
+    pthread_join(d->thread, NULL);
+    pthread_cond_destroy(&d->wake);
+    pthread_mutex_destroy(&d->lock);
+    free(d);
+    *dp = NULL;
+}

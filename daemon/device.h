@@ -1,0 +1,64 @@
+/* The device thread: owns the engine, turns token ids into vectors, questions before bulk.
+ *
+ * Two queues. A batch is filled from the questions if there are any, else from bulk work; texts of several jobs share
+ * a batch. A bulk batch is sized by measured speed so that a question never waits long behind one; after some batches
+ * of questions in a row a bulk batch is let through, so that ingest cannot starve.
+ * Bounded by whoever submits: jobs belong to admitted requests or to the feeder's window.
+ * Thread-safety: safe. */
+#ifndef DAEMON_DEVICE_H
+#define DAEMON_DEVICE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "model/engine.h"
+#include "model/model.h"
+
+struct device;
+
+struct device_text {
+    const int32_t *ids; /* borrowed until done() */
+    uint32_t n, n_skip;
+    float *out; /* room for the model's dim floats, borrowed until done() */
+    int status; /* set before done(): 0 or an engine_embed status, LT_ECANCELLED, LT_ETIMEOUT, LT_ESHUTDOWN,
+                 * LT_EDEVICELOST … */
+};
+
+struct device_job {
+    struct device_text *texts; /* at least one */
+    size_t n_texts;
+    bool bulk;
+    uint64_t deadline_ns;         /* clock_ns; 0: none */
+    const atomic_bool *cancelled; /* NULL: cannot be */
+    void (*done)(struct device_job *job); /* on the device thread: hand on, do not work here */
+    /* The device's own. */
+    struct device_job *next;
+    size_t n_taken, n_done;
+};
+
+/* Starts the thread, which opens the engine; waits for that.
+ * m is borrowed and must outlive the device. Errors: as engine_create. */
+int device_create(struct device **d, const struct model *m, const struct engine_params *p, struct err_msg *em);
+
+/* What the engine said when it was opened; lives as long as the device. */
+const struct engine_info *device_info(const struct device *d);
+
+/* Never blocks, never fails. */
+void device_submit(struct device *d, struct device_job *job);
+
+/* From now on bulk work, queued or to come, is answered with LT_ESHUTDOWN. */
+void device_stop_bulk(struct device *d);
+
+struct device_stats {
+    uint64_t query_depth, bulk_depth; /* texts waiting or in work */
+    uint64_t tokens_done, texts_done; /* since start */
+};
+void device_get_stats(struct device *d, struct device_stats *out);
+
+/* Answers what is queued with LT_ESHUTDOWN, then ends the thread and frees the engine. */
+void device_destroy(struct device **d);
+
+#endif

@@ -1,0 +1,197 @@
+#include "daemon/dispatch.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/conn.h"
+#include "daemon/handlers.h"
+#include "daemon/request.h"
+#include "daemon/server.h"
+
+#define BODY(name) LATENT__V1__REQUEST__BODY_##name
+
+typedef void handler(struct request *rq);
+
+static handler *handler_of(Latent__V1__Request__BodyCase kind)
+{
+    switch (kind) {
+    case BODY(STATUS):
+        return on_status;
+    case BODY(COLLECTION_CREATE):
+        return on_collection_create;
+    case BODY(COLLECTION_LIST):
+        return on_collection_list;
+    case BODY(COLLECTION_INFO):
+        return on_collection_info;
+    case BODY(COLLECTION_DROP):
+        return on_collection_drop;
+    case BODY(ADD):
+        return on_add;
+    case BODY(GET):
+        return on_get;
+    case BODY(DELETE):
+        return on_delete;
+    case BODY(SEARCH):
+        return on_search;
+    case BODY(EMBED):
+        return on_embed;
+    case BODY(JOB_OPEN):
+        return on_job_open;
+    case BODY(JOB_CLOSE):
+        return on_job_close;
+    case BODY(JOB_LIST):
+        return on_job_list;
+    case BODY(JOB_CANCEL):
+        return on_job_cancel;
+    default:
+        return NULL;
+    }
+}
+
+static void send_message(struct conn *c, const Latent__V1__Response *resp)
+{
+    struct bytes_out b = {0};
+    struct err_msg em;
+    if (message_pack(&resp->base, &b, &em) == 0)
+        conn_send(c, b.data, b.len);
+    else
+        conn_close(c);
+    bytes_out_finish(&b);
+}
+
+void dispatch_send_error(struct conn *c, uint64_t id, int code, const char *text)
+{
+    Latent__V1__Error e = LATENT__V1__ERROR__INIT;
+    Latent__V1__Response resp = LATENT__V1__RESPONSE__INIT;
+    message_error_init(&e, code, text && *text ? text : NULL);
+    resp.id = id;
+    resp.error = &e;
+    send_message(c, &resp);
+}
+
+static struct request *find(struct conn *c, uint64_t id)
+{
+    for (unsigned i = 0; i < c->n_flight; i++)
+        if (c->flight[i]->id == id)
+            return c->flight[i];
+    return NULL;
+}
+
+/* The reply to a cancelled request goes out before the cancel's own, so a client needs no further state. */
+static void cancel(struct conn *c, uint64_t id, uint64_t target)
+{
+    Latent__V1__CancelReply reply = LATENT__V1__CANCEL_REPLY__INIT;
+    Latent__V1__Response resp = LATENT__V1__RESPONSE__INIT;
+    struct request *rq = find(c, target);
+    reply.found = rq != NULL;
+    if (rq)
+        conn_answer_early(rq, LT_ECANCELLED);
+    resp.id = id;
+    resp.body_case = LATENT__V1__RESPONSE__BODY_CANCEL;
+    resp.cancel = &reply;
+    send_message(c, &resp);
+}
+
+/* TCP: the key's grant, looked up again when the file has changed. */
+static int check_grant(struct conn *c, const Latent__V1__Request *msg, struct err_msg *em)
+{
+    struct server *s = c->server;
+    if (!c->tcp)
+        return 0;
+    unsigned generation = access_generation(s->access);
+    if (generation != c->generation) {
+        grant_unref(&c->grant);
+        c->grant = access_find(s->access, session_peer_key(c->session));
+        c->generation = generation;
+    }
+    if (!c->grant)
+        return err_set(em, LT_EAUTH, "this key is no longer among the authorized keys");
+    int r = key_entry_check(&c->grant->entry, message_right(msg->body_case), message_collection(msg),
+                            clock_wall_ms() / 1000, em);
+    if (r == 0 && !key_rate_take(&c->grant->rate, c->grant->entry.rate, clock_ns()))
+        r = err_set(em, LT_ERATE, "this key may send %u requests a second", c->grant->entry.rate);
+    return r;
+}
+
+/* Everything that can be said against a request before work is done for it. */
+static int check(struct conn *c, const Latent__V1__Request *msg, struct err_msg *em)
+{
+    struct core *core = c->server->core;
+    int r = check_grant(c, msg, em);
+    if (r < 0)
+        return r;
+    if (find(c, msg->id))
+        return err_set(em, LT_EPROTO, "a request with id %llu is still unanswered", (unsigned long long)msg->id);
+    if (msg->body_case == BODY(STATUS) || msg->body_case == BODY(CANCEL))
+        return 0;
+    if (msg->body_case == BODY(RERANK))
+        return err_set(em, LT_EUNSUPPORTED, "the model has no reranker");
+    if (!handler_of(msg->body_case))
+        return err_set(em, LT_EUNSUPPORTED, "this version does not know the request");
+    if (atomic_load(&core->stopping))
+        return err_set(em, LT_ESHUTDOWN, "latentd is stopping");
+    if (!atomic_load(&core->ready))
+        return err_set(em, LT_ELOADING, "latentd is still loading; status says how far it is");
+    if (core->flight_cost > core->settings->memory_mb << 21)
+        return err_set(em, LT_EBUSY, "too much is in work already");
+    return 0;
+}
+
+static void start(struct conn *c, struct pool *pool, Latent__V1__Request *msg, size_t len)
+{
+    struct core *core = c->server->core;
+    struct request *rq = calloc(1, sizeof *rq);
+    if (!rq || c->n_flight == PROTO_IN_FLIGHT_MAX) {
+        if (rq)
+            dispatch_send_error(c, msg->id, LT_ELIMIT, "too many unanswered requests on this connection");
+        else
+            dispatch_send_error(c, msg->id, LT_ENOMEM, NULL);
+        free(rq);
+        pool_destroy(&pool);
+        return;
+    }
+    rq->core = core;
+    rq->conn = c;
+    rq->grant = grant_ref(c->grant);
+    rq->pool = pool;
+    rq->msg = msg;
+    rq->id = msg->id;
+    rq->cost = sizeof *rq + len + pool_used(pool);
+    if (msg->deadline_ms)
+        rq->deadline_ns = clock_ns() + msg->deadline_ms * 1000000ull;
+    c->flight[c->n_flight++] = rq;
+    request_enlist(rq);
+    if (rq->deadline_ns)
+        server_watch_deadline(c->server, rq->deadline_ns);
+    handler_of(msg->body_case)(rq);
+}
+
+void dispatch_frame(struct conn *c, const uint8_t *data, size_t len)
+{
+    struct err_msg em = {""};
+    uint64_t id = 0;
+    Latent__V1__Request *msg = NULL;
+    struct pool *pool = pool_create(PROTO_MESSAGE_BUDGET);
+    if (!pool) {
+        conn_close(c);
+        return;
+    }
+    int r = message_unpack_request(pool, data, len, &msg, &id, &em);
+    if (r == 0 && msg->id == 0)
+        r = err_set(&em, LT_EPROTO, "a request needs an id");
+    if (r == 0)
+        r = check(c, msg, &em);
+    if (r < 0) {
+        log_debug("server", "refused a request: %s: %s", err_name(r), em.text);
+        dispatch_send_error(c, id, r, em.text);
+        if (id == 0 || r == LT_EAUTH)
+            conn_close_gently(c);
+    } else if (msg->body_case == BODY(CANCEL)) {
+        cancel(c, id, msg->cancel->id);
+    } else {
+        start(c, pool, msg, len);
+        return;
+    }
+    pool_destroy(&pool);
+}

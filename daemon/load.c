@@ -1,0 +1,181 @@
+/* The start, on a thread of its own: store, model, device, threads. And their end, in the opposite order. */
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/paths.h"
+#include "daemon/core.h"
+#include "daemon/feed.h"
+#include "model/text.h"
+
+#define SEARCHERS_MIN 2
+#define SEARCHERS_DEFAULT_MAX 16
+#define TOKENISERS 2
+#define MODEL_FILE "latent-mini-q8_0.gguf"
+
+static unsigned processors(void)
+{
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return n > 0 ? (unsigned)n : 1;
+}
+
+static void on_percent(void *arg, unsigned percent)
+{
+    struct core *c = arg;
+    atomic_store(&c->percent, percent);
+}
+
+static void on_fraction(void *arg, double fraction)
+{
+    on_percent(arg, fraction < 0 ? 0 : fraction > 1 ? 100 : (unsigned)(fraction * 100));
+}
+
+static void enter(struct core *c, Latent__V1__Phase phase)
+{
+    atomic_store(&c->percent, 0);
+    atomic_store(&c->phase, (int)phase);
+}
+
+/* The model that came with latentd: beside an uninstalled or moved executable, else where it was installed. */
+static int find_model(char *out, size_t size, struct err_msg *em)
+{
+    static const char *const beside[] = {"/../share/latentd/", "/../models/", "/../../models/"};
+    char exe[PATHS_MAX];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    exe[n > 0 ? n : 0] = '\0';
+    char *slash = strrchr(exe, '/');
+    if (slash)
+        *slash = '\0';
+    for (unsigned i = 0; slash && i < sizeof beside / sizeof *beside; i++) {
+        snprintf(out, size, "%s%s" MODEL_FILE, exe, beside[i]);
+        char *real = access(out, R_OK) == 0 ? realpath(out, NULL) : NULL;
+        if (real) {
+            snprintf(out, size, "%s", real);
+            free(real);
+            return 0;
+        }
+    }
+    snprintf(out, size, "%s/" MODEL_FILE, LATENTD_DATADIR);
+    if (access(out, R_OK) == 0)
+        return 0;
+    return err_set(em, LT_ENOTFOUND, "no model: %s is not there; name one with --model FILE", out);
+}
+
+static int load_model(struct core *c, struct err_msg *em)
+{
+    char cache[PATHS_MAX];
+    const char *given = getenv("CACHE_DIRECTORY"); /* systemd's */
+    int r = 0;
+    enter(c, LATENT__V1__PHASE__PHASE_LOADING_MODEL);
+    if (c->settings->model)
+        snprintf(c->model_path, sizeof c->model_path, "%s", c->settings->model);
+    else
+        r = find_model(c->model_path, sizeof c->model_path, em);
+    if (r < 0 || (r = model_open(&c->model, c->model_path, em)) < 0)
+        return r;
+    bool have_cache = given ? snprintf(cache, sizeof cache, "%s", given) < (int)sizeof cache
+                            : paths_cache_dir(cache) == 0 && file_make_dirs(cache, 0700) == 0;
+    struct engine_params p = {
+        .device = c->settings->device,
+        .n_threads = (unsigned)c->settings->threads,
+        .cache_dir = have_cache ? cache : NULL,
+        .progress = on_fraction,
+        .progress_arg = c,
+    };
+    if ((r = device_create(&c->device, c->model, &p, em)) < 0)
+        return r;
+    const struct model_info *m = model_info(c->model);
+    const struct engine_info *e = device_info(c->device);
+    log_info("model", "%s (%s, dimension %u, %u tokens) on %s", m->name, m->weight_type, m->dim, m->token_limit,
+             e->device);
+    if (e->note[0])
+        log_info("model", "%s", e->note);
+    return 0;
+}
+
+static int start_searchers(struct core *c, struct err_msg *em)
+{
+    unsigned n = (unsigned)c->settings->searchers, cpus = processors();
+    if (n == 0)
+        n = cpus < SEARCHERS_MIN ? SEARCHERS_MIN : cpus > SEARCHERS_DEFAULT_MAX ? SEARCHERS_DEFAULT_MAX : cpus;
+    void *states[CORE_SEARCHERS_MAX];
+    for (; c->n_readers < n; c->n_readers++) {
+        int r = index_reader_create(&c->readers[c->n_readers], c->ix, em);
+        if (r < 0)
+            return r;
+        states[c->n_readers] = c->readers[c->n_readers];
+    }
+    struct workers_params p = {.name = "searcher", .n_threads = n, .states = states};
+    return workers_create(&c->searchers, &p, em);
+}
+
+static int start_tokenisers(struct core *c, struct err_msg *em)
+{
+    void *states[TOKENISERS];
+    for (; c->n_scratch < TOKENISERS; c->n_scratch++) {
+        c->scratch[c->n_scratch] = calloc(1, sizeof **c->scratch);
+        if (!c->scratch[c->n_scratch])
+            return err_set(em, LT_ENOMEM, "out of memory");
+        states[c->n_scratch] = c->scratch[c->n_scratch];
+    }
+    struct workers_params p = {.name = "tokeniser", .n_threads = TOKENISERS, .states = states};
+    return workers_create(&c->tokenisers, &p, em);
+}
+
+static void between(void *arg, struct index *ix, bool committed)
+{
+    struct core *c = arg;
+    feed_between(c->feed, ix, committed);
+}
+
+int core_load(struct core *c, struct err_msg *em)
+{
+    enter(c, LATENT__V1__PHASE__PHASE_OPENING_STORE);
+    struct index_params p = {.dir = c->settings->data, .progress = on_percent, .progress_arg = c};
+    int r = index_open(&c->own_ix, &p, em);
+    if (r < 0)
+        return r;
+    c->ix = c->own_ix;
+    r = atomic_load(&c->stopping) ? LT_ESHUTDOWN : load_model(c, em);
+    if (r == 0)
+        r = index_set_model(c->ix, model_info(c->model)->fingerprint, model_info(c->model)->dim, em);
+    if (r == 0)
+        r = start_searchers(c, em);
+    if (r == 0)
+        r = start_tokenisers(c, em);
+    if (r == 0)
+        r = feed_create(&c->feed, c, em);
+    struct writer_hooks hooks = {.arg = c, .between = between};
+    if (r == 0)
+        r = writer_create(&c->writer, &c->own_ix, &hooks, em);
+    if (r < 0)
+        return r;
+    enter(c, LATENT__V1__PHASE__PHASE_READY);
+    atomic_store(&c->percent, 100);
+    writer_wake(c->writer);
+    return 0;
+}
+
+void core_unload(struct core *c)
+{
+    workers_destroy(&c->tokenisers);
+    device_destroy(&c->device);
+    workers_destroy(&c->searchers);
+    for (unsigned i = 0; i < c->n_readers; i++)
+        index_reader_destroy(&c->readers[i]);
+    for (unsigned i = 0; i < c->n_scratch; i++) {
+        text_tokens_finish(c->scratch[i]);
+        free(c->scratch[i]);
+    }
+    writer_destroy(&c->writer);
+    if (c->own_ix)
+        index_close(&c->own_ix);
+    feed_destroy(&c->feed);
+    model_destroy(&c->model);
+}

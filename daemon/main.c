@@ -1,0 +1,53 @@
+/* latentd: reads its settings and serves, or runs one of its tools. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/version.h"
+#include "daemon/core.h"
+#include "daemon/options.h"
+#include "daemon/tool_import.h"
+
+/* oneDNN's OpenMP teams would spin between batches and take the processors from searches. Their library reads the
+ * environment before main runs, so the variable has to be there before the process starts. */
+static void want_passive_threads(char **argv)
+{
+    if (getenv("OMP_WAIT_POLICY") || setenv("OMP_WAIT_POLICY", "passive", 1) < 0)
+        return;
+    execv("/proc/self/exe", argv); /* goes on here when it fails: slower, not wrong */
+}
+
+static int serve(const struct settings *s)
+{
+    enum log_level level;
+    if (log_level_parse(s->log_level, &level) == 0)
+        log_set_level(level);
+    log_info("daemon", "latentd " LATENTD_VERSION ", data in %s", s->data);
+    return core_run(s);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "import") == 0)
+        return tool_import(argc - 1, argv + 1);
+    struct settings s;
+    enum options_action action;
+    struct err_msg em = {""};
+    int status = 0;
+    settings_init(&s);
+    if (options_read(argc, argv, &s, &action, &em) < 0) {
+        fprintf(stderr, "latentd: %s\nTry latentd --help.\n", em.text);
+        status = 2;
+    } else if (action == OPTIONS_HELP) {
+        options_help(stdout);
+    } else if (action == OPTIONS_VERSION) {
+        puts("latentd " LATENTD_VERSION);
+    } else {
+        want_passive_threads(argv);
+        status = serve(&s);
+    }
+    settings_finish(&s);
+    return status;
+}

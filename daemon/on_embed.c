@@ -1,0 +1,243 @@
+/* Embed: texts or token ids to vectors, nothing stored. One entry comes back for each that went in. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/handlers.h"
+#include "daemon/request.h"
+#include "model/text.h"
+
+/* This few inputs are somebody waiting, not bulk work. */
+#define INTERACTIVE_MAX 4
+/* Bytes of vectors in one response; the rest follows in further ones. */
+#define PART_BYTES (8u << 20)
+
+struct embed_input {
+    int status;
+    struct err_msg why;
+    uint32_t tokens, seen;
+    bool truncated;
+    size_t at;     /* of its ids */
+    size_t packed; /* its text on the device */
+};
+
+struct embed {
+    struct request *rq;
+    const Latent__V1__EmbedRequest *msg;
+    struct device_job job;
+    struct device_text *texts;
+    size_t n_texts;
+    int32_t *ids;
+    size_t n_ids, cap_ids;
+    float *vectors;
+    uint32_t dim;
+    struct embed_input inputs[];
+};
+
+static void embed_end(struct embed *e)
+{
+    free(e->texts);
+    free(e->ids);
+    free(e->vectors);
+    free(e);
+}
+
+static void embed_fail(struct embed *e, int code)
+{
+    struct request *rq = e->rq;
+    embed_end(e);
+    request_fail(rq, code, NULL);
+}
+
+/* Packs entries [from, to). */
+static int reply_part(struct embed *e, size_t from, size_t to, bool more)
+{
+    Latent__V1__EmbedReply out = LATENT__V1__EMBED_REPLY__INIT;
+    Latent__V1__Response resp = request_response();
+    size_t n = to - from;
+    Latent__V1__Embedding *list = calloc(n, sizeof *list), **refs = calloc(n, sizeof *refs);
+    Latent__V1__Error *errors = calloc(n, sizeof *errors);
+    int r = list && refs && errors ? 0 : LT_ENOMEM;
+    for (size_t i = 0; i < n && r == 0; i++) {
+        const struct embed_input *in = &e->inputs[from + i];
+        latent__v1__embedding__init(&list[i]);
+        refs[i] = &list[i];
+        list[i].tokens_seen = in->seen;
+        if (in->status == 0) {
+            uint8_t *view = message_vector_view(e->rq->pool, e->texts[in->packed].out, e->dim);
+            if (!view)
+                r = LT_ENOMEM;
+            list[i].vector = (ProtobufCBinaryData){e->dim * 4ul, view};
+            list[i].tokens = in->tokens;
+            list[i].truncated = in->truncated;
+        } else {
+            message_error_init(&errors[i], in->status, in->why.text[0] ? in->why.text : NULL);
+            list[i].error = &errors[i];
+        }
+    }
+    if (r == 0) {
+        out.embeddings = refs;
+        out.n_embeddings = n;
+        out.dim = e->dim;
+        resp.body_case = LATENT__V1__RESPONSE__BODY_EMBED;
+        resp.embed = &out;
+        request_reply(e->rq, &resp, more);
+    }
+    free(list);
+    free(refs);
+    free(errors);
+    return r;
+}
+
+static void reply(struct work_item *w, void *state)
+{
+    (void)state;
+    struct request *rq = request_of_work(w);
+    struct embed *e = rq->state;
+    size_t n = e->msg->n_inputs, step = PART_BYTES / (e->dim * 4ul + 64);
+    for (size_t i = 0; i < n; i++) {
+        struct embed_input *in = &e->inputs[i];
+        if (in->status == 0)
+            in->status = e->texts[in->packed].status;
+        if (in->status == LT_ESHUTDOWN || in->status == LT_ECANCELLED || in->status == LT_ETIMEOUT) {
+            embed_fail(e, in->status);
+            return;
+        }
+    }
+    int r = 0;
+    for (size_t from = 0; from < n && r == 0; from += step)
+        r = reply_part(e, from, from + step < n ? from + step : n, from + step < n);
+    if (r < 0) {
+        embed_fail(e, r);
+        return;
+    }
+    embed_end(e);
+    request_finish(rq);
+}
+
+static void embedded(struct device_job *job)
+{
+    struct embed *e = (struct embed *)((char *)job - offsetof(struct embed, job));
+    request_submit(e->rq, e->rq->core->searchers, reply);
+}
+
+static int room(struct embed *e, size_t n)
+{
+    if (e->n_ids + n <= e->cap_ids)
+        return 0;
+    size_t cap = (e->n_ids + n) * 2;
+    int32_t *ids = realloc(e->ids, cap * sizeof *ids);
+    if (!ids)
+        return LT_ENOMEM;
+    e->ids = ids;
+    e->cap_ids = cap;
+    return 0;
+}
+
+static int take_ids(struct embed *e, const Latent__V1__EmbedInput *m, struct embed_input *in, struct device_text *t)
+{
+    const struct model_info *info = model_info(e->rq->core->model);
+    in->seen = (uint32_t)(m->n_ids > UINT32_MAX ? UINT32_MAX : m->n_ids);
+    if (m->n_ids > info->token_limit)
+        return err_set(&in->why, LT_ETOOLONG, "%zu tokens, the limit is %u", m->n_ids, info->token_limit);
+    if (m->instruction_len >= m->n_ids)
+        return err_set(&in->why, LT_EEMPTY, "all %zu tokens are left out of the pool", m->n_ids);
+    int r = room(e, m->n_ids);
+    for (size_t k = 0; k < m->n_ids && r == 0; k++) {
+        if (m->ids[k] >= info->vocab)
+            return err_set(&in->why, LT_EINVAL, "id %u at position %zu is outside the vocabulary of %u", m->ids[k], k,
+                           info->vocab);
+        e->ids[e->n_ids + k] = (int32_t)m->ids[k];
+    }
+    t->n = (uint32_t)m->n_ids;
+    t->n_skip = m->instruction_len;
+    return r;
+}
+
+static int take_text(struct embed *e, const Latent__V1__EmbedInput *m, struct embed_input *in, struct device_text *t,
+                     struct text_tokens *tokens)
+{
+    struct text_input text = {.text = m->text, .len = strlen(m->text), .query = e->msg->query,
+                              .instruct = *e->msg->instruct ? e->msg->instruct : NULL,
+                              .truncate = e->msg->on_long == LATENT__V1__ON_LONG__ON_LONG_TRUNCATE};
+    int r = text_encode(e->rq->core->model, &text, tokens, &in->why);
+    if (r == 0)
+        r = room(e, tokens->n);
+    if (r < 0)
+        return r;
+    memcpy(e->ids + e->n_ids, tokens->ids, tokens->n * sizeof *tokens->ids);
+    t->n = tokens->n;
+    t->n_skip = tokens->n_skip;
+    in->seen = tokens->n_seen;
+    in->truncated = tokens->truncated;
+    return 0;
+}
+
+static void prepare(struct work_item *w, void *scratch)
+{
+    struct request *rq = request_of_work(w);
+    struct embed *e = rq->state;
+    int over = 0;
+    for (size_t i = 0; i < e->msg->n_inputs && over == 0; i++) {
+        const Latent__V1__EmbedInput *m = e->msg->inputs[i];
+        struct embed_input *in = &e->inputs[i];
+        struct device_text *t = &e->texts[e->n_texts];
+        in->status = m->n_ids ? take_ids(e, m, in, t) : take_text(e, m, in, t, scratch);
+        over = request_over(rq);
+        if (in->status < 0)
+            continue;
+        in->tokens = t->n;
+        in->at = e->n_ids;
+        in->packed = e->n_texts;
+        t->out = e->vectors + e->n_texts++ * e->dim;
+        e->n_ids += t->n;
+    }
+    if (over < 0) {
+        embed_fail(e, over);
+        return;
+    }
+    /* Only now the ids stay where they are. */
+    for (size_t i = 0; i < e->msg->n_inputs; i++)
+        if (e->inputs[i].status == 0)
+            e->texts[e->inputs[i].packed].ids = e->ids + e->inputs[i].at;
+    e->job = (struct device_job){.texts = e->texts, .n_texts = e->n_texts, .deadline_ns = rq->deadline_ns,
+                                 .cancelled = &rq->cancelled, .done = embedded,
+                                 .bulk = e->msg->n_inputs > INTERACTIVE_MAX};
+    if (e->n_texts)
+        device_submit(rq->core->device, &e->job);
+    else
+        embedded(&e->job);
+}
+
+void on_embed(struct request *rq)
+{
+    const Latent__V1__EmbedRequest *m = rq->msg->embed;
+    uint32_t dim = model_info(rq->core->model)->dim;
+    if (m->n_inputs > PROTO_EMBED_INPUTS_MAX || strlen(m->instruct) > PROTO_INSTRUCT_MAX) {
+        request_failf(rq, LT_ELIMIT, "embed takes at most %u inputs and an instruction of %u bytes",
+                      PROTO_EMBED_INPUTS_MAX, PROTO_INSTRUCT_MAX);
+        return;
+    }
+    size_t n = m->n_inputs ? m->n_inputs : 1;
+    struct embed *e = calloc(1, sizeof *e + n * sizeof e->inputs[0]);
+    if (e) {
+        e->texts = calloc(n, sizeof *e->texts);
+        e->vectors = malloc(n * dim * sizeof(float));
+    }
+    if (!e || !e->texts || !e->vectors) {
+        if (e)
+            embed_end(e);
+        request_fail(rq, LT_ENOMEM, NULL);
+        return;
+    }
+    e->rq = rq;
+    e->msg = m;
+    e->dim = dim;
+    rq->state = e;
+    if (m->n_inputs == 0) {
+        reply_part(e, 0, 0, false);
+        embed_end(e);
+        request_finish(rq);
+        return;
+    }
+    request_submit(rq, rq->core->tokenisers, prepare);
+}

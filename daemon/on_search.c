@@ -1,0 +1,210 @@
+/* Search: the question's vector (from the device, before all bulk work), then a searcher with its own reader. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/handlers.h"
+#include "daemon/request.h"
+#include "model/text.h"
+
+/* Questions up to this many bytes are tokenised where they arrive: a hop to another thread would cost more. */
+#define INLINE_BYTES 512
+
+struct search {
+    struct request *rq;
+    const Latent__V1__SearchRequest *msg;
+    struct text_tokens tokens;
+    struct device_text text;
+    struct device_job job;
+    float *vector;
+    uint32_t dim;
+    bool embedded; /* the vector is our model's */
+};
+
+static void search_end(struct search *s)
+{
+    text_tokens_finish(&s->tokens);
+    free(s->vector);
+    free(s);
+}
+
+static void search_fail(struct search *s, int code, const struct err_msg *em)
+{
+    struct request *rq = s->rq;
+    search_end(s);
+    request_fail(rq, code, em && em->text[0] ? em : NULL);
+}
+
+static int reply(struct search *s, const struct index_result *res)
+{
+    Latent__V1__SearchReply out = LATENT__V1__SEARCH_REPLY__INIT;
+    Latent__V1__Response resp = request_response();
+    size_t n = res->n ? res->n : 1;
+    Latent__V1__Hit *hits = calloc(n, sizeof *hits), **list = calloc(n, sizeof *list);
+    if (!hits || !list) {
+        free(hits);
+        free(list);
+        return LT_ENOMEM;
+    }
+    for (size_t i = 0; i < res->n; i++) {
+        const struct index_hit *h = &res->hits[i];
+        latent__v1__hit__init(&hits[i]);
+        hits[i].id = (char *)h->id;
+        hits[i].chunk = h->chunk;
+        hits[i].start = h->start;
+        hits[i].end = h->end;
+        hits[i].score = h->score;
+        hits[i].title = (char *)h->title;
+        hits[i].text = (char *)h->text;
+        hits[i].metadata = (char *)h->metadata;
+        list[i] = &hits[i];
+    }
+    out.hits = list;
+    out.n_hits = res->n;
+    out.mode = (Latent__V1__Mode)res->mode;
+    out.k = res->k;
+    out.ef = res->ef;
+    out.short_reason = (Latent__V1__ShortReason)res->why;
+    out.degraded = res->degraded;
+    out.degraded_reason = (char *)res->degraded_reason;
+    out.tokens = s->tokens.n;
+    out.truncated = s->tokens.truncated;
+    out.seq = res->seq;
+    resp.body_case = LATENT__V1__RESPONSE__BODY_SEARCH;
+    resp.search = &out;
+    request_reply(s->rq, &resp, false);
+    free(hits);
+    free(list);
+    return 0;
+}
+
+static void look_up(struct work_item *w, void *reader)
+{
+    struct request *rq = request_of_work(w);
+    struct search *s = rq->state;
+    const Latent__V1__SearchRequest *m = s->msg;
+    struct err_msg em = {""};
+    struct index_result res = {0};
+    struct index_query q = {
+        .collection = m->collection,
+        .text = m->query,
+        .text_len = strlen(m->query),
+        .vector = s->vector,
+        .dim = s->dim,
+        .fingerprint = s->embedded ? model_info(rq->core->model)->fingerprint : NULL,
+        .k = m->k,
+        .mode = (enum index_mode)m->mode,
+        .filter = m->filter,
+        .ef = m->ef,
+        .chunks = m->chunks,
+        .no_text = m->no_text,
+        .exact = m->exact,
+        .deadline_ns = rq->deadline_ns,
+    };
+    int r = request_over(rq);
+    if (r == 0)
+        r = index_search(reader, &q, &res, &em);
+    if (r == 0)
+        r = reply(s, &res);
+    index_result_finish(&res);
+    if (r < 0) {
+        search_fail(s, r, &em);
+        return;
+    }
+    search_end(s);
+    request_finish(rq);
+}
+
+static void embedded(struct device_job *job)
+{
+    struct search *s = (struct search *)((char *)job - offsetof(struct search, job));
+    if (s->text.status < 0)
+        search_fail(s, s->text.status, NULL);
+    else
+        request_submit(s->rq, s->rq->core->searchers, look_up);
+}
+
+static void tokenise(struct search *s)
+{
+    struct request *rq = s->rq;
+    const Latent__V1__SearchRequest *m = s->msg;
+    struct err_msg em = {""};
+    struct text_input in = {.text = m->query, .len = strlen(m->query), .query = true,
+                            .instruct = *m->instruct ? m->instruct : NULL,
+                            .truncate = m->on_long == LATENT__V1__ON_LONG__ON_LONG_TRUNCATE};
+    int r = text_encode(rq->core->model, &in, &s->tokens, &em);
+    if (r == 0) {
+        s->dim = model_info(rq->core->model)->dim;
+        s->vector = malloc(s->dim * sizeof(float));
+        if (!s->vector)
+            r = LT_ENOMEM;
+    }
+    if (r < 0) {
+        search_fail(s, r, &em);
+        return;
+    }
+    s->embedded = true;
+    s->text = (struct device_text){.ids = s->tokens.ids, .n = s->tokens.n, .n_skip = s->tokens.n_skip,
+                                   .out = s->vector};
+    s->job = (struct device_job){.texts = &s->text, .n_texts = 1, .deadline_ns = rq->deadline_ns,
+                                 .cancelled = &rq->cancelled, .done = embedded};
+    device_submit(rq->core->device, &s->job);
+}
+
+static void tokenise_elsewhere(struct work_item *w, void *reader)
+{
+    (void)reader;
+    tokenise(request_of_work(w)->state);
+}
+
+static int check(const Latent__V1__SearchRequest *m, struct err_msg *em)
+{
+    if (m->k > PROTO_SEARCH_K_MAX)
+        return err_set(em, LT_ELIMIT, "k is %u, at most %u are allowed", m->k, PROTO_SEARCH_K_MAX);
+    if (m->ef > PROTO_SEARCH_EF_MAX)
+        return err_set(em, LT_ELIMIT, "ef is %u, at most %u are allowed", m->ef, PROTO_SEARCH_EF_MAX);
+    if (strlen(m->query) > PROTO_QUERY_MAX)
+        return err_set(em, LT_ELIMIT, "the query has %zu bytes, %u are allowed", strlen(m->query), PROTO_QUERY_MAX);
+    if (strlen(m->filter) > PROTO_FILTER_MAX || strlen(m->instruct) > PROTO_INSTRUCT_MAX)
+        return err_set(em, LT_ELIMIT, "the filter or the instruction is too long");
+    if ((unsigned)m->mode > LATENT__V1__MODE__MODE_TEXT)
+        return err_set(em, LT_EINVAL, "unknown mode %d", (int)m->mode);
+    if (m->vector.len % 4 || m->vector.len / 4 > PROTO_DIM_MAX)
+        return err_set(em, LT_EDIM, "the vector has %zu bytes", m->vector.len);
+    if (!*m->query && !m->vector.len)
+        return err_set(em, LT_EEMPTY, "neither a query nor a vector");
+    return 0;
+}
+
+void on_search(struct request *rq)
+{
+    const Latent__V1__SearchRequest *m = rq->msg->search;
+    struct err_msg em = {""};
+    struct index_collection col;
+    int r = check(m, &em);
+    /* Before any work for the model: does the collection exist? */
+    if (r == 0)
+        r = index_info(rq->core->ix, m->collection, &col, &em);
+    struct search *s = r == 0 ? calloc(1, sizeof *s) : NULL;
+    if (!s) {
+        request_fail(rq, r < 0 ? r : LT_ENOMEM, r < 0 ? &em : NULL);
+        return;
+    }
+    s->rq = rq;
+    s->msg = m;
+    rq->state = s;
+    if (m->vector.len && m->mode != LATENT__V1__MODE__MODE_TEXT) {
+        s->dim = (uint32_t)(m->vector.len / 4);
+        s->vector = malloc(m->vector.len);
+        if (!s->vector || message_vector_get(&m->vector, s->vector, s->dim) < 0) {
+            search_fail(s, LT_ENOMEM, NULL);
+            return;
+        }
+    }
+    if (s->vector || m->mode == LATENT__V1__MODE__MODE_TEXT ||
+        (col.vectors_only && m->mode == LATENT__V1__MODE__MODE_HYBRID))
+        request_submit(rq, rq->core->searchers, look_up);
+    else if (strlen(m->query) <= INLINE_BYTES)
+        tokenise(s);
+    else
+        request_submit(rq, rq->core->searchers, tokenise_elsewhere);
+}

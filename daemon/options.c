@@ -1,0 +1,97 @@
+#include "daemon/options.h"
+
+#include <getopt.h>
+#include <string.h>
+
+#include "base/paths.h"
+#include "daemon/config.h"
+
+#define OPTIONS_MAX 32
+enum { OPT_HELP = 1000, OPT_VERSION, OPT_CONFIG };
+
+void options_help(FILE *f)
+{
+    fputs("Usage: latentd [OPTION]…          serve until SIGTERM\n"
+          "       latentd import DIR -o FILE  turn a Hugging Face checkpoint folder into a model file\n\n"
+          "  --config FILE             read settings from FILE (name = value; the names below)\n",
+          f);
+    for (unsigned i = 0; i < settings_count; i++) {
+        const struct setting *t = &settings_table[i];
+        char left[64];
+        snprintf(left, sizeof left, "--%s %s", t->name, t->arg);
+        fprintf(f, "  %-25s %s\n", left, t->help);
+    }
+    fputs("  --help                    print this and exit\n"
+          "  --version                 print the version and exit\n",
+          f);
+    char path[PATHS_MAX];
+    fputs("\nDefaults:\n", f);
+    if (paths_config_file(path) == 0)
+        fprintf(f, "  config %s (if it is there)\n", path);
+    if (paths_data_dir(path) == 0)
+        fprintf(f, "  data   %s\n", path);
+    if (paths_socket(path) == 0)
+        fprintf(f, "  socket %s\n", path);
+}
+
+static void long_options(struct option out[static OPTIONS_MAX])
+{
+    unsigned n = 0;
+    for (; n < settings_count; n++)
+        out[n] = (struct option){settings_table[n].name, required_argument, NULL, (int)n};
+    out[n++] = (struct option){"config", required_argument, NULL, OPT_CONFIG};
+    out[n++] = (struct option){"help", no_argument, NULL, OPT_HELP};
+    out[n++] = (struct option){"version", no_argument, NULL, OPT_VERSION};
+    out[n] = (struct option){0};
+}
+
+/* One pass over the arguments: the first finds --config, the second sets. */
+static int pass(int argc, char **argv, const struct option *opts, struct settings *s, const char **config,
+                enum options_action *action, struct err_msg *em)
+{
+    optind = 0;
+    opterr = 0;
+    for (int c; (c = getopt_long(argc, argv, "+:h", opts, NULL)) != -1;) {
+        if (c == OPT_HELP || c == 'h')
+            *action = OPTIONS_HELP;
+        else if (c == OPT_VERSION)
+            *action = OPTIONS_VERSION;
+        else if (c == OPT_CONFIG)
+            *config = optarg;
+        else if (c == ':')
+            return err_set(em, LT_EINVAL, "%s needs a value", argv[optind - 1]);
+        else if (c == '?')
+            return err_set(em, LT_EINVAL, "unknown option %.100s", argv[optind - 1]);
+        else if (s) {
+            int r = settings_set(s, settings_table[c].name, optarg, em);
+            if (r < 0)
+                return r;
+        }
+    }
+    if (optind < argc)
+        return err_set(em, LT_EINVAL, "unknown command '%.100s'", argv[optind]);
+    return 0;
+}
+
+int options_read(int argc, char **argv, struct settings *s, enum options_action *action, struct err_msg *em)
+{
+    struct option opts[OPTIONS_MAX];
+    _Static_assert(OPTIONS_MAX > 20, "room for every setting");
+    long_options(opts);
+    const char *config = NULL;
+    char path[PATHS_MAX];
+    *action = OPTIONS_SERVE;
+    int r = pass(argc, argv, opts, NULL, &config, action, em);
+    if (r < 0 || *action != OPTIONS_SERVE)
+        return r;
+    if (config) {
+        r = config_read(config, s, em);
+    } else if (paths_config_file(path) == 0) {
+        r = config_read(path, s, em);
+        if (r == LT_ENOTFOUND)
+            r = 0;
+    }
+    if (r == 0)
+        r = pass(argc, argv, opts, s, &config, action, em);
+    return r == 0 ? settings_complete(s, em) : r;
+}

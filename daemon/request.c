@@ -1,0 +1,136 @@
+#include "daemon/request.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+/* All replies of one request together. */
+#define REPLY_MAX (64u << 20)
+
+int request_over(const struct request *rq)
+{
+    if (atomic_load(&rq->cancelled))
+        return LT_ECANCELLED;
+    if (rq->deadline_ns && clock_ns() > rq->deadline_ns)
+        return LT_ETIMEOUT;
+    if (atomic_load(&rq->core->stopping))
+        return LT_ESHUTDOWN;
+    return 0;
+}
+
+int request_check(const struct request *rq, enum key_right right, const char *collection, struct err_msg *em)
+{
+    if (!rq->grant)
+        return 0;
+    return key_entry_check(&rq->grant->entry, right, collection, clock_wall_ms() / 1000, em);
+}
+
+Latent__V1__Response request_response(void)
+{
+    return (Latent__V1__Response)LATENT__V1__RESPONSE__INIT;
+}
+
+static int pack(struct request *rq, const Latent__V1__Response *resp, struct err_msg *em)
+{
+    size_t at = rq->reply.len;
+    rq->reply.max = REPLY_MAX;
+    bytes_put_u32(&rq->reply, 0);
+    int r = rq->reply.bad ? LT_ENOMEM : message_pack(&resp->base, &rq->reply, em);
+    if (r == 0 && rq->reply.bad)
+        r = LT_ENOMEM;
+    if (r < 0) {
+        if (r == LT_ENOMEM)
+            err_set(em, r, "the reply is too large");
+        return r;
+    }
+    uint32_t len = (uint32_t)(rq->reply.len - at - 4);
+    for (int i = 0; i < 4; i++)
+        rq->reply.data[at + i] = (uint8_t)(len >> 8 * i);
+    return 0;
+}
+
+static void pack_error(struct request *rq, int code, const char *text)
+{
+    Latent__V1__Error e = LATENT__V1__ERROR__INIT;
+    Latent__V1__Response resp = request_response();
+    struct err_msg em;
+    message_error_init(&e, code, text && *text ? text : NULL);
+    resp.id = rq->id;
+    resp.error = &e;
+    bytes_out_finish(&rq->reply);
+    memset(&rq->reply, 0, sizeof rq->reply);
+    if (pack(rq, &resp, &em) < 0)
+        log_error("request", "no memory for an error reply");
+}
+
+void request_reply(struct request *rq, Latent__V1__Response *resp, bool more)
+{
+    struct err_msg em = {""};
+    resp->id = rq->id;
+    resp->more = more;
+    int r = pack(rq, resp, &em);
+    if (r < 0)
+        pack_error(rq, r == LT_ENOMEM ? LT_ELIMIT : r, em.text);
+}
+
+void request_finish(struct request *rq)
+{
+    struct core *c = rq->core;
+    rq->next = NULL;
+    pthread_mutex_lock(&c->lock);
+    *c->finished_tail = rq;
+    c->finished_tail = &rq->next;
+    pthread_mutex_unlock(&c->lock);
+    core_wake(c);
+}
+
+void request_fail(struct request *rq, int code, const struct err_msg *em)
+{
+    pack_error(rq, code, em ? em->text : NULL);
+    request_finish(rq);
+}
+
+void request_failf(struct request *rq, int code, const char *fmt, ...)
+{
+    struct err_msg em;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(em.text, sizeof em.text, fmt, ap);
+    va_end(ap);
+    request_fail(rq, code, &em);
+}
+
+void request_submit(struct request *rq, struct workers *w, void (*run)(struct work_item *, void *))
+{
+    rq->work.run = run;
+    workers_submit(w, &rq->work);
+}
+
+void request_enlist(struct request *rq)
+{
+    struct core *c = rq->core;
+    rq->older = c->flight;
+    rq->older_link = &c->flight;
+    if (rq->older)
+        rq->older->older_link = &rq->older;
+    c->flight = rq;
+    c->n_flight++;
+    c->flight_cost += rq->cost;
+}
+
+void request_destroy(struct request *rq)
+{
+    struct core *c = rq->core;
+    *rq->older_link = rq->older;
+    if (rq->older)
+        rq->older->older_link = rq->older_link;
+    c->n_flight--;
+    c->flight_cost -= rq->cost;
+    bytes_out_finish(&rq->reply);
+    grant_unref(&rq->grant);
+    pool_destroy(&rq->pool);
+    free(rq);
+}

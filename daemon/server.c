@@ -1,0 +1,166 @@
+#include "daemon/server.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/paths.h"
+#include "daemon/request.h"
+
+#define BACKLOG 128
+
+static void on_connection(uv_stream_t *listener, int status)
+{
+    struct server *s = listener->data;
+    if (status < 0) {
+        log_warn("server", "accept: %s", uv_strerror(status));
+        return;
+    }
+    conn_accept(s, listener, listener->type == UV_TCP);
+}
+
+static int start_listener(struct server *s, unsigned i, struct err_msg *em)
+{
+    bool tcp = s->sockets.list[i].tcp;
+    uv_loop_t *loop = &s->core->loop;
+    int r = tcp ? uv_tcp_init(loop, &s->listeners[i].tcp) : uv_pipe_init(loop, &s->listeners[i].pipe, 0);
+    if (r == 0) {
+        s->n_listeners = i + 1;
+        s->listeners[i].handle.data = s;
+        r = tcp ? uv_tcp_open(&s->listeners[i].tcp, s->sockets.list[i].fd)
+                : uv_pipe_open(&s->listeners[i].pipe, s->sockets.list[i].fd);
+    }
+    if (r == 0) {
+        s->sockets.list[i].fd = -1; /* libuv's now */
+        r = uv_listen(&s->listeners[i].stream, BACKLOG, on_connection);
+    }
+    if (r < 0)
+        return err_set(em, LT_EIO, "%s: %s", s->sockets.list[i].name, uv_strerror(r));
+    log_info("server", tcp ? "listening on %s, server key %s" : "listening on %s", s->sockets.list[i].name, s->key_text);
+    return 0;
+}
+
+/* TCP needs the server's key, made at its first use, and the clients'. */
+static int prepare_tcp(struct server *s, struct err_msg *em)
+{
+    const struct settings *set = s->core->settings;
+    char path[PATHS_MAX];
+    if (snprintf(path, sizeof path, "%s/server_key", set->data) >= (int)sizeof path)
+        return err_set(em, LT_ELIMIT, "the data folder's name is too long");
+    int r = file_make_dirs(set->data, 0700);
+    if (r < 0)
+        return err_set(em, r, "cannot create %.300s", set->data);
+    if ((r = key_file_ensure(path, &s->key, em)) < 0)
+        return r;
+    key_text(s->key.public, s->key_text);
+    return access_create(&s->access, set->authorized_keys, em);
+}
+
+static void on_deadline(uv_timer_t *t)
+{
+    struct server *s = t->data;
+    uint64_t now = clock_ns(), next = 0;
+    for (struct request *rq = s->core->flight; rq; rq = rq->older) {
+        if (!rq->deadline_ns || !rq->conn)
+            continue;
+        if (rq->deadline_ns <= now)
+            conn_answer_early(rq, LT_ETIMEOUT);
+        else if (!next || rq->deadline_ns < next)
+            next = rq->deadline_ns;
+    }
+    if (next)
+        server_watch_deadline(s, next);
+}
+
+void server_watch_deadline(struct server *s, uint64_t deadline_ns)
+{
+    uv_timer_t *t = &s->deadline;
+    uint64_t now = clock_ns();
+    uint64_t ms = deadline_ns > now ? (deadline_ns - now) / 1000000 + 1 : 1;
+    if (s->closed)
+        return;
+    uv_update_time(&s->core->loop);
+    if (!uv_is_active((uv_handle_t *)t) || uv_timer_get_due_in(t) > ms)
+        uv_timer_start(t, on_deadline, ms, 0);
+}
+
+int server_create(struct server **out, struct core *c, struct err_msg *em)
+{
+    struct server *s = calloc(1, sizeof *s);
+    if (!s)
+        return err_set(em, LT_ENOMEM, "out of memory");
+    s->core = c;
+    uv_timer_init(&c->loop, &s->deadline);
+    s->deadline.data = s;
+    *out = c->server = s;
+    int r = access_users_init(&s->users, c->settings->allow_users, c->settings->allow_group, em);
+    if (r == 0)
+        r = listen_open(&s->sockets, c->settings, &s->users, em);
+    bool tcp = false;
+    for (unsigned i = 0; r == 0 && i < s->sockets.n; i++)
+        tcp |= s->sockets.list[i].tcp;
+    if (r == 0 && tcp)
+        r = prepare_tcp(s, em);
+    for (unsigned i = 0; r == 0 && i < s->sockets.n; i++)
+        r = start_listener(s, i, em);
+    return r;
+}
+
+void server_stop(struct server *s)
+{
+    for (unsigned i = 0; i < s->n_listeners; i++)
+        if (!uv_is_closing(&s->listeners[i].handle))
+            uv_close(&s->listeners[i].handle, NULL);
+}
+
+void server_close(struct server *s)
+{
+    server_stop(s);
+    while (s->conns)
+        conn_close(s->conns);
+    if (!s->closed)
+        uv_close((uv_handle_t *)&s->deadline, NULL);
+    s->closed = true;
+}
+
+void server_destroy(struct server **sp)
+{
+    struct server *s = *sp;
+    if (!s)
+        return;
+    listen_close(&s->sockets);
+    access_destroy(&s->access);
+    access_users_finish(&s->users);
+    key_pair_finish(&s->key);
+    free(s);
+    *sp = NULL;
+}
+
+void server_finished(struct server *s, struct request *rq)
+{
+    struct conn *c = rq->conn;
+    struct core *core = s->core;
+    uint64_t limit = core->settings->memory_mb << 20;
+    bool was_full = core->flight_cost > limit;
+    if (c) {
+        conn_forget(c, rq);
+        struct bytes_in in = bytes_in(rq->reply.data, rq->reply.len);
+        while (bytes_left(&in) && !c->closing) {
+            uint32_t len = bytes_u32(&in);
+            const uint8_t *data = bytes_take(&in, len);
+            if (!data)
+                break;
+            conn_send(c, data, len);
+        }
+    }
+    request_destroy(rq);
+    if (was_full && core->flight_cost <= limit)
+        for (struct conn *each = s->conns; each; each = each->next)
+            conn_update_reading(each);
+    else if (c && !c->closing)
+        conn_update_reading(c);
+}

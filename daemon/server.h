@@ -1,0 +1,48 @@
+/* Listeners, connections and the requests in flight. All of it on the loop thread.
+ * Thread-safety: unsafe. */
+#ifndef DAEMON_SERVER_H
+#define DAEMON_SERVER_H
+
+#include "daemon/access.h"
+#include "daemon/conn.h"
+#include "daemon/core.h"
+#include "daemon/listen.h"
+
+struct server {
+    struct core *core;
+    struct listen_sockets sockets;
+    union {
+        uv_handle_t handle;
+        uv_stream_t stream;
+        uv_pipe_t pipe;
+        uv_tcp_t tcp;
+    } listeners[LISTEN_MAX];
+    unsigned n_listeners;
+    struct access *access; /* TCP clients */
+    struct access_users users;
+    struct key_pair key; /* empty: TCP is not served */
+    char key_text[KEY_TEXT_BYTES];
+    struct conn *conns;
+    unsigned n_conns, n_strangers; /* all; TCP ones that are not authenticated yet */
+    uv_timer_t deadline;
+    bool closed;
+};
+
+/* Opens the sockets and starts to accept.
+ * Errors: LT_ELOCKED (someone serves there already, pid in the message), LT_EINVAL, LT_EPERM, LT_EIO … */
+int server_create(struct server **s, struct core *c, struct err_msg *em);
+
+/* Stops accepting and reading. Requests in flight go on. */
+void server_stop(struct server *s);
+
+/* Closes what is left; the loop must run once more before server_destroy. */
+void server_close(struct server *s);
+void server_destroy(struct server **s);
+
+/* A request has come back: sends its reply and frees it. */
+void server_finished(struct server *s, struct request *rq);
+
+/* Arms the timer for a request's deadline. */
+void server_watch_deadline(struct server *s, uint64_t deadline_ns);
+
+#endif

@@ -1,0 +1,98 @@
+#include "daemon/settings.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/paths.h"
+
+#define TEXT(name, field, arg, help) {name, offsetof(struct settings, field), false, 0, 0, arg, help}
+#define NUMBER(name, field, min, max, arg, help) {name, offsetof(struct settings, field), true, min, max, arg, help}
+
+const struct setting settings_table[] = {
+    TEXT("data", data, "DIR", "folder for documents and index"),
+    TEXT("socket", socket, "PATH", "Unix socket to serve"),
+    TEXT("listen", listen, "HOST:PORT", "also serve authenticated clients over TCP (Noise)"),
+    TEXT("model", model, "FILE", "model file (.gguf); default: the one that came with latentd"),
+    TEXT("device", device, "DEVICE", "auto, cpu, vulkan, or part of a device's name, or its UUID"),
+    TEXT("log-level", log_level, "LEVEL", "error, warn, info or debug"),
+    TEXT("authorized-keys", authorized_keys, "FILE", "clients' keys for TCP; default: authorized_keys in the data folder"),
+    TEXT("allow-users", allow_users, "LIST", "further users of the Unix socket, comma-separated"),
+    TEXT("allow-group", allow_group, "GROUP", "group whose members may use the Unix socket"),
+    NUMBER("threads", threads, 0, 1024, "N", "CPU threads of the model; 0: all that this process may use"),
+    NUMBER("searchers", searchers, 0, 256, "N", "threads that search; 0: chosen by processors"),
+    NUMBER("memory", memory_mb, 16, 1 << 20, "MIB", "bound on texts in flight from clients to disk"),
+    NUMBER("connections", connections, 1, 65536, "N", "clients at a time"),
+};
+const unsigned settings_count = sizeof settings_table / sizeof *settings_table;
+
+void settings_init(struct settings *s)
+{
+    *s = (struct settings){.memory_mb = 256, .connections = 512};
+}
+
+void settings_finish(struct settings *s)
+{
+    for (unsigned i = 0; i < settings_count; i++)
+        if (!settings_table[i].number)
+            free(*(char **)((char *)s + settings_table[i].offset));
+    memset(s, 0, sizeof *s);
+}
+
+static int set_number(const struct setting *t, uint64_t *field, const char *value, struct err_msg *em)
+{
+    char *end;
+    errno = 0;
+    unsigned long long v = strtoull(value, &end, 10);
+    if (errno || end == value || *end || value[0] == '-' || v < t->min || v > t->max)
+        return err_set(em, LT_EINVAL, "%s must be a number from %llu to %llu, not '%.100s'", t->name,
+                       (unsigned long long)t->min, (unsigned long long)t->max, value);
+    *field = v;
+    return 0;
+}
+
+int settings_set(struct settings *s, const char *name, const char *value, struct err_msg *em)
+{
+    const struct setting *t = settings_table, *end = settings_table + settings_count;
+    while (t < end && strcmp(t->name, name) != 0)
+        t++;
+    if (t == end)
+        return err_set(em, LT_ENOTFOUND, "unknown setting '%.100s'", name);
+    void *field = (char *)s + t->offset;
+    if (t->number)
+        return set_number(t, field, value, em);
+    enum log_level level;
+    if (strcmp(name, "log-level") == 0 && log_level_parse(value, &level) < 0)
+        return err_set(em, LT_EINVAL, "log-level must be error, warn, info or debug, not '%.100s'", value);
+    if (!*value)
+        return err_set(em, LT_EINVAL, "%s is empty", name);
+    char *copy = strdup(value);
+    if (!copy)
+        return err_set(em, LT_ENOMEM, "out of memory");
+    free(*(char **)field);
+    *(char **)field = copy;
+    return 0;
+}
+
+int settings_complete(struct settings *s, struct err_msg *em)
+{
+    char path[PATHS_MAX];
+    int r = 0;
+    if (!s->data && (r = paths_data_dir(path)) == 0)
+        r = settings_set(s, "data", path, em);
+    if (r == 0 && !s->socket && (r = paths_socket(path)) == 0)
+        r = settings_set(s, "socket", path, em);
+    if (r == 0 && !s->device)
+        r = settings_set(s, "device", "auto", em);
+    if (r == 0 && !s->log_level)
+        r = settings_set(s, "log-level", "info", em);
+    if (r == 0 && !s->authorized_keys) {
+        if (strlen(s->data) + sizeof "/authorized_keys" > sizeof path)
+            return err_set(em, LT_ELIMIT, "the data folder's name is too long");
+        strcpy(path, s->data);
+        strcat(path, "/authorized_keys");
+        r = settings_set(s, "authorized-keys", path, em);
+    }
+    return r;
+}

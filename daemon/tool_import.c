@@ -1,0 +1,96 @@
+#include "daemon/tool_import.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/version.h"
+#include "model/import.h"
+
+static const char help[] =
+    "Usage: latentd import DIR -o FILE.gguf [--type f32|f16|bf16|q8_0]\n\n"
+    "Turns a Hugging Face checkpoint folder (config.json, safetensors, tokenizer.json) into a model file.\n"
+    "A folder without a tokenizer makes a model that serves token ids only.\n\n"
+    "  -o, --output FILE  the model file; an existing one is replaced when all went well\n"
+    "  -t, --type TYPE    how matrices are stored; default q8_0\n"
+    "  -q, --quiet        no progress\n"
+    "      --help         print this and exit\n"
+    "      --version      print the version and exit\n";
+
+struct progress {
+    bool show;
+    int percent; /* last shown */
+    const char *stage;
+};
+
+static void on_progress(void *arg, const char *stage, double fraction)
+{
+    struct progress *p = arg;
+    int percent = (int)(fraction * 100);
+    if (!p->show || (percent == p->percent && p->stage == stage))
+        return;
+    p->percent = percent;
+    p->stage = stage;
+    fprintf(stderr, "\r%-14s %3d %%", stage, percent);
+}
+
+static int wrong(const char *what, const char *which)
+{
+    fprintf(stderr, "latentd import: %s%s\nTry latentd import --help.\n", what, which);
+    return 2;
+}
+
+static void report_done(const char *out, const struct import_report *r)
+{
+    printf("%s: model %s, %.1f M weights in %u tensors, %.1f MB, %u golden vectors\nfingerprint %s\n", out, r->name,
+           (double)r->n_params / 1e6, r->n_tensors, (double)r->len_bytes / 1e6, r->n_goldens, r->fingerprint);
+    if (r->n_f16)
+        printf("%u matrices (%s …) are stored as f16, since their rows do not divide by the type's block\n", r->n_f16,
+               r->first_f16);
+    if (!r->has_tokenizer)
+        puts("no tokenizer in the folder: the model serves token ids only");
+}
+
+int tool_import(int argc, char **argv)
+{
+    static const struct option opts[] = {
+        {"output", required_argument, NULL, 'o'}, {"type", required_argument, NULL, 't'},
+        {"quiet", no_argument, NULL, 'q'},        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},      {0}};
+    const char *out = NULL;
+    struct progress progress = {.show = isatty(STDERR_FILENO), .percent = -1};
+    struct import_params p = {.progress = on_progress, .progress_arg = &progress};
+    struct import_report report = {0};
+    struct err_msg em = {""};
+    import_type("q8_0", &p.type);
+    optind = 0;
+    opterr = 0;
+    for (int c; (c = getopt_long(argc, argv, ":o:t:qh", opts, NULL)) != -1;) {
+        if (c == 'o')
+            out = optarg;
+        else if (c == 't' && import_type(optarg, &p.type) < 0)
+            return wrong("the type must be f32, f16, bf16 or q8_0, not ", optarg);
+        else if (c == 'q')
+            progress.show = false;
+        else if (c == 'h')
+            return fputs(help, stdout) < 0;
+        else if (c == 'V')
+            return puts("latentd " LATENTD_VERSION) < 0;
+        else if (c == ':')
+            return wrong("a value is missing after ", argv[optind - 1]);
+        else if (c == '?')
+            return wrong("unknown option ", argv[optind - 1]);
+    }
+    if (optind + 1 != argc || !out)
+        return wrong("one folder and -o FILE are needed", "");
+    int r = import_folder(argv[optind], out, &p, &report, &em);
+    if (progress.show)
+        fputc('\n', stderr);
+    if (r < 0) {
+        fprintf(stderr, "latentd import: %s: %s\n", err_name(r), em.text);
+        return 1;
+    }
+    report_done(out, &report);
+    return 0;
+}

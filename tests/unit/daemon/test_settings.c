@@ -1,0 +1,116 @@
+/* Settings: the table, the configuration file, the command line. */
+#include "tests/unit.h"
+
+#include <unistd.h>
+
+#include "daemon/config.h"
+#include "daemon/options.h"
+
+static char path[] = "/tmp/latentd-conf-XXXXXX";
+
+static int read_text(const char *text, struct settings *s, struct err_msg *em)
+{
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+    settings_init(s);
+    return config_read(path, s, em);
+}
+
+static void expect_error(const char *text, const char *want)
+{
+    struct settings s;
+    struct err_msg em = {""};
+    assert_int_equal(read_text(text, &s, &em), LT_EINVAL);
+    if (!strstr(em.text, want))
+        fail_msg("'%s' does not say '%s'", em.text, want);
+    settings_finish(&s);
+}
+
+static void file_sets(void **state)
+{
+    struct settings s;
+    struct err_msg em = {""};
+    (void)state;
+    assert_int_equal(read_text("# comment\n\ndata = /a b/c\nthreads=3\n; other comment\nlisten = [::1]:7650\n", &s, &em), 0);
+    assert_string_equal(s.data, "/a b/c");
+    assert_string_equal(s.listen, "[::1]:7650");
+    assert_int_equal(s.threads, 3);
+    assert_int_equal(s.memory_mb, 256);
+    settings_finish(&s);
+}
+
+static void file_errors_name_the_line(void **state)
+{
+    char text[1000];
+    (void)state;
+    expect_error("data = /x\ncolour = red\n", ":2: unknown setting 'colour'");
+    expect_error("\n\nthreads = many\n", ":3: threads must be a number from 0 to 1024, not 'many'");
+    expect_error("threads = -1\n", ":1: threads");
+    expect_error("memory = 3\n", ":1: memory");
+    expect_error("log-level = loud\n", ":1: log-level");
+    expect_error("data = /x\nwhat is this\n", ":2: not a `name = value` line");
+    expect_error("[server]\ndata = /x\n", "unknown section [server]");
+    expect_error("data =\n", ":1: data is empty");
+    snprintf(text, sizeof text, "data = /x\nsocket = /%0300d\n", 0);
+    expect_error(text, ":2: line is longer");
+}
+
+static void options_override(void **state)
+{
+    struct settings s;
+    struct err_msg em = {""};
+    enum options_action action;
+    const char *argv[] = {"latentd", "--config", path, "--data", "/y", "--threads=5", NULL};
+    (void)state;
+    assert_int_equal(read_text("data = /x\nsocket = /s\nthreads = 1\n", &s, &em), 0);
+    settings_finish(&s);
+    settings_init(&s);
+    assert_int_equal(options_read(6, (char **)argv, &s, &action, &em), 0);
+    assert_int_equal(action, OPTIONS_SERVE);
+    assert_string_equal(s.data, "/y");
+    assert_string_equal(s.socket, "/s");
+    assert_string_equal(s.authorized_keys, "/y/authorized_keys");
+    assert_string_equal(s.device, "auto");
+    assert_int_equal(s.threads, 5);
+    settings_finish(&s);
+}
+
+static void options_wrong(void **state)
+{
+    static const struct {
+        const char *arg, *want;
+    } cases[] = {{"--colour", "unknown option --colour"}, {"serve", "unknown command 'serve'"},
+                 {"--data", "--data needs a value"},      {"--threads=x", "threads must be"},
+                 {"--config=/nowhere/x", "/nowhere/x"},   {"--log-level=x", "log-level must be"}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct settings s;
+        struct err_msg em = {""};
+        enum options_action action;
+        const char *argv[] = {"latentd", cases[i].arg, NULL};
+        settings_init(&s);
+        assert_true(options_read(2, (char **)argv, &s, &action, &em) < 0);
+        if (!strstr(em.text, cases[i].want))
+            fail_msg("'%s' does not say '%s'", em.text, cases[i].want);
+        settings_finish(&s);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(file_sets),
+        cmocka_unit_test(file_errors_name_the_line),
+        cmocka_unit_test(options_override),
+        cmocka_unit_test(options_wrong),
+    };
+    int fd = mkstemp(path);
+    if (fd < 0)
+        return 1;
+    close(fd);
+    int r = cmocka_run_group_tests(tests, NULL, NULL);
+    unlink(path);
+    return r;
+}

@@ -1,0 +1,192 @@
+/* Add, get, delete. */
+#include "clients/c/latent_int.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int no_memory(struct latent *c)
+{
+    return conn_fail(c, LATENT_ENOMEM, "no memory");
+}
+
+static char *text(const char *s)
+{
+    return s ? (char *)s : (char *)"";
+}
+
+/* The request's documents, borrowed from add; in a pool that the caller destroys. */
+static int build_documents(struct latent *c, const struct latent_add *add, struct pool *pool,
+                           Latent__V1__AddRequest *body)
+{
+    size_t n = add->n_documents;
+    Latent__V1__Document *docs = pool_calloc(pool, n ? n : 1, sizeof *docs);
+    body->documents = pool_calloc(pool, n ? n : 1, sizeof *body->documents);
+    if (!docs || !body->documents)
+        return no_memory(c);
+    for (size_t i = 0; i < n; i++) {
+        const struct latent_document *d = &add->documents[i];
+        latent__v1__document__init(&docs[i]);
+        docs[i].id = text(d->id);
+        docs[i].text = text(d->text);
+        docs[i].title = text(d->title);
+        docs[i].metadata = text(d->metadata);
+        if (d->vector && d->dim) {
+            docs[i].vector.data = message_vector_view(pool, d->vector, d->dim);
+            docs[i].vector.len = (size_t)d->dim * 4;
+            if (!docs[i].vector.data)
+                return no_memory(c);
+        }
+        body->documents[i] = &docs[i];
+    }
+    body->n_documents = n;
+    return 0;
+}
+
+static int add_send(struct latent *c, const struct latent_add *add, bool begun, struct slot **slot)
+{
+    Latent__V1__Request r = LATENT__V1__REQUEST__INIT;
+    Latent__V1__AddRequest body = LATENT__V1__ADD_REQUEST__INIT;
+    struct pool *pool = pool_create(SIZE_MAX / 2);
+    int code = pool ? build_documents(c, add, pool, &body) : no_memory(c);
+    if (code == 0) {
+        body.collection = text(add->collection);
+        body.on_long = (Latent__V1__OnLong)add->on_long;
+        body.wait = (Latent__V1__Wait)add->wait;
+        body.job = add->job;
+        r.body_case = LATENT__V1__REQUEST__BODY_ADD;
+        r.add = &body;
+        code = exchange_send(c, &r, begun, slot);
+    }
+    pool_destroy(&pool);
+    return code;
+}
+
+static int add_result(struct latent *c, struct part *parts, struct latent_add_result **out)
+{
+    const Latent__V1__AddReply *a = parts->response->add;
+    struct latent_add_result *res = result_create(parts, sizeof *res);
+    struct latent_item_error *errors = res ? result_array(res, a->n_errors, sizeof *errors) : NULL;
+    if (!errors) {
+        latent_free(res);
+        return no_memory(c);
+    }
+    *res = (struct latent_add_result){
+        .accepted_seq = a->accepted_seq, .searchable_seq = a->searchable_seq, .accepted = a->accepted,
+        .truncated = a->truncated, .chunks = a->chunks, .tokens = a->tokens,
+        .errors = errors, .n_errors = a->n_errors,
+    };
+    for (size_t i = 0; i < a->n_errors; i++) {
+        const Latent__V1__ItemError *e = a->errors[i];
+        errors[i] = (struct latent_item_error){.index = e->index, .id = e->id, .code = LATENT_EINTERNAL, .message = ""};
+        if (e->error) {
+            errors[i].code = -(int)e->error->code;
+            errors[i].retryable = e->error->retryable;
+            errors[i].message = e->error->message;
+        }
+    }
+    *out = res;
+    return 0;
+}
+
+int latent_add_begin(struct latent *c, const struct latent_add *add, uint64_t *id)
+{
+    struct slot *s;
+    int code = add_send(c, add, true, &s);
+    if (code == 0)
+        *id = s->id;
+    return code;
+}
+
+int latent_add_finish(struct latent *c, uint64_t id, struct latent_add_result **out)
+{
+    struct part *parts;
+    struct slot *s = exchange_find(c, id);
+    if (!s)
+        return c->fd < 0 && c->code ? c->code : conn_fail(c, LATENT_ENOTFOUND, "no such request is in flight");
+    c->code = 0;
+    int code = exchange_wait(c, s, LATENT__V1__RESPONSE__BODY_ADD, &parts);
+    return code < 0 ? code : add_result(c, parts, out);
+}
+
+int latent_add(struct latent *c, const struct latent_add *add, struct latent_add_result **out)
+{
+    struct part *parts;
+    struct slot *s;
+    int code = add_send(c, add, false, &s);
+    if (code == 0)
+        code = exchange_wait(c, s, LATENT__V1__RESPONSE__BODY_ADD, &parts);
+    return code < 0 ? code : add_result(c, parts, out);
+}
+
+int latent_get(struct latent *c, const char *collection, const char *const *ids, size_t n,
+               struct latent_get_result **out)
+{
+    Latent__V1__Request r = LATENT__V1__REQUEST__INIT;
+    Latent__V1__GetRequest body = LATENT__V1__GET_REQUEST__INIT;
+    struct part *parts;
+    body.collection = text(collection);
+    body.ids = (char **)ids;
+    body.n_ids = n;
+    r.body_case = LATENT__V1__REQUEST__BODY_GET;
+    r.get = &body;
+    int code = exchange(c, &r, LATENT__V1__RESPONSE__BODY_GET, &parts);
+    if (code < 0)
+        return code;
+    struct latent_get_result *res = result_create(parts, sizeof *res);
+    if (!res)
+        return no_memory(c);
+    size_t n_docs = 0, n_missing = 0;
+    for (const struct part *p = parts; p; p = p->next) {
+        n_docs += p->response->get->n_documents;
+        n_missing += p->response->get->n_missing;
+    }
+    struct latent_document *docs = result_array(res, n_docs, sizeof *docs);
+    const char **missing = result_array(res, n_missing, sizeof *missing);
+    if (!docs || !missing) {
+        latent_free(res);
+        return no_memory(c);
+    }
+    res->documents = docs;
+    res->missing = missing;
+    for (const struct part *p = parts; p; p = p->next) {
+        const Latent__V1__GetReply *g = p->response->get;
+        for (size_t i = 0; i < g->n_documents; i++) {
+            const Latent__V1__Document *d = g->documents[i];
+            docs[res->n_documents++] = (struct latent_document){.id = d->id, .text = d->text, .title = d->title,
+                                                               .metadata = d->metadata};
+        }
+        for (size_t i = 0; i < g->n_missing; i++)
+            missing[res->n_missing++] = g->missing[i];
+    }
+    *out = res;
+    return 0;
+}
+
+int latent_delete(struct latent *c, const char *collection, const char *const *ids, size_t n,
+                  struct latent_delete_result **out)
+{
+    Latent__V1__Request r = LATENT__V1__REQUEST__INIT;
+    Latent__V1__DeleteRequest body = LATENT__V1__DELETE_REQUEST__INIT;
+    struct part *parts;
+    body.collection = text(collection);
+    body.ids = (char **)ids;
+    body.n_ids = n;
+    r.body_case = LATENT__V1__REQUEST__BODY_DELETE;
+    r.delete_ = &body;
+    int code = exchange(c, &r, LATENT__V1__RESPONSE__BODY_DELETE, &parts);
+    if (code < 0)
+        return code;
+    const Latent__V1__DeleteReply *d = parts->response->delete_;
+    struct latent_delete_result *res = result_create(parts, sizeof *res);
+    const char **missing = res ? result_array(res, d->n_missing, sizeof *missing) : NULL;
+    if (!missing) {
+        latent_free(res);
+        return no_memory(c);
+    }
+    for (size_t i = 0; i < d->n_missing; i++)
+        missing[i] = d->missing[i];
+    *res = (struct latent_delete_result){.deleted = d->deleted, .accepted_seq = d->accepted_seq, .missing = missing,
+                                         .n_missing = d->n_missing};
+    *out = res;
+    return 0;
+}

@@ -1,0 +1,207 @@
+/* Requests and their answers: ids, slots, parts. */
+#include "clients/c/latent_int.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+void parts_free(struct part *p)
+{
+    while (p) {
+        struct part *next = p->next;
+        pool_destroy(&p->pool);
+        free(p);
+        p = next;
+    }
+}
+
+static void slot_clear(struct slot *s)
+{
+    parts_free(s->parts);
+    *s = (struct slot){0};
+}
+
+void exchange_drop_all(struct latent *c)
+{
+    for (size_t i = 0; i < SLOTS; i++)
+        slot_clear(&c->slots[i]);
+}
+
+struct slot *exchange_find(struct latent *c, uint64_t id)
+{
+    for (size_t i = 0; id && i < SLOTS; i++)
+        if (c->slots[i].id == id)
+            return &c->slots[i];
+    return NULL;
+}
+
+static struct slot *free_slot(struct latent *c, bool begun)
+{
+    struct slot *found = NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < SLOTS; i++) {
+        if (!c->slots[i].id)
+            found = &c->slots[i];
+        else if (c->slots[i].begun)
+            n++;
+    }
+    return begun && n >= LATENT_IN_FLIGHT_MAX ? NULL : found;
+}
+
+static bool sent(const struct latent *c, const void *arg)
+{
+    return c->out_at == c->out.len;
+}
+
+int exchange_send(struct latent *c, Latent__V1__Request *r, bool begun, struct slot **slot)
+{
+    struct err_msg em = {{0}};
+    c->code = 0;
+    if (c->fd < 0)
+        return conn_fail(c, LATENT_ECONN, "not connected");
+    struct slot *s = free_slot(c, begun);
+    if (!s)
+        return conn_fail(c, LATENT_EBUSY, "%d requests are in flight: finish one first", LATENT_IN_FLIGHT_MAX);
+    r->id = ++c->next_id;
+    r->deadline_ms = c->timeout_ms;
+    int code = message_seal(c->session, &r->base, &c->out, &em);
+    if (code < 0)
+        return conn_fail(c, code, "%s", em.text[0] ? em.text : err_text(code));
+    *s = (struct slot){.id = r->id, .begun = begun};
+    s->parts_end = &s->parts;
+    if ((code = conn_pump(c, sent, NULL, conn_deadline(c))) < 0) {
+        slot_clear(s);
+        return code;
+    }
+    *slot = s;
+    return 0;
+}
+
+/* An error about the connection as a whole ends it. */
+static int connection_error(struct latent *c, const Latent__V1__Response *r)
+{
+    int code = r->error ? -(int)r->error->code : LATENT_EPROTO;
+    const char *text = r->error ? r->error->message : "an answer without an id";
+    conn_fail(c, code < 0 ? code : LATENT_EPROTO, "%s", text);
+    latent_close(c);
+    return c->code;
+}
+
+int exchange_receive(struct latent *c, const struct session_frame *f)
+{
+    struct err_msg em = {{0}};
+    struct part *p = calloc(1, sizeof *p);
+    int code = LATENT_ENOMEM;
+    if (p && (p->pool = pool_create(PROTO_MESSAGE_BUDGET)))
+        code = message_unpack_response(p->pool, f->data, f->len, &p->response, &em);
+    if (code < 0) {
+        parts_free(p);
+        conn_fail(c, code, "the daemon's answer cannot be read: %s", em.text[0] ? em.text : err_text(code));
+        latent_close(c);
+        return code;
+    }
+    if (p->response->id == 0) {
+        code = connection_error(c, p->response);
+        parts_free(p);
+        return code;
+    }
+    struct slot *s = exchange_find(c, p->response->id);
+    if (!s || s->answered) { /* of a call that timed out, or of a cancel */
+        parts_free(p);
+        return 0;
+    }
+    *s->parts_end = p;
+    s->parts_end = &p->next;
+    s->answered = !p->response->more;
+    return 0;
+}
+
+static bool answered(const struct latent *c, const void *arg)
+{
+    return ((const struct slot *)arg)->answered;
+}
+
+int exchange_wait(struct latent *c, struct slot *s, Latent__V1__Response__BodyCase kind, struct part **parts)
+{
+    int code = conn_pump(c, answered, s, conn_deadline(c));
+    if (code < 0) {
+        slot_clear(s);
+        return code;
+    }
+    for (const struct part *p = s->parts; p; p = p->next) {
+        const Latent__V1__Error *e = p->response->error;
+        if (e) {
+            code = conn_fail(c, e->code > 0 && e->code < 1000 ? -(int)e->code : LATENT_EINTERNAL, "%s", e->message);
+            c->retryable = e->retryable;
+        } else if (p->response->body_case != kind) {
+            code = conn_fail(c, LATENT_EPROTO, "the daemon's answer is of another kind");
+        }
+        if (code < 0)
+            break;
+    }
+    if (code == 0) {
+        *parts = s->parts;
+        s->parts = NULL;
+    }
+    slot_clear(s);
+    return code;
+}
+
+int exchange(struct latent *c, Latent__V1__Request *r, Latent__V1__Response__BodyCase kind, struct part **parts)
+{
+    struct slot *s;
+    int code = exchange_send(c, r, false, &s);
+    return code < 0 ? code : exchange_wait(c, s, kind, parts);
+}
+
+static bool any_answered(const struct latent *c, const void *arg)
+{
+    for (size_t i = 0; i < SLOTS; i++)
+        if (c->slots[i].begun && c->slots[i].answered)
+            return true;
+    return false;
+}
+
+int latent_next(struct latent *c, uint32_t timeout_ms, uint64_t *id)
+{
+    uint64_t deadline = timeout_ms ? clock_ns() + timeout_ms * 1000000ull : 0;
+    c->code = 0;
+    if (!latent_in_flight(c))
+        return 0;
+    int code = conn_pump(c, any_answered, NULL, deadline);
+    if (code < 0 && code != LATENT_ETIMEOUT)
+        return code;
+    c->code = 0;
+    for (size_t i = 0; i < SLOTS; i++) {
+        if (c->slots[i].begun && c->slots[i].answered) {
+            *id = c->slots[i].id;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+size_t latent_in_flight(const struct latent *c)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < SLOTS; i++)
+        n += c->slots[i].begun;
+    return n;
+}
+
+int latent_cancel(struct latent *c, uint64_t id)
+{
+    Latent__V1__Request r = LATENT__V1__REQUEST__INIT;
+    Latent__V1__CancelRequest body = LATENT__V1__CANCEL_REQUEST__INIT;
+    struct part *parts;
+    if (!exchange_find(c, id))
+        return conn_fail(c, LATENT_ENOTFOUND, "no request %llu is in flight", (unsigned long long)id);
+    body.id = id;
+    r.body_case = LATENT__V1__REQUEST__BODY_CANCEL;
+    r.cancel = &body;
+    int code = exchange(c, &r, LATENT__V1__RESPONSE__BODY_CANCEL, &parts);
+    if (code == 0)
+        parts_free(parts);
+    return code;
+}

@@ -1,0 +1,161 @@
+#include "clients/cli/batches.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define BATCH_DOCS 128
+#define BATCH_BYTES (256u << 10)
+#define BATCHES_IN_FLIGHT 16
+#define RETRIES_MAX 600
+#define RETRY_MS 100
+
+struct batch {
+    struct batch *next;
+    struct doc docs[BATCH_DOCS];
+    char *where[BATCH_DOCS];
+    size_t n, bytes;
+    uint64_t source_bytes;
+    uint64_t id; /* of the request in flight */
+};
+
+static void batch_free(struct batch *t)
+{
+    for (size_t i = 0; t && i < t->n; i++) {
+        doc_finish(&t->docs[i]);
+        free(t->where[i]);
+    }
+    free(t);
+}
+
+void batches_item_failed(struct batches *b, const char *where, const char *id, const char *text,
+                         int code, uint64_t source_bytes)
+{
+    b->totals.failed++;
+    b->totals.bytes_done += source_bytes;
+    fprintf(stderr, "%s%s%s: %s (%s)\n", where ? where : "", where && id ? ": " : "", id ? id : "", text,
+            latent_code_name(code));
+}
+
+static int send_batch(struct batches *b, struct batch *t)
+{
+    struct latent_document docs[BATCH_DOCS];
+    memset(docs, 0, sizeof docs);
+    for (size_t i = 0; i < t->n; i++) {
+        const struct doc *d = &t->docs[i];
+        docs[i] = (struct latent_document){.id = d->id, .text = d->text, .title = d->title,
+                                           .metadata = d->metadata, .vector = d->vector, .dim = d->dim};
+    }
+    struct latent_add add = {.collection = b->collection, .documents = docs, .n_documents = t->n,
+                             .on_long = b->on_long, .wait = b->wait, .job = b->job};
+    return latent_add_begin(b->conn, &add, &t->id);
+}
+
+static int said(struct batches *b, int code)
+{
+    fprintf(stderr, "latent: %s: %s (%s)\n", b->collection, latent_error(b->conn),
+            latent_code_name(code));
+    return code;
+}
+
+/* Waits for the oldest batch. A retryable refusal is tried again with a pause, all in order: the same id
+ * may stand in several batches, so a later one must not overtake. */
+static int finish_oldest(struct batches *b)
+{
+    struct batch *t = b->in_flight;
+    struct latent_add_result *r = NULL;
+    int code = latent_add_finish(b->conn, t->id, &r);
+    for (int tries = 0; code < 0 && latent_is_connected(b->conn) &&
+                        latent_error_retryable(b->conn) && tries < RETRIES_MAX;
+         tries++) {
+        nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
+        code = send_batch(b, t);
+        if (code == 0)
+            code = latent_add_finish(b->conn, t->id, &r);
+    }
+    if (code < 0)
+        return said(b, code);
+    b->totals.accepted += r->accepted;
+    b->totals.truncated += r->truncated;
+    b->totals.chunks += r->chunks;
+    b->totals.tokens += r->tokens;
+    for (size_t i = 0; i < r->n_errors; i++) {
+        const struct latent_item_error *e = &r->errors[i];
+        batches_item_failed(b, e->index < t->n ? t->where[e->index] : NULL, e->id, e->message, e->code, 0);
+    }
+    b->totals.bytes_done += t->source_bytes;
+    latent_free(r);
+    b->in_flight = t->next;
+    b->n_in_flight--;
+    batch_free(t);
+    if (b->progress)
+        b->progress(b->progress_arg, &b->totals);
+    return 0;
+}
+
+static int flush_open(struct batches *b)
+{
+    struct batch *t = b->open;
+    int code = 0;
+    if (!t || !t->n)
+        return 0;
+    while (b->n_in_flight >= BATCHES_IN_FLIGHT && code == 0)
+        code = finish_oldest(b);
+    if (code == 0 && (code = send_batch(b, t)) < 0)
+        said(b, code);
+    if (code < 0)
+        return code;
+    struct batch **end = &b->in_flight;
+    while (*end)
+        end = &(*end)->next;
+    *end = t;
+    b->n_in_flight++;
+    b->open = NULL;
+    return 0;
+}
+
+int batches_add(struct batches *b, struct doc *d, const char *where, uint64_t source_bytes)
+{
+    size_t bytes = d->text_len + strlen(d->title) + strlen(d->metadata) + d->dim * sizeof(float);
+    if (b->open && (b->open->n == BATCH_DOCS || b->open->bytes + bytes > BATCH_BYTES)) {
+        int code = flush_open(b);
+        if (code < 0) {
+            doc_finish(d);
+            return code;
+        }
+    }
+    if (!b->open && !(b->open = calloc(1, sizeof *b->open))) {
+        doc_finish(d);
+        fprintf(stderr, "latent: out of memory\n");
+        return LATENT_ENOMEM;
+    }
+    struct batch *t = b->open;
+    t->docs[t->n] = *d;
+    t->where[t->n] = strdup(where);
+    *d = (struct doc){0};
+    t->n++;
+    t->bytes += bytes;
+    t->source_bytes += source_bytes;
+    return 0;
+}
+
+int batches_finish(struct batches *b)
+{
+    int code = flush_open(b);
+    while (b->in_flight && code == 0)
+        code = finish_oldest(b);
+    return code;
+}
+
+void batches_destroy(struct batches *b)
+{
+    batch_free(b->open);
+    while (b->in_flight) {
+        struct batch *t = b->in_flight;
+        b->in_flight = t->next;
+        batch_free(t);
+    }
+    b->open = NULL;
+    b->n_in_flight = 0;
+}

@@ -1,0 +1,54 @@
+/* latent: what its commands share. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "clients/c/latent.h"
+
+/* Exit statuses. */
+enum cli_status {
+    CLI_DONE = 0,
+    CLI_REFUSED = 1, /* some items, or the request as a whole */
+    CLI_USAGE = 2,   /* used wrongly, or no daemon */
+};
+
+/* Global options and how to reach the daemon. Thread-safety: unsafe. */
+struct cli {
+    const char *socket_path;  /* --socket; NULL: the per-user socket */
+    const char *connect;      /* --connect HOST:PORT */
+    const char *server_key;   /* --server-key */
+    const char *key_file;     /* --key */
+    struct latent *connection; /* opened by cli_connect, closed by main */
+};
+
+struct cli_command {
+    const char *name;
+    const char *summary; /* one line for `latent --help` */
+    const char *usage;   /* the text of `latent NAME --help` */
+    int (*run)(struct cli *c, int argc, char **argv); /* argv[0] is the command's name; an enum cli_status */
+};
+
+extern const struct cli_command cli_status_command, cli_collection_command, cli_add_command,
+    cli_get_command, cli_delete_command, cli_search_command, cli_embed_command, cli_import_command,
+    cli_eval_command, cli_key_command, cli_job_command;
+
+/* Connects on first use. NULL: it has said on stderr why, and how to start a daemon; return CLI_USAGE. */
+struct latent *cli_connect(struct cli *c);
+
+/* "latent NAME: text" on stderr, and "try latent NAME --help". Returns CLI_USAGE. */
+int cli_usage_error(const struct cli_command *cmd, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Prints the connection's last error with its code; returns the exit status for it. */
+int cli_fail(struct cli *c, const char *what);
+
+/* Handles --help as the command's first option: prints the usage and returns true. */
+bool cli_wants_help(const struct cli_command *cmd, int argc, char **argv);
+
+/* Numbers of options: false, after an error on stderr, for anything but lo..hi. */
+bool cli_number(const struct cli_command *cmd, const char *option, const char *text, uint64_t lo,
+                uint64_t hi, uint64_t *out);
+
+#endif

@@ -1,0 +1,203 @@
+/* latent add */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "clients/cli/batches.h"
+#include "clients/cli/cli.h"
+#include "clients/cli/progress.h"
+
+struct add_args {
+    const char *collection, *jsonl;
+    enum latent_on_long on_long;
+    bool async;
+    char **paths;
+    int n_paths;
+};
+
+static bool parse_on_long(struct add_args *a, const char *s)
+{
+    static const char *const names[] = {"chunk", "truncate", "error"};
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(s, names[i]) == 0) {
+            a->on_long = (enum latent_on_long)i;
+            return true;
+        }
+    }
+    cli_usage_error(&cli_add_command, "--on-long takes chunk, truncate or error, not '%s'", s);
+    return false;
+}
+
+static bool parse(struct add_args *a, int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"collection", required_argument, NULL, 'c'}, {"jsonl", required_argument, NULL, 'j'},
+        {"on-long", required_argument, NULL, 'l'},    {"async", no_argument, NULL, 'a'},
+        {0},
+    };
+    for (int o; (o = getopt_long(argc, argv, "c:", options, NULL)) != -1;) {
+        switch (o) {
+        case 'c':
+            a->collection = optarg;
+            break;
+        case 'j':
+            a->jsonl = optarg;
+            break;
+        case 'l':
+            if (!parse_on_long(a, optarg))
+                return false;
+            break;
+        case 'a':
+            a->async = true;
+            break;
+        default:
+            return false;
+        }
+    }
+    a->paths = argv + optind;
+    a->n_paths = argc - optind;
+    if (!a->collection)
+        return cli_usage_error(&cli_add_command, "into which collection? -c NAME"), false;
+    if (!a->jsonl && !a->n_paths)
+        return cli_usage_error(&cli_add_command, "nothing to add: --jsonl FILE or PATH…"), false;
+    return true;
+}
+
+static void show_progress(void *arg, const struct batches_totals *t)
+{
+    progress_update(arg, t->accepted, t->bytes_done);
+}
+
+static uint64_t file_bytes(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+}
+
+/* Bytes of everything that will be read; 0 when some of it cannot be known (standard input). */
+static uint64_t total_bytes(const struct add_args *a)
+{
+    uint64_t total = 0;
+    if (a->jsonl && !(total = file_bytes(a->jsonl)))
+        return 0;
+    for (int i = 0; i < a->n_paths; i++)
+        total += file_bytes(a->paths[i]);
+    return total;
+}
+
+static int add_jsonl(struct batches *b, const char *path)
+{
+    bool from_stdin = strcmp(path, "-") == 0;
+    FILE *f = from_stdin ? stdin : fopen(path, "r");
+    if (!f) {
+        perror(path);
+        return LATENT_ENOTFOUND;
+    }
+    char *line = NULL, where[4200];
+    size_t cap = 0, len = 0;
+    int code = 0, got;
+    for (uint64_t n = 1; (got = docs_line(f, &line, &cap, &len)) != 0 && code == 0; n++) {
+        struct err_msg em = {{0}};
+        struct doc d;
+        snprintf(where, sizeof where, "%s:%llu", from_stdin ? "stdin" : path, (unsigned long long)n);
+        if (got == LT_EIO) {
+            fprintf(stderr, "%s: read error\n", where);
+            code = LATENT_EIO;
+        } else if (got == LT_ELIMIT) {
+            batches_item_failed(b, where, NULL, "line is longer than 16 MiB", LATENT_ELIMIT, len);
+        } else if (strspn(line, " \t") == len) {
+            continue; /* blank */
+        } else if ((got = doc_parse(&d, line, len, &em)) < 0) {
+            batches_item_failed(b, where, NULL, em.text, got, len + 1);
+        } else {
+            code = batches_add(b, &d, where, len + 1);
+        }
+    }
+    free(line);
+    if (!from_stdin)
+        fclose(f);
+    return code;
+}
+
+static int add_files(struct batches *b, const struct add_args *a)
+{
+    int code = 0;
+    for (int i = 0; i < a->n_paths && code == 0; i++) {
+        struct err_msg em = {{0}};
+        struct doc d;
+        int r = doc_from_file(&d, a->paths[i], &em);
+        uint64_t bytes = file_bytes(a->paths[i]);
+        if (r < 0)
+            batches_item_failed(b, a->paths[i], NULL, em.text, r, bytes);
+        else
+            code = batches_add(b, &d, a->paths[i], bytes);
+    }
+    return code;
+}
+
+static void summary(const struct batches_totals *t, const struct add_args *a, double seconds)
+{
+    char took[32];
+    progress_duration(seconds, took);
+    fprintf(stderr, "%llu documents added to %s (%llu chunks, %llu tokens) in %s",
+            (unsigned long long)t->accepted, a->collection, (unsigned long long)t->chunks,
+            (unsigned long long)t->tokens, took);
+    if (seconds > 0.05)
+        fprintf(stderr, ", %.0f/s", (double)t->accepted / seconds);
+    if (t->truncated)
+        fprintf(stderr, "; %llu cut at the token limit", (unsigned long long)t->truncated);
+    if (t->failed)
+        fprintf(stderr, "; %llu failed", (unsigned long long)t->failed);
+    fputs(a->async ? "; durable, not all searchable yet\n" : "\n", stderr);
+}
+
+static int run(struct cli *c, int argc, char **argv)
+{
+    struct add_args a = {0};
+    if (!parse(&a, argc, argv))
+        return CLI_USAGE;
+    struct latent *conn = cli_connect(c);
+    if (!conn)
+        return CLI_USAGE;
+    struct progress p;
+    struct batches b = {.conn = conn, .collection = a.collection, .on_long = a.on_long,
+                        .wait = a.async ? LATENT_WAIT_ACCEPTED : LATENT_WAIT_SEARCHABLE,
+                        .progress = show_progress, .progress_arg = &p};
+    uint64_t total = total_bytes(&a);
+    struct latent_job *job = NULL;
+    if (latent_job_open(conn, a.collection, a.jsonl ? a.jsonl : a.paths[0], 0, total, &job) < 0)
+        return cli_fail(c, a.collection);
+    b.job = job->job;
+    latent_free(job);
+    progress_start(&p, "documents", total);
+    int code = a.jsonl ? add_jsonl(&b, a.jsonl) : 0;
+    if (code == 0)
+        code = add_files(&b, &a);
+    if (code == 0 || latent_is_connected(conn)) {
+        int rest = batches_finish(&b);
+        code = code ? code : rest;
+    }
+    if (latent_is_connected(conn) && latent_job_close(conn, b.job, NULL) < 0 && code == 0)
+        code = latent_error_code(conn);
+    progress_end(&p);
+    summary(&b.totals, &a, progress_seconds(&p));
+    batches_destroy(&b);
+    if (code == LATENT_ECONN)
+        return CLI_USAGE;
+    return code < 0 || b.totals.failed ? CLI_REFUSED : CLI_DONE;
+}
+
+const struct cli_command cli_add_command = {
+    "add", "add documents: JSON lines, text and Markdown files",
+    "Usage: latent add -c COLLECTION [--jsonl FILE|-] [PATH…]\n\n"
+    "Adds documents; the same id again replaces. A JSON line is {\"id\",\"text\",\"title\"?,\n"
+    "\"metadata\"?,\"vector\"?}; of a text or Markdown file the path is the id and the first heading the\n"
+    "title. The title goes before the text, for meaning and for words. An item that fails is named with\n"
+    "its line and reason, the rest goes in, and the exit status is 1.\n\n"
+    "  -c, --collection NAME\n"
+    "  --jsonl FILE          JSON lines; - is standard input\n"
+    "  --on-long WHAT        a text over the model's token limit: chunk (default), truncate, error\n"
+    "  --async               return when the texts are durable, before search finds them\n",
+    run};

@@ -1,0 +1,157 @@
+/* latent collection create|list|info|drop */
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "clients/cli/cli.h"
+#include "clients/cli/collection_out.h"
+
+static void print_one(const struct latent_collection *k, bool json)
+{
+    if (json)
+        json_out(collection_json(k));
+    else
+        collection_print_table(k, 1);
+}
+
+static bool parse_metric(const char *s, enum latent_metric *metric)
+{
+    for (int m = LATENT_METRIC_COSINE; m <= LATENT_METRIC_L2; m++) {
+        if (strcmp(s, collection_metric_name((enum latent_metric)m)) == 0) {
+            *metric = (enum latent_metric)m;
+            return true;
+        }
+    }
+    cli_usage_error(&cli_collection_command, "--metric takes cosine, ip or l2, not '%s'", s);
+    return false;
+}
+
+struct collection_args {
+    struct latent_collection_params params;
+    bool json;
+    bool any_create_option;
+};
+
+static bool parse(struct collection_args *a, int argc, char **argv)
+{
+    enum { OPT_DIM = 256, OPT_METRIC, OPT_VECTORS_ONLY, OPT_M, OPT_EFC, OPT_TEMPORARY, OPT_JSON };
+    static const struct option options[] = {
+        {"dim", required_argument, NULL, OPT_DIM},
+        {"metric", required_argument, NULL, OPT_METRIC},
+        {"vectors-only", no_argument, NULL, OPT_VECTORS_ONLY},
+        {"m", required_argument, NULL, OPT_M},
+        {"ef-construction", required_argument, NULL, OPT_EFC},
+        {"temporary", no_argument, NULL, OPT_TEMPORARY},
+        {"json", no_argument, NULL, OPT_JSON},
+        {0},
+    };
+    const struct cli_command *cmd = &cli_collection_command;
+    for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        uint64_t v = 0;
+        if (o != OPT_JSON)
+            a->any_create_option = true;
+        switch (o) {
+        case OPT_DIM:
+            if (!cli_number(cmd, "--dim", optarg, 1, 65536, &v))
+                return false;
+            a->params.dim = (uint32_t)v;
+            break;
+        case OPT_METRIC:
+            if (!parse_metric(optarg, &a->params.metric))
+                return false;
+            break;
+        case OPT_VECTORS_ONLY:
+            a->params.vectors_only = true;
+            break;
+        case OPT_M:
+            if (!cli_number(cmd, "--m", optarg, 2, 256, &v))
+                return false;
+            a->params.m = (uint32_t)v;
+            break;
+        case OPT_EFC:
+            if (!cli_number(cmd, "--ef-construction", optarg, 1, 4096, &v))
+                return false;
+            a->params.ef_construction = (uint32_t)v;
+            break;
+        case OPT_TEMPORARY:
+            a->params.temporary = true;
+            break;
+        case OPT_JSON:
+            a->json = true;
+            break;
+        default:
+            return false;
+        }
+    }
+    return true;
+}
+
+static int list(struct cli *c, bool json)
+{
+    struct latent *conn = cli_connect(c);
+    struct latent_collection_list *l;
+    if (!conn)
+        return CLI_USAGE;
+    if (latent_collection_list(conn, &l) < 0)
+        return cli_fail(c, "collection list");
+    if (json) {
+        for (size_t i = 0; i < l->n; i++)
+            json_out(collection_json(&l->collections[i]));
+    } else {
+        collection_print_table(l->collections, l->n);
+    }
+    latent_free(l);
+    return CLI_DONE;
+}
+
+static int run(struct cli *c, int argc, char **argv)
+{
+    const struct cli_command *cmd = &cli_collection_command;
+    struct collection_args a = {0};
+    if (!parse(&a, argc, argv))
+        return CLI_USAGE;
+    int n = argc - optind;
+    if (n < 1)
+        return cli_usage_error(cmd, "create, list, info or drop?");
+    const char *verb = argv[optind], *name = n > 1 ? argv[optind + 1] : NULL;
+    bool create = strcmp(verb, "create") == 0, is_list = strcmp(verb, "list") == 0;
+    bool info = strcmp(verb, "info") == 0, drop = strcmp(verb, "drop") == 0;
+    if (!create && !is_list && !info && !drop)
+        return cli_usage_error(cmd, "no such verb: '%s'", verb);
+    if (n != (is_list ? 1 : 2))
+        return cli_usage_error(cmd, is_list ? "list takes no name" : "%s takes one NAME", verb);
+    if (a.any_create_option && !create)
+        return cli_usage_error(cmd, "%s takes no option but --json", verb);
+    if (is_list)
+        return list(c, a.json);
+    struct latent *conn = cli_connect(c);
+    if (!conn)
+        return CLI_USAGE;
+    struct latent_collection *k = NULL;
+    int r = create ? latent_collection_create(conn, name, &a.params, &k)
+            : info ? latent_collection_info(conn, name, &k)
+                   : latent_collection_drop(conn, name);
+    if (r < 0)
+        return cli_fail(c, name);
+    if (k)
+        print_one(k, a.json);
+    latent_free(k);
+    return CLI_DONE;
+}
+
+const struct cli_command cli_collection_command = {
+    "collection", "create, list, info, drop: sets of documents",
+    "Usage: latent collection create NAME [OPTIONS]\n"
+    "       latent collection list\n"
+    "       latent collection info NAME\n"
+    "       latent collection drop NAME\n\n"
+    "A collection holds documents and is searched as a whole. NAME: 1 to 64 letters, digits,\n"
+    "'.', '_' and '-', not starting with '.'.\n\n"
+    "  --dim N              vector length (default: the model's)\n"
+    "  --metric M           cosine (default), ip or l2\n"
+    "  --vectors-only       vectors come with the documents, nothing is embedded\n"
+    "  --m N                links per node of the graph (default 16)\n"
+    "  --ef-construction N  candidates looked at per insertion (default 200)\n"
+    "  --temporary          dropped when the daemon starts again\n"
+    "  --json               JSON, one object a line\n",
+    run};

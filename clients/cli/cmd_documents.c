@@ -1,0 +1,107 @@
+/* latent get, latent delete */
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "clients/cli/cli.h"
+#include "clients/cli/json_out.h"
+
+#define IDS_PER_REQUEST 1000
+
+struct documents_args {
+    const char *collection;
+    const char *const *ids;
+    size_t n_ids;
+};
+
+static bool parse(const struct cli_command *cmd, struct documents_args *a, int argc, char **argv)
+{
+    static const struct option options[] = {{"collection", required_argument, NULL, 'c'}, {0}};
+    for (int o; (o = getopt_long(argc, argv, "c:", options, NULL)) != -1;) {
+        if (o != 'c')
+            return false;
+        a->collection = optarg;
+    }
+    a->ids = (const char *const *)argv + optind;
+    a->n_ids = (size_t)(argc - optind);
+    if (!a->collection)
+        return cli_usage_error(cmd, "which collection? -c NAME"), false;
+    if (!a->n_ids)
+        return cli_usage_error(cmd, "which documents? ID…"), false;
+    return true;
+}
+
+/* Names each id that was not there. */
+static void name_missing(const char *const *missing, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        fprintf(stderr, "latent: %s: no such document\n", missing[i]);
+}
+
+static int run_get(struct cli *c, int argc, char **argv)
+{
+    struct documents_args a = {0};
+    if (!parse(&cli_get_command, &a, argc, argv))
+        return CLI_USAGE;
+    struct latent *conn = cli_connect(c);
+    if (!conn)
+        return CLI_USAGE;
+    int status = CLI_DONE;
+    for (size_t at = 0; at < a.n_ids; at += IDS_PER_REQUEST) {
+        size_t n = a.n_ids - at < IDS_PER_REQUEST ? a.n_ids - at : IDS_PER_REQUEST;
+        struct latent_get_result *r;
+        if (latent_get(conn, a.collection, a.ids + at, n, &r) < 0)
+            return cli_fail(c, a.collection);
+        for (size_t i = 0; i < r->n_documents; i++) {
+            const struct latent_document *d = &r->documents[i];
+            json_out(json_pack("{s:o, s:o, s:o, s:o}", "id", json_text(d->id), "text",
+                               json_text(d->text), "title", json_text(d->title), "metadata",
+                               json_metadata(d->metadata)));
+        }
+        if (r->n_missing)
+            status = CLI_REFUSED;
+        name_missing(r->missing, r->n_missing);
+        latent_free(r);
+    }
+    return status;
+}
+
+static int run_delete(struct cli *c, int argc, char **argv)
+{
+    struct documents_args a = {0};
+    if (!parse(&cli_delete_command, &a, argc, argv))
+        return CLI_USAGE;
+    struct latent *conn = cli_connect(c);
+    if (!conn)
+        return CLI_USAGE;
+    int status = CLI_DONE;
+    unsigned long long deleted = 0;
+    for (size_t at = 0; at < a.n_ids; at += IDS_PER_REQUEST) {
+        size_t n = a.n_ids - at < IDS_PER_REQUEST ? a.n_ids - at : IDS_PER_REQUEST;
+        struct latent_delete_result *r;
+        if (latent_delete(conn, a.collection, a.ids + at, n, &r) < 0)
+            return cli_fail(c, a.collection);
+        deleted += r->deleted;
+        if (r->n_missing)
+            status = CLI_REFUSED;
+        name_missing(r->missing, r->n_missing);
+        latent_free(r);
+    }
+    printf("%llu deleted\n", deleted);
+    return status;
+}
+
+const struct cli_command cli_get_command = {
+    "get", "print documents by their ids",
+    "Usage: latent get -c COLLECTION ID…\n\n"
+    "Prints one JSON object a line: id, text, title, metadata. An unknown id is named on standard\n"
+    "error and makes the exit status 1; the others still come.\n\n"
+    "  -c, --collection NAME\n",
+    run_get};
+
+const struct cli_command cli_delete_command = {
+    "delete", "delete documents by their ids",
+    "Usage: latent delete -c COLLECTION ID…\n\n"
+    "An unknown id is named on standard error and makes the exit status 1; the others are deleted.\n\n"
+    "  -c, --collection NAME\n",
+    run_delete};

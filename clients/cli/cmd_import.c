@@ -1,0 +1,53 @@
+/* latent import: latentd does the work (it has the model code), so this runs `latentd import …`. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clients/cli/cli.h"
+
+/* latentd beside this program: the same folder once installed, ../../daemon in a build tree. */
+static void try_beside(const char *relative, char **argv)
+{
+    char path[4096];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (n <= 0)
+        return;
+    path[n] = 0;
+    char *slash = strrchr(path, '/');
+    size_t room = sizeof path - (size_t)(slash + 1 - path);
+    if (slash && strlen(relative) < room) {
+        memcpy(slash + 1, relative, strlen(relative) + 1);
+        if (access(path, X_OK) == 0)
+            execv(path, argv);
+    }
+}
+
+static int run(struct cli *c, int argc, char **argv)
+{
+    char **args = calloc((size_t)argc + 2, sizeof *args);
+    if (!args) {
+        fprintf(stderr, "latent: out of memory\n");
+        return CLI_REFUSED;
+    }
+    static char name[] = "latentd";
+    args[0] = name;
+    memcpy(args + 1, argv, (size_t)argc * sizeof *args); /* argv[0] is "import" */
+    try_beside("latentd", args);
+    try_beside("../../daemon/latentd", args);
+    execvp("latentd", args);
+    fprintf(stderr, "latent: cannot run latentd, which imports models: %s\n", strerror(errno));
+    free(args);
+    return CLI_REFUSED;
+}
+
+const struct cli_command cli_import_command = {
+    "import", "turn a Hugging Face checkpoint folder into a model file",
+    "Usage: latent import DIR -o FILE.gguf [--type f32|f16|bf16|q8_0]\n\n"
+    "Runs `latentd import`. DIR is a Hugging Face checkpoint folder in NV-Embed's layout: config.json,\n"
+    "safetensors in one or more shards, tokenizer.json. A folder without a tokenizer imports too; its\n"
+    "model then serves token ids only (`latent embed --ids`). FILE appears when it is complete.\n\n"
+    "  -o FILE.gguf    where to\n"
+    "  --type TYPE     how weights are stored (default q8_0); rows that q8_0 cannot hold become f16\n",
+    run};

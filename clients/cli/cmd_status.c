@@ -1,0 +1,109 @@
+/* latent status */
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "clients/cli/cli.h"
+#include "clients/cli/collection_out.h"
+#include "clients/cli/progress.h"
+
+static const char *const phase_names[] = {"starting",   "loading model", "opening store",
+                                          "recovering", "ready",         "stopping"};
+
+static const char *phase_name(enum latent_phase phase)
+{
+    return (unsigned)phase < sizeof phase_names / sizeof phase_names[0] ? phase_names[phase]
+                                                                        : "unknown";
+}
+
+static void print_json(const struct latent_status *s)
+{
+    json_t *collections = json_array();
+    for (size_t i = 0; i < s->n_collections; i++)
+        json_array_append_new(collections, collection_json(&s->collections[i]));
+    json_out(json_pack(
+        "{s:o, s:s, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:I, s:I, s:s, s:s, s:b, s:o, s:o, "
+        "s:{s:I, s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:o, s:s}",
+        "version", json_text(s->version), "phase", phase_name(s->phase), "percent",
+        (json_int_t)s->percent, "read_only", (int)s->read_only, "read_only_reason",
+        json_text(s->read_only_reason), "device", json_text(s->device), "device_kind",
+        json_text(s->device_kind), "device_note", json_text(s->device_note), "model",
+        json_text(s->model), "model_path", json_text(s->model_path), "fingerprint", s->fingerprint,
+        "dim", (json_int_t)s->dim, "token_limit", (json_int_t)s->token_limit, "pooling",
+        s->pooling, "weight_type", s->weight_type, "has_tokenizer", (int)s->has_tokenizer,
+        "query_template", json_text(s->query_template), "collections", collections, "queue",
+        "queries", (json_int_t)s->query_depth, "bulk", (json_int_t)s->bulk_depth, "pending_chunks",
+        (json_int_t)s->pending_chunks, "writes", (json_int_t)s->writes_waiting, "tokens_done",
+        (json_int_t)s->tokens_done, "texts_done", (json_int_t)s->texts_done, "uptime_ms",
+        (json_int_t)s->uptime_ms, "pid", (json_int_t)s->pid, "data_dir", json_text(s->data_dir),
+        "server_key", s->server_key));
+}
+
+static void print_plain(const struct latent_status *s)
+{
+    char uptime[32];
+    progress_duration((double)s->uptime_ms / 1000, uptime);
+    printf("latentd %s, pid %u, up %s, %s", s->version, s->pid, uptime, phase_name(s->phase));
+    if (s->phase != LATENT_PHASE_READY)
+        printf(" %u %%", s->percent);
+    printf("\n");
+    if (s->read_only)
+        printf("read-only:   %s\n", s->read_only_reason);
+    if (s->device[0])
+        printf("device:      %s (%s)\n", s->device, s->device_kind);
+    if (s->device_note[0])
+        printf("             %s\n", s->device_note);
+    if (s->model[0]) {
+        printf("model:       %s, %s, %s pooling, %u dimensions, at most %u tokens a text\n",
+               s->model, s->weight_type, s->pooling, s->dim, s->token_limit);
+        printf("             %s\n", s->model_path);
+        printf("fingerprint: %s\n", s->fingerprint);
+        if (!s->has_tokenizer)
+            printf("             no tokenizer: token ids only\n");
+        if (s->query_template[0])
+            printf("queries:     \"%s…\"\n", s->query_template);
+    }
+    printf("data:        %s\n", s->data_dir);
+    if (s->server_key[0])
+        printf("server key:  %s\n", s->server_key);
+    printf("queue:       %llu queries, %llu texts, %llu chunks not searchable yet\n",
+           (unsigned long long)s->query_depth, (unsigned long long)s->bulk_depth,
+           (unsigned long long)s->pending_chunks);
+    if (s->n_collections)
+        collection_print_table(s->collections, s->n_collections);
+    else
+        printf("collections: none\n");
+}
+
+static int run(struct cli *c, int argc, char **argv)
+{
+    static const struct option options[] = {{"json", no_argument, NULL, 'j'}, {0}};
+    bool json = false;
+    for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        if (o != 'j')
+            return CLI_USAGE;
+        json = true;
+    }
+    if (optind < argc)
+        return cli_usage_error(&cli_status_command, "unexpected '%s'", argv[optind]);
+    struct latent *conn = cli_connect(c);
+    struct latent_status *s;
+    if (!conn)
+        return CLI_USAGE;
+    if (latent_status(conn, &s) < 0)
+        return cli_fail(c, "status");
+    if (json)
+        print_json(s);
+    else
+        print_plain(s);
+    latent_free(s);
+    return CLI_DONE;
+}
+
+const struct cli_command cli_status_command = {
+    "status", "what the daemon is, serves and is doing",
+    "Usage: latent status [--json]\n\n"
+    "Version, device, model, fingerprint, dimension, token limit, queue, phase, and the collections\n"
+    "with their counts and bytes.\n\n"
+    "  --json   one JSON object\n",
+    run};

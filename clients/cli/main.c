@@ -1,0 +1,212 @@
+/* latent: the command line of latentd. This file reads the global options, finds the command and connects. */
+#include <getopt.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/version.h"
+#include "clients/cli/cli.h"
+
+static const struct cli_command *const commands[] = {
+    &cli_status_command, &cli_collection_command, &cli_add_command,   &cli_get_command,
+    &cli_delete_command, &cli_search_command,     &cli_embed_command, &cli_import_command,
+    &cli_eval_command,   &cli_job_command,        &cli_key_command,
+};
+#define N_COMMANDS (sizeof commands / sizeof commands[0])
+
+static void print_help(FILE *f)
+{
+    fputs("Usage: latent [OPTIONS] COMMAND [ARGUMENTS]\n\n"
+          "The command line of latentd, the vector search daemon.\n\nCommands:\n",
+          f);
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        fprintf(f, "  %-11s %s\n", commands[i]->name, commands[i]->summary);
+    fputs("\nOptions:\n"
+          "  --socket PATH         the daemon's Unix socket (default: the per-user socket)\n"
+          "  --connect HOST:PORT   a daemon on TCP; needs --server-key and --key\n"
+          "  --server-key KEY      its public key, as its `latent status` prints it\n"
+          "  --key FILE            this client's key, made by `latent key generate`\n"
+          "  --help, --version\n\n"
+          "`latent COMMAND --help` tells more. Exit status: 0 done, 1 some items or the request\n"
+          "refused, 2 used wrongly or no daemon.\n",
+          f);
+}
+
+int cli_usage_error(const struct cli_command *cmd, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    fprintf(stderr, "latent %s: ", cmd->name);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fprintf(stderr, "\nTry: latent %s --help\n", cmd->name);
+    return CLI_USAGE;
+}
+
+bool cli_wants_help(const struct cli_command *cmd, int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strcmp(argv[i], "--help") == 0) {
+            fputs(cmd->usage, stdout);
+            return true;
+        }
+    }
+    return false;
+}
+
+bool cli_number(const struct cli_command *cmd, const char *option, const char *text, uint64_t lo,
+                uint64_t hi, uint64_t *out)
+{
+    char *end;
+    unsigned long long v = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end || v < lo || v > hi) {
+        cli_usage_error(cmd, "%s takes a whole number from %llu to %llu, not '%s'", option,
+                        (unsigned long long)lo, (unsigned long long)hi, text);
+        return false;
+    }
+    *out = v;
+    return true;
+}
+
+int cli_fail(struct cli *c, const char *what)
+{
+    int code = latent_error_code(c->connection);
+    fprintf(stderr, "latent: %s: %s (%s)\n", what, latent_error(c->connection),
+            latent_code_name(code));
+    return code == LATENT_ECONN ? CLI_USAGE : CLI_REFUSED;
+}
+
+static int connect_tcp(struct cli *c)
+{
+    const char *colon = strrchr(c->connect, ':');
+    char host[256];
+    size_t n = colon ? (size_t)(colon - c->connect) : 0;
+    const char *from = c->connect;
+    if (n >= 2 && from[0] == '[' && from[n - 1] == ']') { /* [::1]:7000 */
+        from++;
+        n -= 2;
+    }
+    if (!n || n >= sizeof host || !colon[1]) {
+        fprintf(stderr, "latent: --connect takes HOST:PORT, not '%s'\n", c->connect);
+        return LATENT_EINVAL;
+    }
+    if (!c->server_key || !c->key_file) {
+        fprintf(stderr, "latent: --connect needs --server-key KEY and --key FILE\n");
+        return LATENT_EINVAL;
+    }
+    memcpy(host, from, n);
+    host[n] = 0;
+    int r = latent_connect_tcp(c->connection, host, colon + 1, c->server_key, c->key_file);
+    if (r < 0)
+        fprintf(stderr, "latent: %s: %s (%s)\n", c->connect, latent_error(c->connection),
+                latent_code_name(r));
+    return r;
+}
+
+struct latent *cli_connect(struct cli *c)
+{
+    if (c->connection && latent_is_connected(c->connection))
+        return c->connection;
+    if (!c->connection && !(c->connection = latent_new())) {
+        fprintf(stderr, "latent: out of memory\n");
+        return NULL;
+    }
+    if (c->connect)
+        return connect_tcp(c) < 0 ? NULL : c->connection;
+    int r = c->socket_path && c->server_key && c->key_file
+                ? latent_connect_unix_key(c->connection, c->socket_path, c->server_key, c->key_file)
+                : latent_connect_unix(c->connection, c->socket_path);
+    if (r == 0)
+        return c->connection;
+    fprintf(stderr, "latent: %s (%s)\n", latent_error(c->connection), latent_code_name(r));
+    if (r == LATENT_ECONN && c->socket_path)
+        fprintf(stderr, "Start one with: latentd --socket %s\n", c->socket_path);
+    else if (r == LATENT_ECONN)
+        fprintf(stderr, "Start one with: latentd\n");
+    return NULL;
+}
+
+/* Reads the options before the command; returns the index of the command, 0 after --help and --version,
+ * -1 for a mistake. */
+static int global_options(struct cli *c, int argc, char **argv)
+{
+    enum { OPT_SOCKET = 256, OPT_CONNECT, OPT_SERVER_KEY, OPT_KEY, OPT_HELP, OPT_VERSION };
+    static const struct option options[] = {
+        {"socket", required_argument, NULL, OPT_SOCKET},
+        {"connect", required_argument, NULL, OPT_CONNECT},
+        {"server-key", required_argument, NULL, OPT_SERVER_KEY},
+        {"key", required_argument, NULL, OPT_KEY},
+        {"help", no_argument, NULL, OPT_HELP},
+        {"version", no_argument, NULL, OPT_VERSION},
+        {0},
+    };
+    for (;;) {
+        int o = getopt_long(argc, argv, "+", options, NULL);
+        switch (o) {
+        case OPT_SOCKET:
+            c->socket_path = optarg;
+            break;
+        case OPT_CONNECT:
+            c->connect = optarg;
+            break;
+        case OPT_SERVER_KEY:
+            c->server_key = optarg;
+            break;
+        case OPT_KEY:
+            c->key_file = optarg;
+            break;
+        case OPT_HELP:
+            print_help(stdout);
+            return 0;
+        case OPT_VERSION:
+            puts("latent " LATENTD_VERSION);
+            return 0;
+        case -1:
+            if (optind < argc)
+                return optind;
+            print_help(stderr);
+            return -1;
+        default:
+            fprintf(stderr, "Try: latent --help\n");
+            return -1;
+        }
+    }
+}
+
+/* A full disk or a closed pipe must not look like success. */
+static int finish_output(int status)
+{
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        perror("latent: cannot write the output");
+        return status ? status : CLI_REFUSED;
+    }
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    struct cli c = {0};
+    setlocale(LC_CTYPE, "");
+    signal(SIGPIPE, SIG_IGN);
+    int at = global_options(&c, argc, argv);
+    if (at <= 0)
+        return at == 0 ? finish_output(CLI_DONE) : CLI_USAGE;
+    for (size_t i = 0; i < N_COMMANDS; i++) {
+        const struct cli_command *cmd = commands[i];
+        if (strcmp(argv[at], cmd->name) != 0)
+            continue;
+        argc -= at;
+        argv += at;
+        if (cli_wants_help(cmd, argc, argv))
+            return finish_output(CLI_DONE);
+        optind = 0; /* glibc: start over for the command's own options */
+        int status = cmd->run(&c, argc, argv);
+        latent_destroy(&c.connection);
+        return finish_output(status);
+    }
+    fprintf(stderr, "latent: no command '%s'\nTry: latent --help\n", argv[at]);
+    return CLI_USAGE;
+}

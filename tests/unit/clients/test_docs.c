@@ -1,0 +1,117 @@
+#include "tests/unit.h"
+
+#include <unistd.h>
+
+#include "clients/cli/docs.h"
+#include "clients/cli/vector_arg.h"
+
+static int parse(struct doc *d, const char *line, struct err_msg *em)
+{
+    return doc_parse(d, line, strlen(line), em);
+}
+
+static void test_full_line(void **state)
+{
+    struct doc d;
+    struct err_msg em;
+    assert_int_equal(parse(&d, "{\"id\":\"a\",\"text\":\"t\\u00e9\",\"title\":\"T\",\"metadata\":{\"n\":1},"
+                               "\"vector\":[1,-0.5],\"other\":true}", &em), 0);
+    assert_string_equal(d.id, "a");
+    assert_string_equal(d.text, "t\xC3\xA9");
+    assert_int_equal(d.text_len, 3);
+    assert_string_equal(d.title, "T");
+    assert_string_equal(d.metadata, "{\"n\":1}");
+    assert_int_equal(d.dim, 2);
+    assert_true(d.vector[1] == -0.5f);
+    doc_finish(&d);
+    assert_int_equal(parse(&d, "{\"id\":7,\"text\":\"\"}", &em), 0);
+    assert_string_equal(d.id, "7");
+    assert_string_equal(d.title, "");
+    assert_null(d.vector);
+    doc_finish(&d);
+    assert_int_equal(parse(&d, "{\"id\":\"v\",\"vector\":[1]}", &em), 0);
+    doc_finish(&d);
+}
+
+static void test_refused_lines(void **state)
+{
+    static const struct {
+        const char *line;
+        int code;
+        const char *says;
+    } cases[] = {
+        {"{\"id\":\"a\"", LT_EFORMAT, "not JSON"},
+        {"[1]", LT_EFORMAT, "not a JSON object"},
+        {"{\"text\":\"t\"}", LT_EFORMAT, "no \"id\""},
+        {"{\"id\":\"\",\"text\":\"t\"}", LT_EFORMAT, "empty"},
+        {"{\"id\":\"a\"}", LT_EFORMAT, "no \"text\""},
+        {"{\"id\":\"a\",\"text\":5}", LT_EFORMAT, "\"text\" is not a string"},
+        {"{\"id\":\"a\",\"text\":\"x\\u0000y\"}", LT_EFORMAT, "u0000"},
+        {"{\"id\":\"a\",\"text\":\"t\",\"metadata\":[1]}", LT_EFORMAT, "\"metadata\""},
+        {"{\"id\":\"a\",\"text\":\"t\",\"vector\":[]}", LT_EFORMAT, "\"vector\""},
+        {"{\"id\":\"a\",\"text\":\"t\",\"vector\":[1,\"x\"]}", LT_EFORMAT, "\"vector\"[1]"},
+        {"{\"id\":\"a\",\"text\":\"t\",\"vector\":[1e300]}", LT_ENAN, "\"vector\"[0]"},
+        {"{\"id\":\"a\",\"id\":\"b\",\"text\":\"t\"}", LT_EFORMAT, "duplicate"},
+        {"{\"id\":\"a\",\"text\":\"\xFF\"}", LT_EUTF8, "at byte 18"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct doc d;
+        struct err_msg em = {{0}};
+        assert_int_equal(parse(&d, cases[i].line, &em), cases[i].code);
+        if (!strstr(em.text, cases[i].says))
+            fail_msg("'%s' does not say '%s'", em.text, cases[i].says);
+        assert_null(d.text);
+    }
+}
+
+static void test_file(void **state)
+{
+    char path[] = "/tmp/latent-docs-XXXXXX";
+    int fd = mkstemp(path);
+    struct doc d;
+    struct err_msg em;
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, "\n## A heading\r\n\ntext\n", 20), 20);
+    assert_int_equal(doc_from_file(&d, path, &em), 0);
+    assert_string_equal(d.id, path);
+    assert_string_equal(d.title, "A heading");
+    doc_finish(&d);
+    assert_int_equal(pwrite(fd, "\xC3(", 2, 0), 2);
+    assert_int_equal(doc_from_file(&d, path, &em), LT_EUTF8);
+    assert_int_equal(pwrite(fd, "\0(", 2, 0), 2);
+    assert_int_equal(doc_from_file(&d, path, &em), LT_EFORMAT);
+    assert_int_equal(ftruncate(fd, 0), 0);
+    assert_int_equal(doc_from_file(&d, path, &em), 0);
+    assert_string_equal(d.title, path + 5);
+    doc_finish(&d);
+    close(fd);
+    unlink(path);
+    assert_int_equal(doc_from_file(&d, path, &em), LT_ENOTFOUND);
+}
+
+static void test_vector(void **state)
+{
+    float *v;
+    uint32_t dim;
+    struct err_msg em;
+    assert_int_equal(vector_parse("[0.25, -3]", &v, &dim, &em), 0);
+    assert_int_equal(dim, 2);
+    assert_true(v[0] == 0.25f && v[1] == -3.0f);
+    free(v);
+    assert_int_equal(vector_parse("[0.25, null]", &v, &dim, &em), LT_EFORMAT);
+    assert_null(v);
+    assert_int_equal(vector_parse("{}", &v, &dim, &em), LT_EFORMAT);
+    assert_int_equal(vector_parse("[NaN]", &v, &dim, &em), LT_EFORMAT);
+    assert_int_equal(vector_parse("[1e39]", &v, &dim, &em), LT_ENAN);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_full_line),
+        cmocka_unit_test(test_refused_lines),
+        cmocka_unit_test(test_file),
+        cmocka_unit_test(test_vector),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

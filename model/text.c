@@ -48,9 +48,9 @@ static int put_prefix(const struct text_rules *r, const struct text_input *in, s
     if (!in->query || (in->instruct && !n_instruct))
         return 0;
     if (in->instruct) {
-        prefix = r->instruct_template ? r->instruct_template : "";
+        prefix = r->instruct_template && *r->instruct_template ? r->instruct_template : TEXT_INSTRUCT_TEMPLATE;
         if (!(slot = strstr(prefix, "{}")))
-            return err_set(em, LT_EUNSUPPORTED, "the model takes no instruction");
+            return err_set(em, LT_EUNSUPPORTED, "the model's instruction template has no place for an instruction");
     }
     size_t n = strlen(prefix), head = slot ? (size_t)(slot - prefix) : n;
     if (n_instruct > TOKENIZER_TEXT_MAX || join_reserve(out, n + n_instruct + 1) < 0)

@@ -11,6 +11,10 @@
 
 struct model;
 
+/* NV-Embed's. A model without a template of its own was not trained with instructions; one that the user insists on
+ * still goes in front, in this form. */
+#define TEXT_INSTRUCT_TEMPLATE "Instruct: {}\nQuery: "
+
 /* What a model says about its texts. Filled from a model by text_rules_of; tests fill it themselves.
  * Borrows everything from the model. */
 struct text_rules {
@@ -18,7 +22,7 @@ struct text_rules {
     uint32_t token_limit;          /* tokens, BOS and EOS included */
     int32_t bos, eos;              /* -1: none is added */
     const char *query_prefix;      /* exact text before a query; NULL or "": none */
-    const char *instruct_template; /* "{}" stands for the instruction; NULL or "": takes none */
+    const char *instruct_template; /* "{}" stands for the instruction; NULL or "": TEXT_INSTRUCT_TEMPLATE */
 };
 
 /* One text; all pointers are borrowed for the call. */
@@ -53,7 +57,7 @@ int text_rules_of(const struct model *m, struct text_rules *r, struct err_msg *e
  *
  * Truncation keeps BOS and the first limit - 1 tokens, and so loses EOS, as NV-Embed does.
  * Errors: LT_EUTF8 (which part, which byte), LT_EEMPTY (no text, or an instruction that leaves nothing to
- * pool; blank counts as none), LT_ETOOLONG (found and allowed tokens), LT_EUNSUPPORTED (no tokenizer, takes no instruction),
+ * pool; blank counts as none), LT_ETOOLONG (found and allowed tokens), LT_EUNSUPPORTED (no tokenizer, a template without {}),
  * LT_ELIMIT, LT_ENOMEM; out is then empty. */
 int text_encode(const struct model *m, const struct text_input *in, struct text_tokens *out,
                 struct err_msg *em);

@@ -115,9 +115,12 @@ static void test_refused(void **state)
     in.truncate = true;
     assert_int_equal(text_encode_rules(&rules, &in, &tokens, &em), LT_EEMPTY);
     assert_int_equal(tokens.n, 0);
-    rules.instruct_template = "";
+    rules.instruct_template = "no place";
     in = query("e", "cd");
     assert_int_equal(text_encode_rules(&rules, &in, &tokens, &em), LT_EUNSUPPORTED);
+    rules.instruct_template = ""; /* NV-Embed's, then: its 19 bytes and the mark, less the last space */
+    assert_int_equal(text_encode_rules(&rules, &in, &tokens, &em), 0);
+    assert_int_equal(tokens.n_skip, strlen("Instruct: e\nQuery: ") + 1);
     rules.instruct_template = "h {}\nf: ";
 }
 

@@ -7,6 +7,7 @@
 
 #define TIMEOUT_MS 120000
 #define TIMEOUT_SOFTWARE_MS 600000
+#define HUNG_WAIT_NS 5000000000u
 
 static int choose(struct gpu *g, const char *want, struct err_msg *em)
 {
@@ -172,7 +173,10 @@ void gpu_destroy(struct gpu **gp)
     *gp = NULL;
     if (!g)
         return;
-    /* A hung device still runs our work: destroying what it uses is undefined, so it is left to the process's end. */
+    /* A hung device still runs our work, and destroying what it uses is undefined: it gets a last while to finish, and then
+     * is left to the process's end. */
+    if (g->hung && vkWaitForFences(g->dev, 1, &g->fence, VK_TRUE, HUNG_WAIT_NS) != VK_TIMEOUT)
+        g->hung = false;
     if (!g->hung) {
         if (g->dev) {
             if (!g->lost)

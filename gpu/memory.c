@@ -149,12 +149,14 @@ void gpu_buf_destroy(struct gpu *g, struct gpu_buf **bp)
     *bp = NULL;
     if (!b)
         return;
-    if (!g->hung) {
-        if (b->buffer)
-            vkDestroyBuffer(g->dev, b->buffer, NULL);
-        if (b->memory)
-            vkFreeMemory(g->dev, b->memory, NULL);
+    if (g->hung) { /* the device may still use it */
+        gpu_buf_retire(g, &b);
+        return;
     }
+    if (b->buffer)
+        vkDestroyBuffer(g->dev, b->buffer, NULL);
+    if (b->memory)
+        vkFreeMemory(g->dev, b->memory, NULL);
     if (b->memory) {
         g->n_allocations--;
         g->heap_used[b->heap] -= b->allocated;

@@ -99,6 +99,7 @@ int ops_vulkan_begin(struct ops *o, const struct ops_batch *b, struct err_msg *e
     v->ropes_pending = false;
     if ((r = gpu_begin(v->g, em)) < 0)
         return r;
+    v->submits_at_begin = gpu_counts(v->g)->submits;
     if ((r = fill_meta(v, b, em)) < 0)
         return r;
     v->in_batch = true;
@@ -205,7 +206,7 @@ int ops_vulkan_end(struct ops *o, const struct ops_buf *src, uint32_t rows, floa
     if (len && (r = gpu_copy(v->g, v->readback, 0, src->b, 0, len, em)) < 0)
         return r;
     r = gpu_submit(v->g, em);
-    o->info.n_submits = gpu_counts(v->g)->submits;
+    o->info.n_submits += gpu_counts(v->g)->submits - v->submits_at_begin;
     if (r < 0)
         return r;
     v->ropes_pending = false;

@@ -55,6 +55,7 @@ struct ops_vulkan {
 
     /* the batch being recorded */
     bool in_batch;
+    uint64_t submits_at_begin;
     int failed; /* the first error; what follows is not recorded */
     uint32_t n_tokens, n_seqs, n_pooled, max_len;
     uint32_t *seq_offset; /* a copy, n_seqs + 1 */

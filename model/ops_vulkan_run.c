@@ -16,9 +16,11 @@ static int finish(struct ops_vulkan *v, int r, const struct err_msg *em)
     return r;
 }
 
-static int ready(const struct ops_vulkan *v)
+static int ready(const struct ops_vulkan *v, struct err_msg *em)
 {
-    return v->failed ? v->failed : v->in_batch ? 0 : LT_EINVAL;
+    if (!v->in_batch && !v->failed)
+        return err_set(em, LT_EINVAL, "an op outside of a batch");
+    return v->failed;
 }
 
 /* Whether b has room for rows x cols. */
@@ -88,7 +90,7 @@ int ops_vulkan_embed_rows(struct ops *o, const struct ops_mat *table, struct ops
 {
     struct ops_vulkan *v = ops_vulkan(o);
     struct err_msg em;
-    int r = ready(v);
+    int r = ready(v, &em);
     if (r < 0 || (r = check(y, "embed_rows", v->n_tokens, table->cols, &em)) < 0)
         return finish(v, r, &em);
     for (size_t i = 0; i < table->n_slices && r == 0; i++) {
@@ -108,7 +110,7 @@ int ops_vulkan_rms_norm(struct ops *o, const struct ops_buf *x, const struct ops
     struct ops_vulkan *v = ops_vulkan(o);
     struct err_msg em;
     uint32_t d = (uint32_t)g->n;
-    int r = ready(v);
+    int r = ready(v, &em);
     if (r < 0 || (r = check(x, "rms_norm", n, d, &em)) < 0 || (r = check(y, "rms_norm", n, d, &em)) < 0)
         return finish(v, r, &em);
     struct push_norm push = {d, 0, eps};
@@ -122,7 +124,7 @@ int ops_vulkan_layer_norm(struct ops *o, const struct ops_buf *x, const struct o
     struct ops_vulkan *v = ops_vulkan(o);
     struct err_msg em;
     uint32_t d = (uint32_t)(g ? g->n : b ? b->n : x->cols);
-    int r = ready(v);
+    int r = ready(v, &em);
     if (r < 0 || (r = check(x, "layer_norm", n, d, &em)) < 0 ||
         (r = check(y, "layer_norm", n, d, &em)) < 0)
         return finish(v, r, &em);
@@ -137,7 +139,7 @@ int ops_vulkan_matmul(struct ops *o, const struct ops_buf *x, const struct ops_m
 {
     struct ops_vulkan *v = ops_vulkan(o);
     struct err_msg em;
-    int r = ready(v);
+    int r = ready(v, &em);
     if (r < 0 || (r = check(x, "matmul input", n, w->cols, &em)) < 0 ||
         (r = check(y, "matmul output", n, w->rows, &em)) < 0 ||
         (residual && (r = check(residual, "matmul residual", n, w->rows, &em)) < 0))
@@ -191,7 +193,7 @@ int ops_vulkan_rope(struct ops *o, struct ops_buf *qkv, const struct ops_vec *in
     struct ops_vulkan *v = ops_vulkan(o);
     struct gpu_buf *table;
     struct err_msg em;
-    int r = ready(v);
+    int r = ready(v, &em);
     if (r < 0 || (r = check_attention(a, &em)) < 0 ||
         (r = check(qkv, "rope", v->n_tokens, qkv_cols(a), &em)) < 0)
         return finish(v, r, &em);
@@ -211,7 +213,7 @@ int ops_vulkan_attention(struct ops *o, const struct ops_buf *qkv, const struct 
 {
     struct ops_vulkan *v = ops_vulkan(o);
     struct err_msg em;
-    int r = ready(v);
+    int r = ready(v, &em);
     if (r < 0 || (r = check_attention(a, &em)) < 0 ||
         (r = check(qkv, "attention input", v->n_tokens, qkv_cols(a), &em)) < 0 ||
         (r = check(y, "attention output", v->n_tokens, (uint64_t)a->n_heads * a->head_dim, &em)) < 0)
@@ -237,7 +239,7 @@ static int glu(struct ops *o, enum gpu_kernel kernel, const struct ops_buf *x, u
 {
     struct ops_vulkan *v = ops_vulkan(o);
     struct err_msg em;
-    int r = ready(v);
+    int r = ready(v, &em);
     if (r < 0 || (r = check(x, "gated unit", n, 2 * (uint64_t)f, &em)) < 0 ||
         (r = check(y, "gated unit", n, f, &em)) < 0)
         return finish(v, r, &em);
@@ -260,7 +262,7 @@ int ops_vulkan_softmax_groups(struct ops *o, struct ops_buf *x, uint32_t n, uint
 {
     struct ops_vulkan *v = ops_vulkan(o);
     struct err_msg em;
-    int r = ready(v);
+    int r = ready(v, &em);
     if (r < 0 || (r = check(x, "softmax_groups", n, (uint64_t)groups * r_len, &em)) < 0)
         return finish(v, r, &em);
     struct push_softmax push = {groups, r_len};
@@ -274,7 +276,7 @@ static int pool(struct ops_vulkan *v, enum gpu_kernel kernel, const struct ops_b
 {
     struct err_msg em;
     uint32_t d = (uint32_t)x->cols;
-    int r = ready(v);
+    int r = ready(v, &em);
     if (r < 0 || (r = check(x, "pool input", n_in, d, &em)) < 0 ||
         (r = check(y, "pool output", n_out, d, &em)) < 0)
         return finish(v, r, &em);
@@ -308,7 +310,7 @@ int ops_vulkan_l2_normalize(struct ops *o, struct ops_buf *x, uint32_t n)
     struct ops_vulkan *v = ops_vulkan(o);
     struct err_msg em;
     uint32_t d = (uint32_t)x->cols;
-    int r = ready(v);
+    int r = ready(v, &em);
     if (r < 0 || (r = check(x, "l2_normalize", n, d, &em)) < 0)
         return finish(v, r, &em);
     struct push_rows push = {d};

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "model/json_limit.h"
 
 #define PIECE_MAX 4096 /* bytes of one piece or added token */
 
@@ -28,37 +29,6 @@ __attribute__((format(printf, 3, 4))) static int bad(struct reader *r, int code,
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     return err_set(r->em, code, "tokenizer.json: %s", text);
-}
-
-/* Depth and number of values, before any of them costs memory. Braces within strings do not count. */
-static int measure(struct reader *r, const char *s, size_t len)
-{
-    size_t depth = 0, values = 0;
-    bool in_string = false;
-    for (size_t i = 0; i < len; i++) {
-        char c = s[i];
-        if (in_string) {
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                in_string = false;
-            continue;
-        }
-        if (c == '"') {
-            in_string = true;
-        } else if (c == '{' || c == '[') {
-            values++;
-            if (++depth > TOKENIZER_JSON_DEPTH)
-                return bad(r, LT_ELIMIT, "nested deeper than %d", TOKENIZER_JSON_DEPTH);
-        } else if (c == '}' || c == ']') {
-            depth -= depth > 0;
-        } else if (c == ',') {
-            values++;
-        }
-    }
-    if (values > TOKENIZER_JSON_VALUES)
-        return bad(r, LT_ELIMIT, "more than %u values", TOKENIZER_JSON_VALUES);
-    return 0;
 }
 
 static bool present(const json_t *o, const char *key)
@@ -515,7 +485,7 @@ int tokenizer_read_json(struct tokenizer *t, const char *json, size_t len, struc
     t->info.unk = t->info.bos = t->info.eos = -1;
     if (len > TOKENIZER_JSON_MAX)
         return bad(&r, LT_ELIMIT, "%zu bytes, at most %u are read", len, TOKENIZER_JSON_MAX);
-    if ((e = measure(&r, json, len)) < 0)
+    if ((e = json_limit_check("tokenizer.json", json, len, TOKENIZER_JSON_DEPTH, TOKENIZER_JSON_VALUES, em)) < 0)
         return e;
     r.root = json_loadb(json, len, JSON_REJECT_DUPLICATES, &je);
     if (!r.root)

@@ -1,0 +1,164 @@
+/* Opening, closing and the state of the whole data folder. */
+#include "index/index.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "index/schema.h"
+#include "index/store.h"
+
+static const char *const stmt_text[] = {
+#define S(name, text) text,
+#include "index/store_sql.h"
+#undef S
+};
+
+sqlite3_stmt *store_stmt(struct index *ix, enum store_stmt id, struct err_msg *em)
+{
+    return sql_prepare(ix->db, &ix->stmt[id], stmt_text[id], em) < 0 ? NULL : ix->stmt[id];
+}
+
+/* The lock is the kernel's, so that it goes with the process; the pid in the file is for the message. */
+static int lock_folder(struct index *ix, struct err_msg *em)
+{
+    char path[3200], pid[32] = "";
+    snprintf(path, sizeof path, "%s/lock", ix->dir);
+    ix->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (ix->lock_fd < 0)
+        return err_set(em, err_from_errno(errno), "%s: %s", path, strerror(errno));
+    if (flock(ix->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+        ssize_t n = errno == EWOULDBLOCK ? read(ix->lock_fd, pid, sizeof pid - 1) : -1;
+        if (n < 0)
+            return err_set(em, err_from_errno(errno), "%s: cannot lock: %s", path, strerror(errno));
+        pid[n] = 0;
+        pid[strcspn(pid, "\n")] = 0;
+        return err_set(em, LT_ELOCKED, "%s: in use by process %s", ix->dir, n ? pid : "(unknown)");
+    }
+    int n = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
+    /* Without room for the pid the lock holds all the same. */
+    if (ftruncate(ix->lock_fd, 0) < 0 || pwrite(ix->lock_fd, pid, (size_t)n, 0) < 0)
+        log_debug("index", "%s: pid not written", path);
+    return 0;
+}
+
+static int load_counters(struct index *ix, struct err_msg *em)
+{
+    sqlite3_stmt *st = store_stmt(ix, ST_COUNTERS, em);
+    if (!st)
+        return LT_ECORRUPT;
+    int r = sql_step(st, em);
+    if (r < 0)
+        return r;
+    if (r == 0)
+        return err_set(em, LT_ECORRUPT, "%s: the table of counters is empty", ix->db_path);
+    ix->seq = (uint64_t)sqlite3_column_int64(st, 0);
+    ix->next_doc = (uint64_t)sqlite3_column_int64(st, 1);
+    ix->next_chunk = (uint64_t)sqlite3_column_int64(st, 2);
+    sqlite3_reset(st);
+    atomic_store(&ix->committed_seq, ix->seq);
+    return 0;
+}
+
+int index_open(struct index **out, const struct index_params *p, struct err_msg *em)
+{
+    int r;
+    struct index *ix = calloc(1, sizeof *ix);
+    if (!ix)
+        return err_set(em, LT_ENOMEM, "no memory for the index");
+    ix->lock_fd = -1;
+    pthread_mutex_init(&ix->lock, NULL);
+    if (!p->dir || !*p->dir || strlen(p->dir) >= sizeof ix->dir) {
+        r = err_set(em, LT_EINVAL, "data folder: no path, or one too long");
+        goto out;
+    }
+    snprintf(ix->dir, sizeof ix->dir, "%s", p->dir);
+    snprintf(ix->db_path, sizeof ix->db_path, "%s/store.db", ix->dir);
+    snprintf(ix->vfs, sizeof ix->vfs, "%s", p->vfs ? p->vfs : "");
+    if (p->fingerprint && (r = index_set_model(ix, p->fingerprint, p->dim, em)) < 0)
+        goto out;
+    if ((r = file_make_dirs(ix->dir, 0700)) < 0) {
+        err_set(em, r, "%s: cannot create the data folder: %s", ix->dir, err_text(r));
+        goto out;
+    }
+    if ((r = lock_folder(ix, em)) < 0)
+        goto out;
+    if ((r = schema_open_writer(&ix->db, ix->db_path, p->vfs, em)) < 0)
+        goto out;
+    if ((r = load_counters(ix, em)) < 0)
+        goto out;
+    space_make_reserve(ix);
+    if ((r = collections_load(ix, p, em)) < 0)
+        goto out;
+    if (p->progress)
+        p->progress(p->progress_arg, 100);
+    *out = ix;
+    ix = NULL;
+out:
+    if (ix)
+        index_close(&ix);
+    return r;
+}
+
+void index_close(struct index **pix)
+{
+    struct index *ix = pix ? *pix : NULL;
+    if (!ix)
+        return;
+    *pix = NULL;
+    if (ix->in_group)
+        group_rollback(ix);
+    for (size_t i = 0; i < ix->n_collections; i++) {
+        struct collection *c = ix->collections[i];
+        struct err_msg em;
+        if (c->graph && !ix->broken && graph_wants_checkpoint(c->graph, true) &&
+            refill_checkpoint(ix, c, &em) < 0)
+            log_warn("index", "collection %s: checkpoint failed: %s", c->name, em.text);
+    }
+    collections_free(ix);
+    for (int i = 0; i < ST_N; i++)
+        sqlite3_finalize(ix->stmt[i]);
+    if (ix->db && sqlite3_close(ix->db) != SQLITE_OK)
+        log_error("index", "%s: a statement is still open", ix->db_path);
+    if (ix->lock_fd >= 0)
+        close(ix->lock_fd);
+    pthread_mutex_destroy(&ix->lock);
+    free(ix->removals);
+    free(ix);
+}
+
+int index_set_model(struct index *ix, const char *fingerprint, uint32_t dim, struct err_msg *em)
+{
+    if (!fingerprint || strlen(fingerprint) >= INDEX_FINGERPRINT_SIZE || !*fingerprint)
+        return err_set(em, LT_EINVAL, "model fingerprint: 1 to 64 characters");
+    if (!dim || dim > INDEX_DIM_MAX)
+        return err_set(em, LT_EDIM, "model dimension %u: 1 to %u", dim, INDEX_DIM_MAX);
+    snprintf(ix->fingerprint, sizeof ix->fingerprint, "%s", fingerprint);
+    ix->model_dim = dim;
+    return 0;
+}
+
+void index_get_status(struct index *ix, struct index_status *out)
+{
+    uint64_t done = 0, left = 0;
+    memset(out, 0, sizeof *out);
+    pthread_mutex_lock(&ix->lock);
+    out->read_only = ix->read_only || ix->broken;
+    snprintf(out->reason, sizeof out->reason, "%s", out->read_only ? ix->reason : "");
+    for (size_t i = 0; i < ix->n_collections; i++) {
+        const struct collection *c = ix->collections[i];
+        uint64_t l = atomic_load(&c->behind) ? atomic_load(&c->refill_left) : 0;
+        out->pending_chunks += (uint64_t)atomic_load(&c->pending);
+        done += graph_count(c->graph);
+        left += l;
+    }
+    pthread_mutex_unlock(&ix->lock);
+    out->recovered_percent = left ? (unsigned)(done * 100 / (done + left)) : 100;
+    out->seq = atomic_load(&ix->committed_seq);
+}

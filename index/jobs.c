@@ -1,0 +1,225 @@
+/* Jobs: durable rows that count what happens to an ingest. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/utf8.h"
+#include "index/reader.h"
+#include "index/store.h"
+
+/* Ends a group of its own: commit, or rollback after an error. */
+static int end_group(struct index *ix, int r, struct err_msg *em)
+{
+    if (r >= 0)
+        return index_commit(ix, NULL, em);
+    group_rollback(ix);
+    space_failed(ix, r, false, em->text);
+    return r;
+}
+
+int index_job_open(struct index *ix, const char *collection, const char *label,
+                   uint64_t total_documents, uint64_t total_bytes, uint64_t *job, struct err_msg *em)
+{
+    int r;
+    struct err_msg local;
+    em = em ? em : &local;
+    label = label ? label : "";
+    size_t len = strlen(label);
+    if (len > INDEX_LABEL_MAX)
+        return err_set(em, LT_ELIMIT, "job label: %zu bytes, at most %u", len, INDEX_LABEL_MAX);
+    if (len && utf8_check(label, len) != UTF8_VALID)
+        return err_set(em, LT_EUTF8, "job label: not valid UTF-8");
+    struct collection *c = collection_find(ix, collection);
+    collection_release(c);
+    if (!c)
+        return err_set(em, LT_ENOTFOUND, "no collection %s", collection ? collection : "");
+    if ((r = group_begin_alone(ix, false, em)) < 0)
+        return r;
+    sqlite3_stmt *st = store_stmt(ix, ST_JOB_ADD, em);
+    r = st ? 0 : LT_EIO;
+    if (st) {
+        sql_bind(st, "titiii", c->name, strlen(c->name), c->id, label, len,
+                 (int64_t)(total_documents & INT64_MAX), (int64_t)(total_bytes & INT64_MAX), clock_wall_ms());
+        r = sql_run(st, em);
+        *job = (uint64_t)sqlite3_last_insert_rowid(ix->db);
+    }
+    if (r == 0 && (st = store_stmt(ix, ST_JOB_PRUNE, em)))
+        r = sql_run(st, em);
+    return end_group(ix, r, em);
+}
+
+/* The state as stored (open, closed = INDEX_JOB_RUNNING, cancelled) and the collection. */
+static int job_state(struct index *ix, uint64_t job, int64_t *state, int64_t *coll, struct err_msg *em)
+{
+    sqlite3_stmt *st = store_stmt(ix, ST_JOB_STATE, em);
+    if (!st)
+        return LT_EIO;
+    sql_bind(st, "i", (int64_t)job);
+    int r = sql_step(st, em);
+    if (r < 0)
+        return r;
+    if (r == 0)
+        return err_set(em, LT_ENOTFOUND, "no job %llu", (unsigned long long)job);
+    *state = sqlite3_column_int64(st, 0);
+    *coll = sqlite3_column_int64(st, 1);
+    sqlite3_reset(st);
+    return 0;
+}
+
+static int set_state(struct index *ix, uint64_t job, int64_t state, struct err_msg *em)
+{
+    sqlite3_stmt *st = store_stmt(ix, ST_JOB_SET_STATE, em);
+    if (!st)
+        return LT_EIO;
+    sql_bind(st, "ii", state, (int64_t)job);
+    return sql_run(st, em);
+}
+
+int index_job_close(struct index *ix, uint64_t job, struct err_msg *em)
+{
+    int64_t state, coll;
+    struct err_msg local;
+    em = em ? em : &local;
+    int r = job_state(ix, job, &state, &coll, em);
+    if (r < 0 || state != INDEX_JOB_OPEN)
+        return r;
+    if ((r = group_begin_alone(ix, true, em)) < 0)
+        return r;
+    return end_group(ix, set_state(ix, job, INDEX_JOB_RUNNING, em), em);
+}
+
+static int drop_documents(struct index *ix, uint64_t job, struct err_msg *em)
+{
+    for (;;) {
+        uint64_t docs[256];
+        size_t n = 0;
+        int r;
+        sqlite3_stmt *st = store_stmt(ix, ST_DOC_STAGED_OF_JOB, em);
+        if (!st)
+            return LT_EIO;
+        sql_bind(st, "i", (int64_t)job);
+        while ((r = sql_step(st, em)) > 0 && n < 256)
+            docs[n++] = (uint64_t)sqlite3_column_int64(st, 0);
+        sqlite3_reset(st);
+        if (r < 0 || n == 0)
+            return r;
+        for (size_t i = 0; i < n; i++) {
+            struct doc_row row;
+            int64_t coll;
+            if ((r = documents_row(ix, docs[i], &row, &coll, em)) < 0)
+                return r;
+            struct collection *c = collection_by_id(ix, coll);
+            if (r == 0 || !c) /* of a dropped collection: erased with it */
+                return 0;
+            if ((r = documents_drop_staged(ix, c, &row, em)) < 0)
+                return r;
+        }
+    }
+}
+
+int index_job_cancel(struct index *ix, uint64_t job, struct err_msg *em)
+{
+    int64_t state, coll;
+    struct err_msg local;
+    em = em ? em : &local;
+    int r = job_state(ix, job, &state, &coll, em);
+    if (r < 0 || state == INDEX_JOB_CANCELLED)
+        return r;
+    if ((r = group_begin_alone(ix, true, em)) < 0)
+        return r;
+    if ((r = set_state(ix, job, INDEX_JOB_CANCELLED, em)) == 0)
+        r = drop_documents(ix, job, em);
+    return end_group(ix, r, em);
+}
+
+int jobs_count_failed(struct index *ix, uint64_t job, uint64_t n, const char *reason, struct err_msg *em)
+{
+    sqlite3_stmt *st = store_stmt(ix, ST_JOB_COUNT, em);
+    if (!st)
+        return LT_EIO;
+    sql_bind(st, "iiii", (int64_t)0, (int64_t)0, (int64_t)n, (int64_t)job);
+    int r = sql_run(st, em);
+    if (r < 0 || !reason)
+        return r;
+    size_t len = strlen(reason);
+    if (utf8_check(reason, len) != UTF8_VALID) /* cut inside a character */
+        len = utf8_check(reason, len);
+    if (!(st = store_stmt(ix, ST_JOB_ERROR, em)))
+        return LT_EIO;
+    sql_bind(st, "ti", reason, len, (int64_t)job);
+    return sql_run(st, em);
+}
+
+int index_job_count_failed(struct index *ix, uint64_t job, uint64_t n, const char *reason, struct err_msg *em)
+{
+    int64_t state, coll;
+    struct err_msg local;
+    em = em ? em : &local;
+    int r = job_state(ix, job, &state, &coll, em);
+    if (r < 0 || (r = group_begin_alone(ix, false, em)) < 0)
+        return r;
+    return end_group(ix, jobs_count_failed(ix, job, n, reason, em), em);
+}
+
+static void read_job(sqlite3_stmt *st, struct index_job *j)
+{
+    int64_t staged = sqlite3_column_int64(st, 12);
+    memset(j, 0, sizeof *j);
+    j->job = (uint64_t)sqlite3_column_int64(st, 0);
+    snprintf(j->collection, sizeof j->collection, "%s", (const char *)sqlite3_column_text(st, 1));
+    snprintf(j->label, sizeof j->label, "%s", (const char *)sqlite3_column_text(st, 2));
+    j->state = (enum index_job_state)sqlite3_column_int(st, 3);
+    j->accepted = (uint64_t)sqlite3_column_int64(st, 4);
+    j->searchable = (uint64_t)sqlite3_column_int64(st, 5);
+    j->failed = (uint64_t)sqlite3_column_int64(st, 6);
+    j->total_documents = (uint64_t)sqlite3_column_int64(st, 7);
+    j->total_bytes = (uint64_t)sqlite3_column_int64(st, 8);
+    j->created_ms = sqlite3_column_int64(st, 9);
+    snprintf(j->last_error, sizeof j->last_error, "%s", (const char *)sqlite3_column_text(st, 10));
+    j->pending_chunks = (uint64_t)sqlite3_column_int64(st, 11);
+    if (j->state == INDEX_JOB_RUNNING && !staged)
+        j->state = j->failed ? INDEX_JOB_FAILED : INDEX_JOB_DONE;
+}
+
+int index_job_list(struct index_reader *r, uint64_t job, struct index_job **list, size_t *n,
+                   struct err_msg *em)
+{
+    int ret;
+    size_t cap = 0;
+    sqlite3_stmt *st = NULL;
+    struct err_msg local;
+    em = em ? em : &local;
+    *list = NULL;
+    *n = 0;
+    if ((ret = sql_prepare(r->db, &st,
+                           "SELECT j.job, j.collection, j.label, j.state, j.accepted, j.searchable, j.failed,"
+                           " j.total_documents, j.total_bytes, j.created_ms, j.last_error,"
+                           " coalesce(sum(d.n_pending), 0), count(d.doc) FROM jobs j LEFT JOIN documents d"
+                           " ON d.live = 0 AND d.job = j.job WHERE ?1 = 0 OR j.job = ?1"
+                           " GROUP BY j.job ORDER BY j.job DESC",
+                           em)) < 0)
+        return ret;
+    sql_bind(st, "i", (int64_t)job);
+    while ((ret = sql_step(st, em)) > 0) {
+        if (*n == cap) {
+            cap = cap ? cap * 2 : 16;
+            struct index_job *p = realloc(*list, cap * sizeof *p);
+            if (!p) {
+                ret = err_set(em, LT_ENOMEM, "no memory for the list of jobs");
+                break;
+            }
+            *list = p;
+        }
+        read_job(st, &(*list)[(*n)++]);
+    }
+    sqlite3_finalize(st);
+    if (ret == 0 && job && !*n)
+        ret = err_set(em, LT_ENOTFOUND, "no job %llu", (unsigned long long)job);
+    if (ret < 0) {
+        free(*list);
+        *list = NULL;
+        *n = 0;
+    }
+    return ret;
+}

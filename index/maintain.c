@@ -1,0 +1,188 @@
+/* Work that can wait, in small bites, on the writer thread between groups. */
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "index/schema.h"
+#include "index/store.h"
+
+#define HOUSEKEEPING_EVERY_NS 1000000000ull
+#define ERASE_DOCS 200          /* rows of a dropped collection per transaction */
+#define WAL_PAGES_PASSIVE 1000  /* 4 MiB: SQLite's own default for a checkpoint */
+#define WAL_PAGES_RESTART 16384 /* 64 MiB: then wait a little for readers, to start the file over */
+#define VACUUM_PAGES 512
+
+static int run_ids(struct index *ix, enum store_stmt id, int64_t a, int64_t b, struct err_msg *em)
+{
+    sqlite3_stmt *st = store_stmt(ix, id, em);
+    if (!st)
+        return LT_EIO;
+    sql_bind(st, sqlite3_bind_parameter_count(st) == 2 ? "ii" : "i", a, b);
+    return sql_run(st, em);
+}
+
+/* Some rows of the dropped collection; *n of them. In the open group. */
+static int erase_rows(struct index *ix, int64_t coll, size_t *n, struct err_msg *em)
+{
+    int r;
+    struct {
+        int64_t doc, first, n;
+    } docs[ERASE_DOCS];
+    *n = 0;
+    sqlite3_stmt *st = store_stmt(ix, ST_DROPPED_DOCS, em);
+    if (!st)
+        return LT_EIO;
+    sql_bind(st, "ii", coll, (int64_t)ERASE_DOCS);
+    while ((r = sql_step(st, em)) > 0 && *n < ERASE_DOCS) {
+        docs[*n].doc = sqlite3_column_int64(st, 0);
+        docs[*n].first = sqlite3_column_int64(st, 1);
+        docs[(*n)++].n = sqlite3_column_int64(st, 2);
+    }
+    sqlite3_reset(st);
+    for (size_t i = 0; r >= 0 && i < *n; i++) {
+        int64_t last = docs[i].first + docs[i].n - 1;
+        if ((r = run_ids(ix, ST_VECTOR_DELETE, docs[i].first, last, em)) == 0 &&
+            (r = run_ids(ix, ST_CHUNK_DELETE, docs[i].first, last, em)) == 0 &&
+            (r = run_ids(ix, ST_TEXT_DELETE, docs[i].doc, 0, em)) == 0)
+            r = run_ids(ix, ST_DOC_DELETE, docs[i].doc, 0, em);
+    }
+    return r < 0 ? r : 0;
+}
+
+/* One bite of erasing dropped collections; *more: there is more. */
+static int erase_dropped(struct index *ix, bool *more, struct err_msg *em)
+{
+    int64_t coll = 0;
+    size_t n = 0;
+    char dir[4096];
+    sqlite3_stmt *st = store_stmt(ix, ST_DROPPED, em);
+    *more = false;
+    if (!st)
+        return LT_EIO;
+    int r = sql_int(st, 0, &coll, em);
+    if (r < 0 || !coll)
+        return r;
+    if ((r = group_begin(ix, true, em)) < 0)
+        return r;
+    if ((r = erase_rows(ix, coll, &n, em)) < 0)
+        goto fail;
+    if (n == 0) {
+        for (const struct collection *c = ix->retired; c; c = c->next_retired)
+            if (c->id == coll) /* still searched by somebody: its files stay a little */
+                goto fail;
+        snprintf(dir, sizeof dir, "%s/graph/%lld", ix->dir, (long long)coll);
+        if ((r = graph_erase(dir, em)) < 0 || (r = schema_words_drop(ix->db, coll, em)) < 0 ||
+            (r = run_ids(ix, ST_DROPPED_REMOVED, coll, 0, em)) < 0 ||
+            (r = run_ids(ix, ST_DROPPED_END, coll, 0, em)) < 0)
+            goto fail;
+    }
+    ix->freed_rows = true;
+    *more = true;
+    return index_commit(ix, NULL, em);
+fail:
+    group_rollback(ix);
+    if (r < 0)
+        space_failed(ix, r, false, em->text);
+    return r;
+}
+
+static int checkpoint_wal(struct index *ix, struct err_msg *em)
+{
+    int n_log = 0, n_done = 0;
+    int rc = sqlite3_wal_checkpoint_v2(ix->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &n_log, &n_done);
+    if (rc == SQLITE_OK && n_log > WAL_PAGES_RESTART) {
+        sqlite3_busy_timeout(ix->db, 100);
+        rc = sqlite3_wal_checkpoint_v2(ix->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+        sqlite3_busy_timeout(ix->db, 5000);
+    }
+    return rc == SQLITE_OK || rc == SQLITE_BUSY ? 0 : sql_error(ix->db, rc, "checkpoint", em);
+}
+
+/* Free pages go back to the file system; *more: there are many left. */
+static int vacuum(struct index *ix, bool *more, struct err_msg *em)
+{
+    int64_t n = 0, total = 0;
+    sqlite3_stmt *st = NULL;
+    *more = false;
+    if (!ix->freed_rows)
+        return 0;
+    int r = sql_prepare(ix->db, &st, "PRAGMA freelist_count", em);
+    if (r == 0)
+        r = sql_int(st, 0, &n, em);
+    sqlite3_finalize(st);
+    st = NULL;
+    if (r == 0 && (r = sql_prepare(ix->db, &st, "PRAGMA page_count", em)) == 0)
+        r = sql_int(st, 0, &total, em);
+    sqlite3_finalize(st);
+    if (r < 0)
+        return r;
+    /* A tenth free is what the next documents use. */
+    if (n < VACUUM_PAGES || n < total / 10) {
+        ix->freed_rows = false;
+        return 0;
+    }
+    if ((r = sql_execf(ix->db, em, "PRAGMA incremental_vacuum(%d)", VACUUM_PAGES)) == 0)
+        *more = true;
+    return r;
+}
+
+static int housekeeping(struct index *ix, bool *more, struct err_msg *em)
+{
+    int r;
+    space_check(ix);
+    if (!ix->read_only)
+        space_make_reserve(ix);
+    collections_sweep(ix);
+    if ((r = vacuum(ix, more, em)) < 0)
+        return r;
+    for (size_t i = 0; i < ix->n_collections; i++) {
+        struct collection *c = ix->collections[i];
+        uint32_t n;
+        struct graph_report rep;
+        if (graph_scrub(c->graph, 16, &n, &rep) == LT_ECORRUPT)
+            return collection_rebuild(ix, c, rep.text, em);
+        if (!ix->read_only && graph_wants_checkpoint(c->graph, false) &&
+            (r = refill_checkpoint(ix, c, em)) < 0)
+            return r;
+    }
+    return checkpoint_wal(ix, em);
+}
+
+int index_maintain(struct index *ix, unsigned budget_ms, bool *more, struct err_msg *em)
+{
+    int r = 0;
+    uint64_t start = clock_ns(), until = start + (uint64_t)budget_ms * 1000000;
+    bool m = false, erased;
+    struct err_msg local;
+    em = em ? em : &local;
+    if (ix->in_group)
+        return err_set(em, LT_EBUSY, "a group of writes is open");
+    if (start - ix->maintain_ns >= HOUSEKEEPING_EVERY_NS || !ix->maintain_ns) {
+        r = housekeeping(ix, &m, em);
+        ix->maintain_ns = clock_ns();
+    }
+    for (size_t i = 0; i < ix->n_collections && r == 0; i++) {
+        struct collection *c = ix->collections[i];
+        bool done;
+        if (!atomic_load(&c->behind))
+            continue;
+        if ((r = refill_step(ix, c, until, &done, em)) < 0)
+            break;
+        if (done) {
+            atomic_store(&c->behind, false);
+            log_info("index", "collection %s: index is complete, %llu vectors", c->name,
+                     (unsigned long long)graph_count(c->graph));
+        }
+        m = m || !done;
+        if (clock_ns() >= until)
+            break;
+    }
+    while (r == 0 && clock_ns() < until) {
+        if ((r = erase_dropped(ix, &erased, em)) < 0 || !erased)
+            break;
+        m = true;
+    }
+    if (more)
+        *more = m && r == 0;
+    return r;
+}

@@ -1,0 +1,95 @@
+/* Graphs follow the store: vectors that a graph lacks are inserted in the order of their operations. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "index/store.h"
+
+int refill_count(struct index *ix, const struct collection *c, uint64_t *n, struct err_msg *em)
+{
+    int64_t v = 0;
+    sqlite3_stmt *st = store_stmt(ix, ST_REFILL_COUNT, em);
+    if (!st)
+        return LT_EIO;
+    sql_bind(st, "ii", c->id, (int64_t)atomic_load(&c->graph_seq));
+    int r = sql_int(st, 0, &v, em);
+    *n = (uint64_t)v;
+    return r;
+}
+
+/* A step ends between operations only, so that graph_seq says all about what is in the graph. */
+int refill_step(struct index *ix, struct collection *c, uint64_t until_ns, bool *done, struct err_msg *em)
+{
+    int r = 0;
+    uint64_t current = atomic_load(&c->graph_seq), n = 0;
+    sqlite3_stmt *st = store_stmt(ix, ST_REFILL, em);
+    *done = false;
+    if (!st)
+        return LT_EIO;
+    sql_bind(st, "iii", c->id, (int64_t)current, INT64_MAX);
+    while ((r = sql_step(st, em)) > 0) {
+        uint64_t vseq = (uint64_t)sqlite3_column_int64(st, 0);
+        uint64_t chunk = (uint64_t)sqlite3_column_int64(st, 1);
+        const float *v = sqlite3_column_blob(st, 2);
+        if (vseq != current) {
+            atomic_store(&c->graph_seq, current);
+            if (n && clock_ns() >= until_ns)
+                break;
+            current = vseq;
+        }
+        if (!v || (size_t)sqlite3_column_bytes(st, 2) != c->dim * sizeof(float))
+            r = LT_ECORRUPT;
+        else
+            r = graph_add(c->graph, chunk, v);
+        if (r == LT_ENAN || r == LT_ECORRUPT) {
+            log_error("index", "collection %s: vector of chunk %llu is damaged and left out", c->name,
+                      (unsigned long long)chunk);
+            r = 0;
+        }
+        if (r < 0) {
+            err_set(em, r, "graph: %s", err_text(r));
+            break;
+        }
+        n++;
+        if (atomic_load(&c->refill_left))
+            atomic_fetch_sub(&c->refill_left, 1);
+    }
+    sqlite3_reset(st);
+    if (r == 0) {
+        atomic_store(&c->graph_seq, atomic_load(&ix->committed_seq));
+        atomic_store(&c->refill_left, 0);
+        *done = true;
+    }
+    return r < 0 ? r : 0;
+}
+
+int refill_checkpoint(struct index *ix, struct collection *c, struct err_msg *em)
+{
+    uint64_t seq = atomic_load(&c->graph_seq);
+    if (atomic_load(&c->behind) == false) {
+        /* nothing of this collection happened since, whatever others did */
+        seq = atomic_load(&ix->committed_seq);
+        atomic_store(&c->graph_seq, seq);
+    }
+    uint64_t start = clock_ns();
+    int r = graph_checkpoint(c->graph, seq, em);
+    if (r < 0)
+        return r;
+    log_debug("index", "collection %s: graph saved up to operation %llu in %llu ms", c->name,
+              (unsigned long long)seq, (unsigned long long)(clock_ns() - start) / 1000000);
+    if ((r = group_begin(ix, true, em)) < 0)
+        return r;
+    sqlite3_stmt *st = store_stmt(ix, ST_REMOVED_PRUNE, em);
+    if (!st)
+        r = LT_EIO;
+    else {
+        sql_bind(st, "ii", c->id, (int64_t)seq);
+        r = sql_run(st, em);
+    }
+    if (r < 0) {
+        group_rollback(ix);
+        return r;
+    }
+    return index_commit(ix, NULL, em);
+}

@@ -1,0 +1,155 @@
+#include "index/schema.h"
+
+#include <stdio.h>
+
+#include "index/sql.h"
+
+/* Ids of documents and chunks come from `counters`, not from SQLite, so that they are never reused and a
+ * document's chunks are consecutive. A chunk's vseq: NULL without vector, 0 with one while its document
+ * waits for others, else the operation that made it searchable. */
+static const char tables[] =
+    "CREATE TABLE counters(one INTEGER PRIMARY KEY CHECK(one = 1), seq INTEGER NOT NULL,"
+    " next_doc INTEGER NOT NULL, next_chunk INTEGER NOT NULL);"
+    "INSERT INTO counters VALUES(1, 0, 1, 1);"
+    "CREATE TABLE collections(coll INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL,"
+    " dim INTEGER NOT NULL, metric INTEGER NOT NULL, vectors_only INTEGER NOT NULL,"
+    " temporary INTEGER NOT NULL, m INTEGER NOT NULL, ef_construction INTEGER NOT NULL,"
+    " fingerprint TEXT NOT NULL, dropped INTEGER NOT NULL DEFAULT 0,"
+    " accepted_seq INTEGER NOT NULL DEFAULT 0, documents INTEGER NOT NULL DEFAULT 0,"
+    " chunks INTEGER NOT NULL DEFAULT 0, pending INTEGER NOT NULL DEFAULT 0,"
+    " bytes INTEGER NOT NULL DEFAULT 0);"
+    "CREATE UNIQUE INDEX collections_name ON collections(name) WHERE dropped = 0;"
+    "CREATE TABLE documents(doc INTEGER PRIMARY KEY, coll INTEGER NOT NULL, id TEXT NOT NULL,"
+    " live INTEGER NOT NULL, seq INTEGER NOT NULL, job INTEGER NOT NULL,"
+    " first_chunk INTEGER NOT NULL, n_chunks INTEGER NOT NULL, n_pending INTEGER NOT NULL,"
+    " bytes INTEGER NOT NULL, metadata TEXT, title TEXT NOT NULL);"
+    "CREATE UNIQUE INDEX documents_id ON documents(coll, id, live);"
+    "CREATE INDEX documents_coll ON documents(coll, doc);"
+    "CREATE INDEX documents_staged ON documents(coll, seq) WHERE live = 0;"
+    "CREATE INDEX documents_job ON documents(job) WHERE live = 0;"
+    "CREATE TABLE texts(doc INTEGER PRIMARY KEY, text BLOB NOT NULL);"
+    "CREATE TABLE chunks(chunk INTEGER PRIMARY KEY, doc INTEGER NOT NULL, coll INTEGER NOT NULL,"
+    " number INTEGER NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL, vseq INTEGER);"
+    "CREATE INDEX chunks_pending ON chunks(chunk) WHERE vseq IS NULL;"
+    "CREATE INDEX chunks_vseq ON chunks(coll, vseq) WHERE vseq > 0;"
+    "CREATE TABLE vectors(chunk INTEGER PRIMARY KEY, data BLOB NOT NULL);"
+    "CREATE TABLE removed(coll INTEGER NOT NULL, seq INTEGER NOT NULL, chunk INTEGER NOT NULL,"
+    " PRIMARY KEY(coll, seq, chunk)) WITHOUT ROWID;"
+    "CREATE TABLE jobs(job INTEGER PRIMARY KEY AUTOINCREMENT, collection TEXT NOT NULL,"
+    " coll INTEGER NOT NULL, label TEXT NOT NULL, state INTEGER NOT NULL,"
+    " accepted INTEGER NOT NULL DEFAULT 0, searchable INTEGER NOT NULL DEFAULT 0,"
+    " failed INTEGER NOT NULL DEFAULT 0, total_documents INTEGER NOT NULL,"
+    " total_bytes INTEGER NOT NULL, created_ms INTEGER NOT NULL,"
+    " last_error TEXT NOT NULL DEFAULT '');";
+
+static int pragma_int(sqlite3 *db, const char *text, int64_t *out, struct err_msg *em)
+{
+    sqlite3_stmt *st = NULL;
+    int r = sql_prepare(db, &st, text, em);
+    if (r == 0)
+        r = sql_int(st, 0, out, em);
+    sqlite3_finalize(st);
+    return r;
+}
+
+static int open_db(sqlite3 **db, const char *path, const char *vfs, int flags, struct err_msg *em)
+{
+    int rc = sqlite3_open_v2(path, db, flags | SQLITE_OPEN_NOMUTEX, vfs);
+    if (rc != SQLITE_OK) {
+        int r = sql_error(*db, rc, path, em);
+        sqlite3_close(*db);
+        *db = NULL;
+        return r;
+    }
+    sqlite3_extended_result_codes(*db, 1);
+    sqlite3_busy_timeout(*db, 5000);
+    /* Bounds on what a damaged or forged store may ask for. */
+    sqlite3_limit(*db, SQLITE_LIMIT_LENGTH, 256 << 20);
+    sqlite3_limit(*db, SQLITE_LIMIT_ATTACHED, 0);
+    sqlite3_db_config(*db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    sqlite3_db_config(*db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    return 0;
+}
+
+static int prepare_tables(sqlite3 *db, const char *path, struct err_msg *em)
+{
+    int64_t version = 0, app = 0, n_tables = 0;
+    int r;
+    if ((r = pragma_int(db, "PRAGMA user_version", &version, em)) < 0 ||
+        (r = pragma_int(db, "PRAGMA application_id", &app, em)) < 0 ||
+        (r = pragma_int(db, "SELECT count(*) FROM sqlite_schema", &n_tables, em)) < 0)
+        return r;
+    if (n_tables > 0 && app != SCHEMA_APPLICATION_ID)
+        return err_set(em, LT_EFORMAT, "%s: a database, but not one of latentd's", path);
+    if (version > SCHEMA_VERSION)
+        return err_set(em, LT_EVERSION, "%s: written by a newer latentd (store version %lld, known: %d)",
+                       path, (long long)version, SCHEMA_VERSION);
+    if (n_tables > 0)
+        return 0;
+    if ((r = sql_exec(db, "BEGIN IMMEDIATE", em)) < 0)
+        return r;
+    if ((r = sql_exec(db, tables, em)) < 0 ||
+        (r = sql_execf(db, em, "PRAGMA application_id = %d; PRAGMA user_version = %d",
+                       SCHEMA_APPLICATION_ID, SCHEMA_VERSION)) < 0 ||
+        (r = sql_exec(db, "COMMIT", em)) < 0)
+        sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+    return r;
+}
+
+int schema_open_writer(sqlite3 **db, const char *path, const char *vfs, struct err_msg *em)
+{
+    int r = open_db(db, path, vfs, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, em);
+    if (r < 0)
+        return r;
+    /* auto_vacuum counts only before the first table. Checkpoints are index_maintain's. */
+    if ((r = sql_exec(*db,
+                      "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;"
+                      "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;"
+                      "PRAGMA journal_size_limit = 8388608; PRAGMA cache_size = -65536;"
+                      "PRAGMA temp_store = MEMORY",
+                      em)) < 0 ||
+        (r = prepare_tables(*db, path, em)) < 0) {
+        sqlite3_close(*db);
+        *db = NULL;
+    }
+    return r;
+}
+
+int schema_open_reader(sqlite3 **db, const char *path, const char *vfs, struct err_msg *em)
+{
+    int r = open_db(db, path, vfs, SQLITE_OPEN_READONLY, em);
+    if (r < 0)
+        return r;
+    if ((r = sql_exec(*db,
+                      "PRAGMA query_only = 1; PRAGMA wal_autocheckpoint = 0;"
+                      "PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY",
+                      em)) < 0) {
+        sqlite3_close(*db);
+        *db = NULL;
+    }
+    return r;
+}
+
+int schema_words_create(sqlite3 *db, int64_t coll, struct err_msg *em)
+{
+    long long c = coll;
+    return sql_execf(
+        db, em,
+        "CREATE VIEW texts_%lld AS SELECT c.chunk AS chunk, d.title AS title,"
+        " CAST(substr(t.text, c.start + 1, c.end - c.start) AS TEXT) AS text FROM chunks c"
+        " JOIN documents d ON d.doc = c.doc JOIN texts t ON t.doc = c.doc"
+        " WHERE c.coll = %lld AND c.vseq > 0;"
+        "CREATE VIRTUAL TABLE words_%lld USING fts5(title, text, content = 'texts_%lld',"
+        " content_rowid = 'chunk', tokenize = 'porter unicode61 remove_diacritics 2');"
+        "CREATE VIRTUAL TABLE vocab_%lld USING fts5vocab('words_%lld', 'row');",
+        c, c, c, c, c, c);
+}
+
+int schema_words_drop(sqlite3 *db, int64_t coll, struct err_msg *em)
+{
+    long long c = coll;
+    return sql_execf(db, em,
+                     "DROP TABLE IF EXISTS vocab_%lld; DROP TABLE IF EXISTS words_%lld;"
+                     "DROP VIEW IF EXISTS texts_%lld",
+                     c, c, c);
+}

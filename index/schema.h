@@ -1,0 +1,23 @@
+/* The store's tables (index/FORMAT.md says what each row means) and how a connection is set up. */
+#ifndef INDEX_SCHEMA_H
+#define INDEX_SCHEMA_H
+
+#include <sqlite3.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define SCHEMA_VERSION 1
+#define SCHEMA_APPLICATION_ID 0x4c544e54 /* "LTNT" */
+
+/* The writing connection: creates or checks the tables, WAL, a sync before each commit returns.
+ * Errors: LT_EVERSION (written by a newer version), LT_EFORMAT (another program's), LT_ECORRUPT … */
+int schema_open_writer(sqlite3 **db, const char *path, const char *vfs, struct err_msg *em);
+/* A read-only connection that never checkpoints. */
+int schema_open_reader(sqlite3 **db, const char *path, const char *vfs, struct err_msg *em);
+
+/* A collection's word index: words_ID, its view of the texts, and vocab_ID. In the open transaction. */
+int schema_words_create(sqlite3 *db, int64_t coll, struct err_msg *em);
+int schema_words_drop(sqlite3 *db, int64_t coll, struct err_msg *em);
+
+#endif

@@ -1,0 +1,438 @@
+/* One search: candidates from the graph and from the words, checked against their rows, fused, filled in.
+ *
+ * Order matters. graph_seq is read, then the view of the store is fixed, then the graph is searched, then
+ * vectors after graph_seq are compared exactly: so whatever the view holds is found. A label the view does not
+ * hold means that the store moved on meanwhile; the search is then done once more with a newer view, so that a
+ * document being replaced is found in one of its versions. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/utf8.h"
+#include "index/fuse.h"
+#include "index/reader.h"
+
+#define CANDIDATES_MIN 100 /* of each side of a hybrid search */
+#define ROUNDS_MAX 6       /* each asks for four times as many candidates */
+#define WEIGHT_DENSE 1.0f
+#define WEIGHT_WORDS 1.0f
+
+struct search {
+    struct index_reader *r;
+    const struct index_query *q;
+    struct collection *c;
+    struct allowed *allowed; /* NULL: everything */
+    uint64_t *labels;        /* the allowed ones, where an exact scan of them is cheaper */
+    struct bytes_out match;  /* FTS5 expression */
+    int n_words;
+    uint64_t graph_seq;
+    size_t n_want;  /* candidates of each list */
+    size_t n_gone;  /* candidates whose row is not there */
+    bool all_dense, all_words; /* the list holds all there is */
+    struct graph_stats stats;
+    struct topk dense, words;
+    struct err_msg *em;
+};
+
+static bool allow(void *arg, uint64_t label)
+{
+    return allowed_has(arg, label);
+}
+
+static bool late(const struct search *s)
+{
+    return s->q->deadline_ns && clock_ns() > s->q->deadline_ns;
+}
+
+static int timed_out(struct search *s)
+{
+    return err_set(s->em, LT_ETIMEOUT, "deadline passed during the search");
+}
+
+/* As the graph scores. */
+static float score(enum metric metric, const float *a, const float *b, uint32_t dim)
+{
+    float dot = 0, aa = 0, bb = 0;
+    for (uint32_t i = 0; i < dim; i++) {
+        dot += a[i] * b[i];
+        aa += a[i] * a[i];
+        bb += b[i] * b[i];
+    }
+    if (metric == METRIC_COSINE)
+        return dot / (sqrtf(aa) * sqrtf(bb));
+    return metric == METRIC_IP ? dot : 2 * dot - aa - bb;
+}
+
+/* The vectors that the graph does not have yet. */
+static int scan_recent(struct search *s)
+{
+    struct index_reader *r = s->r;
+    int ret = sql_prepare(r->db, &r->recent,
+                          "SELECT c.chunk, v.data FROM chunks c JOIN vectors v ON v.chunk = c.chunk"
+                          " WHERE c.coll = ? AND c.vseq > 0 AND c.vseq > ?",
+                          s->em);
+    if (ret < 0)
+        return ret;
+    sql_bind(r->recent, "ii", s->c->id, (int64_t)s->graph_seq);
+    for (size_t i = 1; (ret = sql_step(r->recent, s->em)) > 0; i++) {
+        uint64_t chunk = (uint64_t)sqlite3_column_int64(r->recent, 0);
+        const float *v = sqlite3_column_blob(r->recent, 1);
+        if (i % 256 == 0 && late(s)) {
+            ret = timed_out(s);
+            break;
+        }
+        if ((s->allowed && !allowed_has(s->allowed, chunk)) ||
+            (size_t)sqlite3_column_bytes(r->recent, 1) != s->c->dim * sizeof(float))
+            continue;
+        float x = score(s->c->metric, s->q->vector, v, s->c->dim);
+        if (isfinite(x))
+            topk_push(&s->dense, chunk, x);
+    }
+    sqlite3_reset(r->recent);
+    return ret;
+}
+
+/* Comparing `allowed` vectors costs about allowed; walking the graph until ef allowed ones are found about
+ * ef × links × count / allowed. */
+static bool scan_is_cheaper(const struct search *s, uint32_t ef)
+{
+    double n = (double)s->allowed->n, total = (double)graph_count(s->c->graph);
+    return n <= 2000 || n * n <= (double)ef * 2 * s->c->m * total;
+}
+
+static int search_dense(struct search *s)
+{
+    int ret;
+    size_t n = 0;
+    uint32_t want = (uint32_t)s->n_want, ef = s->q->ef;
+    if (!ef)
+        ef = want * 2 > 96 ? want * 2 : 96;
+    if (s->q->mode == INDEX_HYBRID && !s->q->ef)
+        ef = want > 128 ? want : 128; /* ranks far down weigh little in the fusion */
+    struct graph_query gq = {.v = s->q->vector, .k = want, .ef = ef < want ? want : ef, .exact = s->q->exact};
+    if (s->allowed) {
+        gq.allow = allow;
+        gq.allow_arg = s->allowed;
+        if (scan_is_cheaper(s, gq.ef)) {
+            if (!s->labels) {
+                if (!(s->labels = malloc((s->allowed->n + 1) * sizeof *s->labels)))
+                    return err_set(s->em, LT_ENOMEM, "no memory for a filter");
+                allowed_list(s->allowed, s->labels);
+            }
+            gq.labels = s->labels;
+            gq.n_labels = s->allowed->n;
+        }
+    }
+    struct graph_hit *hits = malloc((want + 1) * sizeof *hits);
+    if (!hits)
+        return err_set(s->em, LT_ENOMEM, "no memory for %u candidates", want);
+    ret = graph_search(s->c->graph, s->r->scratch, &gq, hits, &n, &s->stats);
+    if (ret < 0)
+        err_set(s->em, ret, "search: %s", err_text(ret));
+    for (size_t i = 0; ret == 0 && i < n; i++)
+        topk_push(&s->dense, hits[i].label, hits[i].score);
+    free(hits);
+    s->all_dense = n < want;
+    return ret < 0 ? ret : scan_recent(s);
+}
+
+static int search_words(struct search *s)
+{
+    int ret;
+    size_t n = 0;
+    struct reader_words *w = reader_words(s->r, s->c->id, s->em);
+    if (!w)
+        return LT_EIO;
+    sql_bind(w->match, "t", (const char *)s->match.data, s->match.len - 1);
+    for (size_t i = 1; (ret = sql_step(w->match, s->em)) > 0; i++) {
+        uint64_t chunk = (uint64_t)sqlite3_column_int64(w->match, 0);
+        if (i % 256 == 0 && late(s)) {
+            sqlite3_reset(w->match);
+            return timed_out(s);
+        }
+        if (s->allowed && !allowed_has(s->allowed, chunk))
+            continue;
+        n++;
+        topk_push(&s->words, chunk, -(float)sqlite3_column_double(w->match, 1));
+    }
+    s->all_words = n <= s->n_want;
+    return ret;
+}
+
+/* Gives each candidate its key and drops those without a live row. */
+static int resolve(struct search *s, struct topk *t)
+{
+    size_t m = 0;
+    struct index_reader *r = s->r;
+    int ret = sql_prepare(r->db, &r->chunk, "SELECT doc, coll FROM chunks WHERE chunk = ? AND vseq > 0", s->em);
+    topk_sort(t);
+    for (size_t i = 0; ret >= 0 && i < t->n; i++) {
+        sql_bind(r->chunk, "i", (int64_t)t->items[i].chunk);
+        if ((ret = sql_step(r->chunk, s->em)) < 0)
+            return ret;
+        if (ret == 0 || sqlite3_column_int64(r->chunk, 1) != s->c->id) {
+            s->n_gone++;
+            continue;
+        }
+        t->items[m] = t->items[i];
+        t->items[m++].key = s->q->chunks ? t->items[i].chunk : (uint64_t)sqlite3_column_int64(r->chunk, 0);
+    }
+    if (r->chunk)
+        sqlite3_reset(r->chunk);
+    t->n = m;
+    return ret < 0 ? ret : 0;
+}
+
+/* One round: both lists from one view of the store. *out is malloc'ed, *n of it in order. */
+static int round_once(struct search *s, enum index_mode mode, struct ranked **out, size_t *n)
+{
+    static const float weights[2] = {WEIGHT_DENSE, WEIGHT_WORDS};
+    int ret = 0;
+    s->n_gone = 0;
+    s->all_dense = s->all_words = true;
+    *out = NULL;
+    *n = 0;
+    if (topk_init(&s->dense, s->n_want) < 0 || topk_init(&s->words, s->n_want) < 0) {
+        ret = err_set(s->em, LT_ENOMEM, "no memory for %zu candidates", s->n_want);
+        goto out;
+    }
+    if (mode != INDEX_TEXT && ((ret = search_dense(s)) < 0 || (ret = resolve(s, &s->dense)) < 0))
+        goto out;
+    if (mode != INDEX_DENSE && ((ret = search_words(s)) < 0 || (ret = resolve(s, &s->words)) < 0))
+        goto out;
+    const struct topk *lists[2] = {mode != INDEX_TEXT ? &s->dense : NULL, mode != INDEX_DENSE ? &s->words : NULL};
+    if (!(*out = malloc((s->dense.n + s->words.n + 1) * sizeof **out)) || (ret = fuse(lists, weights, *out)) < 0) {
+        ret = err_set(s->em, LT_ENOMEM, "no memory for the hits");
+        goto out;
+    }
+    *n = (size_t)ret;
+    ret = 0;
+out:
+    topk_finish(&s->dense);
+    topk_finish(&s->words);
+    if (ret < 0) {
+        free(*out);
+        *out = NULL;
+    }
+    return ret;
+}
+
+/* Fixes the view and makes what depends on it. */
+static int open_view(struct search *s)
+{
+    int ret;
+    reader_end(s->r);
+    free(s->labels);
+    s->labels = NULL;
+    allowed_release(s->allowed);
+    s->allowed = NULL;
+    s->graph_seq = atomic_load(&s->c->graph_seq);
+    if ((ret = reader_begin(s->r, s->em)) < 0)
+        return ret;
+    if (s->q->filter && *s->q->filter)
+        ret = allowed_get(&s->c->allowed, s->r->db, &s->r->allowed, s->c->id, s->q->filter, s->q->deadline_ns,
+                          &s->allowed, s->em);
+    return ret;
+}
+
+/* Candidates until there are k groups, or no more. */
+static int collect(struct search *s, enum index_mode mode, uint32_t k, struct ranked **hits, size_t *n)
+{
+    bool refreshed = false;
+    int ret = open_view(s);
+    for (int i = 0; ret == 0 && i < ROUNDS_MAX; i++) {
+        if ((ret = round_once(s, mode, hits, n)) < 0)
+            break;
+        bool again = s->n_gone && !refreshed;
+        if (!again && (*n >= k || (s->all_dense && s->all_words) || i + 1 == ROUNDS_MAX))
+            break;
+        if (late(s)) {
+            ret = timed_out(s);
+            break;
+        }
+        free(*hits);
+        *hits = NULL;
+        if (again) {
+            refreshed = true;
+            ret = open_view(s);
+        } else {
+            s->n_want = s->n_want * 4 < GRAPH_EF_MAX ? s->n_want * 4 : GRAPH_EF_MAX;
+        }
+    }
+    return ret;
+}
+
+static int fill_hit(struct search *s, const struct ranked *x, struct arena *memory, struct index_hit *h)
+{
+    struct index_reader *r = s->r;
+    bool no_text = s->q->no_text;
+    sqlite3_stmt **st = no_text ? &r->hit_short : &r->hit;
+    int ret = sql_prepare(r->db, st,
+                          no_text ? "SELECT c.number, c.start, c.end, d.id FROM chunks c"
+                                    " JOIN documents d ON d.doc = c.doc WHERE c.chunk = ?"
+                                  : "SELECT c.number, c.start, c.end, d.id, d.title, d.metadata,"
+                                    " substr(t.text, c.start + 1, c.end - c.start) FROM chunks c"
+                                    " JOIN documents d ON d.doc = c.doc JOIN texts t ON t.doc = c.doc"
+                                    " WHERE c.chunk = ?",
+                          s->em);
+    if (ret < 0)
+        return ret;
+    sql_bind(*st, "i", (int64_t)x->chunk);
+    if ((ret = sql_step(*st, s->em)) <= 0)
+        return ret < 0 ? ret : err_set(s->em, LT_ECORRUPT, "chunk %llu has no document", (unsigned long long)x->chunk);
+    h->chunk = (uint32_t)sqlite3_column_int64(*st, 0);
+    h->start = (uint32_t)sqlite3_column_int64(*st, 1);
+    h->end = (uint32_t)sqlite3_column_int64(*st, 2);
+    h->score = x->score;
+    h->id_len = (size_t)sqlite3_column_bytes(*st, 3);
+    h->id = arena_copy(memory, sqlite3_column_blob(*st, 3), h->id_len);
+    h->title = h->text = h->metadata = "";
+    if (!no_text) {
+        h->title_len = (size_t)sqlite3_column_bytes(*st, 4);
+        h->title = arena_copy(memory, sqlite3_column_blob(*st, 4), h->title_len);
+        h->metadata_len = (size_t)sqlite3_column_bytes(*st, 5);
+        h->metadata = arena_copy(memory, sqlite3_column_blob(*st, 5), h->metadata_len);
+        h->text_len = (size_t)sqlite3_column_bytes(*st, 6);
+        h->text = arena_copy(memory, sqlite3_column_blob(*st, 6), h->text_len);
+    }
+    sqlite3_reset(*st);
+    if (!h->id || !h->title || !h->text || !h->metadata)
+        return err_set(s->em, LT_ENOMEM, "no memory for the hits");
+    return 0;
+}
+
+static int fill(struct search *s, const struct ranked *hits, size_t n, struct index_result *res)
+{
+    int ret = 0;
+    struct arena memory = {0};
+    if (!(res->hits = calloc(n ? n : 1, sizeof *res->hits)))
+        return err_set(s->em, LT_ENOMEM, "no memory for the hits");
+    for (size_t i = 0; ret == 0 && i < n; i++)
+        if ((ret = fill_hit(s, &hits[i], &memory, &res->hits[i])) == 0)
+            res->n++;
+    res->memory = memory.blocks;
+    return ret;
+}
+
+static int check_query(const struct search *s, enum index_mode *mode)
+{
+    const struct index_query *q = s->q;
+    const struct collection *c = s->c;
+    struct err_msg *em = s->em;
+    if (q->k > INDEX_K_MAX)
+        return err_set(em, LT_ELIMIT, "k %u: at most %u", q->k, INDEX_K_MAX);
+    if (q->ef > GRAPH_EF_MAX)
+        return err_set(em, LT_ELIMIT, "ef %u: at most %u", q->ef, GRAPH_EF_MAX);
+    if ((unsigned)q->mode > INDEX_TEXT)
+        return err_set(em, LT_EINVAL, "unknown search mode %d", (int)q->mode);
+    if (q->text_len) {
+        size_t at = utf8_check(q->text, q->text_len);
+        if (at != UTF8_VALID)
+            return err_set(em, LT_EUTF8, "query: not valid UTF-8 at byte %zu", at);
+    }
+    *mode = q->mode;
+    if (q->mode == INDEX_HYBRID && !q->text_len)
+        *mode = INDEX_DENSE;
+    if (*mode == INDEX_TEXT)
+        return q->text_len ? 0 : err_set(em, LT_EEMPTY, "a text search without text");
+    if (!q->vector)
+        return err_set(em, LT_EEMPTY, "a search by meaning without a vector");
+    if (q->fingerprint && strcmp(q->fingerprint, c->fingerprint) != 0) {
+        if (c->vectors_only)
+            return err_set(em, LT_EUNSUPPORTED, "collection %s has the clients' vectors: search it with one", c->name);
+        return err_set(em, LT_EMODEL, "collection %s was made with model %.16s…, not %.16s…", c->name,
+                       c->fingerprint, q->fingerprint);
+    }
+    if (q->dim != c->dim)
+        return err_set(em, LT_EDIM, "vector of %u dimensions, collection %s has %u", q->dim, c->name, c->dim);
+    double sum = 0;
+    for (uint32_t i = 0; i < q->dim; i++)
+        sum += (double)q->vector[i] * q->vector[i];
+    if (!isfinite(sum) || sum > 3e38 || (c->metric == METRIC_COSINE && !(sum > 1e-30)))
+        return err_set(em, LT_ENAN, "query vector: %s", err_text(LT_ENAN));
+    return 0;
+}
+
+static enum index_short why_short(const struct search *s, enum index_mode mode)
+{
+    if (mode != INDEX_TEXT && s->stats.why == GRAPH_SHORT_BUDGET)
+        return INDEX_SHORT_BUDGET;
+    return s->allowed ? INDEX_SHORT_FILTER : INDEX_SHORT_EXHAUSTED;
+}
+
+/* The question's words; hybrid without any becomes dense. */
+static int prepare_words(struct search *s, enum index_mode *mode)
+{
+    if (*mode == INDEX_DENSE)
+        return 0;
+    struct reader_words *w = reader_words(s->r, s->c->id, s->em);
+    if (!w)
+        return LT_EIO;
+    s->match.max = 1 << 20;
+    s->n_words = words_match(&s->r->tokenizer, &s->c->words, w->count, (uint64_t)atomic_load(&s->c->chunks),
+                             s->q->text, s->q->text_len, &s->match, s->em);
+    if (s->n_words == 0 && *mode == INDEX_HYBRID)
+        *mode = INDEX_DENSE;
+    return s->n_words < 0 ? s->n_words : 0;
+}
+
+static size_t first_want(const struct index_query *q, enum index_mode mode, uint32_t k)
+{
+    if (mode == INDEX_HYBRID)
+        return k * 4 > CANDIDATES_MIN ? k * 4 : CANDIDATES_MIN;
+    return q->chunks ? k + 4 : k + k / 2 + 8; /* some for those that share a document or are gone */
+}
+
+int index_search(struct index_reader *r, const struct index_query *q, struct index_result *res,
+                 struct err_msg *em)
+{
+    int ret;
+    enum index_mode mode = q->mode;
+    size_t n = 0;
+    struct ranked *hits = NULL;
+    struct err_msg local;
+    struct search s = {.r = r, .q = q, .em = em ? em : &local};
+    uint32_t k = q->k ? q->k : 10;
+    memset(res, 0, sizeof *res);
+    if (!(s.c = collection_find(r->ix, q->collection)))
+        return err_set(em, LT_ENOTFOUND, "no collection %s", q->collection ? q->collection : "");
+    if ((ret = check_query(&s, &mode)) < 0)
+        goto out;
+    res->seq = atomic_load(&s.c->searchable_seq);
+    res->degraded = mode != INDEX_TEXT && atomic_load(&s.c->behind);
+    if (res->degraded) {
+        pthread_mutex_lock(&r->ix->lock); /* the writer may just be writing it */
+        snprintf(res->degraded_reason, sizeof res->degraded_reason, "%s", s.c->why_behind);
+        pthread_mutex_unlock(&r->ix->lock);
+    }
+    if ((ret = prepare_words(&s, &mode)) < 0)
+        goto out;
+    s.n_want = first_want(q, mode, k);
+    if ((mode != INDEX_TEXT || s.n_words) && (ret = collect(&s, mode, k, &hits, &n)) < 0)
+        goto out;
+    if ((ret = fill(&s, hits, n < k ? n : k, res)) < 0)
+        goto out;
+    res->mode = mode;
+    res->k = k;
+    res->ef = mode == INDEX_TEXT || s.stats.exact ? 0 : s.stats.ef;
+    res->why = res->n < k ? why_short(&s, mode) : INDEX_SHORT_NONE;
+out:
+    reader_end(r);
+    free(hits);
+    free(s.labels);
+    allowed_release(s.allowed);
+    bytes_out_finish(&s.match);
+    collection_release(s.c);
+    if (ret < 0)
+        index_result_finish(res);
+    return ret;
+}
+
+void index_result_finish(struct index_result *res)
+{
+    arena_finish(&(struct arena){res->memory});
+    free(res->hits);
+    memset(res, 0, sizeof *res);
+}

@@ -1,0 +1,185 @@
+/* What the files of the store share; private to index/. The public face is index/index.h.
+ *
+ * `struct index` belongs to the writer thread, except the catalogue (list of collections, each counted)
+ * and the figures in it, which any thread may read: the list under `lock`, the figures as atomics.
+ */
+#ifndef INDEX_STORE_H
+#define INDEX_STORE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sqlite3.h>
+
+#include "index/allowed.h"
+#include "index/index.h"
+#include "index/sql.h"
+#include "index/words.h"
+
+/* Figures of a collection, as the last commit left them. */
+struct figures {
+    int64_t documents, chunks, pending, bytes;
+};
+
+/* One collection in memory. A reader holds a count while it searches; the writer alone destroys. */
+struct collection {
+    int64_t id;
+    char name[INDEX_NAME_MAX + 1];
+    uint32_t dim, m, ef_construction;
+    enum metric metric;
+    bool vectors_only, temporary;
+    char fingerprint[INDEX_FINGERPRINT_SIZE];
+
+    atomic_int n_users; /* the catalogue (or the list of the retired) counts as one */
+    atomic_bool gone;   /* dropped: no new rows */
+    struct graph *graph;
+    char graph_dir[4096];
+
+    /* Every live chunk with vseq <= graph_seq is in the graph; later ones are compared exactly. */
+    atomic_uint_fast64_t graph_seq;
+    atomic_bool behind;     /* the graph is being refilled by index_maintain */
+    atomic_uint_fast64_t refill_left;  /* chunks, estimate */
+    char why_behind[128];   /* written before the collection is shared */
+
+    atomic_uint_fast64_t accepted_seq, searchable_seq;
+    atomic_llong documents, chunks, pending, bytes;
+
+    struct allowed_cache allowed;
+    struct words_cache words;
+
+    /* (writer) changes of the open group */
+    struct figures delta;
+    uint64_t group_seq; /* last put or delete in it; 0: none */
+    bool touched, went_live;
+    sqlite3_stmt *words_insert, *words_delete;
+
+    struct collection *next_retired;
+};
+
+/* A label the open group takes out of a graph once it is durable. */
+struct removal {
+    struct collection *c;
+    uint64_t chunk;
+};
+
+enum store_stmt {
+#define S(name, text) ST_##name,
+#include "index/store_sql.h"
+#undef S
+    ST_N
+};
+
+struct index {
+    char dir[3072];
+    char db_path[3100];
+    char vfs[64]; /* empty: the default */
+    int lock_fd;
+    sqlite3 *db;
+    sqlite3_stmt *stmt[ST_N];
+
+    pthread_mutex_t lock; /* the four below, and status' text */
+    struct collection **collections;
+    size_t n_collections, cap_collections;
+    char reason[256];
+    bool read_only; /* full disk: clears by itself */
+    bool broken;    /* a sync failed: until reopened */
+
+    struct collection *retired; /* (writer) out of the catalogue, perhaps still in use */
+
+    char fingerprint[INDEX_FINGERPRINT_SIZE]; /* (writer) of the embedding model; empty: not known */
+    uint32_t model_dim;
+
+    atomic_uint_fast64_t committed_seq;
+    /* (writer) the open group */
+    bool in_group;
+    int group_error; /* the group is lost */
+    struct err_msg group_em;
+    uint64_t seq, next_doc, next_chunk; /* advance with the group, fall back with it */
+    uint64_t saved_seq, saved_next_doc, saved_next_chunk;
+    struct removal *removals;
+    size_t n_removals, cap_removals;
+
+    uint64_t space_checked_ns;
+    uint64_t maintain_ns; /* last housekeeping */
+    bool has_reserve;
+    bool freed_rows; /* there may be free pages to give back */
+};
+
+/* sql for statement id, prepared on first use; NULL on failure (em is set). (writer) */
+sqlite3_stmt *store_stmt(struct index *ix, enum store_stmt id, struct err_msg *em);
+
+/* ---- groups (store_group.c) ---- */
+
+/* Opens a group unless one is open. Errors: LT_ENOSPC, LT_EIO (read-only), the group's own error.
+ * for_delete: on a full disk the reserve is given up for it. */
+int group_begin(struct index *ix, bool for_delete, struct err_msg *em);
+/* The same for changes that are a group of their own: LT_EBUSY when one is open. */
+int group_begin_alone(struct index *ix, bool for_delete, struct err_msg *em);
+/* Remembers that the group is lost and returns code. */
+int group_fail(struct index *ix, int code, const struct err_msg *em);
+void group_rollback(struct index *ix);
+/* Takes the figures of c along into the next commit. */
+void group_touch(struct collection *c);
+int group_remove_label(struct index *ix, struct collection *c, uint64_t chunk);
+
+/* ---- collections (collections.c) ---- */
+
+/* Counted reference; NULL: not there. Any thread. */
+struct collection *collection_find(struct index *ix, const char *name);
+/* The same by id, uncounted, writer only. */
+struct collection *collection_by_id(struct index *ix, int64_t id);
+void collection_release(struct collection *c);
+/* Loads the catalogue, opens every graph. */
+int collections_load(struct index *ix, const struct index_params *p, struct err_msg *em);
+void collections_free(struct index *ix);
+/* Opens c's graph from its folder and decides what has to be refilled. */
+int collection_open_graph(struct index *ix, struct collection *c, struct err_msg *em);
+/* Replaces c in the catalogue by a copy with an empty graph, to be refilled; why is shown meanwhile. */
+int collection_rebuild(struct index *ix, struct collection *c, const char *why, struct err_msg *em);
+/* Destroys retired collections that nobody uses any more; true: some are left. */
+bool collections_sweep(struct index *ix);
+/* LT_EMODEL unless vectors of the current model may go in. */
+int collection_check_model(const struct index *ix, const struct collection *c, struct err_msg *em);
+
+/* ---- documents (documents.c) ---- */
+
+struct doc_row {
+    uint64_t doc, first_chunk, job, seq;
+    uint32_t n_chunks, n_pending;
+    int64_t bytes;
+    bool live;
+};
+/* 1: found, 0: not. */
+int documents_find(struct index *ix, const struct collection *c, const char *id, size_t id_len, bool live,
+                   struct doc_row *row, struct err_msg *em);
+int documents_row(struct index *ix, uint64_t doc, struct doc_row *row, int64_t *coll, struct err_msg *em);
+/* Takes a version's rows out: chunks, vectors, words, text. */
+int documents_erase(struct index *ix, struct collection *c, const struct doc_row *row, struct err_msg *em);
+/* A staged version with nothing pending replaces the live one of its id. */
+int documents_go_live(struct index *ix, struct collection *c, uint64_t doc, struct err_msg *em);
+/* Drops a staged version whose embedding failed or was cancelled. */
+int documents_drop_staged(struct index *ix, struct collection *c, const struct doc_row *row, struct err_msg *em);
+
+/* ---- jobs (jobs.c) ---- */
+
+/* In the open group. */
+int jobs_count_failed(struct index *ix, uint64_t job, uint64_t n, const char *reason, struct err_msg *em);
+
+/* ---- graphs and the store (refill.c) ---- */
+
+/* Inserts into c's graph what it lacks, until the budget's end; *done: it lacks nothing. */
+int refill_step(struct index *ix, struct collection *c, uint64_t until_ns, bool *done, struct err_msg *em);
+/* Chunks with vseq beyond graph_seq. */
+int refill_count(struct index *ix, const struct collection *c, uint64_t *n, struct err_msg *em);
+int refill_checkpoint(struct index *ix, struct collection *c, struct err_msg *em);
+
+/* ---- space (space.c) ---- */
+
+/* Enters read-only mode after LT_ENOSPC, or broken mode after a failed sync. */
+void space_failed(struct index *ix, int code, bool sync_failed, const char *text);
+/* Leaves read-only mode when there is room again; true: writing is possible. */
+bool space_check(struct index *ix);
+/* Gives the reserve back to the file system so that a delete can be written. */
+void space_use_reserve(struct index *ix);
+void space_make_reserve(struct index *ix);
+
+#endif

@@ -1,0 +1,52 @@
+/* The writer's statements: S(name, text), included with S defined (index/store.h, index/store.c). */
+S(COUNTERS, "SELECT seq, next_doc, next_chunk FROM counters")
+S(SAVE_COUNTERS, "UPDATE counters SET seq = ?, next_doc = ?, next_chunk = ?")
+S(COLLECTION_ADD, "INSERT INTO collections(name, dim, metric, vectors_only, temporary, m, ef_construction,"
+                  " fingerprint, accepted_seq) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)")
+S(COLLECTION_DROP, "UPDATE collections SET dropped = 1 WHERE coll = ?")
+S(COLLECTION_FIGURES, "UPDATE collections SET documents = ?, chunks = ?, pending = ?, bytes = ?,"
+                      " accepted_seq = ? WHERE coll = ?")
+S(DOC_FIND, "SELECT doc, first_chunk, n_chunks, n_pending, job, seq, bytes FROM documents"
+            " WHERE coll = ? AND id = ? AND live = ?")
+S(DOC_BY_ID, "SELECT doc, first_chunk, n_chunks, n_pending, job, seq, bytes, live, id, title, coll"
+             " FROM documents WHERE doc = ?")
+S(DOC_ADD, "INSERT INTO documents(doc, coll, id, live, seq, job, first_chunk, n_chunks, n_pending, bytes,"
+           " metadata, title) VALUES(?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?)")
+S(DOC_LIVE, "UPDATE documents SET live = 1 WHERE doc = ?")
+S(DOC_PENDING, "UPDATE documents SET n_pending = n_pending - 1 WHERE doc = ? RETURNING n_pending")
+S(DOC_DELETE, "DELETE FROM documents WHERE doc = ?")
+S(DOC_OLDEST_STAGED, "SELECT min(seq) FROM documents WHERE coll = ? AND live = 0")
+S(DOC_STAGED_OF_JOB, "SELECT doc FROM documents WHERE live = 0 AND job = ? LIMIT 256")
+S(TEXT_ADD, "INSERT INTO texts VALUES(?, ?)")
+S(TEXT_GET, "SELECT text FROM texts WHERE doc = ?")
+S(TEXT_DELETE, "DELETE FROM texts WHERE doc = ?")
+S(CHUNK_ADD, "INSERT INTO chunks VALUES(?, ?, ?, ?, ?, ?, ?)")
+S(CHUNK_GET, "SELECT doc, coll, vseq FROM chunks WHERE chunk = ?")
+S(CHUNK_SPANS, "SELECT chunk, start, end FROM chunks WHERE chunk BETWEEN ? AND ? AND doc = ? ORDER BY chunk")
+S(CHUNK_VSEQ, "UPDATE chunks SET vseq = ? WHERE chunk BETWEEN ? AND ?")
+S(CHUNK_DELETE, "DELETE FROM chunks WHERE chunk BETWEEN ? AND ?")
+S(VECTOR_ADD, "INSERT INTO vectors VALUES(?, ?)")
+S(VECTOR_DELETE, "DELETE FROM vectors WHERE chunk BETWEEN ? AND ?")
+S(REMOVED_ADD, "INSERT INTO removed VALUES(?, ?, ?)")
+S(REMOVED_AFTER, "SELECT chunk FROM removed WHERE coll = ? AND seq > ?")
+S(REMOVED_PRUNE, "DELETE FROM removed WHERE coll = ? AND seq <= ?")
+S(REFILL, "SELECT c.vseq, c.chunk, v.data FROM chunks c LEFT JOIN vectors v ON v.chunk = c.chunk"
+          " WHERE c.coll = ? AND c.vseq > 0 AND (c.vseq, c.chunk) > (?, ?)"
+          " ORDER BY c.vseq, c.chunk")
+S(REFILL_COUNT, "SELECT count(*) FROM chunks WHERE coll = ? AND vseq > 0 AND vseq > ?")
+S(PENDING, "SELECT c.chunk, c.doc, c.coll, c.number, c.start, c.end, d.n_chunks, d.job, d.id, d.title"
+           " FROM chunks c JOIN documents d ON d.doc = c.doc WHERE c.vseq IS NULL AND c.chunk > ?"
+           " ORDER BY c.chunk")
+S(JOB_ADD, "INSERT INTO jobs(collection, coll, label, state, total_documents, total_bytes, created_ms)"
+           " VALUES(?, ?, ?, 0, ?, ?, ?)")
+S(JOB_STATE, "SELECT state, coll FROM jobs WHERE job = ?")
+S(JOB_SET_STATE, "UPDATE jobs SET state = ? WHERE job = ?")
+S(JOB_COUNT, "UPDATE jobs SET accepted = accepted + ?, searchable = searchable + ?, failed = failed + ?"
+             " WHERE job = ?")
+S(JOB_ERROR, "UPDATE jobs SET last_error = ? WHERE job = ?")
+S(JOB_PRUNE, "DELETE FROM jobs WHERE state <> 0 AND job <= (SELECT max(job) FROM jobs) - 1000"
+             " AND NOT EXISTS (SELECT 1 FROM documents d WHERE d.live = 0 AND d.job = jobs.job)")
+S(DROPPED, "SELECT coll FROM collections WHERE dropped = 1 LIMIT 1")
+S(DROPPED_DOCS, "SELECT doc, first_chunk, n_chunks FROM documents WHERE coll = ? LIMIT ?")
+S(DROPPED_REMOVED, "DELETE FROM removed WHERE coll = ?")
+S(DROPPED_END, "DELETE FROM collections WHERE coll = ?")

@@ -1,0 +1,350 @@
+/* Puts, deletes, pending chunks and their vectors. */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/utf8.h"
+#include "index/store.h"
+
+#define METADATA_DEPTH_MAX 32
+
+/* Nesting is counted before the parser recurses. */
+static int check_metadata(const char *s, size_t len, struct err_msg *em)
+{
+    int depth = 0;
+    bool quoted = false;
+    if (len > INDEX_METADATA_MAX)
+        return err_set(em, LT_ELIMIT, "metadata: %zu bytes, at most %u", len, INDEX_METADATA_MAX);
+    for (size_t i = 0; i < len; i++) {
+        char ch = s[i];
+        if (quoted && ch == '\\')
+            i++;
+        else if (ch == '"')
+            quoted = !quoted;
+        else if (!quoted && (ch == '{' || ch == '[') && ++depth > METADATA_DEPTH_MAX)
+            return err_set(em, LT_ELIMIT, "metadata: nested deeper than %d", METADATA_DEPTH_MAX);
+        else if (!quoted && (ch == '}' || ch == ']'))
+            depth--;
+    }
+    json_error_t je;
+    json_t *j = json_loadb(s, len, JSON_REJECT_DUPLICATES, &je);
+    if (!j)
+        return err_set(em, LT_EFORMAT, "metadata: not JSON at byte %d: %.200s", je.position, je.text);
+    int r = json_is_object(j) ? 0 : err_set(em, LT_EFORMAT, "metadata: not a JSON object");
+    json_decref(j);
+    return r;
+}
+
+static int check_utf8(const char *what, const char *s, size_t len, bool nul, struct err_msg *em)
+{
+    size_t at = len ? utf8_check(s, len) : UTF8_VALID;
+    if (at != UTF8_VALID)
+        return err_set(em, LT_EUTF8, "%s: not valid UTF-8 at byte %zu", what, at);
+    if (!nul && len && memchr(s, 0, len))
+        return err_set(em, LT_EINVAL, "%s: holds a NUL character", what);
+    return 0;
+}
+
+static int check_vector(const float *v, uint32_t dim, enum metric metric, struct err_msg *em)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < dim; i++)
+        sum += (double)v[i] * v[i];
+    if (!isfinite(sum) || sum > 3e38)
+        return err_set(em, LT_ENAN, "vector holds NaN, Inf or numbers too large");
+    if (metric == METRIC_COSINE && !(sum > 1e-30))
+        return err_set(em, LT_ENAN, "vector has zero length");
+    return 0;
+}
+
+static int check_doc(const struct collection *c, const struct index_doc *d, size_t n_spans, struct err_msg *em)
+{
+    int r;
+    if (!d->id || !d->id_len)
+        return err_set(em, LT_EEMPTY, "document without an id");
+    if (d->id_len > INDEX_ID_MAX)
+        return err_set(em, LT_ELIMIT, "id: %zu bytes, at most %u", d->id_len, INDEX_ID_MAX);
+    if (d->text_len > INDEX_TEXT_MAX)
+        return err_set(em, LT_ELIMIT, "text: %zu bytes, at most %u", d->text_len, INDEX_TEXT_MAX);
+    if (d->title_len > INDEX_TITLE_MAX)
+        return err_set(em, LT_ELIMIT, "title: %zu bytes, at most %u", d->title_len, INDEX_TITLE_MAX);
+    if ((r = check_utf8("id", d->id, d->id_len, false, em)) < 0 ||
+        (r = check_utf8("text", d->text, d->text_len, true, em)) < 0 ||
+        (r = check_utf8("title", d->title, d->title_len, false, em)) < 0)
+        return r;
+    if (d->metadata_len && (r = check_metadata(d->metadata, d->metadata_len, em)) < 0)
+        return r;
+    if (n_spans < 1 || n_spans > INDEX_CHUNKS_MAX)
+        return err_set(em, LT_ELIMIT, "%zu chunks: 1 to %u", n_spans, INDEX_CHUNKS_MAX);
+    for (size_t i = 0; i < d->n_spans && d->spans; i++)
+        if (d->spans[i].start > d->spans[i].end || d->spans[i].end > d->text_len)
+            return err_set(em, LT_EINVAL, "chunk %zu lies outside the text", i);
+    if (!d->vectors) {
+        if (c->vectors_only)
+            return err_set(em, LT_EUNSUPPORTED, "collection %s takes documents with vectors only", c->name);
+        return d->text_len || d->title_len ? 0 : err_set(em, LT_EEMPTY, "no text");
+    }
+    if (d->dim != c->dim)
+        return err_set(em, LT_EDIM, "vector of %u dimensions, collection %s has %u", d->dim, c->name, c->dim);
+    for (size_t i = 0; i < n_spans; i++)
+        if ((r = check_vector(d->vectors + i * c->dim, c->dim, c->metric, em)) < 0)
+            return r;
+    return 0;
+}
+
+static int check_job(struct index *ix, uint64_t job, struct err_msg *em)
+{
+    sqlite3_stmt *st = store_stmt(ix, ST_JOB_STATE, em);
+    int64_t state;
+    if (!st)
+        return LT_EIO;
+    sql_bind(st, "i", (int64_t)job);
+    int r = sql_int(st, -1, &state, em);
+    if (r < 0)
+        return r;
+    if (state < 0)
+        return err_set(em, LT_ENOTFOUND, "no job %llu", (unsigned long long)job);
+    if (state == INDEX_JOB_CANCELLED)
+        return err_set(em, LT_ECANCELLED, "job %llu was cancelled", (unsigned long long)job);
+    if (state != INDEX_JOB_OPEN)
+        return err_set(em, LT_EINVAL, "job %llu is closed", (unsigned long long)job);
+    return 0;
+}
+
+static int insert_chunks(struct index *ix, struct collection *c, const struct index_doc *d, uint64_t doc,
+                         uint64_t first, size_t n, struct err_msg *em)
+{
+    int r = 0;
+    const struct index_span whole = {0, (uint32_t)d->text_len};
+    sqlite3_stmt *st = store_stmt(ix, ST_CHUNK_ADD, em);
+    sqlite3_stmt *vec = store_stmt(ix, ST_VECTOR_ADD, em);
+    if (!st || !vec)
+        return LT_EIO;
+    for (size_t i = 0; i < n && r == 0; i++) {
+        const struct index_span *s = d->spans ? &d->spans[i] : &whole;
+        sql_bind(st, d->vectors ? "iiiiiii" : "iiiiiin", (int64_t)(first + i), (int64_t)doc, c->id, (int64_t)i,
+                 (int64_t)s->start, (int64_t)s->end, (int64_t)0);
+        r = sql_run(st, em);
+        if (r == 0 && d->vectors) {
+            sql_bind(vec, "ib", (int64_t)(first + i), d->vectors + i * c->dim, c->dim * sizeof(float));
+            r = sql_run(vec, em);
+        }
+    }
+    return r;
+}
+
+/* Everything has been checked; what fails here is the store's. */
+static int insert_doc(struct index *ix, struct collection *c, const struct index_doc *d, size_t n,
+                      struct err_msg *em)
+{
+    struct doc_row old;
+    int64_t bytes = (int64_t)(d->text_len + d->text_len / 2 + d->title_len + d->metadata_len + d->id_len +
+                              n * (c->dim * sizeof(float) + 64));
+    int r = documents_find(ix, c, d->id, d->id_len, false, &old, em);
+    if (r > 0) { /* superseded before it was searchable */
+        if ((r = documents_erase(ix, c, &old, em)) < 0)
+            return r;
+    } else if (r < 0 || (r = documents_find(ix, c, d->id, d->id_len, true, &old, em)) < 0) {
+        return r;
+    } else if (r == 0) {
+        c->delta.documents++;
+    }
+    uint64_t doc = ix->next_doc++, first = ix->next_chunk;
+    ix->next_chunk += n;
+    ix->seq++;
+    c->group_seq = ix->seq;
+    sqlite3_stmt *st = store_stmt(ix, ST_DOC_ADD, em);
+    if (!st)
+        return LT_EIO;
+    sql_bind(st, "iitiiiiiitt", (int64_t)doc, c->id, d->id, d->id_len, (int64_t)ix->seq, (int64_t)d->job,
+             (int64_t)first, (int64_t)n, d->vectors ? (int64_t)0 : (int64_t)n, bytes,
+             d->metadata_len ? d->metadata : NULL, d->metadata_len, d->title_len ? d->title : "", d->title_len);
+    if ((r = sql_run(st, em)) < 0)
+        return r;
+    if (!(st = store_stmt(ix, ST_TEXT_ADD, em)))
+        return LT_EIO;
+    sql_bind(st, "ib", (int64_t)doc, d->text_len ? d->text : "", d->text_len);
+    if ((r = sql_run(st, em)) < 0 || (r = insert_chunks(ix, c, d, doc, first, n, em)) < 0)
+        return r;
+    if (d->job) {
+        if (!(st = store_stmt(ix, ST_JOB_COUNT, em)))
+            return LT_EIO;
+        sql_bind(st, "iiii", (int64_t)1, (int64_t)0, (int64_t)0, (int64_t)d->job);
+        if ((r = sql_run(st, em)) < 0)
+            return r;
+    }
+    c->delta.bytes += bytes;
+    group_touch(c);
+    if (d->vectors)
+        return documents_go_live(ix, c, doc, em);
+    c->delta.pending += (int64_t)n;
+    return 0;
+}
+
+/* (writer) Uncounted: the writer alone takes collections out. */
+static int find(struct index *ix, const char *name, struct collection **c, struct err_msg *em)
+{
+    *c = collection_find(ix, name);
+    collection_release(*c);
+    return *c ? 0 : err_set(em, LT_ENOTFOUND, "no collection %s", name ? name : "");
+}
+
+int index_put(struct index *ix, const struct index_doc *doc, struct err_msg *em)
+{
+    int r;
+    struct collection *c;
+    struct err_msg local;
+    em = em ? em : &local;
+    size_t n = doc->spans ? doc->n_spans : 1;
+    if ((r = find(ix, doc->collection, &c, em)) < 0 || (r = collection_check_model(ix, c, em)) < 0 ||
+        (r = check_doc(c, doc, n, em)) < 0)
+        return r;
+    if ((r = group_begin(ix, false, em)) < 0)
+        return r;
+    if (doc->job && (r = check_job(ix, doc->job, em)) < 0)
+        return r;
+    if ((r = insert_doc(ix, c, doc, n, em)) < 0)
+        return group_fail(ix, r, em);
+    return 0;
+}
+
+int index_delete(struct index *ix, const char *collection, const char *id, size_t id_len,
+                 struct err_msg *em)
+{
+    int r, found = 0;
+    struct collection *c;
+    struct err_msg local;
+    em = em ? em : &local;
+    if ((r = find(ix, collection, &c, em)) < 0)
+        return r;
+    if (!id || !id_len || id_len > INDEX_ID_MAX)
+        return err_set(em, LT_ENOTFOUND, "no such document");
+    if ((r = group_begin(ix, true, em)) < 0)
+        return r;
+    for (int live = 0; live <= 1; live++) {
+        struct doc_row row;
+        r = documents_find(ix, c, id, id_len, live, &row, em);
+        if (r > 0) {
+            if (!found++)
+                ix->seq++;
+            r = documents_erase(ix, c, &row, em);
+        }
+        if (r < 0)
+            return group_fail(ix, r, em);
+    }
+    if (!found)
+        return err_set(em, LT_ENOTFOUND, "no document %.*s", (int)(id_len > 200 ? 200 : id_len), id);
+    c->delta.documents--;
+    c->group_seq = ix->seq;
+    group_touch(c);
+    return 0;
+}
+
+/* One chunk's vector; *set tells whether it was wanted. */
+static int set_vector(struct index *ix, uint64_t chunk, const float *v, bool *set, struct err_msg *em)
+{
+    int64_t left = 0;
+    sqlite3_stmt *st = store_stmt(ix, ST_CHUNK_GET, em);
+    *set = false;
+    if (!st)
+        return LT_EIO;
+    sql_bind(st, "i", (int64_t)chunk);
+    int r = sql_step(st, em);
+    if (r <= 0)
+        return r;
+    int64_t doc = sqlite3_column_int64(st, 0);
+    bool pending = sqlite3_column_type(st, 2) == SQLITE_NULL;
+    struct collection *c = collection_by_id(ix, sqlite3_column_int64(st, 1));
+    sqlite3_reset(st);
+    if (!pending || !c)
+        return 0;
+    if (!(st = store_stmt(ix, ST_VECTOR_ADD, em)))
+        return LT_EIO;
+    sql_bind(st, "ib", (int64_t)chunk, v, c->dim * sizeof(float));
+    if ((r = sql_run(st, em)) < 0)
+        return r;
+    if (!(st = store_stmt(ix, ST_CHUNK_VSEQ, em)))
+        return LT_EIO;
+    sql_bind(st, "iii", (int64_t)0, (int64_t)chunk, (int64_t)chunk);
+    if ((r = sql_run(st, em)) < 0)
+        return r;
+    if (!(st = store_stmt(ix, ST_DOC_PENDING, em)))
+        return LT_EIO;
+    sql_bind(st, "i", doc);
+    if ((r = sql_step(st, em)) <= 0)
+        return r < 0 ? r : err_set(em, LT_ECORRUPT, "chunk %llu has no document", (unsigned long long)chunk);
+    left = sqlite3_column_int64(st, 0);
+    if ((r = sql_run(st, em)) < 0)
+        return r;
+    c->delta.pending--;
+    group_touch(c);
+    *set = true;
+    return left == 0 ? documents_go_live(ix, c, (uint64_t)doc, em) : 0;
+}
+
+int index_set_vectors(struct index *ix, const uint64_t *chunks, const float *vectors, size_t n,
+                      uint32_t dim, size_t *n_set, struct err_msg *em)
+{
+    int r;
+    size_t done = 0;
+    struct err_msg local;
+    em = em ? em : &local;
+    if (dim != ix->model_dim)
+        return err_set(em, LT_EDIM, "vectors of %u dimensions, the model gives %u", dim, ix->model_dim);
+    for (size_t i = 0; i < n; i++) {
+        struct err_msg what;
+        if ((r = check_vector(vectors + i * dim, dim, METRIC_COSINE, &what)) < 0)
+            return err_set(em, r, "chunk %llu: %s", (unsigned long long)chunks[i], what.text);
+    }
+    if ((r = group_begin(ix, false, em)) < 0)
+        return r;
+    for (size_t i = 0; i < n; i++) {
+        bool set;
+        if ((r = set_vector(ix, chunks[i], vectors + i * dim, &set, em)) < 0)
+            return group_fail(ix, r, em);
+        done += set;
+    }
+    if (n_set)
+        *n_set = done;
+    return 0;
+}
+
+int index_fail_chunk(struct index *ix, uint64_t chunk, int code, const char *reason, struct err_msg *em)
+{
+    int r;
+    int64_t doc, coll;
+    struct doc_row row;
+    struct err_msg local;
+    em = em ? em : &local;
+    if ((r = group_begin(ix, false, em)) < 0)
+        return r;
+    sqlite3_stmt *st = store_stmt(ix, ST_CHUNK_GET, em);
+    if (!st)
+        return group_fail(ix, LT_EIO, em);
+    sql_bind(st, "i", (int64_t)chunk);
+    if ((r = sql_int(st, 0, &doc, em)) < 0)
+        return group_fail(ix, r, em);
+    if (!doc)
+        return 0;
+    if ((r = documents_row(ix, (uint64_t)doc, &row, &coll, em)) < 0)
+        return group_fail(ix, r, em);
+    struct collection *c = collection_by_id(ix, coll);
+    if (r == 0 || row.live || !c)
+        return 0;
+    st = store_stmt(ix, ST_DOC_BY_ID, em);
+    if (!st)
+        return group_fail(ix, LT_EIO, em);
+    char text[256];
+    sql_bind(st, "i", doc);
+    if ((r = sql_step(st, em)) > 0)
+        snprintf(text, sizeof text, "%.120s: %.110s (%s)", (const char *)sqlite3_column_text(st, 8),
+                 reason ? reason : err_text(code), err_name(code));
+    sqlite3_reset(st);
+    if (r > 0)
+        r = documents_drop_staged(ix, c, &row, em);
+    if (r >= 0 && row.job)
+        r = jobs_count_failed(ix, row.job, 1, text, em);
+    return r < 0 ? group_fail(ix, r, em) : 0;
+}

@@ -1,0 +1,148 @@
+#include "tests/unit.h"
+
+#include "index/filter.h"
+
+static const char meta[] = "{ \"lang\": \"de\", \"year\" : 2019, \"price\":-12.50e1, \"ok\":true, \"no\":false,"
+                           "\"none\":null, \"tags\":[\"a\",\"b c\",7], \"deep\":{\"er\":{\"x\":5}},"
+                           "\"list\":[{\"k\":1},{\"k\":2}], \"q\\\"uote\":\"it's \\u00e4\\ud83d\\ude00\\n\","
+                           "\"big\":9007199254740993, \"a.b\":1, \"and\":3, \"empty\":[] }";
+
+static bool match(const char *expr, const char *metadata)
+{
+    struct filter *f = NULL;
+    struct err_msg em = {""};
+    int r = filter_parse(&f, expr, strlen(expr), &em);
+    if (r < 0)
+        fail_msg("%s: %s", expr, em.text);
+    bool b = filter_match(f, metadata, strlen(metadata));
+    filter_destroy(&f);
+    return b;
+}
+
+static void test_true(void **state)
+{
+    static const char *const exprs[] = {
+        "lang = 'de'", "lang=\"de\"", "lang == 'de'", "LANG exists or lang exists", "year>=2019", "year < 2019.5",
+        "price = -125", "price < -1e2", "ok", "ok = true", "not no", "!no", "no = false", "none = null",
+        "exists none", "none exists", "tags = 'a'", "tags = 'b c'", "tags = 7", "tags in ('x', 7)",
+        "tags not in ('x', 'y')", "not tags in ('x')", "deep.er.x = 5", "list.k = 2", "deep exists",
+        "big = 9007199254740993", "big != 9007199254740992", "`a.b` = 1", "`and` = 3", "`q\"uote` = 'it''s ä😀\n'",
+        "missing != 3", "not missing exists", "not missing", "lang <> 'fr'", "lang in ['fr', 'de']",
+        "lang = 'de' and year = 2019 or missing", "missing or lang = 'de' and ok",
+        "(lang = 'fr' or ok) and not (no or none = 1)", "lang > 'da' and lang < 'df'", "not not ok",
+        "ok && !(no || missing)", "lang != 5", "exists empty",
+    };
+    for (size_t i = 0; i < sizeof exprs / sizeof *exprs; i++)
+        if (!match(exprs[i], meta))
+            fail_msg("should match: %s", exprs[i]);
+}
+
+static void test_false(void **state)
+{
+    static const char *const exprs[] = {
+        "lang = 'fr'", "lang = 'd'", "lang = 'deu'", "year > 2019", "year = '2019'", "lang < 5", "lang > 5", "no",
+        "none", "none = false", "tags = 'c'", "deep.er = 5", "deep.er.y = 5", "deep.x.y.z exists", "list.k = 3",
+        "big = 9007199254740992", "missing = null", "missing", "missing in (null, 1)", "a.b = 1", "empty = 1",
+        "ok and no", "not (ok or no)", "lang not in ('de')", "LANG = 'de'", "deep = 1", "tags.x = 1",
+    };
+    for (size_t i = 0; i < sizeof exprs / sizeof *exprs; i++)
+        if (match(exprs[i], meta))
+            fail_msg("should not match: %s", exprs[i]);
+    assert_false(match("a = 1", ""));
+    assert_true(match("a != 1", ""));
+}
+
+static void test_errors(void **state)
+{
+    static const struct {
+        const char *expr;
+        int code;
+        const char *at;
+    } cases[] = {
+        {"", LT_EEMPTY, "empty"},
+        {"   ", LT_EEMPTY, "empty"},
+        {"a =", LT_EFORMAT, "byte 3"},
+        {"= 3", LT_EFORMAT, "byte 0"},
+        {"a = b", LT_EFORMAT, "byte 4"},
+        {"a = 'x", LT_EFORMAT, "quote"},
+        {"a in ()", LT_EFORMAT, "byte 6"},
+        {"a in (1", LT_EFORMAT, "the end"},
+        {"a in 1", LT_EFORMAT, "( after in"},
+        {"(a = 1", LT_EFORMAT, "byte 6"},
+        {"a = 1)", LT_EFORMAT, "byte 5"},
+        {"a = 1 b = 2", LT_EFORMAT, "byte 6"},
+        {"and", LT_EFORMAT, "name of a field"},
+        {"a. = 1", LT_EFORMAT, "byte 2"},
+        {"a = 12x", LT_EFORMAT, "space after"},
+        {"a = \xff", LT_EUTF8, "byte 4"},
+        {"not", LT_EFORMAT, "the end"},
+        {"a not 3", LT_EFORMAT, "byte 2"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct filter *f = NULL;
+        struct err_msg em = {""};
+        int r = filter_parse(&f, cases[i].expr, strlen(cases[i].expr), &em);
+        if (r != cases[i].code || !strstr(em.text, cases[i].at) || f)
+            fail_msg("%s: %s, %s", cases[i].expr, err_name(r), em.text);
+    }
+}
+
+static void test_limits(void **state)
+{
+    struct filter *f = NULL;
+    char *s = malloc(2 * FILTER_LEN_MAX);
+    memset(s, '(', 2 * FILTER_LEN_MAX);
+    assert_int_equal(filter_parse(&f, s, FILTER_LEN_MAX, NULL), LT_ELIMIT);
+    assert_int_equal(filter_parse(&f, s, FILTER_LEN_MAX + 1, NULL), LT_ELIMIT);
+    memset(s, '!', 2 * FILTER_LEN_MAX);
+    assert_int_equal(filter_parse(&f, s, FILTER_LEN_MAX, NULL), LT_ELIMIT);
+    /* As many tests as fit: a long left chain runs. */
+    size_t n = 0;
+    for (int i = 0; i < 1000; i++)
+        n += (size_t)sprintf(s + n, "%sa=%d", i ? " or " : "", i);
+    struct err_msg em;
+    int r = filter_parse(&f, s, n, &em);
+    if (r < 0)
+        fail_msg("%s", em.text);
+    assert_true(filter_match(f, "{\"a\":999}", 9));
+    assert_false(filter_match(f, "{\"a\":1000}", 10));
+    filter_destroy(&f);
+    n = 0;
+    for (int i = 0; i < 4200; i++)
+        n += (size_t)sprintf(s + n, "%s1", i ? "," : "a in (");
+    n += (size_t)sprintf(s + n, ")");
+    assert_int_equal(filter_parse(&f, s, n, &em), LT_ELIMIT);
+    free(s);
+}
+
+/* Metadata that is cut or changed anywhere is read within its bounds (under the sanitizers). */
+static void test_hostile_metadata(void **state)
+{
+    static const char *const exprs[] = {"deep.er.x = 5", "tags = 'zz'", "`q\"uote` = 'zz'", "list.k = 9", "zz exists"};
+    uint64_t seed = unit_seed();
+    for (size_t e = 0; e < sizeof exprs / sizeof *exprs; e++) {
+        struct filter *f;
+        assert_int_equal(filter_parse(&f, exprs[e], strlen(exprs[e]), NULL), 0);
+        for (size_t len = 0; len < sizeof meta; len++) {
+            char *copy = malloc(len ? len : 1); /* no byte more, so that ASan sees */
+            memcpy(copy, meta, len);
+            filter_match(f, copy, len);
+            for (int i = 0; i < 20 && len; i++) {
+                copy[unit_rand(&seed) % len] = "{}[]\",:\\\0u9"[unit_rand(&seed) % 11];
+                filter_match(f, copy, len);
+            }
+            free(copy);
+        }
+        filter_destroy(&f);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_true),   cmocka_unit_test(test_false),
+        cmocka_unit_test(test_errors), cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_hostile_metadata),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

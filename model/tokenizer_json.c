@@ -87,18 +87,25 @@ static const char *keep(struct reader *r, const char *s, size_t len)
     return p;
 }
 
-/* A piece of one character, and the byte pieces <0x00> … <0xFF>. */
+/* The byte that a piece <0x00> … <0xFF> stands for, or -1. */
+static int byte_of_piece(const char *s, size_t len)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    if (len != 6 || memcmp(s, "<0x", 3) != 0 || s[5] != '>')
+        return -1;
+    const char *hi = memchr(hex, s[3], 16), *lo = memchr(hex, s[4], 16);
+    return hi && lo ? (int)((hi - hex) << 4 | (lo - hex)) : -1;
+}
+
+/* A piece of one character, and the byte pieces. */
 static int note_special_forms(struct reader *r, const char *s, size_t len, int32_t id)
 {
     uint32_t cp;
+    int byte = byte_of_piece(s, len);
     if (len && utf8_decode(s, len, &cp) == len)
         return char_map_put(&r->t->chars, cp, id);
-    if (len == 6 && !memcmp(s, "<0x", 3) && s[5] == '>') {
-        static const char hex[] = "0123456789ABCDEF";
-        const char *hi = memchr(hex, s[3], 16), *lo = memchr(hex, s[4], 16);
-        if (hi && lo)
-            r->t->byte_id[(hi - hex) << 4 | (lo - hex)] = id;
-    }
+    if (byte >= 0)
+        r->t->byte_id[byte] = id;
     return 0;
 }
 
@@ -270,8 +277,7 @@ static int read_merges(struct reader *r)
         merge_map_put(&t->merges, a, b, (uint32_t)i, ab);
         uint8_t x = class_of(part[0], len[0], true), y = class_of(part[1], len[1], false);
         t->joins[x][y >> 5] |= 1u << (y & 31);
-        for (int k = 0; k < 256 && cut; k++)
-            cut = t->byte_id[k] != a && t->byte_id[k] != b;
+        cut = cut && byte_of_piece(part[0], len[0]) < 0 && byte_of_piece(part[1], len[1]) < 0;
     }
     if (!cut)
         memset(t->joins, 0xFF, sizeof t->joins);

@@ -104,7 +104,7 @@ static void test_kinds(void **state)
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
         struct bytes_out o = {0};
         bytes_printf(&o, "start ");
-        repeat(&o, kinds[k], 6000 / (int)strlen(kinds[k]));
+        repeat(&o, kinds[k], 2500 / (int)strlen(kinds[k]));
         static const uint32_t limits[] = {16, 17, 33, 128, 512}, overlaps[] = {0, 3, 20, 1000, CHUNK_OVERLAP_NONE};
         for (size_t i = 0; i < 5; i++)
             for (size_t j = 0; j < 5; j++) {
@@ -121,7 +121,7 @@ static void test_kinds(void **state)
 static void test_random(void **state)
 {
     uint64_t seed = unit_seed();
-    for (int round = 0; round < 300; round++) {
+    for (int round = 0; round < 150; round++) {
         struct bytes_out o = {0};
         char title[200];
         size_t n_title = unit_rand(&seed) % sizeof title;
@@ -204,7 +204,7 @@ static void test_title_only(void **state)
 /* Megabytes without a space, and of spaces, end in time. */
 static void test_large(void **state)
 {
-    size_t len = 2u << 20;
+    size_t len = 1u << 20;
     char *s = malloc(len);
     assert_non_null(s);
     memset(s, 'a', len);

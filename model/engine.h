@@ -16,7 +16,7 @@ struct model;
 struct engine_params {
     const char *device;       /* NULL or "auto": discrete GPU, integrated GPU, CPU, never a software Vulkan driver;
                                * "cpu"; "vulkan": best Vulkan device that is not software;
-                               * "ref": the plain C reference, slow; otherwise a UUID or any part of a device's name, case ignored */
+                               * otherwise a UUID or any part of a device's name, case ignored */
     unsigned n_threads;       /* CPU threads; 0: as many as the process may use */
     const char *cache_dir;    /* pipeline cache; NULL: none */
     uint32_t max_batch_tokens; /* rows of one submission at most; 0: chosen by model size. At least the longest
@@ -28,7 +28,7 @@ struct engine_params {
 
 struct engine_info {
     char device[256];          /* as the driver names it */
-    char kind[16];             /* "cpu", "vulkan" or "ref" */
+    char kind[16];             /* "cpu" or "vulkan" */
     char uuid[40];             /* empty where there is none */
     char note[512];            /* devices that were skipped and why; empty when none were */
     double selftest_error;     /* largest difference of a component from the golden vectors; -1 when the file has none */

@@ -1,0 +1,151 @@
+/* AVX2 and AVX-VNNI kernels. Without VNNI, |q| * sign(code, q) keeps the 16-bit pair sums of maddubs below
+ * saturation: both factors are at most 127, and 2 * 127 * 127 < 2^15. */
+#include "index/distance.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define AVX2 __attribute__((target("avx2,fma")))
+#define AVXVNNI __attribute__((target("avx2,fma,avxvnni")))
+
+AVX2 static inline int32_t sum_epi32(__m256i v)
+{
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4E));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xB1));
+    return _mm_cvtsi128_si32(s);
+}
+
+AVX2 static inline float sum_ps(__m256 v)
+{
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    s = _mm_add_ss(s, _mm_shuffle_ps(s, s, 1));
+    return _mm_cvtss_f32(s);
+}
+
+AVX2 static inline __m256i mul_i8(__m256i code, __m256i q, __m256i abs_q)
+{
+    __m256i c = _mm256_xor_si256(code, _mm256_set1_epi8((char)0x80));
+    __m256i pairs = _mm256_maddubs_epi16(abs_q, _mm256_sign_epi8(c, q));
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+AVX2 static void dot_codes_avx2(const uint8_t *const *codes, size_t n_codes, const int8_t *q,
+                                int32_t bias, size_t n, int32_t *out)
+{
+    (void)bias; /* signed times signed */
+    size_t i = 0;
+    for (; i + 4 <= n_codes; i += 4) {
+        const uint8_t *a = codes[i], *b = codes[i + 1], *c = codes[i + 2], *d = codes[i + 3];
+        __m256i s0 = _mm256_setzero_si256(), s1 = s0, s2 = s0, s3 = s0;
+        for (size_t j = 0; j < n; j += 32) {
+            __m256i x = _mm256_loadu_si256((const __m256i *)(q + j));
+            __m256i ax = _mm256_abs_epi8(x);
+            s0 = _mm256_add_epi32(s0, mul_i8(_mm256_loadu_si256((const __m256i *)(a + j)), x, ax));
+            s1 = _mm256_add_epi32(s1, mul_i8(_mm256_loadu_si256((const __m256i *)(b + j)), x, ax));
+            s2 = _mm256_add_epi32(s2, mul_i8(_mm256_loadu_si256((const __m256i *)(c + j)), x, ax));
+            s3 = _mm256_add_epi32(s3, mul_i8(_mm256_loadu_si256((const __m256i *)(d + j)), x, ax));
+        }
+        out[i] = sum_epi32(s0);
+        out[i + 1] = sum_epi32(s1);
+        out[i + 2] = sum_epi32(s2);
+        out[i + 3] = sum_epi32(s3);
+    }
+    for (; i < n_codes; i++) {
+        __m256i s0 = _mm256_setzero_si256(), s1 = s0;
+        for (size_t j = 0; j < n; j += 64) {
+            __m256i x = _mm256_loadu_si256((const __m256i *)(q + j));
+            __m256i y = _mm256_loadu_si256((const __m256i *)(q + j + 32));
+            __m256i u = _mm256_loadu_si256((const __m256i *)(codes[i] + j));
+            __m256i v = _mm256_loadu_si256((const __m256i *)(codes[i] + j + 32));
+            s0 = _mm256_add_epi32(s0, mul_i8(u, x, _mm256_abs_epi8(x)));
+            s1 = _mm256_add_epi32(s1, mul_i8(v, y, _mm256_abs_epi8(y)));
+        }
+        out[i] = sum_epi32(_mm256_add_epi32(s0, s1));
+    }
+}
+
+AVXVNNI static void dot_codes_avxvnni(const uint8_t *const *codes, size_t n_codes, const int8_t *q,
+                                      int32_t bias, size_t n, int32_t *out)
+{
+    size_t i = 0;
+    for (; i + 4 <= n_codes; i += 4) {
+        const uint8_t *a = codes[i], *b = codes[i + 1], *c = codes[i + 2], *d = codes[i + 3];
+        __m256i s0 = _mm256_setzero_si256(), s1 = s0, s2 = s0, s3 = s0;
+        for (size_t j = 0; j < n; j += 32) {
+            __m256i x = _mm256_loadu_si256((const __m256i *)(q + j));
+            s0 = _mm256_dpbusd_avx_epi32(s0, _mm256_loadu_si256((const __m256i *)(a + j)), x);
+            s1 = _mm256_dpbusd_avx_epi32(s1, _mm256_loadu_si256((const __m256i *)(b + j)), x);
+            s2 = _mm256_dpbusd_avx_epi32(s2, _mm256_loadu_si256((const __m256i *)(c + j)), x);
+            s3 = _mm256_dpbusd_avx_epi32(s3, _mm256_loadu_si256((const __m256i *)(d + j)), x);
+        }
+        out[i] = sum_epi32(s0) - bias;
+        out[i + 1] = sum_epi32(s1) - bias;
+        out[i + 2] = sum_epi32(s2) - bias;
+        out[i + 3] = sum_epi32(s3) - bias;
+    }
+    for (; i < n_codes; i++) {
+        __m256i s0 = _mm256_setzero_si256(), s1 = s0;
+        for (size_t j = 0; j < n; j += 64) {
+            const uint8_t *c = codes[i] + j;
+            s0 = _mm256_dpbusd_avx_epi32(s0, _mm256_loadu_si256((const __m256i *)c),
+                                         _mm256_loadu_si256((const __m256i *)(q + j)));
+            s1 = _mm256_dpbusd_avx_epi32(s1, _mm256_loadu_si256((const __m256i *)(c + 32)),
+                                         _mm256_loadu_si256((const __m256i *)(q + j + 32)));
+        }
+        out[i] = sum_epi32(_mm256_add_epi32(s0, s1)) - bias;
+    }
+}
+
+AVX2 static int32_t code_to_query_avx2(const uint8_t *code, size_t n, int8_t *q)
+{
+    const __m256i flip = _mm256_set1_epi8((char)0x80);
+    __m256i sum = _mm256_setzero_si256(); /* of the unsigned bytes, in four 64-bit lanes */
+    for (size_t j = 0; j < n; j += 32) {
+        __m256i c = _mm256_loadu_si256((const __m256i *)(code + j));
+        sum = _mm256_add_epi64(sum, _mm256_sad_epu8(c, _mm256_setzero_si256()));
+        _mm256_storeu_si256((__m256i *)(q + j), _mm256_xor_si256(c, flip));
+    }
+    return 128 * (sum_epi32(sum) - 128 * (int32_t)n);
+}
+
+AVX2 static float dot_f32_avx2(const float *a, const float *b, size_t n)
+{
+    __m256 s0 = _mm256_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
+    size_t j = 0;
+    for (; j + 32 <= n; j += 32) {
+        s0 = _mm256_fmadd_ps(_mm256_loadu_ps(a + j), _mm256_loadu_ps(b + j), s0);
+        s1 = _mm256_fmadd_ps(_mm256_loadu_ps(a + j + 8), _mm256_loadu_ps(b + j + 8), s1);
+        s2 = _mm256_fmadd_ps(_mm256_loadu_ps(a + j + 16), _mm256_loadu_ps(b + j + 16), s2);
+        s3 = _mm256_fmadd_ps(_mm256_loadu_ps(a + j + 24), _mm256_loadu_ps(b + j + 24), s3);
+    }
+    for (; j + 8 <= n; j += 8)
+        s0 = _mm256_fmadd_ps(_mm256_loadu_ps(a + j), _mm256_loadu_ps(b + j), s0);
+    float sum = sum_ps(_mm256_add_ps(_mm256_add_ps(s0, s1), _mm256_add_ps(s2, s3)));
+    for (; j < n; j++)
+        sum += a[j] * b[j];
+    return sum;
+}
+
+AVX2 static float l2_f32_avx2(const float *a, const float *b, size_t n)
+{
+    __m256 s0 = _mm256_setzero_ps(), s1 = s0;
+    size_t j = 0;
+    for (; j + 16 <= n; j += 16) {
+        __m256 x = _mm256_sub_ps(_mm256_loadu_ps(a + j), _mm256_loadu_ps(b + j));
+        __m256 y = _mm256_sub_ps(_mm256_loadu_ps(a + j + 8), _mm256_loadu_ps(b + j + 8));
+        s0 = _mm256_fmadd_ps(x, x, s0);
+        s1 = _mm256_fmadd_ps(y, y, s1);
+    }
+    float sum = sum_ps(_mm256_add_ps(s0, s1));
+    for (; j < n; j++)
+        sum += (a[j] - b[j]) * (a[j] - b[j]);
+    return sum;
+}
+
+const struct distance distance_avx2 = {"avx2", dot_codes_avx2, code_to_query_avx2, dot_f32_avx2,
+                                       l2_f32_avx2};
+const struct distance distance_avxvnni = {"avxvnni", dot_codes_avxvnni, code_to_query_avx2,
+                                          dot_f32_avx2, l2_f32_avx2};
+#endif

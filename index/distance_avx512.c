@@ -1,0 +1,127 @@
+/* AVX-512 kernels, with and without VNNI. Four codes at a time share each load of the query. */
+#include "index/distance.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
+#define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
+
+/* The four sums of 16 lanes each, as one register of four. */
+AVX512 static inline __m128i sum4_epi32(__m512i a, __m512i b, __m512i c, __m512i d)
+{
+    __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    __m512i s = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    __m256i h = _mm256_add_epi32(_mm512_castsi512_si256(s), _mm512_extracti64x4_epi64(s, 1));
+    return _mm_add_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+}
+
+VNNI static void dot_codes_vnni(const uint8_t *const *codes, size_t n_codes, const int8_t *q,
+                                int32_t bias, size_t n, int32_t *out)
+{
+    size_t i = 0;
+    for (; i + 4 <= n_codes; i += 4) {
+        const uint8_t *a = codes[i], *b = codes[i + 1], *c = codes[i + 2], *d = codes[i + 3];
+        __m512i s0 = _mm512_setzero_si512(), s1 = s0, s2 = s0, s3 = s0;
+        for (size_t j = 0; j < n; j += 64) {
+            __m512i x = _mm512_loadu_si512(q + j);
+            s0 = _mm512_dpbusd_epi32(s0, _mm512_loadu_si512(a + j), x);
+            s1 = _mm512_dpbusd_epi32(s1, _mm512_loadu_si512(b + j), x);
+            s2 = _mm512_dpbusd_epi32(s2, _mm512_loadu_si512(c + j), x);
+            s3 = _mm512_dpbusd_epi32(s3, _mm512_loadu_si512(d + j), x);
+        }
+        __m128i sum = _mm_sub_epi32(sum4_epi32(s0, s1, s2, s3), _mm_set1_epi32(bias));
+        _mm_storeu_si128((__m128i *)(out + i), sum);
+    }
+    for (; i < n_codes; i++) {
+        __m512i s0 = _mm512_setzero_si512(), s1 = s0;
+        size_t j = 0;
+        for (; j + 128 <= n; j += 128) {
+            s0 = _mm512_dpbusd_epi32(s0, _mm512_loadu_si512(codes[i] + j),
+                                     _mm512_loadu_si512(q + j));
+            s1 = _mm512_dpbusd_epi32(s1, _mm512_loadu_si512(codes[i] + j + 64),
+                                     _mm512_loadu_si512(q + j + 64));
+        }
+        if (j < n)
+            s0 = _mm512_dpbusd_epi32(s0, _mm512_loadu_si512(codes[i] + j),
+                                     _mm512_loadu_si512(q + j));
+        out[i] = _mm512_reduce_add_epi32(_mm512_add_epi32(s0, s1)) - bias;
+    }
+}
+
+/* 32 signed bytes times 32 as 16-bit products, summed in pairs. */
+AVX512 static inline __m512i mul_i8(const uint8_t *code, const int8_t *q)
+{
+    __m256i c = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)code),
+                                 _mm256_set1_epi8((char)0x80));
+    return _mm512_madd_epi16(_mm512_cvtepi8_epi16(c),
+                             _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)q)));
+}
+
+AVX512 static void dot_codes_avx512(const uint8_t *const *codes, size_t n_codes, const int8_t *q,
+                                    int32_t bias, size_t n, int32_t *out)
+{
+    (void)bias; /* signed times signed */
+    for (size_t i = 0; i < n_codes; i++) {
+        __m512i s0 = _mm512_setzero_si512(), s1 = s0;
+        for (size_t j = 0; j < n; j += 64) {
+            s0 = _mm512_add_epi32(s0, mul_i8(codes[i] + j, q + j));
+            s1 = _mm512_add_epi32(s1, mul_i8(codes[i] + j + 32, q + j + 32));
+        }
+        out[i] = _mm512_reduce_add_epi32(_mm512_add_epi32(s0, s1));
+    }
+}
+
+AVX512 static int32_t code_to_query_avx512(const uint8_t *code, size_t n, int8_t *q)
+{
+    const __m512i flip = _mm512_set1_epi8((char)0x80);
+    __m512i sum = _mm512_setzero_si512();
+    for (size_t j = 0; j < n; j += 64) {
+        __m512i c = _mm512_loadu_si512(code + j);
+        sum = _mm512_add_epi64(sum, _mm512_sad_epu8(c, _mm512_setzero_si512()));
+        _mm512_storeu_si512(q + j, _mm512_xor_si512(c, flip));
+    }
+    return 128 * ((int32_t)_mm512_reduce_add_epi64(sum) - 128 * (int32_t)n);
+}
+
+AVX512 static float dot_f32_avx512(const float *a, const float *b, size_t n)
+{
+    __m512 s0 = _mm512_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
+    size_t j = 0;
+    for (; j + 64 <= n; j += 64) {
+        s0 = _mm512_fmadd_ps(_mm512_loadu_ps(a + j), _mm512_loadu_ps(b + j), s0);
+        s1 = _mm512_fmadd_ps(_mm512_loadu_ps(a + j + 16), _mm512_loadu_ps(b + j + 16), s1);
+        s2 = _mm512_fmadd_ps(_mm512_loadu_ps(a + j + 32), _mm512_loadu_ps(b + j + 32), s2);
+        s3 = _mm512_fmadd_ps(_mm512_loadu_ps(a + j + 48), _mm512_loadu_ps(b + j + 48), s3);
+    }
+    for (; j < n; j += 16) {
+        __mmask16 m = n - j >= 16 ? 0xFFFF : (__mmask16)((1u << (n - j)) - 1);
+        s0 = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(m, a + j), _mm512_maskz_loadu_ps(m, b + j), s0);
+    }
+    return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(s0, s1), _mm512_add_ps(s2, s3)));
+}
+
+AVX512 static float l2_f32_avx512(const float *a, const float *b, size_t n)
+{
+    __m512 s0 = _mm512_setzero_ps(), s1 = s0;
+    size_t j = 0;
+    for (; j + 32 <= n; j += 32) {
+        __m512 x = _mm512_sub_ps(_mm512_loadu_ps(a + j), _mm512_loadu_ps(b + j));
+        __m512 y = _mm512_sub_ps(_mm512_loadu_ps(a + j + 16), _mm512_loadu_ps(b + j + 16));
+        s0 = _mm512_fmadd_ps(x, x, s0);
+        s1 = _mm512_fmadd_ps(y, y, s1);
+    }
+    for (; j < n; j += 16) {
+        __mmask16 m = n - j >= 16 ? 0xFFFF : (__mmask16)((1u << (n - j)) - 1);
+        __m512 x = _mm512_sub_ps(_mm512_maskz_loadu_ps(m, a + j), _mm512_maskz_loadu_ps(m, b + j));
+        s0 = _mm512_fmadd_ps(x, x, s0);
+    }
+    return _mm512_reduce_add_ps(_mm512_add_ps(s0, s1));
+}
+
+const struct distance distance_avx512 = {"avx512", dot_codes_avx512, code_to_query_avx512,
+                                         dot_f32_avx512, l2_f32_avx512};
+const struct distance distance_avx512vnni = {"avx512vnni", dot_codes_vnni, code_to_query_avx512,
+                                             dot_f32_avx512, l2_f32_avx512};
+#endif

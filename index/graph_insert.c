@@ -1,0 +1,198 @@
+/* Insertion, as in hnswlib: draw a level, descend, collect efConstruction candidates on each level, choose by the heuristic,
+ * link both ways and shrink what overflows. */
+#include <math.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "index/graph_int.h"
+
+/* Links e to id on a level, shrinking e's list when it is full. True when the link is in the list afterwards. */
+static bool connect(struct core *c, struct graph_scratch *s, uint32_t e, uint32_t id, float d,
+                    uint32_t level)
+{
+    _Atomic uint32_t *list = core_links(c, e, level);
+    uint32_t room = core_room(c, level), n_ok = 0;
+    struct cand cands[2 * GRAPH_M_MAX + 1];
+    struct probe p;
+    if (!list)
+        return false;
+    if (list_append(list, room, id))
+        return true;
+    uint32_t n = list_read(list, room, s->links);
+    for (uint32_t i = 0; i < n; i++) {
+        if ((s->links[i] & LINK_ID) < core_n_slots(c)) {
+            s->batch[n_ok] = s->links[i] & LINK_ID;
+            s->links[n_ok++] = s->links[i];
+        }
+    }
+    core_probe(c, e, s->pair, &p);
+    core_distances(c, &p, s->batch, n_ok, s->batch_d);
+    s->n_distances += n_ok;
+    for (uint32_t i = 0; i < n_ok; i++)
+        cands[i] = (struct cand){s->batch_d[i], s->links[i]};
+    cands[n_ok] = (struct cand){d, id};
+    cand_sort(cands, n_ok + 1);
+    uint32_t kept = core_select(c, s, cands, n_ok + 1, room);
+    bool in = false;
+    for (uint32_t i = 0; i < kept; i++) {
+        s->links[i] = cands[i].id;
+        in |= cands[i].id == id;
+    }
+    list_write(list, room, s->links, kept);
+    return in;
+}
+
+/* Of the walk's result the live nodes, in place; never none while there are live nodes. */
+static uint32_t live_only(const struct core *c, struct graph_scratch *s, const struct probe *p,
+                          uint32_t n, uint32_t id)
+{
+    uint32_t k = 0, root = atomic_load(&c->root);
+    for (uint32_t i = 0; i < n; i++)
+        if (s->pool[i].id != id && node_state(core_head(c, s->pool[i].id)) == NODE_LIVE)
+            s->pool[k++] = s->pool[i];
+    if (!k && root < core_n_slots(c)) {
+        s->pool[0].id = root;
+        core_distances(c, p, &root, 1, &s->pool[0].d);
+        k = 1;
+    }
+    return k;
+}
+
+static void link_level(struct core *c, struct graph_scratch *s, uint32_t id, uint32_t level,
+                       uint32_t n)
+{
+    struct cand chosen[GRAPH_M_MAX];
+    uint32_t links[GRAPH_M_MAX], parent = ID_NONE;
+    uint32_t kept = core_select(c, s, s->pool, n, c->m);
+    _Atomic uint32_t *list = core_links(c, id, level);
+    if (kept > c->m)
+        kept = c->m; /* fewer than m candidates are all kept; never more than m */
+    for (uint32_t i = 0; i < kept; i++) {
+        chosen[i] = s->pool[i];
+        links[i] = s->pool[i].id;
+    }
+    if (list)
+        list_write(list, core_room(c, level), links, kept);
+    for (uint32_t i = 0; i < kept; i++) {
+        bool in = connect(c, s, chosen[i].id, id, chosen[i].d, level);
+        if (in && parent == ID_NONE && core_head(c, chosen[i].id)->n_children < c->m)
+            parent = chosen[i].id;
+    }
+    if (level || !kept)
+        return;
+    if (parent != ID_NONE)
+        tree_adopt(c, id, parent);
+    else
+        tree_attach(c, s, id, chosen[0].id);
+}
+
+static void insert(struct core *c, struct graph_scratch *s, uint32_t id, uint32_t level, uint32_t ef)
+{
+    uint32_t at = atomic_load(&c->entry);
+    if (at == ID_NONE) {
+        atomic_store(&c->root, id);
+        atomic_store(&c->entry, id);
+        return;
+    }
+    struct probe p;
+    uint32_t top = core_head(c, at)->level;
+    if (top > LEVEL_MAX)
+        top = LEVEL_MAX;
+    core_probe(c, id, s->query, &p);
+    for (uint32_t l = top; l > level; l--)
+        at = walk_greedy(c, s, &p, at, l);
+    for (uint32_t l = level < top ? level : top;; l--) {
+        uint32_t starts[2] = {at, l ? at : atomic_load(&c->root)};
+        uint32_t n = walk_level(c, s, &p, starts, 2, l, ef);
+        if (n)
+            at = s->pool[0].id;
+        n = live_only(c, s, &p, n, id);
+        if (l && core_head(c, s->pool[0].id)->level < l)
+            n = 0; /* the root stood in, which is not on this level */
+        link_level(c, s, id, l, n);
+        if (!l)
+            break;
+    }
+    if (level > top)
+        atomic_store_explicit(&c->entry, id, memory_order_release);
+}
+
+static uint32_t draw_level(struct graph *g)
+{
+    uint64_t z = g->rng += 0x9E3779B97F4A7C15u; /* splitmix64 */
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    z ^= z >> 31;
+    double u = (double)((z >> 11) + 1) * 0x1p-53;
+    double level = -log(u) * g->level_mult;
+    return level < LEVEL_MAX ? (uint32_t)level : LEVEL_MAX;
+}
+
+int vector_prepare(enum metric metric, const float *v, uint32_t dim, float *out)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < dim; i++)
+        sum += (double)v[i] * v[i];
+    /* NaN and Inf show in the sum; lengths whose square leaves f32 would make distances infinite. */
+    if (!(sum < 1e37) || (metric == METRIC_COSINE && sum < 1e-60))
+        return LT_ENAN;
+    double f = metric == METRIC_COSINE ? 1 / sqrt(sum) : 1;
+    for (uint32_t i = 0; i < dim; i++)
+        out[i] = (float)(v[i] * f);
+    return 0;
+}
+
+/* Fills the record of a new slot, except for its links. */
+static int fill(struct core *c, uint32_t id, uint64_t label, const float *v)
+{
+    struct node_head *h = core_head(c, id);
+    h->label = label;
+    h->vec_sum = (uint32_t)XXH3_64bits(v, c->dim * sizeof *v);
+    if (c->has_vectors) {
+        distance_encode(v, c->dim, core_code(c, id), &h->scale, &h->norm2);
+        return core_put_vector(c, id, v);
+    }
+    memcpy(core_code(c, id), v, c->dim * sizeof *v);
+    return 0;
+}
+
+int graph_add(struct graph *g, uint64_t label, const float *v)
+{
+    struct core *c = graph_core(g);
+    struct graph_scratch *s = g->scratch;
+    uint32_t level = draw_level(g), id, old;
+    int r;
+    if (label == UINT64_MAX)
+        return LT_EINVAL;
+    if ((r = scratch_reserve(s, c, g->p.ef_construction)) < 0 ||
+        (r = vector_prepare(c->metric, v, c->dim, s->query_f32)) < 0 ||
+        (r = core_hash_reserve(c)) < 0 || (r = remove_reserve(c)) < 0 ||
+        (r = core_alloc(c, level, &id)) < 0)
+        return r;
+    if ((r = fill(c, id, label, s->query_f32)) < 0) {
+        core_release(c, id); /* never published */
+        return r;
+    }
+    old = core_find_live(c, label);
+    struct node_head *h = core_head(c, id);
+    insert(c, s, id, level, g->p.ef_construction);
+    if (old == ID_NONE) {
+        core_hash_put(c, label, id);
+        atomic_fetch_add(&c->n_live, 1);
+        c->level_count[level]++;
+        atomic_store_explicit(&h->state, NODE_LIVE, memory_order_release);
+    } else {
+        /* A search that meets the old node after its death looks the label up and gets the new one. */
+        atomic_fetch_add(&c->n_replaced, 1);
+        core_hash_move(c, label, old, id);
+        c->level_count[level]++;
+        atomic_fetch_add(&c->n_live, 1);
+        atomic_store_explicit(&h->state, NODE_LIVE, memory_order_release);
+        remove_node(c, s, old);
+        atomic_fetch_add(&c->n_replaced, 1);
+    }
+    atomic_fetch_add(&g->n_changes, 1);
+    return 0;
+}

@@ -1,0 +1,291 @@
+/* The graph's inside: how nodes lie in memory, shared by graph*.c and segment.c.
+ *
+ * A node is a fixed-size record: code, head, links of level 0. Records live in chunks that never move; a directory of
+ * chunks finds them. A chunk is anonymous memory or a private (copy on write) mapping of the segment file, which has the
+ * same layout, so that opening parses nothing and writing needs no second form. Links above level 0 are blocks in a
+ * second set of chunks.
+ *
+ * Publication: the writer fills a record, then stores its id into neighbours' lists with release order; readers load ids
+ * with acquire order, so whatever id they hold has a complete record. A list carries its length and a version in one word;
+ * the writer makes the version odd while it rearranges, and every intermediate state holds all links that are in both the
+ * old and the new list, so that even a reader that gives up retrying misses nothing that stays.
+ *
+ * Reachability: besides HNSW's links, level 0 holds a tree: every live node but the root has one parent whose link to it is
+ * marked LINK_CHILD and survives all shrinking. Removal hands the children on. Searches put the root among their candidates,
+ * so no live node is ever out of reach, whatever the heuristic dropped.
+ *
+ * Removal: a node turns DEAD at once (not returned any more) but stays a stepping stone until a sweep over all lists has
+ * replaced the links to it; then, when no search from before is left, its slot is free.
+ */
+#ifndef INDEX_GRAPH_INT_H
+#define INDEX_GRAPH_INT_H
+
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "index/distance.h"
+#include "index/graph.h"
+#include "index/graph_epoch.h"
+
+#define ID_NONE UINT32_MAX
+#define LINK_CHILD 0x80000000u /* marks a tree edge in a level 0 list */
+#define LINK_ID 0x7FFFFFFFu
+#define LIST_COUNT 0x3FFu /* low bits of a list's first word: its length */
+#define LIST_STEP 0x400u  /* the version's lowest bit: odd while the list is being rearranged */
+#define LEVEL_MAX 31u
+#define CHUNKS_MAX (1u << 19)
+#define UPPER_SHIFT 10u /* blocks per chunk of upper lists */
+#define ID_LIMIT 0x7FFFFFF0u
+#define HASH_EMPTY 0u
+#define HASH_GONE UINT32_MAX
+
+enum node_state { NODE_FREE = 0, NODE_LIVE = 1, NODE_DEAD = 2, NODE_NEW = 3 };
+
+/* After the code in each record; followed by the links of level 0. On disk as in memory. */
+struct node_head {
+    uint64_t label;
+    float scale;      /* of the code */
+    float norm2;      /* squared length of what the code stands for */
+    uint32_t upper;   /* first of `level` upper blocks */
+    uint32_t parent;  /* in the tree; ID_NONE: the root, or not live. Writer only */
+    uint32_t vec_sum; /* low half of the XXH3 of the exact vector */
+    _Atomic uint8_t state;
+    uint8_t level;
+    uint8_t n_children; /* links of this list marked LINK_CHILD. Writer only */
+    uint8_t reserved;
+    _Atomic uint32_t list; /* length and version; the links follow */
+};
+_Static_assert(sizeof(struct node_head) == 40, "a record's head is part of the file format");
+
+/* label → id, open addressing: id + 1, HASH_EMPTY or HASH_GONE. The label itself is in the record. */
+struct hash {
+    _Atomic uint32_t *slots;
+    uint32_t mask;   /* size - 1 */
+    uint32_t n_used; /* not HASH_EMPTY. Writer only */
+    bool mapped;     /* slots are part of the segment's mapping */
+};
+
+struct retired {
+    uint64_t stamp;
+    uint32_t id;        /* a node's slot, when ptr is NULL */
+    void *ptr;          /* else memory */
+    void (*drop)(void *ptr);
+};
+
+struct id_list {
+    uint32_t *ids;
+    uint32_t n, cap;
+};
+
+struct segment; /* segment.h */
+
+/* Everything a search looks at. A compaction builds another one and swaps it in. */
+struct core {
+    /* fixed at creation */
+    uint32_t dim, m, m0, code_bytes, stride, shift, mask, upper_stride, vec_stride;
+    enum metric metric;
+    enum graph_codes codes;
+    const struct distance *kernel;
+    bool has_vectors; /* int8 codes: exact vectors lie in their own file or memory */
+
+    _Atomic(uint8_t *) *dir;       /* chunks of nodes */
+    _Atomic(uint8_t *) *upper_dir; /* chunks of upper lists */
+    _Atomic(uint8_t *) *vec_dir;   /* chunks of exact vectors */
+    _Atomic uint32_t n_slots, n_upper;
+    _Atomic uint32_t entry, root; /* ID_NONE: empty */
+    _Atomic uint32_t n_live, n_dead;
+    _Atomic(struct hash *) hash;
+    _Atomic uint32_t n_replaced; /* counts up twice for each label that gets a new node */
+
+    /* writer only */
+    uint32_t level_count[LEVEL_MAX + 1]; /* live nodes by level */
+    struct id_list free_slots[LEVEL_MAX + 1];
+    struct id_list held;  /* free, but the last checkpoint still names their exact vectors */
+    struct id_list dead;  /* waiting for a sweep; the first n_sweep are in the one that runs */
+    uint32_t n_sweep, sweep_at;
+    struct retired *retired;
+    uint32_t n_retired, cap_retired;
+    struct segment *seg; /* the mapping some chunks lie in; NULL: all anonymous */
+    uint32_t seg_slots;  /* slots that the checkpoint on disk names */
+    struct slab *slabs;  /* anonymous memory */
+    int vec_fd;          /* -1: exact vectors in anonymous memory */
+    uint32_t n_vec_chunks;
+};
+
+struct cand {
+    float d;
+    uint32_t id;
+};
+
+/* A query or a node, ready to be compared with codes. */
+struct probe {
+    const int8_t *q; /* int8 codes */
+    int32_t bias;
+    float scale, norm2;
+    const float *v; /* f32 codes */
+};
+
+struct graph_scratch {
+    struct epoch_reader reader;
+    uint64_t *visited; /* one bit per slot */
+    size_t visited_words;
+    struct cand *pool, *heap; /* pool: sorted; heap: candidates of filtered searches */
+    size_t pool_cap, heap_cap;
+    uint8_t *checked; /* beside pool */
+    int8_t *query, *pair; /* prepared queries: the search's, and a neighbour's */
+    float *query_f32;
+    size_t query_cap, query_f32_cap;
+    uint64_t n_distances;
+    uint32_t links[2 * GRAPH_M_MAX + 8];
+    uint32_t batch[2 * GRAPH_M_MAX + 8];
+    float batch_d[2 * GRAPH_M_MAX + 8];
+};
+
+struct graph {
+    _Atomic(struct core *) core;
+    struct graph_params p; /* defaults filled in */
+    char *dir;             /* NULL: in memory */
+    double level_mult;
+    uint64_t rng;
+    struct graph_scratch *scratch; /* the writer's */
+    _Atomic uint64_t n_changes, covered_seq, bytes_on_disk;
+    uint64_t gen;      /* of the newest file name */
+    uint64_t n_saved;  /* live nodes at the last checkpoint */
+    uint32_t scrub_at; /* next block */
+};
+
+static inline struct core *graph_core(const struct graph *g)
+{
+    return atomic_load_explicit(&((struct graph *)g)->core, memory_order_acquire);
+}
+
+/* ---- records ---- */
+
+static inline uint8_t *core_code(const struct core *c, uint32_t id)
+{
+    uint8_t *chunk = atomic_load_explicit(&c->dir[id >> c->shift], memory_order_acquire);
+    return chunk + (size_t)(id & c->mask) * c->stride;
+}
+
+static inline struct node_head *core_head(const struct core *c, uint32_t id)
+{
+    return (struct node_head *)(void *)(core_code(c, id) + c->code_bytes);
+}
+
+/* level 0's list: word 0 is length and version. Always within the record. */
+static inline _Atomic uint32_t *core_list(const struct core *c, uint32_t id)
+{
+    return &core_head(c, id)->list;
+}
+
+/* The list of a level above 0; NULL when the record names a block that does not exist (a damaged file). */
+static inline _Atomic uint32_t *core_upper(const struct core *c, uint32_t id, uint32_t level)
+{
+    const struct node_head *h = core_head(c, id);
+    uint32_t block = h->upper + level - 1;
+    if (level > h->level || h->upper > ID_LIMIT ||
+        block >= atomic_load_explicit(&c->n_upper, memory_order_acquire))
+        return NULL;
+    uint8_t *chunk = atomic_load_explicit(&c->upper_dir[block >> UPPER_SHIFT], memory_order_acquire);
+    size_t at = (size_t)(block & ((1u << UPPER_SHIFT) - 1)) * c->upper_stride;
+    return (_Atomic uint32_t *)(void *)(chunk + at);
+}
+
+static inline uint32_t core_room(const struct core *c, uint32_t level)
+{
+    return level ? c->m : c->m0;
+}
+
+static inline _Atomic uint32_t *core_links(const struct core *c, uint32_t id, uint32_t level)
+{
+    return level ? core_upper(c, id, level) : core_list(c, id);
+}
+
+static inline const float *core_vector(const struct core *c, uint32_t id)
+{
+    if (!c->has_vectors)
+        return (const float *)(const void *)core_code(c, id);
+    uint8_t *chunk = atomic_load_explicit(&c->vec_dir[id >> c->shift], memory_order_acquire);
+    return (const float *)(const void *)(chunk + (size_t)(id & c->mask) * c->vec_stride);
+}
+
+static inline uint32_t core_n_slots(const struct core *c)
+{
+    return atomic_load_explicit(&c->n_slots, memory_order_acquire);
+}
+
+static inline enum node_state node_state(const struct node_head *h)
+{
+    return (enum node_state)atomic_load_explicit(&h->state, memory_order_acquire);
+}
+
+/* graph_core.c: memory, slots, lookup. */
+struct core *core_create(const struct graph_params *p);
+void core_destroy(struct core *c);
+/* A slot for a node of this level: state NODE_NEW, empty lists. LT_ENOMEM, LT_ELIMIT, LT_EIO. */
+int core_alloc(struct core *c, uint32_t level, uint32_t *id);
+/* Gives back a slot that no list names and no reader can hold. */
+void core_release(struct core *c, uint32_t id);
+int core_retire(struct core *c, uint32_t id, void *ptr, void (*drop)(void *));
+int core_retire_reserve(struct core *c, uint32_t n);
+/* Puts what has become quiet to use again. */
+void core_reclaim(struct core *c);
+/* Maps or makes the chunks of exact vectors up to `chunk`; chunks come in order. */
+int core_map_vectors(struct core *c, uint32_t chunk);
+int core_put_vector(struct core *c, uint32_t id, const float *v);
+uint32_t core_find(const struct core *c, uint64_t label); /* ID_NONE */
+uint32_t core_find_live(const struct core *c, uint64_t label);
+int core_hash_reserve(struct core *c);
+void core_hash_put(struct core *c, uint64_t label, uint32_t id);
+void core_hash_drop(struct core *c, uint64_t label, uint32_t id);
+/* Points label's existing entry at another id, in one store. */
+void core_hash_move(struct core *c, uint64_t label, uint32_t from, uint32_t to);
+bool id_list_push(struct id_list *l, uint32_t id);
+
+/* graph_links.c: lists and distances. */
+/* Copies a list's links (marks included) to out, at most max of them; returns their number. Ids are not checked. */
+uint32_t list_read(const _Atomic uint32_t *list, uint32_t max, uint32_t *out);
+/* cap: the list's room; n <= cap. list_append is false when the list is full. */
+bool list_append(_Atomic uint32_t *list, uint32_t cap, uint32_t link);
+void list_write(_Atomic uint32_t *list, uint32_t cap, const uint32_t *links, uint32_t n);
+/* out[i] = distance of the probe to ids[i] (all valid); smaller is nearer. */
+void core_distances(const struct core *c, const struct probe *p, const uint32_t *ids, uint32_t n,
+                    float *out);
+void core_probe(const struct core *c, uint32_t id, int8_t *room, struct probe *p);
+/* HNSW's neighbour selection: from n candidates, nearest first, at most max that are nearer to the probe's node than to
+ * each one already chosen. Candidates with LINK_CHILD are always kept. Reorders c in place; returns the number kept. */
+uint32_t core_select(const struct core *c, struct graph_scratch *s, struct cand *cands, uint32_t n,
+                     uint32_t max);
+void cand_sort(struct cand *c, uint32_t n);
+
+/* graph_walk.c: traversal. */
+int scratch_reserve(struct graph_scratch *s, const struct core *c, uint32_t ef);
+void walk_reset(struct graph_scratch *s, const struct core *c);
+/* The links of a list that this walk has not seen, into s->batch, marked as seen; returns their number. */
+uint32_t walk_unvisited(const struct core *c, struct graph_scratch *s,
+                        const _Atomic uint32_t *list, uint32_t room);
+/* Greedy from `at` on one level: the nearest node that steps over links lead to. */
+uint32_t walk_greedy(const struct core *c, struct graph_scratch *s, const struct probe *p,
+                     uint32_t at, uint32_t level);
+/* The ef nearest to the probe on a level, dead and new ones included, sorted, in s->pool; returns their number. */
+uint32_t walk_level(const struct core *c, struct graph_scratch *s, const struct probe *p,
+                    const uint32_t *starts, uint32_t n_starts, uint32_t level, uint32_t ef);
+
+/* graph_insert.c: checks v and brings it to unit length where the metric wants it. LT_ENAN. */
+int vector_prepare(enum metric metric, const float *v, uint32_t dim, float *out);
+
+/* graph_tree.c */
+/* parent's list holds id already and has room for a child. */
+void tree_adopt(struct core *c, uint32_t id, uint32_t parent);
+/* Gives id a parent: `under`, or where it has too many children, one below it. */
+void tree_attach(struct core *c, struct graph_scratch *s, uint32_t id, uint32_t under);
+/* Takes a dead node out of the tree. */
+void tree_detach(struct core *c, struct graph_scratch *s, uint32_t id);
+
+/* graph_remove.c */
+int remove_reserve(struct core *c); /* so that remove_node cannot fail */
+void remove_node(struct core *c, struct graph_scratch *s, uint32_t id);
+/* Advances the sweep; all: takes every dead node out of every list now. */
+void remove_sweep(struct core *c, struct graph_scratch *s, bool all);
+
+#endif

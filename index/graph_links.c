@@ -1,0 +1,189 @@
+/* Neighbour lists: reading them without locks, changing them under readers, choosing what goes in. */
+#include <string.h>
+
+#include "index/graph_int.h"
+
+#define READ_TRIES 16
+
+uint32_t list_read(const _Atomic uint32_t *list, uint32_t max, uint32_t *out)
+{
+    _Atomic uint32_t *l = (_Atomic uint32_t *)list;
+    uint32_t n = 0;
+    /* Bounded: what a torn read can lack is only what the writer is taking out. */
+    for (int i = 0; i < READ_TRIES; i++) {
+        uint32_t before = atomic_load_explicit(&l[0], memory_order_acquire);
+        n = before & LIST_COUNT;
+        if (n > max)
+            n = max;
+        for (uint32_t j = 0; j < n; j++)
+            out[j] = atomic_load_explicit(&l[1 + j], memory_order_acquire);
+        if (!(before & LIST_STEP) &&
+            atomic_load_explicit(&l[0], memory_order_relaxed) == before)
+            break;
+    }
+    return n;
+}
+
+/* A damaged length counts as none: what lies behind it is not a list. */
+static uint32_t length_of(uint32_t head, uint32_t cap)
+{
+    return (head & LIST_COUNT) <= cap ? head & LIST_COUNT : 0;
+}
+
+bool list_append(_Atomic uint32_t *list, uint32_t cap, uint32_t link)
+{
+    uint32_t head = atomic_load_explicit(&list[0], memory_order_relaxed);
+    uint32_t n = length_of(head, cap);
+    if (n == cap)
+        return false;
+    atomic_store_explicit(&list[1 + n], link, memory_order_release);
+    atomic_store_explicit(&list[0], (head & ~LIST_COUNT) + 2 * LIST_STEP + n + 1,
+                          memory_order_release);
+    return true;
+}
+
+/* Links in both lists are never absent on the way: the new ones overwrite dropped ones or go to the end, then entries from
+ * the end are copied into the gaps that are left, and only then the length drops. */
+void list_write(_Atomic uint32_t *list, uint32_t cap, const uint32_t *links, uint32_t n)
+{
+    uint32_t cur[2 * GRAPH_M_MAX], fresh[2 * GRAPH_M_MAX], n_fresh = 0, gap = 0;
+    bool used[2 * GRAPH_M_MAX] = {false};
+    uint32_t head = atomic_load_explicit(&list[0], memory_order_relaxed);
+    uint32_t n_old = length_of(head, cap), end = n_old;
+    uint32_t version = (head & ~LIST_COUNT) | LIST_STEP;
+    for (uint32_t i = 0; i < n_old; i++)
+        cur[i] = atomic_load_explicit(&list[1 + i], memory_order_relaxed);
+    atomic_store_explicit(&list[0], version | n_old, memory_order_relaxed);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t at = 0;
+        while (at < n_old && (used[at] || ((cur[at] ^ links[i]) & LINK_ID)))
+            at++;
+        if (at == n_old) {
+            fresh[n_fresh++] = links[i];
+            continue;
+        }
+        used[at] = true;
+        if (cur[at] != links[i])
+            atomic_store_explicit(&list[1 + at], cur[at] = links[i], memory_order_release);
+    }
+    for (uint32_t i = 0; i < n_fresh; i++) {
+        while (gap < end && used[gap])
+            gap++;
+        end += gap == end;
+        used[gap] = true;
+        atomic_store_explicit(&list[1 + gap], cur[gap] = fresh[i], memory_order_release);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        if (used[i])
+            continue;
+        do
+            end--;
+        while (!used[end]);
+        atomic_store_explicit(&list[1 + i], cur[i] = cur[end], memory_order_release);
+    }
+    atomic_store_explicit(&list[0], (version + LIST_STEP) | n, memory_order_release);
+}
+
+void cand_sort(struct cand *c, uint32_t n)
+{
+    for (uint32_t i = 1; i < n; i++) { /* short or nearly sorted */
+        struct cand x = c[i];
+        uint32_t j = i;
+        for (; j > 0 && c[j - 1].d > x.d; j--)
+            c[j] = c[j - 1];
+        c[j] = x;
+    }
+}
+
+static inline const float *code_f32(const struct core *c, uint32_t id)
+{
+    return (const float *)(const void *)core_code(c, id);
+}
+
+#define GROUP 8
+
+static void distances_int8(const struct core *c, const struct probe *p, const uint32_t *ids,
+                           uint32_t n, float *out)
+{
+    for (uint32_t i = 0; i < n; i += GROUP) {
+        const uint8_t *codes[GROUP];
+        int32_t dots[GROUP];
+        uint32_t k = n - i < GROUP ? n - i : GROUP;
+        for (uint32_t j = 0; j < k; j++)
+            codes[j] = core_code(c, ids[i + j]);
+        c->kernel->dot_codes(codes, k, p->q, p->bias, c->code_bytes, dots);
+        for (uint32_t j = 0; j < k; j++) {
+            const struct node_head *h = (const struct node_head *)(const void *)(codes[j] + c->code_bytes);
+            float dot = p->scale * h->scale * (float)dots[j];
+            out[i + j] = c->metric == METRIC_L2 ? p->norm2 + h->norm2 - 2 * dot : -dot;
+        }
+    }
+}
+
+void core_distances(const struct core *c, const struct probe *p, const uint32_t *ids, uint32_t n,
+                    float *out)
+{
+    if (c->has_vectors) {
+        distances_int8(c, p, ids, n, out);
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = c->metric == METRIC_L2 ? c->kernel->l2_f32(p->v, code_f32(c, ids[i]), c->dim)
+                                        : -c->kernel->dot_f32(p->v, code_f32(c, ids[i]), c->dim);
+}
+
+void core_probe(const struct core *c, uint32_t id, int8_t *room, struct probe *p)
+{
+    const struct node_head *h = core_head(c, id);
+    *p = (struct probe){.scale = h->scale, .norm2 = h->norm2};
+    if (c->has_vectors) {
+        p->bias = c->kernel->code_to_query(core_code(c, id), c->code_bytes, room);
+        p->q = room;
+    } else {
+        p->v = code_f32(c, id);
+    }
+}
+
+/* True when one of the n chosen is nearer to cand than cand is to the node itself. */
+static bool dominated(const struct core *c, struct graph_scratch *s, const struct cand *cand,
+                      const uint32_t *chosen, uint32_t n)
+{
+    struct probe p;
+    float d[GROUP];
+    if (!n)
+        return false;
+    core_probe(c, cand->id & LINK_ID, s->pair, &p);
+    for (uint32_t i = 0; i < n; i += GROUP) {
+        uint32_t k = n - i < GROUP ? n - i : GROUP;
+        core_distances(c, &p, chosen + i, k, d);
+        s->n_distances += k;
+        for (uint32_t j = 0; j < k; j++)
+            if (d[j] < cand->d)
+                return true;
+    }
+    return false;
+}
+
+uint32_t core_select(const struct core *c, struct graph_scratch *s, struct cand *cands, uint32_t n,
+                     uint32_t max)
+{
+    uint32_t chosen[2 * GRAPH_M_MAX], kept = 0, children = 0, n_same = 0;
+    if (n < max)
+        return n; /* as hnswlib does */
+    for (uint32_t i = 0; i < n; i++)
+        children += (cands[i].id & LINK_CHILD) != 0;
+    for (uint32_t i = 0; i < n && kept < max; i++) {
+        bool child = (cands[i].id & LINK_CHILD) != 0;
+        if (!child && kept + children >= max)
+            continue; /* the rest of the room belongs to tree edges */
+        /* Equal vectors do not dominate each other: a pile of them must not fill the list and cut itself off. */
+        bool same = kept && cands[i].d <= cands[0].d && n_same >= max / 2;
+        if (!child && (same || dominated(c, s, &cands[i], chosen, kept)))
+            continue;
+        n_same += cands[i].d <= cands[0].d;
+        children -= child;
+        chosen[kept] = cands[i].id & LINK_ID;
+        cands[kept++] = cands[i];
+    }
+    return kept;
+}

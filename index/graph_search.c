@@ -1,0 +1,406 @@
+/* Search: walk by codes, then score by exact vectors. Readers only read; what the writer does meanwhile at worst makes a node
+ * dead under their eyes, and then its label leads to the node that replaced it, if any. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "index/graph_int.h"
+
+#define EF_DEFAULT 64u
+#define SMALL 256u        /* live nodes: comparing all is as quick as walking, and exact */
+#define RESCORE_EXTRA 16u /* int8 ranks are off by a few places: this many more than k get their exact score */
+
+int graph_scratch_create(struct graph_scratch **out)
+{
+    struct graph_scratch *s = aligned_alloc(64, (sizeof *s + 63) / 64 * 64);
+    if (!s)
+        return LT_ENOMEM;
+    memset(s, 0, sizeof *s);
+    epoch_register(&s->reader);
+    *out = s;
+    return 0;
+}
+
+void graph_scratch_destroy(struct graph_scratch **s)
+{
+    if (!s || !*s)
+        return;
+    epoch_unregister(&(*s)->reader);
+    free((*s)->visited);
+    free((*s)->pool);
+    free((*s)->heap);
+    free((*s)->checked);
+    free((*s)->query);
+    free((*s)->pair);
+    free((*s)->query_f32);
+    free(*s);
+    *s = NULL;
+}
+
+/* One search. */
+struct run {
+    const struct core *c;
+    struct graph_scratch *s;
+    const struct graph_query *q;
+    struct probe probe;
+    uint32_t n; /* results in s->pool, sorted by distance */
+    uint64_t n_rescored;
+    uint32_t n_replaced; /* the core's counter at the start */
+};
+
+/* True when some label may have got a new node since the search began: old and new may both have been met, or, with bad luck,
+ * neither as a live one. Odd: a replacement is under way. */
+static bool replaced(const struct run *r)
+{
+    return (r->n_replaced & 1) || atomic_load(&r->c->n_replaced) != r->n_replaced;
+}
+
+static bool allowed(const struct run *r, uint32_t id)
+{
+    return !r->q->allow || r->q->allow(r->q->allow_arg, core_head(r->c, id)->label);
+}
+
+/* The node that answers for id's label now: itself, its replacement, or none. */
+static uint32_t current(struct run *r, uint32_t id)
+{
+    const struct node_head *h = core_head(r->c, id);
+    enum node_state state = node_state(h);
+    if (!replaced(r))
+        return state == NODE_LIVE ? id : ID_NONE;
+    return state == NODE_LIVE || state == NODE_DEAD ? core_find(r->c, h->label) : ID_NONE;
+}
+
+static float exact_distance(struct run *r, uint32_t id)
+{
+    const struct core *c = r->c;
+    const float *v = core_vector(c, id);
+    r->n_rescored++;
+    return c->metric == METRIC_L2 ? c->kernel->l2_f32(r->s->query_f32, v, c->dim)
+                                  : -c->kernel->dot_f32(r->s->query_f32, v, c->dim);
+}
+
+static int reserve_pool(struct graph_scratch *s, size_t n)
+{
+    if (n <= s->pool_cap)
+        return 0;
+    struct cand *pool = realloc(s->pool, n * sizeof *pool);
+    if (!pool)
+        return LT_ENOMEM;
+    s->pool = pool;
+    uint8_t *checked = realloc(s->checked, n);
+    if (!checked)
+        return LT_ENOMEM;
+    s->checked = checked;
+    s->pool_cap = n;
+    return 0;
+}
+
+/* ---- exact: a max-heap of the k best in s->pool ---- */
+
+static void heap_sift(struct cand *h, uint32_t n, uint32_t i)
+{
+    for (;;) {
+        uint32_t k = 2 * i + 1;
+        if (k >= n)
+            return;
+        if (k + 1 < n && h[k + 1].d > h[k].d)
+            k++;
+        if (!(h[k].d > h[i].d))
+            return;
+        struct cand t = h[i];
+        h[i] = h[k];
+        h[k] = t;
+        i = k;
+    }
+}
+
+static void heap_offer(struct run *r, uint32_t k, float d, uint32_t id)
+{
+    struct cand *h = r->s->pool;
+    if (r->n == k) {
+        if (!(d < h[0].d))
+            return;
+        h[0] = (struct cand){d, id};
+        heap_sift(h, k, 0);
+        return;
+    }
+    uint32_t i = r->n++;
+    for (; i && h[(i - 1) / 2].d < d; i = (i - 1) / 2)
+        h[i] = h[(i - 1) / 2];
+    h[i] = (struct cand){d, id};
+}
+
+static int by_distance(const void *a, const void *b)
+{
+    const struct cand *x = a, *y = b;
+    return x->d < y->d ? -1 : x->d > y->d ? 1 : (x->id > y->id) - (x->id < y->id);
+}
+
+static int scan_all(struct run *r)
+{
+    uint32_t n = core_n_slots(r->c), k = r->q->k < n ? r->q->k : n;
+    int e = reserve_pool(r->s, (size_t)k + 1);
+    if (e < 0)
+        return e;
+    r->n = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        /* A node that dies here with its replacement already passed would be lost; its label finds that one. */
+        enum node_state state = node_state(core_head(r->c, i));
+        uint32_t id = state == NODE_LIVE ? i : state == NODE_DEAD ? current(r, i) : ID_NONE;
+        if (id < n && allowed(r, id))
+            heap_offer(r, k, exact_distance(r, id), id);
+    }
+    qsort(r->s->pool, r->n, sizeof *r->s->pool, by_distance);
+    return 0;
+}
+
+static int scan_labels(struct run *r)
+{
+    size_t k = r->q->k < r->q->n_labels ? r->q->k : r->q->n_labels;
+    int e = reserve_pool(r->s, k + 1);
+    if (e < 0)
+        return e;
+    walk_reset(r->s, r->c); /* a label named twice counts once */
+    for (size_t i = 0; i < r->q->n_labels; i++) {
+        uint32_t id = core_find(r->c, r->q->labels[i]);
+        if (id == ID_NONE || id >= r->s->visited_words * 64)
+            continue;
+        enum node_state state = node_state(core_head(r->c, id));
+        /* NEW and in the lookup: it is just replacing its predecessor. */
+        if (state == NODE_DEAD && (id = core_find(r->c, r->q->labels[i])) == ID_NONE)
+            continue;
+        uint64_t bit = 1ull << (id & 63);
+        if (state == NODE_FREE || id >= r->s->visited_words * 64 ||
+            (r->s->visited[id >> 6] & bit) || !allowed(r, id))
+            continue;
+        r->s->visited[id >> 6] |= bit;
+        heap_offer(r, (uint32_t)k, exact_distance(r, id), id);
+    }
+    qsort(r->s->pool, r->n, sizeof *r->s->pool, by_distance);
+    return 0;
+}
+
+/* ---- filtered walk: candidates and results apart ---- */
+
+static int queue_push(struct graph_scratch *s, uint32_t *n, float d, uint32_t id)
+{
+    if (*n == s->heap_cap) {
+        size_t cap = s->heap_cap ? 2 * s->heap_cap : 1024;
+        struct cand *h = realloc(s->heap, cap * sizeof *h);
+        if (!h)
+            return LT_ENOMEM;
+        s->heap = h;
+        s->heap_cap = cap;
+    }
+    uint32_t i = (*n)++;
+    for (; i && s->heap[(i - 1) / 2].d > d; i = (i - 1) / 2)
+        s->heap[i] = s->heap[(i - 1) / 2];
+    s->heap[i] = (struct cand){d, id};
+    return 0;
+}
+
+static struct cand queue_pop(struct graph_scratch *s, uint32_t *n)
+{
+    struct cand *h = s->heap, top = h[0], x = h[--*n];
+    uint32_t i = 0;
+    for (uint32_t k = 1; k < *n; k = 2 * i + 1) {
+        if (k + 1 < *n && h[k + 1].d < h[k].d)
+            k++;
+        if (!(h[k].d < x.d))
+            break;
+        h[i] = h[k];
+        i = k;
+    }
+    h[i] = x;
+    return top;
+}
+
+static void result_put(struct run *r, uint32_t ef, float d, uint32_t id)
+{
+    struct cand *p = r->s->pool;
+    if (r->n == ef)
+        r->n--;
+    uint32_t i = r->n++;
+    for (; i && p[i - 1].d > d; i--)
+        p[i] = p[i - 1];
+    p[i] = (struct cand){d, id};
+}
+
+/* *gave_up: the filter lets so little through that comparing everything it allows is cheaper. */
+static int walk_filtered(struct run *r, const uint32_t *starts, uint32_t n_starts, uint32_t ef,
+                         bool *gave_up)
+{
+    struct graph_scratch *s = r->s;
+    uint32_t n_queue = 0, n = 0;
+    uint64_t budget = s->n_distances + atomic_load(&r->c->n_live) / 4 + 1000;
+    walk_reset(s, r->c);
+    r->n = 0;
+    for (uint32_t i = 0; i < n_starts; i++) {
+        uint64_t bit = 1ull << (starts[i] & 63);
+        if (starts[i] < s->visited_words * 64 && !(s->visited[starts[i] >> 6] & bit)) {
+            s->visited[starts[i] >> 6] |= bit;
+            s->batch[n++] = starts[i];
+        }
+    }
+    for (;;) {
+        core_distances(r->c, &r->probe, s->batch, n, s->batch_d);
+        s->n_distances += n;
+        for (uint32_t i = 0; i < n; i++) {
+            float d = s->batch_d[i];
+            if (r->n == ef && !(d < s->pool[ef - 1].d))
+                continue;
+            if (queue_push(s, &n_queue, d, s->batch[i]) < 0)
+                return LT_ENOMEM;
+            enum node_state state = node_state(core_head(r->c, s->batch[i]));
+            if ((state == NODE_LIVE || (state == NODE_DEAD && current(r, s->batch[i]) != ID_NONE)) &&
+                allowed(r, s->batch[i]))
+                result_put(r, ef, d, s->batch[i]);
+        }
+        if (!n_queue)
+            return 0;
+        *gave_up = s->n_distances > budget;
+        if (*gave_up)
+            return 0;
+        struct cand next = queue_pop(s, &n_queue);
+        if (r->n == ef && next.d > s->pool[ef - 1].d)
+            return 0;
+        n = walk_unvisited(r->c, s, core_list(r->c, next.id), r->c->m0);
+    }
+}
+
+/* Exact scores for the first results, dead ones replaced by what answers for their label. */
+static void rescore(struct run *r)
+{
+    struct cand *p = r->s->pool;
+    uint32_t want = r->q->k > RESCORE_EXTRA ? 2 * r->q->k : r->q->k + RESCORE_EXTRA, k = 0;
+    for (uint32_t i = 0; i < r->n && k < want; i++) {
+        uint32_t id = current(r, p[i].id);
+        if (id >= core_n_slots(r->c))
+            continue;
+        p[k++] = (struct cand){id == p[i].id ? p[i].d : NAN, id};
+    }
+    for (uint32_t i = 0; i < k; i++) {
+        if (r->c->has_vectors && i + 4 < k) {
+            const char *v = (const char *)core_vector(r->c, p[i + 4].id);
+            for (uint32_t j = 0; j < r->c->vec_stride && j < 2048; j += 64)
+                __builtin_prefetch(v + j);
+        }
+        if (r->c->has_vectors || isnan(p[i].d))
+            p[i].d = exact_distance(r, p[i].id);
+    }
+    cand_sort(p, k);
+    if (replaced(r)) { /* a node and the one it replaced may both have been met */
+        uint32_t kept = 0;
+        for (uint32_t i = 0, j; i < k; i++) {
+            for (j = 0; j < kept && p[j].id != p[i].id; j++)
+                ;
+            if (j == kept)
+                p[kept++] = p[i];
+        }
+        k = kept;
+    }
+    r->n = k;
+}
+
+static int walk(struct run *r, uint32_t ef, bool *exact)
+{
+    const struct core *c = r->c;
+    uint32_t at = atomic_load(&c->entry);
+    uint32_t live = atomic_load(&c->n_live), root = atomic_load(&c->root);
+    bool gave_up = false, filtered = r->q->allow || atomic_load(&c->n_dead);
+    if (at >= core_n_slots(c) || root >= core_n_slots(c)) {
+        r->n = 0;
+        return 0;
+    }
+    for (uint32_t l = core_head(c, at)->level; l && l <= LEVEL_MAX; l--)
+        at = walk_greedy(c, r->s, &r->probe, at, l);
+    uint32_t starts[2] = {at, root};
+    int e = 0;
+    if (filtered)
+        e = walk_filtered(r, starts, 2, ef, &gave_up);
+    else
+        r->n = walk_level(c, r->s, &r->probe, starts, 2, 0, ef);
+    if (e < 0)
+        return e;
+    if (!gave_up)
+        rescore(r);
+    /* Too narrow a filter, or too much dying under the walk. */
+    if (gave_up || (r->n < r->q->k && r->n < live && !r->q->allow)) {
+        *exact = true;
+        return scan_all(r);
+    }
+    return 0;
+}
+
+static int prepare(struct run *r, uint32_t ef)
+{
+    const struct core *c = r->c;
+    struct graph_scratch *s = r->s;
+    int e;
+    if ((e = scratch_reserve(s, c, ef)) < 0 ||
+        (e = vector_prepare(c->metric, r->q->v, c->dim, s->query_f32)) < 0)
+        return e;
+    r->probe = (struct probe){.v = s->query_f32, .q = s->query};
+    if (c->has_vectors) {
+        uint8_t *code = (uint8_t *)s->pair;
+        distance_encode(s->query_f32, c->dim, code, &r->probe.scale, &r->probe.norm2);
+        r->probe.bias = c->kernel->code_to_query(code, c->code_bytes, s->query);
+    }
+    return 0;
+}
+
+static int search(struct run *r, uint32_t ef, struct graph_hit *out, size_t *n, struct graph_stats *st)
+{
+    uint32_t live = atomic_load(&r->c->n_live), k = r->q->k;
+    bool exact = r->q->exact || r->q->labels || live <= SMALL || live <= ef;
+    int e = prepare(r, ef);
+    if (e < 0)
+        return e;
+    if (r->q->labels)
+        e = scan_labels(r);
+    else if (exact)
+        e = scan_all(r);
+    else
+        e = walk(r, ef, &exact);
+    if (e < 0)
+        return e;
+    if (exact && replaced(r))
+        rescore(r);
+    uint32_t found = r->n < k ? r->n : k;
+    for (uint32_t i = 0; i < found; i++)
+        out[i] = (struct graph_hit){core_head(r->c, r->s->pool[i].id)->label, -r->s->pool[i].d};
+    *n = found;
+    *st = (struct graph_stats){r->s->n_distances, r->n_rescored, ef, exact, GRAPH_SHORT_NONE};
+    if (found < k)
+        st->why = r->q->labels || r->q->allow ? GRAPH_SHORT_FILTER
+                  : found >= live             ? GRAPH_SHORT_EXHAUSTED
+                                              : GRAPH_SHORT_BUDGET;
+    return 0;
+}
+
+int graph_search(const struct graph *g, struct graph_scratch *s, const struct graph_query *q,
+                 struct graph_hit *out, size_t *n, struct graph_stats *st)
+{
+    struct graph_stats unused;
+    uint32_t ef = q->ef ? q->ef : 2 * (uint64_t)q->k > EF_DEFAULT ? 2 * q->k : EF_DEFAULT;
+    if (ef < q->k)
+        ef = q->k;
+    bool any = q->exact || q->labels;
+    if (!any && (q->k > GRAPH_EF_MAX || q->ef > GRAPH_EF_MAX))
+        return LT_EINVAL;
+    if (any || ef > GRAPH_EF_MAX)
+        ef = any ? 0 : GRAPH_EF_MAX;
+    st = st ? st : &unused;
+    *n = 0;
+    *st = (struct graph_stats){.ef = ef};
+    if (!q->k)
+        return 0;
+    struct run r = {.s = s, .q = q};
+    s->n_distances = 0;
+    epoch_enter(&s->reader);
+    r.c = graph_core(g);
+    r.n_replaced = atomic_load(&r.c->n_replaced);
+    int e = search(&r, ef, out, n, st);
+    epoch_leave(&s->reader);
+    return e;
+}

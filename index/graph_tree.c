@@ -1,0 +1,140 @@
+/* The tree inside level 0 that keeps every live node reachable.
+ *
+ * HNSW's shrinking may drop the last link to a node, and deletion may cut off whole regions. Here each live node but the root
+ * has one parent that never drops it. A node has at most m children, half of its list, so that the heuristic keeps the rest. */
+#include "index/graph_int.h"
+
+#define STEPS_MAX 4096 /* down the tree; only a damaged one is deeper */
+
+static void mark(const struct core *c, uint32_t id, uint32_t child, bool on)
+{
+    _Atomic uint32_t *list = core_list(c, id);
+    uint32_t n = atomic_load_explicit(&list[0], memory_order_relaxed) & LIST_COUNT;
+    for (uint32_t i = 0; i < n && i < c->m0; i++) {
+        uint32_t link = atomic_load_explicit(&list[1 + i], memory_order_relaxed);
+        if ((link & LINK_ID) == child)
+            atomic_store_explicit(&list[1 + i], on ? child | LINK_CHILD : child,
+                                  memory_order_release);
+    }
+}
+
+void tree_adopt(struct core *c, uint32_t id, uint32_t parent)
+{
+    mark(c, parent, id, true);
+    core_head(c, parent)->n_children++;
+    core_head(c, id)->parent = parent;
+}
+
+/* Puts id into parent's list, in place of the farthest link that is not a child's if there is no room. */
+static void force_link(struct core *c, struct graph_scratch *s, uint32_t id, uint32_t parent)
+{
+    _Atomic uint32_t *list = core_list(c, parent);
+    uint32_t n = list_read(list, c->m0, s->links), n_ok = 0, worst = ID_NONE;
+    struct probe p;
+    float far = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if ((s->links[i] & LINK_ID) == id)
+            return;
+        if ((s->links[i] & LINK_ID) < core_n_slots(c))
+            s->links[n_ok++] = s->links[i];
+    }
+    core_probe(c, parent, s->pair, &p);
+    for (uint32_t i = 0; n_ok == c->m0 && i < n_ok; i++) {
+        float d;
+        uint32_t to = s->links[i];
+        if (to & LINK_CHILD)
+            continue;
+        core_distances(c, &p, &to, 1, &d);
+        if (worst == ID_NONE || d > far) {
+            worst = i;
+            far = d;
+        }
+    }
+    if (worst == ID_NONE)
+        worst = n_ok < c->m0 ? n_ok++ : 0; /* all children: n_children was wrong */
+    s->links[worst] = id;
+    list_write(list, c->m0, s->links, n_ok);
+}
+
+/* Of id's children the one nearest to the probe; ID_NONE: none. */
+static uint32_t nearest_child(const struct core *c, struct graph_scratch *s, const struct probe *p,
+                              uint32_t id)
+{
+    uint32_t n = list_read(core_list(c, id), c->m0, s->links), best = ID_NONE;
+    float best_d = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t child = s->links[i] & LINK_ID;
+        float d;
+        if (!(s->links[i] & LINK_CHILD) || child >= core_n_slots(c))
+            continue;
+        core_distances(c, p, &child, 1, &d);
+        if (best == ID_NONE || d < best_d) {
+            best = child;
+            best_d = d;
+        }
+    }
+    return best;
+}
+
+void tree_attach(struct core *c, struct graph_scratch *s, uint32_t id, uint32_t under)
+{
+    struct probe p;
+    core_probe(c, id, s->pair, &p);
+    for (int i = 0; i < STEPS_MAX && core_head(c, under)->n_children >= c->m; i++) {
+        uint32_t next = nearest_child(c, s, &p, under);
+        if (next == ID_NONE)
+            break;
+        under = next;
+    }
+    if (under == id)
+        return; /* a damaged tree; graph_check finds it */
+    force_link(c, s, id, under);
+    tree_adopt(c, id, under);
+}
+
+void tree_detach(struct core *c, struct graph_scratch *s, uint32_t id)
+{
+    struct node_head *h = core_head(c, id);
+    uint32_t children[2 * GRAPH_M_MAX], n_children = 0, parent = h->parent, heir = ID_NONE;
+    uint32_t n = list_read(core_list(c, id), c->m0, s->links);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t child = s->links[i] & LINK_ID;
+        if (!(s->links[i] & LINK_CHILD))
+            continue;
+        mark(c, id, child, false);
+        if (child < core_n_slots(c) && child != id && node_state(core_head(c, child)) == NODE_LIVE)
+            children[n_children++] = child;
+    }
+    h->parent = ID_NONE;
+    h->n_children = 0;
+    if (parent < core_n_slots(c)) {
+        struct probe p;
+        mark(c, parent, id, false);
+        if (core_head(c, parent)->n_children)
+            core_head(c, parent)->n_children--;
+        float best = 0;
+        core_probe(c, parent, s->pair, &p);
+        for (uint32_t i = 0; i < n_children; i++) {
+            float d;
+            core_distances(c, &p, &children[i], 1, &d);
+            if (heir == ID_NONE || d < best) {
+                heir = children[i];
+                best = d;
+            }
+        }
+    } else if (n_children) {
+        heir = children[0];
+    }
+    if (heir == ID_NONE)
+        return;
+    /* The heir takes the place of id; its siblings go below it, where no cycle can arise. */
+    if (parent < core_n_slots(c)) {
+        tree_attach(c, s, heir, parent);
+    } else {
+        core_head(c, heir)->parent = ID_NONE;
+        atomic_store_explicit(&c->root, heir, memory_order_release);
+    }
+    for (uint32_t i = 0; i < n_children; i++)
+        if (children[i] != heir)
+            tree_attach(c, s, children[i], heir);
+}

@@ -1,0 +1,222 @@
+#include "model/decoder.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct layer {
+    struct ops_vec *attn_norm, *ffn_norm;       /* [d] */
+    struct ops_mat *qkv;                        /* [(H + 2 Hkv) D, d] */
+    struct ops_mat *attn_output;                /* [d, H D] */
+    struct ops_mat *gate_up;                    /* [2 f, d] */
+    struct ops_mat *ffn_down;                   /* [d, f] */
+};
+
+/* What rows go through. The last layer has its own set where some rows are not pooled: a buffer holds rows of one kind
+ * in a batch, so that a device may work on different texts at once. */
+struct rows {
+    struct ops_buf *x;    /* [d] the residual stream */
+    struct ops_buf *norm; /* [d] */
+    struct ops_buf *mix;  /* [H D] attention's result */
+    struct ops_buf *wide; /* [2 f] */
+    struct ops_buf *act;  /* [f] */
+};
+
+struct decoder {
+    const struct model_info *info;
+    struct ops *o;
+    struct ops_mat *table;
+    struct ops_vec *inv_freq, *output_norm;
+    struct layer *layers;
+    struct rows all, pooled;
+    struct ops_buf *qkv;
+    struct ops_attention attention;
+};
+
+static const struct tensor *layer_tensor(const struct model *m, uint32_t layer, const char *part)
+{
+    char name[64];
+    snprintf(name, sizeof name, "blk.%u.%s.weight", layer, part);
+    return model_tensor(m, name);
+}
+
+/* A vector's data is f32 in the file, 32 bytes aligned. */
+static int load_vec(struct ops *o, const struct tensor *t, struct ops_vec **v, struct err_msg *em)
+{
+    return o->v->vec_create(o, t->data, t->cols, v, em);
+}
+
+static int load_layer(struct decoder *d, const struct model *m, uint32_t i, struct err_msg *em)
+{
+    struct layer *l = &d->layers[i];
+    struct ops *o = d->o;
+    const struct tensor *qkv[] = {layer_tensor(m, i, "attn_q"), layer_tensor(m, i, "attn_k"),
+                                  layer_tensor(m, i, "attn_v")};
+    const struct tensor *gate_up[] = {layer_tensor(m, i, "ffn_gate"), layer_tensor(m, i, "ffn_up")};
+    const struct tensor *out = layer_tensor(m, i, "attn_output"), *down = layer_tensor(m, i, "ffn_down");
+    int r;
+    if ((r = load_vec(o, layer_tensor(m, i, "attn_norm"), &l->attn_norm, em)) < 0 ||
+        (r = load_vec(o, layer_tensor(m, i, "ffn_norm"), &l->ffn_norm, em)) < 0 ||
+        (r = o->v->mat_create(o, qkv, 3, &l->qkv, em)) < 0 || (r = o->v->mat_create(o, &out, 1, &l->attn_output, em)) < 0 ||
+        (r = o->v->mat_create(o, gate_up, 2, &l->gate_up, em)) < 0)
+        return r;
+    return o->v->mat_create(o, &down, 1, &l->ffn_down, em);
+}
+
+static int make_rows(struct decoder *d, struct rows *b, uint32_t n, struct err_msg *em)
+{
+    const struct model_info *i = d->info;
+    struct ops *o = d->o;
+    int r;
+    if ((r = o->v->buf_create(o, n, i->hidden, &b->x, em)) < 0 ||
+        (r = o->v->buf_create(o, n, i->hidden, &b->norm, em)) < 0 ||
+        (r = o->v->buf_create(o, n, (size_t)i->n_heads * i->head_dim, &b->mix, em)) < 0 ||
+        (r = o->v->buf_create(o, n, 2 * (size_t)i->ffn, &b->wide, em)) < 0)
+        return r;
+    return o->v->buf_create(o, n, i->ffn, &b->act, em);
+}
+
+static size_t qkv_cols(const struct model_info *i)
+{
+    return ((size_t)i->n_heads + 2 * (size_t)i->n_kv_heads) * i->head_dim;
+}
+
+void decoder_row_floats(const struct model_info *i, uint64_t *widest, uint64_t *total)
+{
+    uint64_t mix = (uint64_t)i->n_heads * i->head_dim, wide = 2 * (uint64_t)i->ffn, qkv = qkv_cols(i);
+    *widest = wide > qkv ? wide : qkv;
+    *total = qkv + 2 * (2 * (uint64_t)i->hidden + mix + wide + i->ffn);
+}
+
+/* As Hugging Face: theta^(-2i/D), one f32 each. */
+static int load_rope(struct decoder *d, struct err_msg *em)
+{
+    const uint32_t half = d->info->head_dim / 2;
+    float *freq = calloc(half, sizeof *freq);
+    if (!freq)
+        return err_set(em, LT_ENOMEM, "no memory");
+    for (uint32_t i = 0; i < half; i++)
+        freq[i] = (float)pow(d->info->rope_theta, -(double)i / half);
+    int r = d->o->v->vec_create(d->o, freq, half, &d->inv_freq, em);
+    free(freq);
+    return r;
+}
+
+static int load(struct decoder *d, const struct model *m, uint32_t max_tokens,
+                void (*progress)(void *arg, double fraction), void *arg, struct err_msg *em)
+{
+    const struct model_info *i = d->info;
+    struct ops *o = d->o;
+    int r;
+    d->attention = (struct ops_attention){i->n_heads, i->n_kv_heads, i->head_dim, i->causal,
+                                          1 / sqrtf((float)i->head_dim)};
+    d->layers = calloc(i->n_layers, sizeof *d->layers);
+    if (!d->layers)
+        return err_set(em, LT_ENOMEM, "no memory for %u layers", i->n_layers);
+    if ((r = make_rows(d, &d->all, max_tokens, em)) < 0 || (r = make_rows(d, &d->pooled, max_tokens, em)) < 0 ||
+        (r = o->v->buf_create(o, max_tokens, qkv_cols(i), &d->qkv, em)) < 0 || (r = load_rope(d, em)) < 0 ||
+        (r = o->v->table_create(o, model_tensor(m, "token_embd.weight"), &d->table, em)) < 0 ||
+        (r = load_vec(o, model_tensor(m, "output_norm.weight"), &d->output_norm, em)) < 0)
+        return r;
+    for (uint32_t l = 0; l < i->n_layers; l++) {
+        if ((r = load_layer(d, m, l, em)) < 0)
+            return r;
+        if (progress)
+            progress(arg, (l + 1.0) / i->n_layers);
+    }
+    return 0;
+}
+
+int decoder_create(struct decoder **out, const struct model *m, struct ops *o, uint32_t max_tokens,
+                   void (*progress)(void *arg, double fraction), void *arg, struct err_msg *em)
+{
+    struct decoder *d = calloc(1, sizeof *d);
+    if (!d)
+        return err_set(em, LT_ENOMEM, "no memory");
+    d->info = model_info(m);
+    d->o = o;
+    int r = load(d, m, max_tokens, progress, arg, em);
+    if (r < 0)
+        decoder_destroy(&d);
+    else
+        *out = d;
+    return r;
+}
+
+static void free_rows(struct ops *o, struct rows *b)
+{
+    o->v->buf_destroy(o, &b->x);
+    o->v->buf_destroy(o, &b->norm);
+    o->v->buf_destroy(o, &b->mix);
+    o->v->buf_destroy(o, &b->wide);
+    o->v->buf_destroy(o, &b->act);
+}
+
+void decoder_destroy(struct decoder **dp)
+{
+    struct decoder *d = dp ? *dp : NULL;
+    if (!d)
+        return;
+    struct ops *o = d->o;
+    for (uint32_t i = 0; d->layers && i < d->info->n_layers; i++) {
+        struct layer *l = &d->layers[i];
+        o->v->vec_destroy(o, &l->attn_norm);
+        o->v->vec_destroy(o, &l->ffn_norm);
+        o->v->mat_destroy(o, &l->qkv);
+        o->v->mat_destroy(o, &l->attn_output);
+        o->v->mat_destroy(o, &l->gate_up);
+        o->v->mat_destroy(o, &l->ffn_down);
+    }
+    free(d->layers);
+    o->v->mat_destroy(o, &d->table);
+    o->v->vec_destroy(o, &d->inv_freq);
+    o->v->vec_destroy(o, &d->output_norm);
+    o->v->buf_destroy(o, &d->qkv);
+    free_rows(o, &d->all);
+    free_rows(o, &d->pooled);
+    free(d);
+    *dp = NULL;
+}
+
+/* x + attention's output projection, then x + feed-forward, on n rows */
+static int finish_layer(struct decoder *d, const struct layer *l, const struct rows *b, uint32_t n)
+{
+    const struct ops_vtbl *v = d->o->v;
+    const struct model_info *i = d->info;
+    int r;
+    if ((r = v->matmul(d->o, b->mix, l->attn_output, NULL, b->x, n, b->x)) < 0 ||
+        (r = v->rms_norm(d->o, b->x, l->ffn_norm, i->rms_eps, n, b->norm)) < 0 ||
+        (r = v->matmul(d->o, b->norm, l->gate_up, NULL, NULL, n, b->wide)) < 0 ||
+        (r = v->swiglu(d->o, b->wide, n, i->ffn, b->act)) < 0)
+        return r;
+    return v->matmul(d->o, b->act, l->ffn_down, NULL, b->x, n, b->x);
+}
+
+int decoder_run(struct decoder *d, uint32_t n_tokens, uint32_t n_pooled, struct ops_buf **hidden)
+{
+    const struct ops_vtbl *v = d->o->v;
+    const struct model_info *info = d->info;
+    const struct rows *b = &d->all;
+    uint32_t n = n_tokens;
+    int r = v->embed_rows(d->o, d->table, b->x);
+    for (uint32_t i = 0; !r && i < info->n_layers; i++) {
+        const struct layer *l = &d->layers[i];
+        if ((r = v->rms_norm(d->o, b->x, l->attn_norm, info->rms_eps, n, b->norm)) < 0 ||
+            (r = v->matmul(d->o, b->norm, l->qkv, NULL, NULL, n, d->qkv)) < 0 ||
+            (r = v->rope(d->o, d->qkv, d->inv_freq, &d->attention)) < 0 ||
+            (r = v->attention(d->o, d->qkv, &d->attention, b->mix)) < 0)
+            return r;
+        if (i + 1 == info->n_layers && n_pooled != n_tokens) {
+            b = &d->pooled;
+            n = n_pooled;
+            if ((r = v->gather_pooled(d->o, d->all.x, b->x)) < 0 ||
+                (r = v->gather_pooled(d->o, d->all.mix, b->mix)) < 0)
+                return r;
+        }
+        r = finish_layer(d, l, b, n);
+    }
+    if (!r)
+        r = v->rms_norm(d->o, b->x, d->output_norm, info->rms_eps, n, b->norm);
+    *hidden = b->norm;
+    return r;
+}

@@ -1,0 +1,330 @@
+#include "model/engine.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "model/decoder.h"
+#include "model/engine_device.h"
+#include "model/model.h"
+#include "model/pooler.h"
+
+#define BATCH_SEQS_MAX 1024
+/* Activation buffers of one batch may take this much, so that large models get smaller batches. */
+#define ACTIVATION_BYTES (512ull << 20)
+#define BATCH_TOKENS_MAX 8192
+#define BATCH_TOKENS_MIN 512
+
+/* How far a device may be from the golden vectors, which the reference computed in double from the weights as
+ * stored. An 8-bit model is judged by its cosine: the CPU quantises activations too. */
+#define TOLERANCE_F32 5e-6
+#define TOLERANCE_F16 2e-3
+#define COSINE_Q8 0.999
+
+struct engine {
+    const struct model *model;
+    const struct model_info *mi;
+    struct engine_params params;
+    struct engine_candidate device;
+    struct engine_info info;
+    struct ops *ops;
+    struct decoder *decoder;
+    struct pooler *pooler;
+    uint32_t max_seqs;
+    /* one batch, packed */
+    int32_t *ids;
+    uint32_t *offsets, *skips;
+    size_t *seq_of; /* which of the caller's texts */
+    float *vectors;
+};
+
+/* ---- one device ---- */
+
+static void close_device(struct engine *e)
+{
+    pooler_destroy(&e->pooler);
+    decoder_destroy(&e->decoder);
+    ops_destroy(&e->ops);
+}
+
+static uint32_t batch_tokens(const struct engine *e, uint32_t *max_cols)
+{
+    uint64_t wide_d, total_d, wide_p, total_p;
+    decoder_row_floats(e->mi, &wide_d, &total_d);
+    pooler_row_floats(e->mi, &wide_p, &total_p);
+    *max_cols = (uint32_t)(wide_d > wide_p ? wide_d : wide_p);
+    uint64_t n = e->params.max_batch_tokens;
+    if (!n) {
+        n = ACTIVATION_BYTES / ((total_d + total_p) * sizeof(float));
+        n = n > BATCH_TOKENS_MAX ? BATCH_TOKENS_MAX : n < BATCH_TOKENS_MIN ? BATCH_TOKENS_MIN : n;
+        if (n < e->mi->token_limit)
+            n = e->mi->token_limit;
+    }
+    return (uint32_t)(n > INT32_MAX ? INT32_MAX : n);
+}
+
+static int open_device(struct engine *e, const struct engine_candidate *c, struct err_msg *em)
+{
+    uint32_t max_cols, tokens = batch_tokens(e, &max_cols);
+    int r = engine_open_device(c, &e->params, tokens, max_cols, &e->ops, em);
+    if (r < 0)
+        return r;
+    if (tokens > e->ops->info.max_batch_tokens)
+        tokens = e->ops->info.max_batch_tokens;
+    e->info.max_batch_tokens = tokens;
+    e->max_seqs = tokens < BATCH_SEQS_MAX ? tokens : BATCH_SEQS_MAX;
+    if ((r = decoder_create(&e->decoder, e->model, e->ops, tokens, e->params.progress, e->params.progress_arg, em)) < 0 ||
+        (r = pooler_create(&e->pooler, e->model, e->ops, tokens, e->max_seqs, e->params.n_threads, em)) < 0) {
+        close_device(e);
+        return r;
+    }
+    snprintf(e->info.device, sizeof e->info.device, "%s", e->ops->info.name);
+    snprintf(e->info.kind, sizeof e->info.kind, "%s", e->ops->info.kind);
+    snprintf(e->info.uuid, sizeof e->info.uuid, "%s", e->ops->info.uuid);
+    e->device = *c;
+    return 0;
+}
+
+static int make_batch(struct engine *e, struct err_msg *em)
+{
+    free(e->ids);
+    free(e->offsets);
+    free(e->skips);
+    free(e->seq_of);
+    free(e->vectors);
+    e->ids = calloc(e->info.max_batch_tokens, sizeof *e->ids);
+    e->offsets = calloc((size_t)e->max_seqs + 1, sizeof *e->offsets);
+    e->skips = calloc(e->max_seqs, sizeof *e->skips);
+    e->seq_of = calloc(e->max_seqs, sizeof *e->seq_of);
+    e->vectors = calloc((size_t)e->max_seqs * e->mi->dim, sizeof *e->vectors);
+    if (!e->ids || !e->offsets || !e->skips || !e->seq_of || !e->vectors)
+        return err_set(em, LT_ENOMEM, "no memory for batches of %u tokens", e->info.max_batch_tokens);
+    return 0;
+}
+
+/* ---- one batch ---- */
+
+static int run_batch(struct engine *e, uint32_t n_seqs, struct err_msg *em)
+{
+    struct ops_batch b = {.ids = e->ids, .n_tokens = e->offsets[n_seqs], .seq_offset = e->offsets, .n_seqs = n_seqs,
+                          .pool_skip = e->skips};
+    uint32_t n_pooled = b.n_tokens;
+    struct ops_buf *hidden, *out;
+    for (uint32_t i = 0; i < n_seqs; i++)
+        n_pooled -= e->skips[i];
+    int r = e->ops->v->begin(e->ops, &b, em);
+    if (r < 0)
+        return r;
+    if ((r = decoder_run(e->decoder, b.n_tokens, n_pooled, &hidden)) < 0 ||
+        (r = pooler_run(e->pooler, hidden, n_pooled, n_seqs, &out)) < 0)
+        return err_set(em, r, "cannot record the batch: %s", err_text(r));
+    r = e->ops->v->end(e->ops, out, n_seqs, e->vectors, em);
+    e->info.n_submits = e->ops->info.n_submits;
+    e->info.n_readbacks = e->ops->info.n_readbacks;
+    return r;
+}
+
+/* A lost device is opened anew and the batch tried once more. */
+static int run_batch_retry(struct engine *e, uint32_t n_seqs, struct err_msg *em)
+{
+    int r = run_batch(e, n_seqs, em);
+    if (r != LT_EDEVICELOST)
+        return r;
+    log_warn("model", "%s was lost, opening it again", e->info.device);
+    uint32_t tokens = e->info.max_batch_tokens;
+    close_device(e);
+    e->params.max_batch_tokens = tokens;
+    struct engine_candidate c = e->device;
+    r = open_device(e, &c, em);
+    if (r == 0 && e->info.max_batch_tokens < tokens)
+        r = err_set(em, LT_EDEVICELOST, "%s came back with less memory", e->info.device);
+    return r < 0 ? LT_EDEVICELOST : run_batch(e, n_seqs, em);
+}
+
+/* Unit length to rounding, hence no NaN or Inf and not zero. */
+static bool is_unit(const float *v, uint32_t dim)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < dim; i++)
+        sum += (double)v[i] * v[i];
+    return sum > 0.99 && sum < 1.01;
+}
+
+static int flush(struct engine *e, uint32_t n_seqs, float *out, int *status, struct err_msg *em)
+{
+    const uint32_t dim = e->mi->dim;
+    int r = n_seqs ? run_batch_retry(e, n_seqs, em) : 0;
+    for (uint32_t i = 0; r == 0 && i < n_seqs; i++) {
+        const float *v = e->vectors + (size_t)i * dim;
+        size_t s = e->seq_of[i];
+        status[s] = is_unit(v, dim) ? 0 : LT_ENAN;
+        if (status[s] == 0)
+            memcpy(out + s * dim, v, dim * sizeof *v);
+    }
+    return r;
+}
+
+static int check_seq(const struct engine *e, const struct engine_seq *s)
+{
+    if (s->n == 0 || s->n_skip >= s->n)
+        return LT_EEMPTY;
+    if (s->n > e->mi->token_limit || s->n > e->info.max_batch_tokens)
+        return LT_ETOOLONG;
+    for (uint32_t i = 0; i < s->n; i++)
+        if (s->ids[i] < 0 || (uint32_t)s->ids[i] >= e->mi->vocab)
+            return LT_EINVAL;
+    return 0;
+}
+
+int engine_embed(struct engine *e, const struct engine_seq *seqs, size_t n_seqs, float *out, int *status,
+                 struct err_msg *em)
+{
+    uint32_t n = 0, tokens = 0;
+    int r = 0;
+    if (!e->ops)
+        return err_set(em, LT_EDEVICELOST, "%s was lost and could not be opened again", e->info.device);
+    memset(out, 0, n_seqs * e->mi->dim * sizeof *out);
+    for (size_t i = 0; i < n_seqs && r == 0; i++) {
+        const struct engine_seq *s = &seqs[i];
+        if ((status[i] = check_seq(e, s)) < 0)
+            continue;
+        if (n == e->max_seqs || tokens + s->n > e->info.max_batch_tokens) {
+            if ((r = flush(e, n, out, status, em)) < 0)
+                break;
+            n = tokens = 0;
+        }
+        memcpy(e->ids + tokens, s->ids, s->n * sizeof *s->ids);
+        e->offsets[n] = tokens;
+        e->skips[n] = s->n_skip;
+        e->seq_of[n] = i;
+        tokens += s->n;
+        e->offsets[++n] = tokens;
+    }
+    return r < 0 ? r : flush(e, n, out, status, em);
+}
+
+/* ---- self-test and choice ---- */
+
+static bool is_type(const struct engine *e, const char *type)
+{
+    return strcmp(e->mi->weight_type, type) == 0;
+}
+
+/* Compares one golden text; worst figures go into info. */
+static int compare_golden(struct engine *e, const struct model_golden *g, float *v, struct err_msg *em)
+{
+    struct engine_seq s = {g->ids, g->n, g->n_skip};
+    double dot = 0;
+    int status, r = engine_embed(e, &s, 1, v, &status, em);
+    if (r < 0)
+        return r;
+    if (status < 0)
+        return err_set(em, LT_EDEVICE, "%s: self-test: a golden text gives no vector: %s", e->info.device,
+                       err_text(status));
+    for (uint32_t i = 0; i < e->mi->dim; i++) {
+        double diff = fabs((double)v[i] - g->vec[i]);
+        dot += (double)v[i] * g->vec[i];
+        if (diff > e->info.selftest_error)
+            e->info.selftest_error = diff;
+    }
+    if (dot < e->info.selftest_cosine)
+        e->info.selftest_cosine = dot;
+    return 0;
+}
+
+static int selftest(struct engine *e, struct err_msg *em)
+{
+    const struct model_golden *g;
+    size_t n = model_goldens(e->model, &g);
+    float *v = malloc(e->mi->dim * sizeof *v);
+    int r = v ? 0 : err_set(em, LT_ENOMEM, "no memory for the self-test");
+    e->info.selftest_error = n ? 0 : -1;
+    e->info.selftest_cosine = 1;
+    for (size_t i = 0; i < n && r == 0; i++)
+        if (g[i].n <= e->info.max_batch_tokens)
+            r = compare_golden(e, &g[i], v, em);
+    free(v);
+    if (r < 0)
+        return r;
+    bool good = is_type(e, "q8_0")  ? e->info.selftest_cosine >= COSINE_Q8
+                : is_type(e, "f32") ? e->info.selftest_error <= TOLERANCE_F32
+                                    : e->info.selftest_error <= TOLERANCE_F16;
+    return good ? 0
+                : err_set(em, LT_EDEVICE, "%s fails the self-test: largest difference %.3g, smallest cosine %.6f",
+                          e->info.device, e->info.selftest_error, e->info.selftest_cosine);
+}
+
+static int try_device(struct engine *e, const struct engine_candidate *c, struct err_msg *em)
+{
+    int r = open_device(e, c, em);
+    if (r == 0 && (r = make_batch(e, em)) == 0)
+        r = selftest(e, em);
+    if (r < 0)
+        close_device(e);
+    return r;
+}
+
+static int choose(struct engine *e, struct err_msg *em)
+{
+    struct engine_candidate list[ENGINE_CANDIDATES_MAX];
+    size_t n;
+    bool named;
+    int r = engine_candidates(e->params.device, list, &n, &named, e->info.note, sizeof e->info.note, em);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < n; i++) {
+        struct err_msg why = {{0}};
+        if ((r = try_device(e, &list[i], &why)) == 0)
+            return 0;
+        if (named || i + 1 == n)
+            return err_set(em, r, "%s", why.text[0] ? why.text : err_text(r));
+        log_warn("model", "%s is skipped: %s", list[i].name, why.text);
+        size_t at = strlen(e->info.note);
+        snprintf(e->info.note + at, sizeof e->info.note - at, "%sskipped %.60s: %.200s", at ? "; " : "", list[i].name,
+                 why.text);
+    }
+    return r;
+}
+
+int engine_create(struct engine **out, const struct model *m, const struct engine_params *p, struct err_msg *em)
+{
+    struct engine *e = calloc(1, sizeof *e);
+    if (!e)
+        return err_set(em, LT_ENOMEM, "no memory");
+    e->model = m;
+    e->mi = model_info(m);
+    e->params = *p;
+    int r = choose(e, em);
+    /* The caller's strings and its progress live for this call only. */
+    e->params.device = NULL;
+    e->params.progress = NULL;
+    e->params.cache_dir = p->cache_dir && r == 0 ? strdup(p->cache_dir) : NULL;
+    if (r < 0)
+        engine_destroy(&e);
+    else
+        *out = e;
+    return r;
+}
+
+void engine_destroy(struct engine **ep)
+{
+    struct engine *e = *ep;
+    if (!e)
+        return;
+    close_device(e);
+    free((char *)e->params.cache_dir);
+    free(e->ids);
+    free(e->offsets);
+    free(e->skips);
+    free(e->seq_of);
+    free(e->vectors);
+    free(e);
+    *ep = NULL;
+}
+
+const struct engine_info *engine_info(const struct engine *e)
+{
+    return &e->info;
+}

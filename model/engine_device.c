@@ -1,0 +1,84 @@
+#include "model/engine_device.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "gpu/gpu.h"
+#include "model/ops_cpu.h"
+#include "model/ops_vulkan.h"
+
+static void add_cpu(struct engine_candidate *list, size_t *n)
+{
+    list[*n] = (struct engine_candidate){.cpu = true, .name = "cpu"};
+    *n += 1;
+}
+
+static void add_gpu(struct engine_candidate *list, size_t *n, const struct gpu_device_info *d)
+{
+    struct engine_candidate *c = &list[*n];
+    *c = (struct engine_candidate){.cpu = false};
+    snprintf(c->uuid, sizeof c->uuid, "%s", d->uuid);
+    snprintf(c->name, sizeof c->name, "%s", d->name);
+    *n += 1;
+}
+
+/* Does auto, or plain "vulkan", take this device? Virtual and unknown kinds count as integrated ones. */
+static bool eligible(const struct gpu_device_info *d)
+{
+    return !d->software && d->kind != GPU_CPU;
+}
+
+static int none_of(const char *device, const struct gpu_device_info *gpus, size_t n_gpus, struct err_msg *em)
+{
+    char names[300] = "cpu";
+    for (size_t i = 0; i < n_gpus; i++) {
+        size_t at = strlen(names);
+        snprintf(names + at, sizeof names - at, ", %s", gpus[i].name);
+    }
+    return err_set(em, LT_EDEVICE, "no device matches '%.80s'; here are: %s", device, names);
+}
+
+int engine_candidates(const char *device, struct engine_candidate *list, size_t *n, bool *named, char *note,
+                      size_t note_size, struct err_msg *em)
+{
+    struct gpu_device_info gpus[ENGINE_CANDIDATES_MAX - 1];
+    size_t n_gpus = 0;
+    const bool any = !device || !device[0] || strcasecmp(device, "auto") == 0;
+    const bool vulkan = !any && strcasecmp(device, "vulkan") == 0;
+    *n = 0;
+    *named = !any;
+    note[0] = 0;
+    if (!any && strcasecmp(device, "cpu") == 0) {
+        add_cpu(list, n);
+        return 0;
+    }
+    if (gpu_list(gpus, ENGINE_CANDIDATES_MAX - 1, &n_gpus, NULL) < 0)
+        n_gpus = 0; /* no loader or no driver: the CPU is left */
+    for (size_t i = 0; i < n_gpus; i++) {
+        const struct gpu_device_info *d = &gpus[i];
+        if (any || vulkan ? eligible(d) : gpu_matches(d, device)) {
+            add_gpu(list, n, d);
+        } else if (any) {
+            size_t at = strlen(note);
+            snprintf(note + at, note_size - at, "%s%.100s is a software driver", at ? "; " : "not used: ", d->name);
+        }
+        if (*n && !any)
+            return 0; /* the best of those that match */
+    }
+    if (any)
+        add_cpu(list, n);
+    return *n ? 0 : none_of(device, gpus, n_gpus, em);
+}
+
+int engine_open_device(const struct engine_candidate *c, const struct engine_params *p, uint32_t max_batch_tokens,
+                       uint32_t max_cols, struct ops **o, struct err_msg *em)
+{
+    if (c->cpu) {
+        struct ops_cpu_params cpu = {.n_threads = p->n_threads, .max_batch_tokens = max_batch_tokens};
+        return ops_cpu_create(o, &cpu, em);
+    }
+    struct ops_vulkan_params gpu = {.device = c->uuid, .cache_dir = p->cache_dir,
+                                    .max_batch_tokens = max_batch_tokens, .max_cols = max_cols};
+    return ops_vulkan_create(o, &gpu, em);
+}

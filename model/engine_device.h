@@ -1,0 +1,29 @@
+/* Which device an engine may run on: a list of candidates in order, and how to open one. */
+#ifndef MODEL_ENGINE_DEVICE_H
+#define MODEL_ENGINE_DEVICE_H
+
+#include "model/engine.h"
+#include "model/ops.h"
+
+#define ENGINE_CANDIDATES_MAX 16
+
+struct engine_candidate {
+    bool cpu;
+    char uuid[40];  /* of a Vulkan device */
+    char name[256]; /* for messages */
+};
+
+/* Fills list with the devices that `device` (engine_params) means, best first; *n of them.
+ *
+ * named   set when the user asked for a device: then a failure is final, else the next one is tried
+ * note    what was passed over and why; may stay empty
+ *
+ * Errors: LT_EDEVICE: none; the message names those there are. */
+int engine_candidates(const char *device, struct engine_candidate *list, size_t *n, bool *named, char *note,
+                      size_t note_size, struct err_msg *em);
+
+/* Opens it for rows of at most max_cols floats. */
+int engine_open_device(const struct engine_candidate *c, const struct engine_params *p, uint32_t max_batch_tokens,
+                       uint32_t max_cols, struct ops **o, struct err_msg *em);
+
+#endif

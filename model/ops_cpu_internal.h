@@ -1,0 +1,142 @@
+/* What the files of the CPU device share. */
+#ifndef MODEL_OPS_CPU_INTERNAL_H
+#define MODEL_OPS_CPU_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "model/ops.h"
+#include "model/ops_cpu_dnnl.h"
+#include "model/ops_cpu_kernels.h"
+#include "model/ops_cpu_team.h"
+
+#define CPU_MAX_THREADS 64
+#define CPU_MATMUL_MOST_ROWS 512 /* of one step of a product */
+
+/* The three kinds of rows of a batch. Where two have the same number of rows, each text has the same rows in both. */
+enum cpu_domain {
+    CPU_TOKENS, /* all tokens */
+    CPU_POOLED, /* those that are pooled */
+    CPU_TEXTS,  /* one a text */
+    CPU_LOOSE,  /* some other number: the batch is run by one thread, whole */
+};
+
+struct ops_buf {
+    float *v;
+    size_t max_rows, cols;
+    uint64_t batch;         /* number of the last batch that wrote it; 0: none, or the host did since */
+    enum cpu_domain domain; /* of the rows that batch wrote */
+};
+
+struct ops_mat {
+    size_t m, k;
+    /* a product's: panels of `panel` columns, the last may have fewer */
+    bool int8;
+    size_t panel, n_panels;
+    struct cpu_panel **panels;
+    float *col_scale;  /* m; int8 only */
+    int32_t *col_bias; /* m; int8 only */
+    /* a table's */
+    bool table;
+    struct tensor tensor;
+};
+
+struct ops_vec {
+    size_t n;
+    float *v;
+    /* rope's cosines and sines of positions 0 … n_positions - 1, made as texts get longer: [n_positions, 2, n] */
+    float *turns;
+    size_t n_positions;
+};
+
+enum cpu_op {
+    OP_EMBED,
+    OP_RMS_NORM,
+    OP_LAYER_NORM,
+    OP_MATMUL,
+    OP_ROPE,
+    OP_ATTENTION,
+    OP_SWIGLU,
+    OP_GEGLU,
+    OP_SOFTMAX,
+    OP_GATHER,
+    OP_MEAN,
+    OP_PICK,
+    OP_L2,
+};
+
+/* One recorded call. */
+struct cpu_command {
+    enum cpu_op op;
+    enum cpu_domain domain; /* of its output rows */
+    uint32_t n;
+    const struct ops_buf *x, *residual;
+    struct ops_buf *y;
+    const struct ops_mat *w;
+    const struct ops_vec *g, *b;
+    struct ops_attention attention;
+    float eps;
+    uint32_t groups, r; /* softmax: groups of r; swiglu and geglu: r values out */
+    bool last;
+};
+
+/* What one thread works with. */
+struct cpu_worker {
+    uint8_t *q;       /* quantised rows: CPU_MATMUL_MOST_ROWS × max_k */
+    float *row_scale; /* CPU_MATMUL_MOST_ROWS */
+    void *sums;       /* DNNL_ROWS × max_panel values of 4 bytes */
+    float *attention; /* ATTENTION_SCRATCH */
+};
+
+struct cpu_ops {
+    struct ops base;
+    const struct cpu_kernels *kernels;
+    struct cpu_dnnl *dnnl;
+    struct team *team;
+    unsigned n_threads;
+    bool int8;
+
+    /* scratch, grown as matrices are made */
+    struct cpu_worker *workers;
+    size_t max_k, max_panel;
+    size_t weight_bytes; /* of all matrices: small ones stay in the cache from one block of rows to the next */
+
+    /* the batch */
+    bool recording;
+    int error; /* first error of the batch */
+    struct ops_batch batch;
+    uint64_t batch_number; /* from 1 */
+    uint32_t n_pooled, longest;
+    int32_t *ids;
+    uint32_t *seq_offset, *pooled_offset, *pool_skip, *position; /* capacity: max_batch_tokens + 1 */
+    uint32_t *text;                                              /* of each token */
+    struct cpu_command *commands;
+    size_t n_commands, cap_commands;
+
+    /* the run, see ops_cpu_run.c */
+    bool by_text, loose;
+    unsigned n_active;
+    uint32_t *group; /* first text of each group, and the end */
+    uint32_t n_groups;
+    atomic_uint next_group;
+    atomic_int run_error;
+};
+
+/* ops_cpu_record.c: fills in the calls of the table that record */
+void cpu_record_table(struct ops_vtbl *v);
+
+/* ops_cpu_run.c: runs what is recorded. Errors: LT_ENOMEM, LT_EDEVICE. */
+int cpu_run(struct cpu_ops *o);
+
+/* ops_cpu_matmul.c */
+int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t n_parts, struct ops_mat **w,
+                   struct err_msg *em);
+void cpu_mat_destroy(struct ops_mat **w);
+/* Most rows that cpu_matmul should be given at once for these weights */
+size_t cpu_matmul_rows(const struct cpu_ops *o);
+/* Rows first … first + n - 1 of command c, by worker `thread` */
+int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, size_t first, size_t n);
+
+/* ops_cpu.c: 64-byte aligned, freed with free; NULL when there is no memory or the size overflows */
+void *cpu_alloc(size_t n, size_t size);
+
+#endif

@@ -1,0 +1,69 @@
+/* The CPU's kernels besides the matrix products, as one table per instruction set.
+ *
+ * Every row is computed in the same order of operations whatever rows surround it, so results do not depend
+ * on how a batch is cut. All take any width; NaN and Inf come out as NaN or Inf.
+ * Thread-safety: safe on different rows. */
+#ifndef MODEL_OPS_CPU_KERNELS_H
+#define MODEL_OPS_CPU_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ATTENTION_KEYS 128   /* keys per step of the online softmax */
+#define ATTENTION_LANES 32   /* most query rows of one tile */
+#define ATTENTION_MAX_DIM 512 /* of a head */
+#define ATTENTION_SCRATCH ((2 * (ATTENTION_MAX_DIM + 16) + ATTENTION_KEYS) * ATTENTION_LANES) /* floats */
+
+/* Some query rows of one text, all heads */
+struct cpu_attention {
+    const float *qkv;      /* [rows, (n_heads + 2 n_kv_heads) head_dim] */
+    float *y;              /* [rows, n_heads head_dim] */
+    size_t first, last;    /* the text's rows */
+    size_t begin, end;     /* the query rows to compute, within the text */
+    uint32_t n_heads, n_kv_heads, head_dim;
+    bool causal;
+    float scale;
+    float *scratch; /* ATTENTION_SCRATCH floats, 64-byte aligned */
+};
+
+/* What becomes of a tile of a matrix product: columns col … col + n_cols - 1 of y */
+struct cpu_tile {
+    const void *sums;        /* [n_rows, n_cols]: int32 for an int8 product, float for an f32 one */
+    size_t n_rows, n_cols;
+    const float *row_scale;  /* n_rows; int8 only */
+    const float *col_scale;  /* n_cols; int8 only */
+    const int32_t *col_bias; /* n_cols, taken off the sums: 128 times the column's sum; int8 only */
+    const float *bias;       /* n_cols, or NULL */
+    const float *residual;   /* first value of the tile, or NULL; may be y */
+    size_t ld_residual, ld;
+    float *y;
+};
+
+struct cpu_kernels {
+    const char *name;
+    void (*rms_norm)(const float *x, const float *g, float eps, size_t n, size_t d, float *y);
+    void (*layer_norm)(const float *x, const float *g, const float *b, float eps, size_t n, size_t d, float *y);
+    /* x[n, k] → q = x / scale + 128, scale = largest |x| of the row / 127, NaN when the row holds NaN or Inf */
+    void (*quantise)(const float *x, size_t n, size_t k, uint8_t *q, float *scale);
+    void (*finish_int8)(const struct cpu_tile *t);
+    void (*finish_f32)(const struct cpu_tile *t);
+    /* One row: rotates n_heads heads; cosines and sines of the row's position, dim/2 each */
+    void (*rope)(float *x, size_t n_heads, size_t dim, const float *cosines, const float *sines);
+    void (*attention)(const struct cpu_attention *a);
+    void (*swiglu)(const float *x, size_t n, size_t f, float *y);
+    void (*geglu)(const float *x, size_t n, size_t f, float *y);
+    void (*softmax)(float *x, size_t n, size_t r); /* n runs of r */
+    void (*mean_rows)(const float *x, size_t n, size_t d, float *y);
+    void (*l2_normalize)(float *x, size_t n, size_t d);
+};
+
+extern const struct cpu_kernels cpu_kernels_c;
+#if defined(__x86_64__)
+extern const struct cpu_kernels cpu_kernels_avx2, cpu_kernels_avx512;
+#endif
+
+/* The best table for this CPU and LATENTD_CPU_MASK */
+const struct cpu_kernels *cpu_kernels_choose(void);
+
+#endif

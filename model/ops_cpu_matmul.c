@@ -1,0 +1,201 @@
+/* Matrix products in panels of columns.
+ *
+ * A weight matrix is cut into panels that fit the second-level cache together with a block of sums. For each panel,
+ * oneDNN multiplies up to DNNL_ROWS rows into a scratch tile, and a kernel of ours scales it, adds bias and residual and writes
+ * the result. int8: rows are quantised once per call, before the first panel; u8 with 128 as zero, since the
+ * CPU multiplies unsigned by signed bytes; what the 128 adds is known per column and taken off. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/ops_cpu_internal.h"
+
+#define PANEL_COLS 512            /* 64 rows of sums then take 128 KiB */
+#define PANEL_BYTES (512u * 1024) /* of weights */
+#define MANY_ROWS CPU_MATMUL_MOST_ROWS
+#define INT8_MAX_K 65536 /* 255 · 127 · k stays below 2^31 */
+
+static size_t panel_cols(size_t m, size_t k, size_t value_bytes)
+{
+    size_t most = PANEL_BYTES / (k * value_bytes) / 64 * 64;
+    most = most < 64 ? 64 : most > PANEL_COLS ? PANEL_COLS : most;
+    const size_t n = (m + most - 1) / most;
+    return ((m + n - 1) / n + 63) / 64 * 64;
+}
+
+/* The row of parts, taken as one matrix */
+static void row_f32(const struct tensor *const *parts, size_t row, float *out)
+{
+    while (row >= parts[0]->rows)
+        row -= parts++[0]->rows;
+    tensor_row_f32(*parts, row, out);
+}
+
+static int32_t quantise_column(const float *w, size_t k, int8_t *q, float *scale)
+{
+    float largest = 0;
+    int32_t sum = 0;
+    for (size_t i = 0; i < k; i++)
+        largest = fmaxf(largest, fabsf(w[i]));
+    const float inv = largest > 1e-30f ? 127 / largest : 0;
+    *scale = largest / 127;
+    for (size_t i = 0; i < k; i++) {
+        q[i] = (int8_t)lrintf(w[i] * inv);
+        sum += q[i];
+    }
+    return sum;
+}
+
+/* Room for the largest matrix so far, in every worker */
+static int grow_scratch(struct cpu_ops *o, size_t k, size_t panel, struct err_msg *em)
+{
+    const size_t max_k = k > o->max_k ? k : o->max_k, max_panel = panel > o->max_panel ? panel : o->max_panel;
+    if (max_k == o->max_k && max_panel == o->max_panel)
+        return 0;
+    for (unsigned i = 0; i < o->n_threads; i++) {
+        struct cpu_worker *w = &o->workers[i];
+        uint8_t *q = cpu_alloc(max_k, MANY_ROWS);
+        void *sums = cpu_alloc(max_panel, DNNL_ROWS * sizeof(float));
+        if (!q || !sums) {
+            free(q);
+            free(sums);
+            return err_set(em, LT_ENOMEM, "no memory for a %zu by %zu product", panel, k);
+        }
+        free(w->q);
+        free(w->sums);
+        w->q = q;
+        w->sums = sums;
+    }
+    o->max_k = max_k;
+    o->max_panel = max_panel;
+    return 0;
+}
+
+static int pack_panel(struct cpu_ops *o, struct ops_mat *w, const struct tensor *const *parts, size_t i, float *row,
+                      void *plain, struct err_msg *em)
+{
+    const size_t first = i * w->panel, n = w->m - first < w->panel ? w->m - first : w->panel;
+    for (size_t j = 0; j < n; j++) {
+        if (!w->int8) {
+            row_f32(parts, first + j, (float *)plain + j * w->k);
+            continue;
+        }
+        row_f32(parts, first + j, row);
+        int32_t sum = quantise_column(row, w->k, (int8_t *)plain + j * w->k, &w->col_scale[first + j]);
+        w->col_bias[first + j] = 128 * sum;
+    }
+    return cpu_panel_create(o->dnnl, &w->panels[i], w->k, n, w->int8, plain, em);
+}
+
+int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t n_parts, struct ops_mat **out,
+                   struct err_msg *em)
+{
+    int r = LT_ENOMEM;
+    float *row = NULL;
+    void *plain = NULL;
+    struct ops_mat *w = calloc(1, sizeof *w);
+    if (!w)
+        return err_set(em, LT_ENOMEM, "no memory for a matrix");
+    w->k = parts[0]->cols;
+    w->int8 = o->int8 && w->k <= INT8_MAX_K;
+    for (size_t i = 0; i < n_parts; i++) {
+        w->m += parts[i]->rows;
+        w->int8 = w->int8 && parts[i]->type == TENSOR_Q8_0;
+        if (parts[i]->cols != w->k || !parts[i]->rows || !w->k) {
+            r = err_set(em, LT_EINVAL, "%s: parts of a matrix differ in width", parts[i]->name);
+            goto out;
+        }
+    }
+    const size_t value_bytes = w->int8 ? 1 : sizeof(float);
+    w->panel = panel_cols(w->m, w->k, value_bytes);
+    w->n_panels = (w->m + w->panel - 1) / w->panel;
+    w->panels = calloc(w->n_panels, sizeof(struct cpu_panel *));
+    w->col_scale = cpu_alloc(w->m, sizeof(float));
+    w->col_bias = cpu_alloc(w->m, sizeof(int32_t));
+    row = cpu_alloc(w->k, sizeof *row);
+    plain = cpu_alloc(w->panel * w->k, value_bytes);
+    if (!w->panels || !w->col_scale || !w->col_bias || !row || !plain) {
+        err_set(em, LT_ENOMEM, "no memory for a %zu by %zu matrix", w->m, w->k);
+        goto out;
+    }
+    r = grow_scratch(o, w->k, w->panel, em);
+    for (size_t i = 0; !r && i < w->n_panels; i++)
+        r = pack_panel(o, w, parts, i, row, plain, em);
+    if (!r) {
+        o->weight_bytes += w->m * w->k * value_bytes;
+        *out = w;
+        w = NULL;
+    }
+out:
+    free(row);
+    free(plain);
+    cpu_mat_destroy(&w);
+    return r;
+}
+
+void cpu_mat_destroy(struct ops_mat **wp)
+{
+    struct ops_mat *w = *wp;
+    *wp = NULL;
+    if (!w)
+        return;
+    for (size_t i = 0; w->panels && i < w->n_panels; i++)
+        cpu_panel_destroy(&w->panels[i]);
+    free(w->panels);
+    free(w->col_scale);
+    free(w->col_bias);
+    free(w);
+}
+
+/* Weights that stay in the shared cache may be read again for every 64 rows, whose activations then stay in the
+ * thread's own; others are better read once for many rows. */
+size_t cpu_matmul_rows(const struct cpu_ops *o)
+{
+    return o->weight_bytes <= 16u << 20 ? DNNL_ROWS : MANY_ROWS;
+}
+
+static int run_panel(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, size_t i, size_t first, size_t n)
+{
+    const struct ops_mat *w = c->w;
+    struct cpu_worker *me = &o->workers[thread];
+    const size_t col = i * w->panel, n_cols = w->m - col < w->panel ? w->m - col : w->panel;
+    for (size_t done = 0; done < n; done += DNNL_ROWS) {
+        const size_t rows = n - done < DNNL_ROWS ? n - done : DNNL_ROWS, row = first + done;
+        const void *x = w->int8 ? (const void *)(me->q + done * w->k) : (const void *)(c->x->v + row * w->k);
+        const int r = cpu_panel_run(w->panels[i], thread, rows, x, me->sums);
+        if (r)
+            return r;
+        const struct cpu_tile tile = {
+            .sums = me->sums,
+            .n_rows = rows,
+            .n_cols = n_cols,
+            .row_scale = me->row_scale + done,
+            .col_scale = w->col_scale + col,
+            .col_bias = w->col_bias + col,
+            .bias = c->b ? c->b->v + col : NULL,
+            .residual = c->residual ? c->residual->v + row * w->m + col : NULL,
+            .ld_residual = w->m,
+            .ld = w->m,
+            .y = c->y->v + row * w->m + col,
+        };
+        if (w->int8)
+            o->kernels->finish_int8(&tile);
+        else
+            o->kernels->finish_f32(&tile);
+    }
+    return 0;
+}
+
+int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, size_t first, size_t n)
+{
+    int r = 0;
+    for (size_t end = first + n; !r && first < end; first += MANY_ROWS) {
+        const size_t rows = end - first < MANY_ROWS ? end - first : MANY_ROWS;
+        struct cpu_worker *me = &o->workers[thread];
+        if (c->w->int8)
+            o->kernels->quantise(c->x->v + first * c->w->k, rows, c->w->k, me->q, me->row_scale);
+        for (size_t i = 0; !r && i < c->w->n_panels; i++)
+            r = run_panel(o, thread, c, i, first, rows);
+    }
+    return r;
+}

@@ -1,0 +1,76 @@
+/* From f32 to int8 and from the products' sums back, written once over ops_cpu_simd.h. */
+
+static void quantise(const float *x, size_t n, size_t k, uint8_t *q, float *scale)
+{
+    for (size_t t = 0; t < n; t++, x += k, q += k) {
+        vf max = vf_set(0), taint = vf_set(0); /* 0·x is NaN for NaN and Inf, which max would lose */
+        for (size_t i = 0; i < k; i += VW) {
+            vf a = vf_get(x + i, k - i);
+            max = vf_max(max, vf_abs(a));
+            taint = vf_fma(a, vf_set(0), taint);
+        }
+        const float largest = vf_hmax(max), bad = vf_sum(taint);
+        scale[t] = bad == 0 ? largest * (1 / 127.0f) : NAN;
+        if (bad != 0 || !(largest > 1e-30f)) { /* 127 / largest would not be finite */
+            memset(q, 128, k);
+            if (bad == 0)
+                scale[t] = 0;
+            continue;
+        }
+        const vf inv = vf_set(127 / largest);
+        size_t i = 0;
+        for (; i + VW <= k; i += VW)
+            vf_store_u8(q + i, vf_load(x + i) * inv);
+        if (i < k) {
+            uint8_t tail[VW];
+            vf_store_u8(tail, vf_load_n(x + i, k - i) * inv);
+            memcpy(q + i, tail, k - i);
+        }
+    }
+}
+
+static inline vf tile_add(const struct cpu_tile *t, vf a, const float *residual, size_t i, size_t left)
+{
+    if (t->bias)
+        a = a + vf_get(t->bias + i, left);
+    if (residual)
+        a = a + vf_get(residual + i, left);
+    return a;
+}
+
+static void finish_int8(const struct cpu_tile *t)
+{
+    const int32_t *sums = t->sums;
+    const float *residual = t->residual;
+    float *y = t->y;
+    for (size_t r = 0; r < t->n_rows; r++, sums += t->n_cols, y += t->ld) {
+        const vf scale = vf_set(t->row_scale[r]);
+        size_t i = 0;
+        for (; i + VW <= t->n_cols; i += VW) {
+            vf a = vf_diff_i32(sums + i, t->col_bias + i) * (scale * vf_load(t->col_scale + i));
+            vf_store(y + i, tile_add(t, a, residual, i, VW));
+        }
+        if (i < t->n_cols) {
+            const size_t left = t->n_cols - i;
+            int32_t s[VW] = {0}, b[VW] = {0};
+            memcpy(s, sums + i, left * sizeof *s);
+            memcpy(b, t->col_bias + i, left * sizeof *b);
+            vf a = vf_diff_i32(s, b) * (scale * vf_load_n(t->col_scale + i, left));
+            vf_store_n(y + i, tile_add(t, a, residual, i, left), left);
+        }
+        residual = residual ? residual + t->ld_residual : NULL;
+    }
+}
+
+static void finish_f32(const struct cpu_tile *t)
+{
+    const float *sums = t->sums, *residual = t->residual;
+    float *y = t->y;
+    for (size_t r = 0; r < t->n_rows; r++, sums += t->n_cols, y += t->ld) {
+        for (size_t i = 0; i < t->n_cols; i += VW) {
+            const size_t left = t->n_cols - i;
+            vf_put(y + i, tile_add(t, vf_get(sums + i, left), residual, i, left), left);
+        }
+        residual = residual ? residual + t->ld_residual : NULL;
+    }
+}

@@ -1,0 +1,145 @@
+/* Row kernels, written once over ops_cpu_simd.h; ops_cpu_variant.c compiles them per instruction set. */
+
+static void rms_norm(const float *x, const float *g, float eps, size_t n, size_t d, float *y)
+{
+    for (size_t t = 0; t < n; t++, x += d, y += d) {
+        vf sum = vf_set(0);
+        for (size_t i = 0; i < d; i += VW) {
+            vf a = vf_get(x + i, d - i);
+            sum = vf_fma(a, a, sum);
+        }
+        vf scale = vf_set(1 / sqrtf(vf_sum(sum) / (float)d + eps));
+        for (size_t i = 0; i < d; i += VW)
+            vf_put(y + i, vf_get(x + i, d - i) * scale * vf_get(g + i, d - i), d - i);
+    }
+}
+
+static void layer_norm(const float *x, const float *g, const float *b, float eps, size_t n, size_t d, float *y)
+{
+    for (size_t t = 0; t < n; t++, x += d, y += d) {
+        vf sum = vf_set(0), sq = vf_set(0);
+        for (size_t i = 0; i < d; i += VW)
+            sum = sum + vf_get(x + i, d - i);
+        const float mean_row = vf_sum(sum) / (float)d;
+        const vf mean = vf_set(mean_row);
+        size_t i = 0;
+        for (; i + VW <= d; i += VW) {
+            vf a = vf_load(x + i) - mean;
+            sq = vf_fma(a, a, sq);
+        }
+        float var = vf_sum(sq);
+        for (; i < d; i++) /* the lanes past the end would count as -mean */
+            var += (x[i] - mean_row) * (x[i] - mean_row);
+        const vf scale = vf_set(1 / sqrtf(var / (float)d + eps));
+        for (i = 0; i < d; i += VW) {
+            vf a = (vf_get(x + i, d - i) - mean) * scale;
+            if (g)
+                a = a * vf_get(g + i, d - i);
+            if (b)
+                a = a + vf_get(b + i, d - i);
+            vf_put(y + i, a, d - i);
+        }
+    }
+}
+
+static void rope(float *x, size_t n_heads, size_t dim, const float *cosines, const float *sines)
+{
+    const size_t half = dim / 2;
+    for (size_t h = 0; h < n_heads; h++, x += dim) {
+        for (size_t i = 0; i < half; i += VW) {
+            size_t left = half - i;
+            vf a = vf_get(x + i, left), b = vf_get(x + half + i, left);
+            vf c = vf_get(cosines + i, left), s = vf_get(sines + i, left);
+            vf_put(x + i, vf_fma(a, c, vf_set(0) - b * s), left);
+            vf_put(x + half + i, vf_fma(b, c, a * s), left);
+        }
+    }
+}
+
+/* a / (1 + e^-a) */
+static inline vf silu(vf a)
+{
+    return a / (vf_set(1) + vf_exp(vf_set(0) - a));
+}
+
+static inline vf gelu(vf a)
+{
+    vf h = a * vf_set(0.5f);
+    return vf_fma(h, vf_erf(a * vf_set(0.707106781f)), h);
+}
+
+static void swiglu(const float *x, size_t n, size_t f, float *y)
+{
+    for (size_t t = 0; t < n; t++, x += 2 * f, y += f)
+        for (size_t i = 0; i < f; i += VW)
+            vf_put(y + i, silu(vf_get(x + i, f - i)) * vf_get(x + f + i, f - i), f - i);
+}
+
+static void geglu(const float *x, size_t n, size_t f, float *y)
+{
+    for (size_t t = 0; t < n; t++, x += 2 * f, y += f)
+        for (size_t i = 0; i < f; i += VW)
+            vf_put(y + i, vf_get(x + i, f - i) * gelu(vf_get(x + f + i, f - i)), f - i);
+}
+
+static void softmax(float *x, size_t n, size_t r)
+{
+    for (size_t t = 0; t < n; t++, x += r) {
+        float max = x[0];
+        size_t i = 0;
+        if (r >= VW) {
+            vf m = vf_load(x);
+            for (i = VW; i + VW <= r; i += VW)
+                m = vf_max(m, vf_load(x + i));
+            max = vf_hmax(m);
+        }
+        for (; i < r; i++)
+            max = x[i] > max ? x[i] : max;
+        vf sum = vf_set(0);
+        for (i = 0; i + VW <= r; i += VW) {
+            vf e = vf_exp(vf_load(x + i) - vf_set(max));
+            vf_store(x + i, e);
+            sum = sum + e;
+        }
+        if (i < r) {
+            vf e = vf_exp(vf_load_n(x + i, r - i) - vf_set(max));
+            vf_store_n(x + i, e, r - i);
+            sum = sum + vf_load_n(x + i, r - i);
+        }
+        const vf scale = vf_set(1 / vf_sum(sum));
+        for (i = 0; i < r; i += VW)
+            vf_put(x + i, vf_get(x + i, r - i) * scale, r - i);
+    }
+}
+
+/* Sums of 64 rows are added up, so that the error grows with n/64. */
+static void mean_rows(const float *x, size_t n, size_t d, float *y)
+{
+    const vf scale = vf_set(1 / (float)n);
+    for (size_t i = 0; i < d; i += VW) {
+        vf total = vf_set(0);
+        for (size_t t = 0; t < n;) {
+            const size_t stop = n - t > 64 ? t + 64 : n;
+            vf sum = vf_set(0);
+            for (; t < stop; t++)
+                sum = sum + vf_get(x + t * d + i, d - i);
+            total = total + sum;
+        }
+        vf_put(y + i, total * scale, d - i);
+    }
+}
+
+static void l2_normalize(float *x, size_t n, size_t d)
+{
+    for (size_t t = 0; t < n; t++, x += d) {
+        vf sum = vf_set(0);
+        for (size_t i = 0; i < d; i += VW) {
+            vf a = vf_get(x + i, d - i);
+            sum = vf_fma(a, a, sum);
+        }
+        float norm = sqrtf(vf_sum(sum));
+        const vf scale = vf_set(1 / (norm < 1e-12f ? 1e-12f : norm));
+        for (size_t i = 0; i < d; i += VW)
+            vf_put(x + i, vf_get(x + i, d - i) * scale, d - i);
+    }
+}

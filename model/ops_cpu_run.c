@@ -1,0 +1,249 @@
+/* Runs a recorded batch.
+ *
+ * Most ops work row by row. Those between two that look across rows form a stretch, and a stretch is run block by block: all its ops on
+ * some rows, then on the next, so that activations stay in a thread's own cache. Threads share the work in one of two ways:
+ * - by text, where there are enough texts: each takes groups of whole texts through the entire batch and never waits for another;
+ * - by row: each takes a fixed share of the rows of every op, and all meet before and after the ops that look across rows.
+ * A row's arithmetic is the same in both, and in any grouping. */
+#include <assert.h>
+#include <string.h>
+
+#include "model/ops_cpu_internal.h"
+
+#define GROUP_ROWS 128     /* a group of texts has at least these many rows */
+#define ROWS_PER_THREAD 24 /* fewer rows are not worth waking another thread for */
+
+struct range {
+    size_t begin, end;
+};
+
+/* A group's or a thread's rows in each domain */
+struct share {
+    struct range rows[4];
+};
+
+static bool across_rows(enum cpu_op op)
+{
+    return op == OP_ATTENTION || op == OP_GATHER || op == OP_MEAN || op == OP_PICK;
+}
+
+static size_t domain_rows(const struct cpu_ops *o, enum cpu_domain d)
+{
+    return d == CPU_TOKENS ? o->batch.n_tokens : d == CPU_POOLED ? o->n_pooled : o->batch.n_seqs;
+}
+
+/* ---- single ops on some rows ---- */
+
+static void run_embed(const struct cpu_ops *o, const struct cpu_command *c, struct range rows)
+{
+    for (size_t t = rows.begin; t < rows.end; t++)
+        tensor_row_f32(&c->w->tensor, (uint64_t)o->ids[t], c->y->v + t * c->y->cols);
+}
+
+static void run_rope(const struct cpu_ops *o, const struct cpu_command *c, struct range rows)
+{
+    const struct ops_attention *a = &c->attention;
+    const size_t half = a->head_dim / 2;
+    for (size_t t = rows.begin; t < rows.end; t++) {
+        const float *turn = c->g->turns + o->position[t] * 2 * half;
+        o->kernels->rope(c->y->v + t * c->y->cols, a->n_heads + a->n_kv_heads, a->head_dim, turn, turn + half);
+    }
+}
+
+static void run_attention(const struct cpu_ops *o, const struct cpu_command *c, struct range rows, unsigned thread)
+{
+    for (size_t t = rows.begin, end; t < rows.end; t = end) {
+        const uint32_t *text = o->seq_offset + o->text[t];
+        end = text[1] < rows.end ? text[1] : rows.end;
+        const struct cpu_attention a = {
+            .qkv = c->x->v,
+            .y = c->y->v,
+            .first = text[0],
+            .last = text[1],
+            .begin = t,
+            .end = end,
+            .n_heads = c->attention.n_heads,
+            .n_kv_heads = c->attention.n_kv_heads,
+            .head_dim = c->attention.head_dim,
+            .causal = c->attention.causal,
+            .scale = c->attention.scale,
+            .scratch = o->workers[thread].attention,
+        };
+        o->kernels->attention(&a);
+    }
+}
+
+/* Text by text, so that each pooled row is found without a search. */
+static void run_gather(const struct cpu_ops *o, const struct cpu_command *c, struct range rows)
+{
+    const size_t d = c->x->cols;
+    for (uint32_t s = 0; s < o->batch.n_seqs; s++) {
+        size_t begin = o->pooled_offset[s], end = o->pooled_offset[s + 1];
+        if (end <= rows.begin || begin >= rows.end)
+            continue;
+        const size_t from = o->seq_offset[s] + o->pool_skip[s] - begin; /* of pooled row 0, as it were */
+        begin = begin > rows.begin ? begin : rows.begin;
+        end = end < rows.end ? end : rows.end;
+        memcpy(c->y->v + begin * d, c->x->v + (from + begin) * d, (end - begin) * d * sizeof(float));
+    }
+}
+
+static void run_pool(const struct cpu_ops *o, const struct cpu_command *c, struct range texts)
+{
+    const size_t d = c->x->cols;
+    for (size_t s = texts.begin; s < texts.end; s++) {
+        const size_t begin = o->pooled_offset[s], end = o->pooled_offset[s + 1];
+        if (c->op == OP_MEAN)
+            o->kernels->mean_rows(c->x->v + begin * d, end - begin, d, c->y->v + s * d);
+        else
+            memcpy(c->y->v + s * d, c->x->v + (c->last ? end - 1 : begin) * d, d * sizeof(float));
+    }
+}
+
+static int run_command(struct cpu_ops *o, const struct cpu_command *c, struct range rows, unsigned thread)
+{
+    const struct cpu_kernels *k = o->kernels;
+    const size_t n = rows.end - rows.begin, d = c->y->cols;
+    const float *x = c->x ? c->x->v + rows.begin * c->x->cols : NULL;
+    float *y = c->y->v + rows.begin * d;
+    if (n == 0)
+        return 0;
+    switch (c->op) {
+    case OP_EMBED:
+        run_embed(o, c, rows);
+        return 0;
+    case OP_RMS_NORM:
+        k->rms_norm(x, c->g->v, c->eps, n, d, y);
+        return 0;
+    case OP_LAYER_NORM:
+        k->layer_norm(x, c->g ? c->g->v : NULL, c->b ? c->b->v : NULL, c->eps, n, d, y);
+        return 0;
+    case OP_MATMUL:
+        return cpu_matmul(o, thread, c, rows.begin, n);
+    case OP_ROPE:
+        run_rope(o, c, rows);
+        return 0;
+    case OP_ATTENTION:
+        run_attention(o, c, rows, thread);
+        return 0;
+    case OP_SWIGLU:
+        k->swiglu(x, n, c->r, y);
+        return 0;
+    case OP_GEGLU:
+        k->geglu(x, n, c->r, y);
+        return 0;
+    case OP_SOFTMAX:
+        k->softmax(y, n * c->groups, c->r);
+        return 0;
+    case OP_GATHER:
+        run_gather(o, c, rows);
+        return 0;
+    case OP_MEAN:
+    case OP_PICK:
+        run_pool(o, c, rows);
+        return 0;
+    case OP_L2:
+        k->l2_normalize(y, n, d);
+        return 0;
+    }
+    return LT_EINTERNAL;
+}
+
+/* ---- stretches ---- */
+
+static void meet(struct cpu_ops *o)
+{
+    if (!o->by_text)
+        team_barrier(o->team);
+}
+
+/* All commands on one share. An error stops the work of this share, but not the meetings. */
+static void run_share(struct cpu_ops *o, const struct share *share, unsigned thread)
+{
+    const size_t most = cpu_matmul_rows(o);
+    int r = 0;
+    for (size_t i = 0, end; i < o->n_commands; i = end) {
+        const struct cpu_command *c = &o->commands[i];
+        const bool across = across_rows(c->op);
+        end = i + 1;
+        while (!across && end < o->n_commands && o->commands[end].domain == c->domain &&
+               !across_rows(o->commands[end].op))
+            end++;
+        if (i)
+            meet(o);
+        struct range rows = share->rows[c->domain];
+        if (c->domain == CPU_LOOSE)
+            rows = (struct range){0, c->n};
+        const size_t step = across || c->domain == CPU_LOOSE ? rows.end - rows.begin : most;
+        for (size_t t = rows.begin; !r && t < rows.end; t += step) {
+            const struct range block = {t, rows.end - t < step ? rows.end : t + step};
+            for (size_t j = i; !r && j < end; j++)
+                r = run_command(o, &o->commands[j], block, thread);
+        }
+    }
+    if (r)
+        atomic_store(&o->run_error, r);
+}
+
+static void run_by_text(void *arg, unsigned thread)
+{
+    struct cpu_ops *o = arg;
+    unsigned g;
+    while ((g = atomic_fetch_add(&o->next_group, 1)) < o->n_groups) {
+        const uint32_t first = o->group[g], end = o->group[g + 1];
+        const struct share share = {{
+            [CPU_TOKENS] = {o->seq_offset[first], o->seq_offset[end]},
+            [CPU_POOLED] = {o->pooled_offset[first], o->pooled_offset[end]},
+            [CPU_TEXTS] = {first, end},
+        }};
+        run_share(o, &share, thread);
+    }
+}
+
+static void run_by_row(void *arg, unsigned thread)
+{
+    struct cpu_ops *o = arg;
+    struct share share = {0};
+    for (int d = CPU_TOKENS; d <= CPU_TEXTS; d++) {
+        const size_t n = domain_rows(o, (enum cpu_domain)d), part = (n + o->n_active - 1) / o->n_active;
+        const size_t begin = part * thread < n ? part * thread : n;
+        share.rows[d] = (struct range){begin, n - begin < part ? n : begin + part};
+    }
+    run_share(o, &share, thread);
+}
+
+/* ---- who does what ---- */
+
+/* Groups of at least GROUP_ROWS rows. Returns the largest group's rows. */
+static uint32_t make_groups(struct cpu_ops *o)
+{
+    uint32_t largest = 0;
+    o->n_groups = 0;
+    for (uint32_t s = 0, begin = 0; s < o->batch.n_seqs; s++) {
+        const uint32_t rows = o->seq_offset[s + 1] - o->seq_offset[begin];
+        if (rows < GROUP_ROWS && s + 1 < o->batch.n_seqs)
+            continue;
+        o->group[o->n_groups++] = begin;
+        largest = rows > largest ? rows : largest;
+        begin = s + 1;
+    }
+    o->group[o->n_groups] = o->batch.n_seqs;
+    return largest;
+}
+
+int cpu_run(struct cpu_ops *o)
+{
+    const uint32_t largest = make_groups(o), n = o->batch.n_tokens;
+    unsigned active = n / ROWS_PER_THREAD;
+    active = active < 1 ? 1 : active > o->n_threads ? o->n_threads : active;
+    /* By text, unless the thread with the most groups would take an eighth longer than its fair share. */
+    const uint64_t longest_thread = (uint64_t)((o->n_groups + active - 1) / active) * largest;
+    o->by_text = !o->loose && (active == 1 || longest_thread * active <= n + n / 8);
+    if (o->loose)
+        active = 1;
+    o->n_active = active;
+    atomic_store(&o->next_group, 0);
+    atomic_store(&o->run_error, 0);
+    team_run(o->team, active, o->by_text ? run_by_text : run_by_row, o);
+    return atomic_load(&o->run_error);
+}

@@ -1,0 +1,155 @@
+#include "model/ops_cpu_team.h"
+
+#include <omp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+/* About the time a sleeping thread takes to come back (5 µs): spinning longer never pays twice. */
+#define SPINS 2000
+
+struct member {
+    struct team *team;
+    unsigned index;
+    pthread_t thread;
+};
+
+struct team {
+    unsigned n_started;
+    struct member *members;
+    pthread_mutex_t lock;
+    pthread_cond_t work, arrived;
+    /* under lock */
+    unsigned long run; /* number of the current run */
+    bool stop;
+    unsigned n, n_left;
+    void (*fn)(void *arg, unsigned member);
+    void *arg;
+    /* the barrier: its generation is read without the lock while spinning */
+    unsigned n_waiting;
+    atomic_ulong generation;
+};
+
+static void pause_cpu(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+static void *member_main(void *arg)
+{
+    const struct member *m = arg;
+    struct team *t = m->team;
+    unsigned long seen = 0;
+    omp_set_num_threads(1); /* oneDNN must not open teams of its own */
+    pthread_mutex_lock(&t->lock);
+    for (;;) {
+        while (!t->stop && (t->run == seen || m->index >= t->n)) {
+            seen = t->run;
+            pthread_cond_wait(&t->work, &t->lock);
+        }
+        if (t->stop)
+            break;
+        seen = t->run;
+        pthread_mutex_unlock(&t->lock);
+        t->fn(t->arg, m->index);
+        pthread_mutex_lock(&t->lock);
+        if (--t->n_left == 0)
+            pthread_cond_broadcast(&t->arrived);
+    }
+    pthread_mutex_unlock(&t->lock);
+    return NULL;
+}
+
+int team_create(struct team **out, unsigned n_threads, struct err_msg *em)
+{
+    sigset_t all, old;
+    struct team *t = calloc(1, sizeof *t);
+    if (!t)
+        return err_set(em, LT_ENOMEM, "no memory for threads");
+    pthread_mutex_init(&t->lock, NULL);
+    pthread_cond_init(&t->work, NULL);
+    pthread_cond_init(&t->arrived, NULL);
+    t->members = calloc(n_threads, sizeof *t->members);
+    bool good = t->members;
+    /* Signals are for the thread that runs the event loop. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    for (unsigned i = 1; good && i < n_threads; i++) {
+        t->members[i] = (struct member){.team = t, .index = i};
+        good = pthread_create(&t->members[i].thread, NULL, member_main, &t->members[i]) == 0;
+        t->n_started += good;
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (!good) {
+        team_destroy(&t);
+        return err_set(em, LT_ENOMEM, "cannot start %u threads", n_threads);
+    }
+    *out = t;
+    return 0;
+}
+
+void team_destroy(struct team **tp)
+{
+    struct team *t = *tp;
+    *tp = NULL;
+    if (!t)
+        return;
+    pthread_mutex_lock(&t->lock);
+    t->stop = true;
+    pthread_cond_broadcast(&t->work);
+    pthread_mutex_unlock(&t->lock);
+    for (unsigned i = 1; i <= t->n_started; i++)
+        pthread_join(t->members[i].thread, NULL);
+    pthread_cond_destroy(&t->work);
+    pthread_cond_destroy(&t->arrived);
+    pthread_mutex_destroy(&t->lock);
+    free(t->members);
+    free(t);
+}
+
+void team_run(struct team *t, unsigned n, void (*fn)(void *arg, unsigned member), void *arg)
+{
+    pthread_mutex_lock(&t->lock);
+    t->run++;
+    t->n = t->n_left = n;
+    t->fn = fn;
+    t->arg = arg;
+    if (n > 1)
+        pthread_cond_broadcast(&t->work);
+    pthread_mutex_unlock(&t->lock);
+    fn(arg, 0);
+    pthread_mutex_lock(&t->lock);
+    t->n_left--;
+    while (t->n_left)
+        pthread_cond_wait(&t->arrived, &t->lock);
+    pthread_mutex_unlock(&t->lock);
+}
+
+void team_barrier(struct team *t)
+{
+    if (t->n == 1)
+        return;
+    const unsigned long generation = atomic_load(&t->generation);
+    pthread_mutex_lock(&t->lock);
+    if (++t->n_waiting == t->n) {
+        t->n_waiting = 0;
+        atomic_fetch_add(&t->generation, 1);
+        pthread_cond_broadcast(&t->arrived);
+        pthread_mutex_unlock(&t->lock);
+        return;
+    }
+    pthread_mutex_unlock(&t->lock);
+    for (int i = 0; i < SPINS; i++) {
+        if (atomic_load(&t->generation) != generation)
+            return;
+        pause_cpu();
+    }
+    pthread_mutex_lock(&t->lock);
+    while (atomic_load(&t->generation) == generation)
+        pthread_cond_wait(&t->arrived, &t->lock);
+    pthread_mutex_unlock(&t->lock);
+}

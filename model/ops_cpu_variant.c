@@ -1,0 +1,27 @@
+/* The kernels for one instruction set: meson compiles this file once per set, with that set's flags. */
+#include "model/ops_cpu_kernels.h"
+
+#include "model/ops_cpu_simd.h"
+
+#include "model/ops_cpu_rows_tmpl.h"
+#include "model/ops_cpu_quant_tmpl.h"
+#include "model/ops_cpu_attention_tmpl.h"
+
+#define TABLE_NAME2(suffix) cpu_kernels_##suffix
+#define TABLE_NAME(suffix) TABLE_NAME2(suffix)
+
+const struct cpu_kernels TABLE_NAME(SIMD_SUFFIX) = {
+    .name = SIMD_NAME,
+    .rms_norm = rms_norm,
+    .layer_norm = layer_norm,
+    .quantise = quantise,
+    .finish_int8 = finish_int8,
+    .finish_f32 = finish_f32,
+    .rope = rope,
+    .attention = attention,
+    .swiglu = swiglu,
+    .geglu = geglu,
+    .softmax = softmax,
+    .mean_rows = mean_rows,
+    .l2_normalize = l2_normalize,
+};

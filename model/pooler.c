@@ -1,0 +1,172 @@
+#include "model/pooler.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/pooler_fold.h"
+#include "model/quantise.h"
+
+struct pooler {
+    const struct model_info *info;
+    struct ops *o;
+    uint32_t n_logits;
+    struct ops_mat *a, *b;      /* folded attention: [H r, d], [d, H r] */
+    struct ops_vec *c;          /* [H r] */
+    struct ops_vec *norm_g, *norm_b;
+    struct ops_mat *up, *down;  /* [2 f, d], [d, f] */
+    struct ops_vec *up_bias, *down_bias;
+    struct ops_buf *norm, *x;   /* [pooled, d] */
+    struct ops_buf *logits;     /* [pooled, H r] */
+    struct ops_buf *wide, *act; /* [pooled, 2 f], [pooled, f] */
+    struct ops_buf *mean_act;   /* [texts, f] */
+    struct ops_buf *out;        /* [texts, d] */
+};
+
+/* A matrix of ours as the device's: 8-bit where the model's weights are, since these run for every token too. */
+static int upload(struct pooler *p, const char *name, const float *v, uint64_t rows, uint64_t cols, struct ops_mat **w,
+                  struct err_msg *em)
+{
+    struct tensor t = {name, TENSOR_F32, rows, cols, v, rows * cols * sizeof *v};
+    const struct tensor *part = &t;
+    uint8_t *packed = NULL;
+    int r = 0;
+    size_t row = tensor_row_bytes(TENSOR_Q8_0, cols);
+    if (!strcmp(p->info->weight_type, "q8_0") && row) {
+        packed = aligned_alloc(64, (rows * row + 63) & ~(size_t)63);
+        if (!packed)
+            return err_set(em, LT_ENOMEM, "no memory for %s", name);
+        for (uint64_t i = 0; !r && i < rows; i++)
+            r = quantise_row(TENSOR_Q8_0, v + i * cols, cols, packed + i * row);
+        if (!r)
+            t = (struct tensor){name, TENSOR_Q8_0, rows, cols, packed, rows * row};
+    }
+    r = p->o->v->mat_create(p->o, &part, 1, w, em);
+    free(packed);
+    return r;
+}
+
+static int load_vec(struct pooler *p, const struct model *m, const char *name, struct ops_vec **v, struct err_msg *em)
+{
+    const struct tensor *t = model_tensor(m, name);
+    return p->o->v->vec_create(p->o, t->data, t->cols, v, em);
+}
+
+static int load_mat(struct pooler *p, const struct model *m, const char *name, struct ops_mat **w, struct err_msg *em)
+{
+    const struct tensor *t = model_tensor(m, name);
+    return p->o->v->mat_create(p->o, &t, 1, w, em);
+}
+
+static int load_latent(struct pooler *p, const struct model *m, uint32_t max_tokens, uint32_t max_seqs,
+                       unsigned n_threads, struct err_msg *em)
+{
+    const uint32_t d = p->info->hidden, f = p->info->latent_ffn;
+    struct ops *o = p->o;
+    struct pooler_fold fold;
+    int r = pooler_fold(m, n_threads, &fold, em);
+    if (r < 0)
+        return r;
+    p->n_logits = fold.n_logits;
+    if ((r = upload(p, "pooler's folded keys", fold.a, p->n_logits, d, &p->a, em)) == 0 &&
+        (r = upload(p, "pooler's folded values", fold.b, d, p->n_logits, &p->b, em)) == 0)
+        r = o->v->vec_create(o, fold.c, p->n_logits, &p->c, em);
+    pooler_fold_finish(&fold);
+    if (r < 0 || (r = load_vec(p, m, "pooler.ffn_norm.weight", &p->norm_g, em)) < 0 ||
+        (r = load_vec(p, m, "pooler.ffn_norm.bias", &p->norm_b, em)) < 0 ||
+        (r = load_vec(p, m, "pooler.ffn_up.bias", &p->up_bias, em)) < 0 ||
+        (r = load_vec(p, m, "pooler.ffn_down.bias", &p->down_bias, em)) < 0 ||
+        (r = load_mat(p, m, "pooler.ffn_up.weight", &p->up, em)) < 0 ||
+        (r = load_mat(p, m, "pooler.ffn_down.weight", &p->down, em)) < 0 ||
+        (r = o->v->buf_create(o, max_tokens, d, &p->norm, em)) < 0 ||
+        (r = o->v->buf_create(o, max_tokens, d, &p->x, em)) < 0 ||
+        (r = o->v->buf_create(o, max_tokens, p->n_logits, &p->logits, em)) < 0 ||
+        (r = o->v->buf_create(o, max_tokens, 2 * (size_t)f, &p->wide, em)) < 0 ||
+        (r = o->v->buf_create(o, max_tokens, f, &p->act, em)) < 0)
+        return r;
+    return o->v->buf_create(o, max_seqs, f, &p->mean_act, em);
+}
+
+void pooler_row_floats(const struct model_info *i, uint64_t *widest, uint64_t *total)
+{
+    const uint64_t d = i->hidden, f = i->latent_ffn, logits = (uint64_t)i->n_latent_heads * i->n_latents;
+    *widest = 2 * f > logits ? 2 * f : logits;
+    *widest = *widest > d ? *widest : d;
+    *total = 3 * d + logits + 4 * f;
+}
+
+int pooler_create(struct pooler **out, const struct model *m, struct ops *o, uint32_t max_tokens, uint32_t max_seqs,
+                  unsigned n_threads, struct err_msg *em)
+{
+    struct pooler *p = calloc(1, sizeof *p);
+    if (!p)
+        return err_set(em, LT_ENOMEM, "no memory");
+    p->info = model_info(m);
+    p->o = o;
+    int r = o->v->buf_create(o, max_seqs, p->info->hidden, &p->out, em);
+    if (!r && p->info->pooling == MODEL_POOL_LATENT)
+        r = load_latent(p, m, max_tokens, max_seqs, n_threads, em);
+    if (r < 0)
+        pooler_destroy(&p);
+    else
+        *out = p;
+    return r;
+}
+
+void pooler_destroy(struct pooler **pp)
+{
+    struct pooler *p = pp ? *pp : NULL;
+    if (!p)
+        return;
+    struct ops *o = p->o;
+    struct ops_mat **mats[] = {&p->a, &p->b, &p->up, &p->down};
+    struct ops_vec **vecs[] = {&p->c, &p->norm_g, &p->norm_b, &p->up_bias, &p->down_bias};
+    struct ops_buf **bufs[] = {&p->norm, &p->x, &p->logits, &p->wide, &p->act, &p->mean_act, &p->out};
+    for (size_t i = 0; i < sizeof mats / sizeof *mats; i++)
+        o->v->mat_destroy(o, mats[i]);
+    for (size_t i = 0; i < sizeof vecs / sizeof *vecs; i++)
+        o->v->vec_destroy(o, vecs[i]);
+    for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
+        o->v->buf_destroy(o, bufs[i]);
+    free(p);
+    *pp = NULL;
+}
+
+static int run_latent(struct pooler *p, const struct ops_buf *hidden, uint32_t n, uint32_t n_seqs)
+{
+    const struct model_info *i = p->info;
+    const struct ops_vtbl *v = p->o->v;
+    struct ops *o = p->o;
+    int r;
+    if ((r = v->layer_norm(o, hidden, NULL, NULL, i->layer_norm_eps, n, p->norm)) < 0 ||
+        (r = v->matmul(o, p->norm, p->a, p->c, NULL, n, p->logits)) < 0 ||
+        (r = v->softmax_groups(o, p->logits, n, i->n_latent_heads, i->n_latents)) < 0 ||
+        (r = v->matmul(o, p->logits, p->b, NULL, hidden, n, p->x)) < 0 ||
+        (r = v->layer_norm(o, p->x, p->norm_g, p->norm_b, i->layer_norm_eps, n, p->norm)) < 0 ||
+        (r = v->matmul(o, p->norm, p->up, p->up_bias, NULL, n, p->wide)) < 0 ||
+        (r = v->geglu(o, p->wide, n, i->latent_ffn, p->act)) < 0 ||
+        (r = v->mean_pool(o, p->act, p->mean_act)) < 0 || (r = v->mean_pool(o, p->x, p->out)) < 0)
+        return r;
+    return v->matmul(o, p->mean_act, p->down, p->down_bias, p->out, n_seqs, p->out);
+}
+
+int pooler_run(struct pooler *p, const struct ops_buf *hidden, uint32_t n_pooled, uint32_t n_seqs,
+               struct ops_buf **out)
+{
+    int r = 0;
+    switch (p->info->pooling) {
+    case MODEL_POOL_LATENT:
+        r = run_latent(p, hidden, n_pooled, n_seqs);
+        break;
+    case MODEL_POOL_MEAN:
+        r = p->o->v->mean_pool(p->o, hidden, p->out);
+        break;
+    case MODEL_POOL_LAST:
+    case MODEL_POOL_CLS:
+        r = p->o->v->pick_pooled(p->o, hidden, p->info->pooling == MODEL_POOL_LAST, p->out);
+        break;
+    }
+    if (!r)
+        r = p->o->v->l2_normalize(p->o, p->out, n_seqs);
+    *out = p->out;
+    return r;
+}

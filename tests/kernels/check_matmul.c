@@ -1,0 +1,164 @@
+/* Products with weights of each storage type, bias, residual, fused parts.
+ *
+ * Tolerance: 1e-6 of Σ|x w| (f32 sums of k products, whatever the order) for weights as stored. Where q8_0 products are made in
+ * int8, the reference is the same quantisation in plain C: sums are then exact, and 1e-6 of the result's parts remain. */
+#include "tests/kernels/kernels.h"
+
+#include <math.h>
+
+struct call {
+    struct ops_buf *x, *residual, *y;
+    struct ops_mat *w;
+    struct ops_vec *bias;
+    uint32_t n;
+};
+
+static int call(struct ops *o, void *arg)
+{
+    struct call *c = arg;
+    return o->v->matmul(o, c->x, c->w, c->bias, c->residual, c->n, c->y);
+}
+
+/* Symmetric int8 with the row's largest value at 127, as the CPU device does it: the scale; v becomes whole numbers. */
+static float to_int8(float *v, size_t n)
+{
+    float largest = 0;
+    for (size_t i = 0; i < n; i++)
+        largest = fmaxf(largest, fabsf(v[i]));
+    const float inv = largest > 1e-30f ? 127 / largest : 0;
+    for (size_t i = 0; i < n; i++)
+        v[i] = rintf(v[i] * inv);
+    return largest > 1e-30f ? largest * (1 / 127.0f) : 0;
+}
+
+static void reference(const struct kernels *k, enum tensor_type type, float *x, float *w, uint32_t n, size_t m,
+                      size_t d, float *y, float *size)
+{
+    const bool int8 = k->int8 && type == TENSOR_Q8_0;
+    float *sx = calloc(n, sizeof *sx), *sw = calloc(m, sizeof *sw);
+    if (!sx || !sw)
+        exit(1);
+    for (size_t t = 0; int8 && t < n; t++)
+        sx[t] = to_int8(x + t * d, d);
+    for (size_t o = 0; int8 && o < m; o++)
+        sw[o] = to_int8(w + o * d, d);
+    for (size_t t = 0; t < n; t++) {
+        for (size_t o = 0; o < m; o++) {
+            double sum = 0, all = 0;
+            for (size_t i = 0; i < d; i++) {
+                const double p = (double)x[t * d + i] * w[o * d + i];
+                sum += p;
+                all += fabs(p);
+            }
+            const double scale = int8 ? (double)sx[t] * sw[o] : 1;
+            size[t * m + o] += (float)(scale * (int8 ? fabs(sum) : all));
+            y[t * m + o] += (float)(scale * sum);
+        }
+    }
+    free(sx);
+    free(sw);
+}
+
+/* form: 1 bias, 2 residual, 4 residual in place, 8 two parts */
+static void one(struct kernels *k, enum tensor_type type, uint32_t n, size_t m, size_t d, int form, enum fill fill)
+{
+    struct kernel_batch b;
+    kernels_case(k, "matmul %s n %u m %zu k %zu form %d fill %d", tensor_type_name(type), n, m, d, form, fill);
+    const size_t row_bytes = tensor_row_bytes(type, d);
+    float *x = kernels_fill(k, n * d, fill), *w = kernels_fill(k, m * d, FILL_NORMAL);
+    float *bias = kernels_fill(k, m, FILL_NORMAL), *y = kernels_fill(k, n * m, form & 6 ? FILL_NORMAL : FILL_ZERO);
+    float *size = kernels_fill(k, n * m, FILL_ZERO);
+    uint8_t *data = malloc(m * row_bytes);
+    if (!data)
+        exit(1);
+    kernels_encode(type, w, m * d, data);
+    const size_t cut = form & 8 && m > 1 ? m / 3 + 1 : m;
+    const struct tensor parts[2] = {{"a", type, cut, d, data, cut * row_bytes},
+                                    {"b", type, m - cut, d, data + cut * row_bytes, (m - cut) * row_bytes}};
+    const struct tensor *const views[2] = {&parts[0], &parts[1]};
+    struct err_msg em = {""};
+    struct call c = {kernels_buf(k, x, n, d), NULL, NULL, NULL, form & 1 ? kernels_vec(k, bias, m) : NULL, n};
+    c.y = kernels_buf(k, form & 4 ? y : NULL, n, m);
+    c.residual = form & 4 ? c.y : form & 2 ? kernels_buf(k, y, n, m) : NULL;
+    if (k->o->v->mat_create(k->o, views, cut < m ? 2 : 1, &c.w, &em)) {
+        kernels_fail(k, "mat_create: %s", em.text);
+        exit(1);
+    }
+    for (size_t o = 0; o < m; o++)
+        tensor_row_f32(&(struct tensor){"w", type, m, d, data, m * row_bytes}, o, w + o * d);
+    memset(data, 0x5A, m * row_bytes); /* the device keeps no reference to the file */
+    kernels_begin(k, &b, n, 50, 0);
+    kernels_ok(k, call(k->o, &c), "matmul");
+    kernels_end(k, &b);
+    kernels_forget(&b);
+    for (size_t i = 0; i < n * m; i++) {
+        size[i] = fabsf(y[i]);
+        y[i] += form & 1 ? bias[i % m] : 0;
+        size[i] += form & 1 ? fabsf(bias[i % m]) : 0;
+    }
+    reference(k, type, x, w, n, m, d, y, size);
+    kernels_compare(k, c.y, y, n, m, 1e-12, 1e-6, size);
+    kernels_drop(k, c.x);
+    kernels_drop(k, c.y);
+    if (c.residual && c.residual != c.y)
+        kernels_drop(k, c.residual);
+    if (c.bias)
+        kernels_drop_vec(k, c.bias);
+    k->o->v->mat_destroy(k->o, &c.w);
+    free(x);
+    free(w);
+    free(bias);
+    free(y);
+    free(size);
+    free(data);
+}
+
+static void bench(struct kernels *k, enum tensor_type type, uint32_t n, size_t d, size_t m)
+{
+    const size_t row_bytes = tensor_row_bytes(type, d);
+    float *w = kernels_fill(k, m * d, FILL_NORMAL), *x = kernels_fill(k, n * d, FILL_NORMAL);
+    uint8_t *data = malloc(m * row_bytes);
+    if (!data)
+        exit(1);
+    kernels_encode(type, w, m * d, data);
+    const struct tensor t = {"w", type, m, d, data, m * row_bytes}, *const parts[1] = {&t};
+    struct call c = {kernels_buf(k, x, n, d), NULL, kernels_buf(k, NULL, n, m), NULL, NULL, n};
+    if (k->o->v->mat_create(k->o, parts, 1, &c.w, NULL) == 0) {
+        char name[64];
+        snprintf(name, sizeof name, "matmul %s %zu to %zu", tensor_type_name(type), d, m);
+        kernels_bench(k, name, n, call, &c, 2.0 * n * (double)d * (double)m);
+        k->o->v->mat_destroy(k->o, &c.w);
+    }
+    kernels_drop(k, c.x);
+    kernels_drop(k, c.y);
+    free(x);
+    free(w);
+    free(data);
+}
+
+void check_matmul(struct kernels *k)
+{
+    static const enum tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_Q8_0};
+    static const uint32_t rows[] = {1, 2, 7, 16, 63, 64, 65, 130};
+    static const size_t outs[] = {1, 15, 16, 17, 64, 65, 200}, ins[] = {32, 64, 96, 384, 1, 3, 33};
+    int i = 0;
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++)
+        for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+            for (size_t o = 0; o < sizeof outs / sizeof *outs; o++)
+                for (size_t j = 0; j < sizeof ins / sizeof *ins; j++, i++)
+                    if ((i * 7 + i / 5) % 3 == 0 && tensor_row_bytes(types[t], ins[j]))
+                        one(k, types[t], rows[r], outs[o], ins[j], i / 3 % 16, i % 4 ? FILL_NORMAL : (enum fill)(i / 4 % FILL_N));
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        one(k, types[t], 33, 1152, 384, 3, FILL_NORMAL); /* several panels */
+        one(k, types[t], 3, 384, 4096, 1, FILL_NORMAL);
+    }
+    for (uint32_t n = 1; n <= 64; n++)
+        one(k, n % 2 ? TENSOR_Q8_0 : TENSOR_F32, n, 64, 64, 0, FILL_NORMAL);
+    if (k->bench) {
+        static const size_t shapes[][2] = {{384, 1152}, {384, 384}, {384, 2048}, {1024, 384}, {384, 3072}};
+        for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+            for (size_t t = 0; t < sizeof types / sizeof *types; t += 3)
+                for (uint32_t n = 16; n <= 1024; n *= 8)
+                    bench(k, types[t], n, shapes[s][0], shapes[s][1]);
+    }
+}

@@ -1,0 +1,247 @@
+#!/usr/bin/env python3
+"""The command line from end to end, as a user types it."""
+import json
+import os
+import subprocess
+import tempfile
+import unittest
+
+from harness import Daemon, LATENT, LATENTD, SRC, main
+
+DOCS = [
+    {"id": "gimp", "title": "GIMP", "text": "retouch and compose pictures", "metadata": {"kind": "graphics", "year": 1998}},
+    {"id": "vlc", "title": "VLC", "text": "plays films and music", "metadata": {"kind": "video", "year": 2001}},
+    {"id": "bash", "title": "bash", "text": "a shell that runs commands", "metadata": {"kind": "shell", "year": 1989}},
+    {"id": "zsh", "title": "zsh", "text": "another command interpreter", "metadata": {"kind": "shell", "year": 1990}},
+    {"id": "ardour", "title": "Ardour", "text": "record and mix sound in many tracks", "metadata": {"kind": "audio", "year": 2005}},
+]
+
+
+class CommandLine(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Daemon().__enter__()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.daemon.__exit__(None, None, None)
+
+    def fresh(self, name, docs=DOCS):
+        self.daemon.latent("collection", "create", name)
+        self.daemon.add(name, docs)
+        return name
+
+    def test_help_and_version(self):
+        for args in (["--help"], ["--version"], ["search", "--help"], ["add", "--help"]):
+            got = subprocess.run([LATENT, *args], capture_output=True, text=True)
+            self.assertEqual(got.returncode, 0)
+            self.assertTrue(got.stdout)
+        for args in (["--help"], ["--version"], ["import", "--help"]):
+            self.assertEqual(subprocess.run([LATENTD, *args], capture_output=True).returncode, 0)
+
+    def test_used_wrongly(self):
+        for args in ([], ["frobnicate"], ["search"], ["search", "-c", "x"], ["add", "-c", "x"],
+                     ["search", "-c", "x", "-k", "0", "q"], ["search", "-c", "x", "--mode", "odd", "q"],
+                     ["collection"], ["collection", "create"], ["--connect", "localhost:1", "status"],
+                     ["embed", "text"], ["get", "-c", "x"], ["--nonsense"]):
+            got = self.daemon.latent(*args, check=False)
+            self.assertEqual(got.returncode, 2, args)
+            self.assertTrue(got.stderr, args)
+
+    def test_no_daemon_names_the_command_that_starts_one(self):
+        got = subprocess.run([LATENT, "--socket", "/tmp/latentd-nobody.sock", "status"],
+                             capture_output=True, text=True)
+        self.assertEqual(got.returncode, 2)
+        self.assertIn("latentd --socket /tmp/latentd-nobody.sock", got.stderr)
+
+    def test_status(self):
+        s = self.daemon.status()
+        self.assertEqual(s["phase"], "ready")
+        self.assertEqual(s["dim"], 384)
+        self.assertEqual(s["token_limit"], 512)
+        self.assertEqual(s["pooling"], "latent")
+        self.assertRegex(s["fingerprint"], "^[0-9a-f]{64}$")
+        self.assertIn("device", self.daemon.latent("status").stdout)
+
+    def test_search_by_meaning_words_and_both(self):
+        name = self.fresh("modes")
+        self.assertEqual(self.daemon.search(name, "--mode", "dense", "edit photographs")[0]["id"], "gimp")
+        self.assertEqual(self.daemon.search(name, "--mode", "text", "interpreter")[0]["id"], "zsh")
+        self.assertEqual(self.daemon.search(name, "watch a movie")[0]["id"], "vlc")
+        hits = self.daemon.search(name, "-k", "3", "shell")
+        self.assertEqual([h["rank"] for h in hits], [1, 2, 3])
+        self.assertEqual(set(hits[0]), {"id", "chunk", "start", "end", "score", "rank", "title", "text", "metadata"})
+        self.assertEqual(sorted((h["score"] for h in hits), reverse=True), [h["score"] for h in hits])
+
+    def test_fewer_than_k_is_no_error(self):
+        name = self.fresh("few")
+        got = self.daemon.latent("search", "-c", name, "-k", "50", "--json", "--mode", "dense", "shell")
+        self.assertEqual(len(got.stdout.splitlines()), len(DOCS))
+        self.assertIn(f"{len(DOCS)} of 50", got.stderr)
+
+    def test_filters(self):
+        name = self.fresh("filters")
+        def ids(expr):
+            return {h["id"] for h in self.daemon.search(name, "--mode", "dense", "--filter", expr, "program")}
+        self.assertEqual(ids("kind = 'shell'"), {"bash", "zsh"})
+        self.assertEqual(ids("kind in ('video', 'audio')"), {"vlc", "ardour"})
+        self.assertEqual(ids("kind = 'shell' and not year < 1990"), {"zsh"})
+        self.assertEqual(ids("kind = 'nothing'"), set())
+        bad = self.daemon.latent("search", "-c", name, "--filter", "kind = ", "x", check=False)
+        self.assertEqual(bad.returncode, 1)
+        self.assertIn("LATENT_EFORMAT", bad.stderr)
+
+    def test_replace_get_delete(self):
+        name = self.fresh("changes")
+        self.daemon.add(name, [{"id": "vlc", "title": "", "text": "grows tomatoes in a garden"}])
+        got = self.daemon.json_lines("get", "-c", name, "vlc")
+        self.assertEqual(got, [{"id": "vlc", "text": "grows tomatoes in a garden", "title": "", "metadata": {}}])
+        self.assertEqual(self.daemon.search(name, "--mode", "dense", "vegetables")[0]["id"], "vlc")
+        self.assertNotIn("vlc", [h["id"] for h in self.daemon.search(name, "--mode", "text", "films")])
+        gone = self.daemon.latent("delete", "-c", name, "vlc", "nobody", check=False)
+        self.assertEqual(gone.returncode, 1)
+        self.assertIn("nobody", gone.stderr)
+        self.assertNotIn("vlc", [h["id"] for h in self.daemon.search(name, "vegetables")])
+        some = self.daemon.latent("get", "-c", name, "bash", "vlc", check=False)
+        self.assertEqual(some.returncode, 1)
+        self.assertEqual(json.loads(some.stdout)["id"], "bash")
+        self.assertIn("vlc", some.stderr)
+
+    def test_bad_items_are_named_and_the_rest_goes_in(self):
+        self.daemon.latent("collection", "create", "bad")
+        lines = ["{\"id\":\"one\",\"text\":\"first\"}", "{not json", "{\"text\":\"no id\"}",
+                 "{\"id\":\"empty\",\"text\":\"\"}", "{\"id\":\"two\",\"text\":\"second\"}"]
+        got = self.daemon.latent("add", "-c", "bad", "--jsonl", "-", stdin="\n".join(lines) + "\n", check=False)
+        self.assertEqual(got.returncode, 1)
+        for said in ("stdin:2", "stdin:3", "stdin:4", "2 documents", "3 failed"):
+            self.assertIn(said, got.stderr)
+        self.assertEqual(len(self.daemon.json_lines("get", "-c", "bad", "one", "two")), 2)
+
+    def test_invalid_utf8_names_the_offset(self):
+        self.daemon.latent("collection", "create", "utf8")
+        with tempfile.NamedTemporaryFile(suffix=".txt") as f:
+            f.write(b"abc\xff")
+            f.flush()
+            got = self.daemon.latent("add", "-c", "utf8", f.name, check=False)
+        self.assertEqual(got.returncode, 1)
+        self.assertIn("at byte 3", got.stderr)
+
+    def test_unknown_collection(self):
+        for args in (["search", "-c", "nope", "x"], ["get", "-c", "nope", "x"], ["collection", "info", "nope"],
+                     ["collection", "drop", "nope"]):
+            got = self.daemon.latent(*args, check=False)
+            self.assertEqual(got.returncode, 1, args)
+            self.assertIn("LATENT_ENOTFOUND", got.stderr)
+
+    def test_vectors_only(self):
+        self.daemon.latent("collection", "create", "raw", "--dim", "3", "--vectors-only", "--metric", "l2")
+        self.daemon.add("raw", [{"id": "x", "vector": [1, 0, 0]}, {"id": "y", "vector": [0, 2, 0]}])
+        hits = self.daemon.search("raw", "--vector", "[0, 1.5, 0]")
+        self.assertEqual([h["id"] for h in hits], ["y", "x"])
+        self.assertAlmostEqual(hits[0]["score"], -0.25, 5)
+        wrong = self.daemon.add("raw", [{"id": "z", "vector": [1, 2]}], check=False)
+        self.assertEqual(wrong.returncode, 1)
+        self.assertIn("LATENT_EDIM", wrong.stderr)
+        wrong = self.daemon.latent("search", "-c", "raw", "--vector", "[1]", check=False)
+        self.assertIn("LATENT_EDIM", wrong.stderr)
+
+    def test_long_text_is_chunked(self):
+        self.daemon.latent("collection", "create", "long")
+        filler = "The committee met again and talked about the budget of the town. " * 120
+        text = filler + "\n\nPenguins swim in the cold sea of Antarctica.\n\n" + filler
+        self.daemon.add("long", [{"id": "minutes", "text": text}])
+        hit = self.daemon.search("long", "birds of the south pole")[0]
+        self.assertEqual(hit["id"], "minutes")
+        self.assertIn("Penguins", hit["text"])
+        self.assertEqual(text.encode()[hit["start"]:hit["end"]].decode(), hit["text"])
+        got = self.daemon.add("long", [{"id": "refused", "text": text}], "--on-long", "error", check=False)
+        self.assertEqual(got.returncode, 1)
+        self.assertIn("LATENT_ETOOLONG", got.stderr)
+        self.assertIn("1 cut", self.daemon.add("long", [{"id": "cut", "text": text}], "--on-long", "truncate").stderr)
+
+    def test_files(self):
+        self.daemon.latent("collection", "create", "files")
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "tea.md")
+            with open(path, "w") as f:
+                f.write("# Making tea\n\nPour boiling water over the leaves.\n")
+            self.daemon.latent("add", "-c", "files", path)
+        hit = self.daemon.search("files", "hot drinks")[0]
+        self.assertEqual((hit["id"], hit["title"]), (path, "Making tea"))
+
+    def test_embed(self):
+        with open(os.path.join(SRC, "models", "latent-mini", "cases.json")) as f:
+            cases = json.load(f)["cases"]
+        case = next(c for c in cases if c["query"] and "\n" not in c["text"])
+        got = self.daemon.json_lines("embed", "--query", "--json", stdin=case["text"] + "\n")[0]
+        self.assertEqual(set(got), {"embedding", "tokens", "truncated"})
+        self.assertEqual(got["tokens"], len(case["ids"]))
+        self.assertGreater(sum(a * b for a, b in zip(got["embedding"], case["embedding"])), 0.999)
+        ids = self.daemon.json_lines("embed", "--ids", stdin=json.dumps(
+            {"ids": case["ids"], "instruction_len": case["instruction_len"]}) + "\n")[0]
+        self.assertEqual(ids["embedding"], got["embedding"])
+        bad = self.daemon.latent("embed", stdin="fine\n\nalso fine\n", check=False)
+        self.assertEqual(bad.returncode, 1)
+        self.assertEqual(len(bad.stdout.splitlines()), 3)
+        self.assertIn("line 2", bad.stderr)
+
+    def test_async_then_searchable(self):
+        self.daemon.latent("collection", "create", "async")
+        self.daemon.add("async", DOCS, "--async")
+        info = {}
+        for _ in range(600):
+            info = self.daemon.json_lines("collection", "info", "async", "--json")[0]
+            if info["pending_chunks"] == 0:
+                break
+        self.assertEqual(info["documents"], len(DOCS))
+        self.assertEqual(self.daemon.search("async", "edit photographs")[0]["id"], "gimp")
+
+    def test_batch_run_file(self):
+        name = self.fresh("batch")
+        with tempfile.TemporaryDirectory() as folder:
+            queries, out = os.path.join(folder, "q.jsonl"), os.path.join(folder, "run")
+            with open(queries, "w") as f:
+                f.write("{\"_id\":\"q1\",\"text\":\"edit photographs\"}\n{\"_id\":\"q2\",\"text\":\"play a film\"}\n")
+            self.daemon.latent("search", "-c", name, "-k", "2", "--queries", queries, "--run", out)
+            with open(out) as f:
+                rows = [line.split() for line in f]
+        self.assertEqual([(r[0], r[1], r[3], r[5]) for r in rows],
+                         [("q1", "Q0", "1", "latent"), ("q1", "Q0", "2", "latent"),
+                          ("q2", "Q0", "1", "latent"), ("q2", "Q0", "2", "latent")])
+        self.assertEqual(rows[0][2], "gimp")
+
+    def test_eval(self):
+        with tempfile.TemporaryDirectory() as folder:
+            os.mkdir(os.path.join(folder, "qrels"))
+            with open(os.path.join(folder, "corpus.jsonl"), "w") as f:
+                for d in DOCS:
+                    f.write(json.dumps({"_id": d["id"], "title": d["title"], "text": d["text"]}) + "\n")
+            with open(os.path.join(folder, "queries.jsonl"), "w") as f:
+                f.write("{\"_id\":\"q1\",\"text\":\"edit photographs\"}\n{\"_id\":\"unjudged\",\"text\":\"x\"}\n")
+            with open(os.path.join(folder, "qrels", "test.tsv"), "w") as f:
+                f.write("query-id\tcorpus-id\tscore\nq1\tgimp\t1\n")
+            got = self.daemon.json_lines("eval", folder, "--mode", "dense", "--json")[0]
+        self.assertEqual((got["ndcg@10"], got["recall@100"], got["mrr@10"]), (1.0, 1.0, 1.0))
+        self.assertGreater(got["qps"], 0)
+        self.assertFalse([c for c in self.daemon.status()["collections"] if c["name"].startswith("eval-")])
+
+    def test_jobs(self):
+        self.fresh("jobs")
+        jobs = self.daemon.json_lines("job", "list", "--json")
+        mine = [j for j in jobs if j["collection"] == "jobs"]
+        self.assertEqual([(j["state"], j["accepted"], j["searchable"]) for j in mine], [("done", len(DOCS), len(DOCS))])
+        self.assertEqual(self.daemon.latent("job", "cancel", "999999999", check=False).returncode, 1)
+
+    def test_collection_rules(self):
+        self.daemon.latent("collection", "create", "twice")
+        again = self.daemon.latent("collection", "create", "twice", check=False)
+        self.assertEqual(again.returncode, 1)
+        self.assertIn("LATENT_EEXIST", again.stderr)
+        for name in (".hidden", "a/b", "x" * 65, ""):
+            self.assertEqual(self.daemon.latent("collection", "create", name, check=False).returncode, 1, name)
+        self.daemon.latent("collection", "drop", "twice")
+        self.assertNotIn("twice", self.daemon.latent("collection", "list").stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -51,10 +51,21 @@ int import_type(const char *name, enum tensor_type *type)
 
 /* ---- what is to be written ---- */
 
+/* Every number of a text passes through its token vectors, and reading them costs the same in any type: where they are
+ * a small part of the model they stay finer than 8 bits. */
+#define TABLE_SHARE 5
+
+static bool fine_table(const struct import *im, const struct layout_item *it)
+{
+    return im->p->type == TENSOR_Q8_0 && it == im->items && it->rows * it->cols < im->rep.n_params / TABLE_SHARE;
+}
+
 static enum tensor_type stored_type(const struct import *im, const struct layout_item *it)
 {
     if (it->f32)
         return TENSOR_F32;
+    if (fine_table(im, it))
+        return TENSOR_F16;
     return tensor_row_bytes(im->p->type, it->cols) ? im->p->type : TENSOR_F16;
 }
 
@@ -307,10 +318,12 @@ static int import(struct import *im, const char *out)
         (r = checkpoint_open(&im->checkpoint, im->dir, im->em)) < 0 ||
         (r = layout_list(&im->info, &im->items, &im->n_items, im->em)) < 0 || (r = check_sources(im)) < 0)
         return r;
+    for (size_t i = 0; i < im->n_items; i++)
+        im->rep.n_params += im->items[i].rows * im->items[i].cols;
+    im->rep.f16_table = fine_table(im, im->items);
     for (size_t i = 0; i < im->n_items; i++) {
         const struct layout_item *it = &im->items[i];
-        im->rep.n_params += it->rows * it->cols;
-        if (!it->f32 && stored_type(im, it) != im->p->type && !im->rep.n_f16++)
+        if (!it->f32 && !fine_table(im, it) && stored_type(im, it) != im->p->type && !im->rep.n_f16++)
             snprintf(im->rep.first_f16, sizeof im->rep.first_f16, "%s", it->name);
     }
     im->rep.n_tensors = (uint32_t)im->n_items;

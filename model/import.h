@@ -22,6 +22,7 @@ struct import_report {
     uint32_t n_tensors;
     uint32_t n_f16;        /* matrices stored as f16, since their rows do not divide by the type's block */
     char first_f16[64];    /* the first of them; empty when n_f16 is 0 */
+    bool f16_table;        /* q8_0: the token vectors, less than a fifth of the weights, were kept as f16 */
     uint64_t n_params;     /* weights in all */
     uint64_t len_bytes;    /* of the file */
     uint32_t n_goldens;

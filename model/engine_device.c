@@ -18,8 +18,8 @@ static void add_gpu(struct engine_candidate *list, size_t *n, const struct gpu_d
 {
     struct engine_candidate *c = &list[*n];
     *c = (struct engine_candidate){.cpu = false};
-    snprintf(c->uuid, sizeof c->uuid, "%s", d->uuid);
-    snprintf(c->name, sizeof c->name, "%s", d->name);
+    memcpy(c->uuid, d->uuid, sizeof c->uuid);
+    memcpy(c->name, d->name, sizeof c->name);
     *n += 1;
 }
 
@@ -34,7 +34,7 @@ static int none_of(const char *device, const struct gpu_device_info *gpus, size_
     char names[300] = "cpu";
     for (size_t i = 0; i < n_gpus; i++) {
         size_t at = strlen(names);
-        snprintf(names + at, sizeof names - at, ", %s", gpus[i].name);
+        snprintf(names + at, sizeof names - at, ", %.80s", gpus[i].name);
     }
     return err_set(em, LT_EDEVICE, "no device matches '%.80s'; here are: %s", device, names);
 }

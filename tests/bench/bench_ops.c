@@ -1,0 +1,199 @@
+/* bench_ops [THREADS [TEXTS [LENGTH]]]: the default model's ops on random q8_0 weights, straight on the CPU device, against oneDNN's
+ * own int8 products on the same shapes, in turns. For tuning; bench_embed measures the engine with a model file. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "model/ops_cpu.h"
+#include "tests/bench/raw_int8.h"
+
+enum { D = 384, HEADS = 6, DIM = 64, FFN = 1024, LATENTS = 64, HIDDEN = 1536, LAYERS = 3, VOCABULARY = 32000, ROUNDS = 15 };
+
+struct layer {
+    struct ops_mat *qkv, *out, *up, *down;
+};
+
+struct decoder {
+    struct ops *o;
+    struct layer layer[LAYERS];
+    struct ops_mat *table, *latent_q, *latent_o, *wide, *narrow;
+    struct ops_vec *g, *freq;
+    struct ops_buf *x, *norm, *qkv, *att, *gate, *act, *pooled, *pnorm, *scores, *gegate, *geact, *mean_act, *mean, *out;
+};
+
+static uint64_t rng = 1;
+
+static uint64_t rand64(void)
+{
+    uint64_t z = (rng += 0x9E3779B97F4A7C15u);
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    return z ^ z >> 31;
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void must(int r)
+{
+    if (r) {
+        fprintf(stderr, "bench_ops: %s\n", err_text(r));
+        exit(1);
+    }
+}
+
+static struct ops_mat *matrix(struct ops *o, uint64_t m, uint64_t k, bool table)
+{
+    const size_t blocks = m * k / 32;
+    uint8_t *data = malloc(blocks * 34);
+    struct ops_mat *w = NULL;
+    if (!data)
+        exit(1);
+    const uint16_t scale = f32_to_f16(1.0f / 70 / sqrtf((float)k));
+    for (size_t i = 0; i < blocks; i++) {
+        data[i * 34] = (uint8_t)scale;
+        data[i * 34 + 1] = (uint8_t)(scale >> 8);
+        for (int j = 0; j < 32; j++)
+            data[i * 34 + 2 + (size_t)j] = (uint8_t)rand64();
+    }
+    struct tensor *t = malloc(sizeof *t);
+    if (!t)
+        exit(1);
+    *t = (struct tensor){"w", TENSOR_Q8_0, m, k, data, blocks * 34};
+    const struct tensor *const parts[1] = {t};
+    must(table ? o->v->table_create(o, t, &w, NULL) : o->v->mat_create(o, parts, 1, &w, NULL));
+    if (!table) /* a table is read as long as the process lives */
+        free(data);
+    free(t);
+    return w;
+}
+
+static struct ops_buf *buffer(struct ops *o, size_t rows, size_t cols)
+{
+    struct ops_buf *b = NULL;
+    must(o->v->buf_create(o, rows, cols, &b, NULL));
+    return b;
+}
+
+static void decoder_init(struct decoder *d, size_t rows)
+{
+    struct ops *o = d->o;
+    float v[D], f[DIM / 2];
+    for (int i = 0; i < D; i++)
+        v[i] = 1;
+    for (int i = 0; i < DIM / 2; i++)
+        f[i] = powf(10000, -(float)i / (DIM / 2));
+    must(o->v->vec_create(o, v, D, &d->g, NULL));
+    must(o->v->vec_create(o, f, DIM / 2, &d->freq, NULL));
+    for (int i = 0; i < LAYERS; i++)
+        d->layer[i] = (struct layer){matrix(o, 3 * D, D, false), matrix(o, D, D, false), matrix(o, 2 * FFN, D, false),
+                                     matrix(o, D, FFN, false)};
+    d->table = matrix(o, VOCABULARY, D, true);
+    d->latent_q = matrix(o, HEADS * LATENTS, D, false);
+    d->latent_o = matrix(o, D, HEADS * LATENTS, false);
+    d->wide = matrix(o, 2 * HIDDEN, D, false);
+    d->narrow = matrix(o, D, HIDDEN, false);
+    struct ops_buf **bufs[] = {&d->x, &d->norm, &d->att, &d->pooled, &d->pnorm, &d->scores, &d->mean, &d->out};
+    for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
+        *bufs[i] = buffer(o, rows, D);
+    d->qkv = buffer(o, rows, 3 * D);
+    d->gate = buffer(o, rows, 2 * FFN);
+    d->act = buffer(o, rows, FFN);
+    d->gegate = buffer(o, rows, 2 * HIDDEN);
+    d->geact = buffer(o, rows, HIDDEN);
+    d->mean_act = buffer(o, rows, HIDDEN);
+}
+
+static void embed(struct decoder *d, const struct ops_batch *b, float *out)
+{
+    struct ops *o = d->o;
+    const struct ops_vtbl *v = o->v;
+    const struct ops_attention a = {HEADS, HEADS, DIM, false, 0.125f};
+    const uint32_t n = b->n_tokens;
+    int r = v->begin(o, b, NULL);
+    r |= v->embed_rows(o, d->table, d->x);
+    for (int i = 0; i < LAYERS; i++) {
+        r |= v->rms_norm(o, d->x, d->g, 1e-5f, n, d->norm);
+        r |= v->matmul(o, d->norm, d->layer[i].qkv, NULL, NULL, n, d->qkv);
+        r |= v->rope(o, d->qkv, d->freq, &a);
+        r |= v->attention(o, d->qkv, &a, d->att);
+        r |= v->matmul(o, d->att, d->layer[i].out, NULL, d->x, n, d->x);
+        r |= v->rms_norm(o, d->x, d->g, 1e-5f, n, d->norm);
+        r |= v->matmul(o, d->norm, d->layer[i].up, NULL, NULL, n, d->gate);
+        r |= v->swiglu(o, d->gate, n, FFN, d->act);
+        r |= v->matmul(o, d->act, d->layer[i].down, NULL, d->x, n, d->x);
+    }
+    r |= v->rms_norm(o, d->x, d->g, 1e-5f, n, d->x);
+    r |= v->gather_pooled(o, d->x, d->pooled);
+    r |= v->layer_norm(o, d->pooled, d->g, d->g, 1e-5f, n, d->pnorm);
+    r |= v->matmul(o, d->pnorm, d->latent_q, NULL, NULL, n, d->scores);
+    r |= v->softmax_groups(o, d->scores, n, HEADS, LATENTS);
+    r |= v->matmul(o, d->scores, d->latent_o, NULL, d->pooled, n, d->pooled);
+    r |= v->layer_norm(o, d->pooled, d->g, d->g, 1e-5f, n, d->pnorm);
+    r |= v->matmul(o, d->pnorm, d->wide, NULL, NULL, n, d->gegate);
+    r |= v->geglu(o, d->gegate, n, HIDDEN, d->geact);
+    r |= v->mean_pool(o, d->geact, d->mean_act);
+    r |= v->mean_pool(o, d->pooled, d->mean);
+    r |= v->matmul(o, d->mean_act, d->narrow, d->g, d->mean, b->n_seqs, d->out);
+    r |= v->l2_normalize(o, d->out, b->n_seqs);
+    must(r);
+    must(v->end(o, d->out, b->n_seqs, out, NULL));
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static double median(double *v, size_t n)
+{
+    qsort(v, n, sizeof *v, by_value);
+    return v[n / 2];
+}
+
+int main(int argc, char **argv)
+{
+    const unsigned n_threads = argc > 1 ? (unsigned)atoi(argv[1]) : 2;
+    const uint32_t texts = argc > 2 ? (uint32_t)atoi(argv[2]) : 16, length = argc > 3 ? (uint32_t)atoi(argv[3]) : 128;
+    const uint32_t n = texts * length;
+    static const struct raw_shape shapes[] = {{D, 3 * D, LAYERS}, {D, D, LAYERS + 2}, {D, 2 * FFN, LAYERS},
+                                              {FFN, D, LAYERS},   {D, 2 * HIDDEN, 1}};
+    struct decoder d = {0};
+    struct err_msg em;
+    if (ops_cpu_create(&d.o, &(struct ops_cpu_params){n_threads, n}, &em)) {
+        fprintf(stderr, "bench_ops: %s\n", em.text);
+        return 1;
+    }
+    decoder_init(&d, n);
+    struct raw *raw = raw_create(shapes, sizeof shapes / sizeof *shapes, n, (int)n_threads);
+    int32_t *ids = calloc(n, sizeof *ids);
+    uint32_t *offset = calloc(texts + 1, sizeof *offset), *skip = calloc(texts, sizeof *skip);
+    float *out = calloc((size_t)texts * D, sizeof *out);
+    if (!raw || !ids || !offset || !skip || !out)
+        return 1;
+    for (uint32_t i = 0; i < n; i++)
+        ids[i] = (int32_t)(rand64() % VOCABULARY);
+    for (uint32_t i = 0; i <= texts; i++)
+        offset[i] = i * length;
+    const struct ops_batch batch = {ids, n, offset, texts, skip};
+    double own[ROUNDS], theirs[ROUNDS], ratio[ROUNDS];
+    for (int i = 0; i < ROUNDS; i++) {
+        embed(&d, &batch, out);
+        const double start = now();
+        embed(&d, &batch, out);
+        own[i] = now() - start;
+        theirs[i] = raw_time(raw);
+        ratio[i] = theirs[i] / own[i];
+        nanosleep(&(struct timespec){0, 20000000}, NULL); /* OpenMP's threads stop spinning */
+    }
+    printf("%s\n%u texts of %u: %.0f tokens/s (%.3f ms), products alone %.0f tokens/s (%.3f ms), ratio %.3f (best %.3f)\n",
+           d.o->info.name, texts, length, n / median(own, ROUNDS), median(own, ROUNDS) * 1e3,
+           n / median(theirs, ROUNDS), median(theirs, ROUNDS) * 1e3, median(ratio, ROUNDS), theirs[0] / own[0]);
+    return 0;
+}

@@ -184,8 +184,12 @@ int words_match(struct words_tokenizer *t, struct words_cache *cache, sqlite3_st
     for (size_t i = 0; i < q->n; i++)
         if ((r = count_chunks(cache, count, total, &q->words[i], em)) < 0)
             goto out;
+    /* Stop words count only where the question has nothing else: they say nothing about what is missing. */
+    bool only_stop_words = true;
+    for (size_t i = 0; i < q->n; i++)
+        only_stop_words = only_stop_words && q->words[i].stop;
     qsort(q->words, q->n, sizeof *q->words, by_rarity);
-    for (int pass = 0; pass < 3 && n == 0; pass++) {
+    for (int pass = 0; pass < (only_stop_words ? 3 : 2) && n == 0; pass++) {
         uint64_t postings = 0;
         for (size_t i = 0; i < q->n; i++) {
             const struct word *w = &q->words[i];

@@ -95,6 +95,15 @@ static void hash_drop(void *ptr)
     free(h);
 }
 
+/* Chunks of vectors that a checkpoint put in the place of anonymous memory go with their slab. */
+static bool in_slab(const struct core *c, const uint8_t *p)
+{
+    for (const struct slab *s = c->slabs; s; s = s->next)
+        if (p >= s->base && p < s->base + s->len)
+            return true;
+    return false;
+}
+
 void core_destroy(struct core *c)
 {
     if (!c)
@@ -112,7 +121,8 @@ void core_destroy(struct core *c)
         hash_drop(h);
     if (c->vec_fd >= 0) {
         for (uint32_t i = 0; c->vec_dir && i < c->n_vec_chunks; i++)
-            munmap(atomic_load(&c->vec_dir[i]), (size_t)c->vec_stride << c->shift);
+            if (!in_slab(c, atomic_load(&c->vec_dir[i])))
+                munmap(atomic_load(&c->vec_dir[i]), (size_t)c->vec_stride << c->shift);
         close(c->vec_fd);
     }
     segment_unmap(&c->seg);

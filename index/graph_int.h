@@ -150,6 +150,7 @@ struct graph {
     struct graph_scratch *scratch; /* the writer's */
     _Atomic uint64_t n_changes, covered_seq, bytes_on_disk;
     uint64_t gen;      /* of the newest file name */
+    uint64_t vectors_gen; /* of the exact vectors' file; 0: none yet */
     uint64_t n_saved;  /* live nodes at the last checkpoint */
     uint32_t scrub_at; /* next block */
 };

@@ -7,11 +7,58 @@
 
 #include "index/graph.h"
 
-#define VECTORS_HEADER 4096u /* bytes before the first exact vector */
+#define SEGMENT_HEADER 4096u  /* bytes before the first node */
+#define SEGMENT_BLOCK 65536u  /* bytes per checksum */
+#define VECTORS_HEADER 4096u  /* bytes before the first exact vector */
+#define SEGMENT_LEVELS 32u
+#define SEGMENT_PATH 4200u
 
 struct graph;
 struct core;
 struct segment;
+
+/* What a segment's first page says. Numbers are bytes or counts; offsets follow from them (segment_layout). */
+struct segment_header {
+    uint64_t gen, vectors_gen; /* vectors_gen 0: no file of exact vectors */
+    uint64_t seq;
+    uint32_t dim, metric, m, codes;
+    uint32_t stride, shift, upper_stride, vec_stride;
+    uint32_t n_slots, n_upper, n_live, n_free;
+    uint32_t entry, root;
+    uint32_t hash_mask, hash_used;
+    uint32_t level_count[SEGMENT_LEVELS];
+};
+
+struct segment_layout {
+    uint64_t nodes, upper, hash, free, sums, end; /* offsets in the file */
+    uint64_t n_blocks; /* of SEGMENT_BLOCK bytes from nodes to sums, the last one shorter */
+};
+
+/* False when the counts do not fit together or are beyond what a graph can have. */
+bool segment_layout(const struct segment_header *h, struct segment_layout *l);
+
+/* Packs into, and unpacks and checks, a page of SEGMENT_HEADER bytes. LT_EFORMAT. */
+void segment_header_pack(const struct segment_header *h, uint8_t *page);
+int segment_header_unpack(struct segment_header *h, const uint8_t *page);
+/* The same for the first page of a file of exact vectors. */
+void vectors_header_pack(uint64_t gen, uint32_t dim, uint32_t stride, uint8_t *page);
+int vectors_header_check(const uint8_t *page, uint64_t gen, uint32_t dim, uint32_t stride);
+
+/* The manifest: which files are current. */
+struct segment_manifest {
+    uint64_t gen, vectors_gen, seq;
+};
+int segment_manifest_read(const char *dir, struct segment_manifest *m, struct err_msg *em);
+int segment_manifest_write(const char *dir, const struct segment_manifest *m, struct err_msg *em);
+
+/* "DIR/segment-….seg", "DIR/vectors-….vec"; out has SEGMENT_PATH bytes. */
+void segment_path(char *out, const char *dir, uint64_t gen);
+void vectors_path(char *out, const char *dir, uint64_t gen);
+
+/* Deletes our files in dir that the manifest does not name (NULL: all of ours, the manifest too); counts into rep; *gen_max is the
+ * largest generation seen; *bytes what stays takes on disk. */
+int segment_sweep_dir(const char *dir, const struct segment_manifest *keep, struct graph_report *rep,
+                      uint64_t *gen_max, uint64_t *bytes, struct err_msg *em);
 
 /* Maps what g->dir's manifest names into a new *c, or makes an empty one and says in rep why. Fills g->gen, g->covered_seq,
  * g->n_saved and g->bytes_on_disk. Only trouble with the folder itself is an error. */

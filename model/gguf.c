@@ -365,7 +365,7 @@ static int get_int(const struct gguf *g, const char *key, int64_t min, int64_t m
 
 int gguf_u32(const struct gguf *g, const char *key, uint32_t *out, struct err_msg *em)
 {
-    int64_t v;
+    int64_t v = 0;
     int r = get_int(g, key, 0, UINT32_MAX, &v, em);
     if (!r)
         *out = (uint32_t)v;
@@ -374,7 +374,7 @@ int gguf_u32(const struct gguf *g, const char *key, uint32_t *out, struct err_ms
 
 int gguf_i32(const struct gguf *g, const char *key, int32_t *out, struct err_msg *em)
 {
-    int64_t v;
+    int64_t v = 0;
     int r = get_int(g, key, INT32_MIN, INT32_MAX, &v, em);
     if (!r)
         *out = (int32_t)v;

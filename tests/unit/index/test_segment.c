@@ -1,0 +1,315 @@
+/* The graph on disk: what comes back, what damage does, and that an old checkpoint stays good until a new one is. */
+#include "tests/unit.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "index/graph.h"
+#include "index/segment.h"
+
+#define DIM 48
+#define K 10
+
+static char dir[64];
+
+static int make_dir(void **state)
+{
+    snprintf(dir, sizeof dir, "/tmp/latentd-segment-XXXXXX");
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int remove_dir(void **state)
+{
+    char cmd[128];
+    snprintf(cmd, sizeof cmd, "rm -rf %s", dir);
+    return system(cmd);
+}
+
+static void vector_of(uint64_t label, float *v)
+{
+    uint64_t s = label * 77 + 5;
+    for (int i = 0; i < DIM; i++)
+        v[i] = (float)(int64_t)(unit_rand(&s) >> 40) / 8388608.0f - 1;
+}
+
+static struct graph *open_graph(uint64_t *seq, struct graph_report *rep)
+{
+    struct graph *g;
+    struct err_msg em;
+    struct graph_params p = {.dim = DIM, .metric = METRIC_COSINE};
+    if (graph_open(&g, dir, &p, seq, rep, &em) < 0)
+        fail_msg("%s", em.text);
+    return g;
+}
+
+static void add(struct graph *g, uint64_t from, uint64_t to)
+{
+    float v[DIM];
+    for (uint64_t label = from; label < to; label++) {
+        vector_of(label, v);
+        assert_int_equal(graph_add(g, label, v), 0);
+    }
+}
+
+static bool found(const struct graph *g, uint64_t label)
+{
+    struct graph_scratch *s;
+    struct graph_hit hits[K];
+    float v[DIM];
+    size_t n;
+    vector_of(label, v);
+    struct graph_query q = {.v = v, .k = K};
+    assert_int_equal(graph_scratch_create(&s), 0);
+    assert_int_equal(graph_search(g, s, &q, hits, &n, NULL), 0);
+    graph_scratch_destroy(&s);
+    return n && hits[0].label == label && hits[0].score > 0.9999f;
+}
+
+static void checkpoint(struct graph *g, uint64_t seq)
+{
+    struct err_msg em = {{0}};
+    if (graph_checkpoint(g, seq, &em) < 0)
+        fail_msg("%s", em.text);
+}
+
+static void sound(const struct graph *g)
+{
+    struct graph_report rep = {0};
+    if (graph_check(g, &rep) < 0)
+        fail_msg("%s", rep.text);
+    assert_int_equal(rep.n_live, rep.n_reached);
+}
+
+/* Sizes around a chunk's worth of nodes, opened three times, changed in between. */
+static void test_comes_back(void **state)
+{
+    static const uint64_t sizes[] = {0, 1, 2, 4095, 4096, 4097, 9000};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct graph_report rep;
+        uint64_t seq, n = sizes[i];
+        struct graph *g = open_graph(&seq, &rep);
+        assert_int_equal(seq, 0);
+        add(g, 0, n);
+        checkpoint(g, 11);
+        graph_destroy(&g);
+        g = open_graph(&seq, &rep);
+        assert_int_equal(seq, 11);
+        assert_false(rep.damaged);
+        assert_int_equal(graph_count(g), n);
+        sound(g);
+        for (uint64_t label = 0; label < n; label += 1 + n / 50)
+            assert_true(found(g, label));
+        /* new ones beside the mapped ones, removed ones, replaced ones */
+        add(g, 100000, 100300);
+        for (uint64_t label = 0; label < n && label < 200; label += 2)
+            assert_int_equal(graph_remove(g, label), 0);
+        sound(g);
+        assert_true(found(g, 100299));
+        checkpoint(g, 12);
+        add(g, 200000, 200050); /* after the checkpoint: forgotten */
+        graph_destroy(&g);
+        g = open_graph(&seq, &rep);
+        assert_int_equal(seq, 12);
+        assert_true(found(g, 100000) && found(g, 100299));
+        assert_false(graph_has(g, 200000));
+        assert_true(n < 2 || (!graph_has(g, 0) && graph_has(g, 1)));
+        sound(g);
+        graph_destroy(&g);
+        assert_int_equal(graph_erase(dir, NULL), 0);
+    }
+}
+
+/* Deleting and adding over many checkpoints reuses slots and never touches what the last checkpoint names. */
+static void test_churn(void **state)
+{
+    struct graph_report rep;
+    uint64_t seq;
+    struct graph *g = open_graph(&seq, &rep);
+    struct graph_info info;
+    add(g, 0, 1000);
+    for (uint64_t round = 0; round < 12; round++) {
+        uint64_t base = round * 1000;
+        checkpoint(g, round + 1);
+        for (uint64_t label = base; label < base + 1000; label++) {
+            float v[DIM];
+            assert_int_equal(graph_remove(g, label), 0);
+            vector_of(label + 1000, v);
+            assert_int_equal(graph_add(g, label + 1000, v), 0);
+        }
+        sound(g);
+        if (round % 3 == 2) { /* a crash: what came after the checkpoint is gone, what it holds is whole */
+            graph_destroy(&g);
+            g = open_graph(&seq, &rep);
+            assert_int_equal(seq, round + 1);
+            sound(g);
+            for (uint64_t label = base; label < base + 1000; label += 37)
+                assert_true(found(g, label));
+            for (uint64_t label = base; label < base + 1000; label++) {
+                float v[DIM];
+                assert_int_equal(graph_remove(g, label), 0);
+                vector_of(label + 1000, v);
+                assert_int_equal(graph_add(g, label + 1000, v), 0);
+            }
+        }
+    }
+    graph_info(g, &info);
+    assert_true(info.n_slots < 3500);
+    graph_destroy(&g);
+    assert_int_equal(graph_erase(dir, NULL), 0);
+}
+
+static void segment_name(char *path, uint64_t gen)
+{
+    segment_path(path, dir, gen);
+}
+
+/* Opens after one change to a file and says whether the graph came back as damaged and empty. */
+static bool refused(const char *path, const uint8_t *data, size_t len)
+{
+    struct graph_report rep;
+    uint64_t seq;
+    struct err_msg em;
+    assert_int_equal(file_replace(path, data, len, 0600, &em), 0);
+    struct graph *g = open_graph(&seq, &rep);
+    bool r = seq == 0 && rep.damaged && rep.text[0] && graph_count(g) == 0;
+    graph_destroy(&g);
+    return r;
+}
+
+/* Puts all files back, since a refusal removes them. */
+struct saved {
+    char path[3][SEGMENT_PATH];
+    char *data[3];
+    size_t len[3];
+};
+
+static void save_files(struct saved *s)
+{
+    struct err_msg em;
+    segment_name(s->path[0], 1);
+    vectors_path(s->path[1], dir, 1);
+    snprintf(s->path[2], SEGMENT_PATH, "%s/MANIFEST", dir);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(file_read(s->path[i], 64u << 20, &s->data[i], &s->len[i], &em), 0);
+}
+
+static void restore_files(const struct saved *s)
+{
+    struct err_msg em;
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(file_replace(s->path[i], s->data[i], s->len[i], 0600, &em), 0);
+}
+
+static void test_damage(void **state)
+{
+    struct graph_report rep;
+    uint64_t seq;
+    struct saved s;
+    struct graph *g = open_graph(&seq, &rep);
+    add(g, 0, 500);
+    checkpoint(g, 3);
+    graph_destroy(&g);
+    save_files(&s);
+    for (int file = 0; file < 3; file++) {
+        for (size_t len = 0; len < s.len[file]; len += 4096 + s.len[file] / 64 / 4096 * 4096) {
+            restore_files(&s);
+            if (!refused(s.path[file], (uint8_t *)s.data[file], len))
+                fail_msg("%s cut to %zu bytes was accepted", s.path[file], len);
+        }
+        size_t head = file == 2 ? s.len[file] : 300; /* every bit of the headers */
+        for (size_t at = 0; at < head; at++) {
+            restore_files(&s);
+            s.data[file][at] ^= 1 << (at % 8);
+            if (!refused(s.path[file], (uint8_t *)s.data[file], s.len[file]))
+                fail_msg("%s: a changed byte %zu was accepted", s.path[file], at);
+            s.data[file][at] ^= 1 << (at % 8);
+        }
+    }
+    restore_files(&s);
+    g = open_graph(&seq, &rep);
+    assert_int_equal(seq, 3);
+    sound(g);
+    graph_destroy(&g);
+    for (int i = 0; i < 3; i++)
+        free(s.data[i]);
+    assert_int_equal(graph_erase(dir, NULL), 0);
+}
+
+/* A bit flipped behind the header: found by the scrub, and until then no search or change crashes over it. */
+static void test_flipped_bits(void **state)
+{
+    struct graph_report rep;
+    uint64_t seq;
+    struct saved s;
+    struct graph *g = open_graph(&seq, &rep);
+    add(g, 0, 300);
+    checkpoint(g, 3);
+    graph_destroy(&g);
+    save_files(&s);
+    uint64_t seed = unit_seed();
+    for (int i = 0; i < 300; i++) {
+        size_t at = SEGMENT_HEADER + unit_rand(&seed) % (size_t)(s.len[0] - SEGMENT_HEADER);
+        uint32_t n = 0;
+        float v[DIM];
+        restore_files(&s);
+        int fd = open(s.path[0], O_WRONLY | O_CLOEXEC);
+        uint8_t b = (uint8_t)s.data[0][at] ^ (uint8_t)(1 << unit_rand(&seed) % 8);
+        assert_int_equal(pwrite(fd, &b, 1, (off_t)at), 1);
+        close(fd);
+        g = open_graph(&seq, &rep);
+        if (seq) {
+            struct graph_report scrub = {0};
+            for (uint64_t label = 0; label < 300; label += 31)
+                (void)found(g, label);
+            vector_of(900, v);
+            (void)graph_add(g, 900, v);
+            (void)graph_remove(g, 5);
+            assert_int_equal(graph_scrub(g, UINT32_MAX, &n, &scrub), LT_ECORRUPT);
+            assert_non_null(strstr(scrub.text, "checksum differs"));
+        }
+        graph_destroy(&g);
+    }
+    for (int i = 0; i < 3; i++)
+        free(s.data[i]);
+    assert_int_equal(graph_erase(dir, NULL), 0);
+}
+
+/* Files of ours that nobody names go; files of others stay and stop nothing. */
+static void test_other_files(void **state)
+{
+    char path[SEGMENT_PATH];
+    struct err_msg em;
+    struct graph_report rep;
+    uint64_t seq;
+    struct graph *g = open_graph(&seq, &rep);
+    add(g, 0, 50);
+    checkpoint(g, 9);
+    graph_destroy(&g);
+    segment_name(path, 77);
+    assert_int_equal(file_replace(path, "half", 4, 0600, &em), 0);
+    snprintf(path, sizeof path, "%s/notes.txt", dir);
+    assert_int_equal(file_replace(path, "mine", 4, 0600, &em), 0);
+    g = open_graph(&seq, &rep);
+    assert_int_equal(seq, 9);
+    assert_int_equal(rep.n_removed, 1);
+    assert_int_equal(rep.n_foreign, 1);
+    checkpoint(g, 10); /* its name is not 77's */
+    graph_destroy(&g);
+    g = open_graph(&seq, &rep);
+    assert_int_equal(seq, 10);
+    graph_destroy(&g);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(graph_erase(dir, NULL), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_comes_back),   cmocka_unit_test(test_churn),
+        cmocka_unit_test(test_damage),       cmocka_unit_test(test_flipped_bits),
+        cmocka_unit_test(test_other_files),
+    };
+    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}

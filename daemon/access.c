@@ -8,11 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 
-/* How often the file's date is looked at. */
-#define LOOK_NS 1000000000u
 #define ALLOWED_USERS_MAX 256
 
 struct access {
@@ -20,7 +17,6 @@ struct access {
     struct grant **grants;
     size_t n;
     unsigned generation;
-    uint64_t looked_ns;
     struct stat seen; /* zeroed: no file */
 };
 
@@ -96,7 +92,6 @@ int access_create(struct access **out, const char *path, struct err_msg *em)
         return err_set(em, LT_ENOMEM, "out of memory");
     }
     look(path, &a->seen);
-    a->looked_ns = clock_ns();
     int r = reload(a, em);
     if (r < 0)
         access_destroy(&a);
@@ -117,10 +112,6 @@ void access_destroy(struct access **ap)
 
 unsigned access_generation(struct access *a)
 {
-    uint64_t now = clock_ns();
-    if (now - a->looked_ns < LOOK_NS)
-        return a->generation;
-    a->looked_ns = now;
     struct stat st;
     look(a->path, &st);
     if (st.st_ino == a->seen.st_ino && st.st_size == a->seen.st_size && st.st_mtim.tv_sec == a->seen.st_mtim.tv_sec &&

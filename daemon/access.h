@@ -25,7 +25,7 @@ struct access;
 int access_create(struct access **a, const char *path, struct err_msg *em);
 void access_destroy(struct access **a);
 
-/* Grows by one with every change of the file; looks at most once a second. A file that has become unreadable or
+/* Grows by one with every change of the file. A file that has become unreadable or
  * malformed grants nothing until it is right again, and the log says why. */
 unsigned access_generation(struct access *a);
 

@@ -1,0 +1,224 @@
+#!/usr/bin/env python3
+"""The daemon as a process: start, stop, sockets, keys, priorities, and the example of the client library."""
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import unittest
+
+from harness import BUILD, CALL_S, Daemon, LATENT, LATENTD, main
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Process(unittest.TestCase):
+    def test_second_daemon_on_the_same_folder_names_the_first(self):
+        with Daemon() as d:
+            got = subprocess.run([LATENTD, "--data", d.data, "--socket", d.socket + "2"], capture_output=True, text=True,
+                                 timeout=CALL_S)
+            self.assertNotEqual(got.returncode, 0)
+            self.assertIn(str(d.process.pid), got.stderr)
+
+    def test_second_daemon_on_the_same_socket_is_refused(self):
+        with Daemon() as d:
+            got = subprocess.run([LATENTD, "--data", d.data + "2", "--socket", d.socket], capture_output=True, text=True,
+                                 timeout=CALL_S)
+            self.assertNotEqual(got.returncode, 0)
+            self.assertEqual(d.status()["phase"], "ready")
+
+    def test_stale_socket_is_replaced(self):
+        with Daemon() as d:
+            d.kill()
+            self.assertTrue(os.path.exists(d.socket))
+            d.start()
+            self.assertEqual(d.status()["phase"], "ready")
+
+    def test_socket_is_the_users_own_and_goes_at_the_end(self):
+        with Daemon() as d:
+            self.assertEqual(stat.S_IMODE(os.stat(d.socket).st_mode), 0o600)
+            self.assertEqual(d.stop(), 0)
+            self.assertFalse(os.path.exists(d.socket))
+
+    def test_interrupt_stops_cleanly_too(self):
+        with Daemon() as d:
+            d.process.send_signal(signal.SIGINT)
+            self.assertEqual(d.process.wait(CALL_S), 0)
+
+    def test_used_wrongly(self):
+        for args in (["--frobnicate"], ["--listen", "nowhere"], ["--log-level", "loud"], ["serve"], ["import"],
+                     ["--config", "/nonexistent.conf"]):
+            got = subprocess.run([LATENTD, "--data", "/tmp/latentd-never", "--socket", "/tmp/latentd-never.sock", *args]
+                                 if args[0] not in ("import", "serve") else [LATENTD, *args],
+                                 capture_output=True, text=True, timeout=CALL_S)
+            self.assertIn(got.returncode, (1, 2), args)
+            self.assertTrue(got.stderr, args)
+        self.assertFalse(os.path.exists("/tmp/latentd-never.sock"))
+
+    def test_config_file(self):
+        with Daemon(wait=None) as d:
+            d.stop()
+            path = os.path.join(d.folder, "latentd.conf")
+            with open(path, "w") as f:
+                f.write(f"# a comment\ndata = {d.data}\nsocket = {d.socket}\nno-such-setting = 1\n")
+            got = subprocess.run([LATENTD, "--config", path], capture_output=True, text=True, timeout=CALL_S)
+            self.assertNotEqual(got.returncode, 0)
+            self.assertIn("4", got.stderr)
+            self.assertIn("no-such-setting", got.stderr)
+
+    def test_unknown_device_names_those_there_are(self):
+        with Daemon(device="nonesuch", wait=None) as d:
+            self.assertNotEqual(d.process.wait(CALL_S), 0)
+            self.assertRegex(d.log_text(), "nonesuch.*cpu")
+
+    def test_damaged_model_file(self):
+        with Daemon(wait=None) as d:
+            d.stop()
+            path = os.path.join(d.folder, "bad.gguf")
+            with open(path, "wb") as f:
+                f.write(b"GGUF" + bytes(100))
+            got = subprocess.run([LATENTD, "--data", d.data, "--socket", d.socket, "--model", path], capture_output=True,
+                                 text=True, timeout=CALL_S)
+            self.assertNotEqual(got.returncode, 0)
+            self.assertIn("bad.gguf", got.stderr)
+
+    def test_auto_never_takes_a_software_driver(self):
+        with Daemon(device="auto") as d:
+            self.assertEqual(d.status()["device_kind"], "cpu")
+
+    def test_llvmpipe_when_named(self):
+        with Daemon(device="LLVMpipe") as d:
+            s = d.status()
+            self.assertEqual(s["device_kind"], "vulkan")
+            self.assertIn("llvmpipe", s["device"])
+            d.latent("collection", "create", "c")
+            d.add("c", [{"id": "a", "text": "retouch pictures"}, {"id": "b", "text": "a shell"}])
+            self.assertEqual(d.search("c", "--mode", "dense", "edit photographs")[0]["id"], "a")
+
+    def test_library_example(self):
+        with Daemon() as d:
+            d.latent("collection", "create", "c")
+            d.add("c", [{"id": "a", "text": "retouch pictures"}, {"id": "b", "text": "a shell"}])
+            got = subprocess.run([os.path.join(BUILD, "clients", "c", "latent_example"), "c", "edit photographs"],
+                                 capture_output=True, text=True, timeout=CALL_S,
+                                 env=dict(os.environ, LATENTD_SOCKET=d.socket))
+            self.assertEqual(got.returncode, 0, got.stderr)
+            self.assertRegex(got.stdout.splitlines()[0], r"^0\.\d+ a$")
+
+    def test_queries_overtake_bulk(self):
+        """While thousands of texts wait for the device, a search is answered before they are done."""
+        with Daemon() as d:
+            d.latent("collection", "create", "c")
+            d.add("c", [{"id": "first", "text": "retouch pictures"}])
+            text = "the quick brown fox jumps over the lazy dog and runs away into the woods " * 20
+            d.add("c", [{"id": str(i), "text": f"{i} {text}"} for i in range(3000)], "--async")
+            self.assertEqual(d.search("c", "--mode", "dense", "edit photographs")[0]["id"], "first")
+            self.assertGreater(d.status()["queue"]["pending_chunks"], 0)
+
+
+class Remote(unittest.TestCase):
+    def remote(self, d, key, *args, server_key=None, check=True):
+        got = subprocess.run([LATENT, "--connect", f"127.0.0.1:{self.port}", "--server-key", server_key or self.server_key,
+                              "--key", key, *args], capture_output=True, text=True, timeout=CALL_S)
+        if check:
+            self.assertEqual(got.returncode, 0, got.stderr)
+        return got
+
+    def key(self, d, name):
+        path = os.path.join(d.folder, name)
+        got = subprocess.run([LATENT, "key", "generate", "-o", path], capture_output=True, text=True)
+        self.assertEqual(got.returncode, 0, got.stderr)
+        return path, got.stdout.strip()
+
+    def authorize(self, d, public, *args):
+        got = subprocess.run([LATENT, "key", "add", public, "--file", os.path.join(d.data, "authorized_keys"), *args],
+                             capture_output=True, text=True)
+        self.assertEqual(got.returncode, 0, got.stderr)
+
+    def test_keys_and_rights(self):
+        self.port = free_port()
+        with Daemon("--listen", f"127.0.0.1:{self.port}") as d:
+            self.server_key = d.status()["server_key"]
+            self.assertRegex(self.server_key, r"^[A-Za-z0-9+/]{43}=$")
+            stranger, _ = self.key(d, "stranger.key")
+            reader, reader_public = self.key(d, "reader.key")
+            writer, writer_public = self.key(d, "writer.key")
+            self.authorize(d, reader_public, "--rights", "query", "--collections", "open")
+            self.authorize(d, writer_public, "--rights", "admin")
+            # a key that nobody authorised
+            got = self.remote(d, stranger, "status", check=False)
+            self.assertNotEqual(got.returncode, 0)
+            self.assertIn("LATENT_EAUTH", got.stderr)
+            # the writer may do everything
+            for name in ("open", "closed"):
+                self.remote(d, writer, "collection", "create", name)
+                lines = "".join(json.dumps({"id": str(i), "text": t}) + "\n" for i, t in enumerate(["retouch pictures", "a shell"]))
+                path = os.path.join(d.folder, "docs.jsonl")
+                with open(path, "w") as f:
+                    f.write(lines)
+                self.remote(d, writer, "add", "-c", name, "--jsonl", path)
+            # the reader may search one collection, and nothing else
+            hits = self.remote(d, reader, "search", "-c", "open", "--json", "edit photographs").stdout.splitlines()
+            self.assertEqual(json.loads(hits[0])["id"], "0")
+            for args in (["search", "-c", "closed", "x"], ["delete", "-c", "open", "0"], ["collection", "drop", "open"],
+                         ["collection", "create", "mine"]):
+                got = self.remote(d, reader, *args, check=False)
+                self.assertEqual(got.returncode, 1, args)
+                self.assertIn("LATENT_EPERM", got.stderr)
+            # another server's key
+            got = self.remote(d, writer, "status", server_key=reader_public, check=False)
+            self.assertNotEqual(got.returncode, 0)
+            # a revoked key stays outside
+            subprocess.run([LATENT, "key", "revoke", reader_public, "--file", os.path.join(d.data, "authorized_keys")], check=True)
+            got = self.remote(d, reader, "search", "-c", "open", "x", check=False)
+            self.assertIn("LATENT_EAUTH", got.stderr)
+
+    def test_plain_bytes_on_tcp_get_nothing(self):
+        self.port = free_port()
+        with Daemon("--listen", f"127.0.0.1:{self.port}") as d:
+            for sent in (b"GET / HTTP/1.1\r\n\r\n", b"\0" * 64, b"\xff" * 5000, b""):
+                got = b""
+                with socket.create_connection(("127.0.0.1", self.port), timeout=30) as s:
+                    try:
+                        s.sendall(sent)
+                        s.shutdown(socket.SHUT_WR)
+                        while chunk := s.recv(4096):
+                            got += chunk
+                    except OSError:  # closed on us at some point
+                        pass
+                    self.assertLess(len(got), 64)
+            self.assertEqual(d.status()["phase"], "ready")
+
+
+class Hostile(unittest.TestCase):
+    def test_garbage_on_the_unix_socket(self):
+        with Daemon() as d:
+            silent = [socket.socket(socket.AF_UNIX) for _ in range(20)]
+            for s in silent:
+                s.connect(d.socket)
+            for sent in (b"\0" * 100, b"\xff" * 100000, os.urandom(4096), b"LATENT"):
+                with socket.socket(socket.AF_UNIX) as s:
+                    s.settimeout(30)
+                    s.connect(d.socket)
+                    try:
+                        s.sendall(sent)
+                        s.shutdown(socket.SHUT_WR)
+                        while s.recv(4096):
+                            pass
+                    except OSError:  # closed on us at some point
+                        pass
+            # silent clients hold nothing up, and are shown the door
+            self.assertEqual(d.status()["phase"], "ready")
+            silent[0].settimeout(30)
+            self.assertEqual(silent[0].recv(1), b"")
+            for s in silent:
+                s.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -111,7 +111,6 @@ enum key_right message_right(Latent__V1__Request__BodyCase kind)
     case LATENT__V1__REQUEST__BODY_EMBED:
     case LATENT__V1__REQUEST__BODY_RERANK:
     case LATENT__V1__REQUEST__BODY_JOB_LIST:
-    case LATENT__V1__REQUEST__BODY_CANCEL:
         return KEY_QUERY;
     case LATENT__V1__REQUEST__BODY_ADD:
     case LATENT__V1__REQUEST__BODY_DELETE:
@@ -122,6 +121,7 @@ enum key_right message_right(Latent__V1__Request__BodyCase kind)
     case LATENT__V1__REQUEST__BODY_COLLECTION_CREATE:
     case LATENT__V1__REQUEST__BODY_COLLECTION_DROP:
         return KEY_ADMIN;
+    case LATENT__V1__REQUEST__BODY_CANCEL:
     default:
         return 0;
     }

@@ -46,7 +46,7 @@ int message_seal(struct session *s, const ProtobufCMessage *m, struct bytes_out 
 /* Fills an Error body for a code; text NULL: the code's own. The text is borrowed. */
 void message_error_init(Latent__V1__Error *e, int code, const char *text);
 
-/* The right a request of this kind needs; 0 (none is enough) for a kind that is not known. */
+/* The right a request of this kind needs; 0 (none) for cancel, and for a kind that is not known. */
 enum key_right message_right(Latent__V1__Request__BodyCase kind);
 
 /* "search", "collection_create" …: the request's name in latent.proto; "unknown". */

@@ -1,0 +1,127 @@
+/* Messages: round trips, and the checks that stand before the unpacker. */
+#include "tests/unit.h"
+
+#include "proto/message.h"
+
+static struct pool *pool;
+
+static int make_pool(void **state)
+{
+    pool = pool_create(PROTO_MESSAGE_BUDGET);
+    return pool ? 0 : -1;
+}
+
+static int drop_pool(void **state)
+{
+    pool_destroy(&pool);
+    return 0;
+}
+
+static struct bytes_out packed(const ProtobufCMessage *m)
+{
+    struct bytes_out o = {0};
+    struct err_msg em;
+    assert_int_equal(message_pack(m, &o, &em), 0);
+    return o;
+}
+
+static void test_round_trip(void **state)
+{
+    Latent__V1__Request r = LATENT__V1__REQUEST__INIT, *back;
+    Latent__V1__SearchRequest s = LATENT__V1__SEARCH_REQUEST__INIT;
+    struct err_msg em;
+    uint64_t id = 0;
+    r.id = 42;
+    s.collection = (char *)"notes";
+    s.query = (char *)"late trains";
+    s.k = 3;
+    r.body_case = LATENT__V1__REQUEST__BODY_SEARCH;
+    r.search = &s;
+    struct bytes_out o = packed(&r.base);
+    assert_int_equal(message_unpack_request(pool, o.data, o.len, &back, &id, &em), 0);
+    assert_int_equal(id, 42);
+    assert_string_equal(back->search->query, "late trains");
+    assert_string_equal(message_collection(back), "notes");
+    assert_int_equal(message_right(back->body_case), KEY_QUERY);
+    assert_string_equal(message_kind_name(back->body_case), "search");
+    /* every prefix is refused or is a shorter message, never a crash */
+    for (size_t n = 0; n < o.len; n++)
+        (void)message_unpack_request(pool, o.data, n, &back, &id, &em);
+    bytes_out_finish(&o);
+}
+
+static void refuse(const void *data, size_t len, int code, const char *says)
+{
+    Latent__V1__Request *r;
+    struct err_msg em = {{0}};
+    uint64_t id = 99;
+    assert_int_equal(message_unpack_request(pool, data, len, &r, &id, &em), code);
+    if (says && !strstr(em.text, says))
+        fail_msg("'%s' does not say '%s'", em.text, says);
+}
+
+static void test_id_zero(void **state)
+{
+    static const uint8_t no_id[] = {0x52, 0x00}; /* status, without an id */
+    refuse(no_id, sizeof no_id, LT_EPROTO, NULL);
+    refuse("", 0, LT_EPROTO, NULL);
+}
+
+static void test_forged(void **state)
+{
+    static const uint8_t wrong_type[] = {0x08, 0x01, 0x9A, 0x01, 0x04, 0x0D, 1, 0, 0}; /* search.collection as 32 bits, cut */
+    static const uint8_t twice[] = {0x08, 0x01, 0x08, 0x02, 0x52, 0x00};
+    static const uint8_t nul[] = {0x08, 0x01, 0x6A, 0x03, 0x0A, 0x01, 0x00};  /* collection_drop.name = NUL */
+    static const uint8_t bad_utf8[] = {0x08, 0x01, 0x6A, 0x03, 0x0A, 0x01, 0xFF};
+    static const uint8_t long_len[] = {0x08, 0x01, 0x6A, 0xFF, 0xFF, 0xFF, 0xFF, 0x0F};
+    static const uint8_t varint[] = {0x08, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01};
+    refuse(wrong_type, sizeof wrong_type, LT_EFORMAT, NULL);
+    refuse(twice, sizeof twice, LT_EFORMAT, NULL);
+    refuse(nul, sizeof nul, LT_EUTF8, NULL);
+    refuse(bad_utf8, sizeof bad_utf8, LT_EUTF8, NULL);
+    refuse(long_len, sizeof long_len, LT_EFORMAT, NULL);
+    refuse(varint, sizeof varint, LT_EFORMAT, NULL);
+}
+
+/* More elements than one repeated field may have. */
+static void test_too_many(void **state)
+{
+    Latent__V1__Request r = LATENT__V1__REQUEST__INIT;
+    Latent__V1__GetRequest g = LATENT__V1__GET_REQUEST__INIT;
+    size_t n = PROTO_MESSAGE_REPEATED + 1;
+    char **ids = malloc(n * sizeof *ids);
+    assert_non_null(ids);
+    for (size_t i = 0; i < n; i++)
+        ids[i] = (char *)"x";
+    r.id = 1;
+    g.collection = (char *)"c";
+    g.ids = ids;
+    g.n_ids = n;
+    r.body_case = LATENT__V1__REQUEST__BODY_GET;
+    r.get = &g;
+    struct bytes_out o = packed(&r.base);
+    refuse(o.data, o.len, LT_ELIMIT, NULL);
+    bytes_out_finish(&o);
+    free(ids);
+}
+
+static void test_vectors(void **state)
+{
+    float v[3] = {1, -2.5f, 0}, back[3];
+    uint8_t *wire = message_vector_view(pool, v, 3);
+    ProtobufCBinaryData b = {12, wire};
+    assert_int_equal(message_vector_get(&b, back, 3), 0);
+    assert_memory_equal(v, back, sizeof v);
+    assert_int_equal(message_vector_get(&b, back, 4), LT_EDIM);
+    b.len = 11;
+    assert_int_equal(message_vector_get(&b, back, 3), LT_EDIM);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_id_zero), cmocka_unit_test(test_forged),
+        cmocka_unit_test(test_too_many),   cmocka_unit_test(test_vectors),
+    };
+    return cmocka_run_group_tests(tests, make_pool, drop_pool);
+}

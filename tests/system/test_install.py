@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+"""What `meson install` puts in place works from there, and a program builds against the library with pkg-config."""
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+import harness
+from harness import BUILD, CALL_S, Daemon, SRC, main
+
+
+class Install(unittest.TestCase):
+    def setUp(self):
+        self.root = tempfile.mkdtemp(prefix="latentd-install-")
+        self.addCleanup(shutil.rmtree, self.root, ignore_errors=True)
+        got = subprocess.run(["meson", "install", "-C", BUILD, "--no-rebuild", "--destdir", self.root], capture_output=True,
+                             text=True, timeout=CALL_S)
+        self.assertEqual(got.returncode, 0, got.stdout + got.stderr)
+        self.found = {}
+        for folder, _, names in os.walk(self.root):
+            for name in names:
+                self.found.setdefault(name, os.path.join(folder, name))
+
+    def test_everything_is_there(self):
+        for name in ("latentd", "latent", "latent.h", "liblatent.so", "liblatent.so.0", "liblatent.pc", "latentd.conf", "latent.1",
+                     "latentd.8", "latentd.conf.5", "latentd.service", "latentd.socket", "latent-mini-q8_0.gguf"):
+            self.assertIn(name, self.found)
+
+    def test_installed_daemon_has_a_model(self):
+        old = harness.LATENTD, harness.LATENT
+        harness.LATENTD, harness.LATENT = self.found["latentd"], self.found["latent"]
+        try:
+            with Daemon() as d:
+                s = d.status()
+                self.assertEqual(os.path.realpath(s["model_path"]), os.path.realpath(self.found["latent-mini-q8_0.gguf"]))
+        finally:
+            harness.LATENTD, harness.LATENT = old
+
+    def test_sample_configuration_is_read(self):
+        with Daemon("--config", self.found["latentd.conf"]) as d:
+            self.assertEqual(d.status()["phase"], "ready")
+
+    def test_library(self):
+        symbols = subprocess.run(["nm", "-D", "--defined-only", self.found["liblatent.so"]], capture_output=True, text=True,
+                                 check=True).stdout
+        names = sorted(line.split()[-1].split("@")[0] for line in symbols.splitlines() if " T " in line)
+        with open(os.path.join(SRC, "tests", "system", "liblatent.symbols")) as f:
+            self.assertEqual(names, f.read().split())
+        with open(self.found["liblatent.pc"]) as f:
+            text = f.read()
+        pc = os.path.join(self.root, "pc")
+        os.mkdir(pc)
+        prefix = next(line.split("=", 1)[1] for line in text.splitlines() if line.startswith("prefix="))
+        with open(os.path.join(pc, "liblatent.pc"), "w") as f:
+            f.write(text.replace(f"prefix={prefix}", f"prefix={self.root}{prefix}"))
+        env = dict(os.environ, PKG_CONFIG_PATH=pc)
+        flags = subprocess.run(["pkg-config", "--cflags", "--libs", "liblatent"], env=env, capture_output=True, text=True, check=True)
+        program = os.path.join(self.root, "example")
+        extra = ["-fsanitize=address,undefined"] if "asan" in os.path.basename(BUILD) else []
+        subprocess.run(["cc", os.path.join(SRC, "clients", "c", "example.c"), "-o", program, *flags.stdout.split(), *extra,
+                        "-Wl,-rpath," + os.path.dirname(self.found["liblatent.so"])], check=True, timeout=CALL_S)
+        with Daemon() as d:
+            d.latent("collection", "create", "c")
+            d.add("c", [{"id": "a", "text": "retouch pictures"}, {"id": "b", "text": "a shell"}])
+            got = subprocess.run([program, "c", "edit photographs"], capture_output=True, text=True, timeout=CALL_S,
+                                 env=dict(os.environ, LATENTD_SOCKET=d.socket))
+            self.assertEqual(got.returncode, 0, got.stderr)
+            self.assertRegex(got.stdout.splitlines()[0], r"^0\.\d+ a$")
+        with open(os.path.join(SRC, "clients", "c", "example.c")) as f:
+            self.assertLessEqual(sum(1 for line in f if line.strip()), 22)
+
+
+if __name__ == "__main__":
+    main()

@@ -29,4 +29,8 @@ export LATENTD_VULKAN_VALIDATE="${LATENTD_VULKAN_VALIDATE-1}"
 export LATENTD_TEST_DRIVER="$driver"
 LSAN_OPTIONS="${LSAN_OPTIONS:+$LSAN_OPTIONS:}suppressions=$(dirname "$0")/lsan.supp:print_suppressions=0"
 export LSAN_OPTIONS
-exec "$@"
+[ -n "$CI$LATENTD_REQUIRE_VULKAN" ] || exec "$@"
+"$@"
+status=$?
+[ $status != 77 ] || status=1 # a driver or a layer that does not load
+exit $status

@@ -292,5 +292,7 @@ int main(int argc, char **argv)
 #undef X
     ops_destroy(&k.o);
     printf("%u cases, %u failed\n", k.n_cases, k.n_failed);
-    return k.n_failed ? 1 : 0;
+    if (gpu_validation_messages())
+        printf("FAILED: %llu messages of the validation layers\n", (unsigned long long)gpu_validation_messages());
+    return k.n_failed || gpu_validation_messages() ? 1 : 0;
 }

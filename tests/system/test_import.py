@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""A checkpoint folder becomes a model file, is served, and gives the expected vectors; a hostile file is refused."""
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+from harness import CALL_S, Daemon, LATENT, LATENTD, SRC, main
+
+TINY = os.path.join(SRC, "tests", "golden", "tiny-f16")
+
+
+def run(*args):
+    return subprocess.run([LATENT, "import", *args], capture_output=True, text=True, timeout=CALL_S)
+
+
+class Import(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="latentd-import-")
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        self.model = os.path.join(self.folder, "model.gguf")
+
+    def test_without_a_tokenizer_it_serves_ids(self):
+        got = run(TINY, "-o", self.model, "--type", "f32")
+        self.assertEqual(got.returncode, 0, got.stderr)
+        with open(os.path.join(TINY, "cases.json")) as f:
+            cases = json.load(f)["cases"]
+        with Daemon("--model", self.model) as d:
+            self.assertFalse(d.status()["has_tokenizer"])
+            lines = "".join(json.dumps({"ids": c["ids"], "instruction_len": c["instruction_len"]}) + "\n" for c in cases)
+            answers = d.json_lines("embed", "--ids", stdin=lines)
+            for case, answer in zip(cases, answers, strict=True):
+                worst = max(abs(a - b) for a, b in zip(answer["embedding"], case["embedding"], strict=True))
+                self.assertLess(worst, 5e-6, case["name"])
+            bad = d.latent("embed", "--ids", stdin='{"ids":[1,999999]}\n{"ids":[1],"instruction_len":1}\n{"ids":[1,40]}\n', check=False)
+            self.assertEqual(bad.returncode, 1)
+            self.assertEqual(["embedding" in line and '"embedding":null' not in line for line in bad.stdout.splitlines()],
+                             [False, False, True])
+            text = d.latent("embed", stdin="words\n", check=False)
+            self.assertEqual(text.returncode, 1)
+            self.assertIn("LATENT_EUNSUPPORTED", text.stderr)
+
+    def test_another_models_collection_is_refused(self):
+        self.assertEqual(run(TINY, "-o", self.model, "--type", "f16").returncode, 0)
+        with Daemon() as d:
+            d.latent("collection", "create", "c")
+            d.add("c", [{"id": "a", "text": "one"}])
+            d.stop()
+            d.args += ["--model", self.model]
+            d.start()
+            got = d.latent("search", "-c", "c", "--vector", json.dumps([0.1] * 64), check=False)
+            self.assertEqual(got.returncode, 1)
+            # what is stored is still there
+            self.assertEqual(d.json_lines("get", "-c", "c", "a")[0]["text"], "one")
+
+    def test_refusals_leave_no_file(self):
+        broken = os.path.join(self.folder, "broken")
+        shutil.copytree(TINY, broken)
+        shard = os.path.join(broken, "model-00001-of-00002.safetensors")
+        os.truncate(shard, os.path.getsize(shard) // 2)
+        for args in ([broken, "-o", self.model], [os.path.join(self.folder, "nowhere"), "-o", self.model],
+                     [TINY, "-o", self.model, "--type", "q3"], [TINY]):
+            got = run(*args)
+            self.assertIn(got.returncode, (1, 2), args)
+            self.assertTrue(got.stderr, args)
+            self.assertFalse(os.path.exists(self.model))
+        self.assertEqual([n for n in os.listdir(self.folder) if n != "broken"], [])
+
+    def test_damaged_model_files_are_refused(self):
+        self.assertEqual(run(TINY, "-o", self.model, "--type", "f32").returncode, 0)
+        with open(self.model, "rb") as f:
+            good = f.read()
+        for name, data in (("cut", good[: len(good) // 2]), ("empty", b""), ("count", good[:16] + b"\xff" * 8 + good[24:])):
+            path = os.path.join(self.folder, name + ".gguf")
+            with open(path, "wb") as f:
+                f.write(data)
+            got = subprocess.run([LATENTD, "--data", os.path.join(self.folder, "d"), "--socket", os.path.join(self.folder, "s"),
+                                  "--device", "cpu", "--model", path], capture_output=True, text=True, timeout=CALL_S)
+            self.assertEqual(got.returncode, 1, name)
+            self.assertIn(name + ".gguf", got.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -318,11 +318,17 @@ static int fingerprint(struct model *m)
 
 /* ---- open ---- */
 
+/* A key that is missing makes the file malformed; it is the file that is not found otherwise. */
+static int required(int r)
+{
+    return r == LT_ENOTFOUND ? LT_EFORMAT : r;
+}
+
 static int load(struct model *m, const char *path, bool proven)
 {
     int r;
     if ((r = file_map(path, &m->map, m->em)) < 0 || (r = gguf_parse(&m->gguf, m->map.data, m->map.len, m->em)) < 0 ||
-        (r = read_keys(m)) < 0 || (r = check_tensors(m)) < 0 || (r = read_goldens(m, proven)) < 0)
+        (r = required(read_keys(m))) < 0 || (r = check_tensors(m)) < 0 || (r = read_goldens(m, proven)) < 0)
         return r;
     if (proven && m->info.has_tokenizer &&
         (r = tokenizer_create(&m->tokenizer, m->tokenizer_json, m->tokenizer_len, m->em)) < 0)

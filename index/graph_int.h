@@ -43,7 +43,7 @@ enum node_state { NODE_FREE = 0, NODE_LIVE = 1, NODE_DEAD = 2, NODE_NEW = 3 };
 
 /* After the code in each record; followed by the links of level 0. On disk as in memory. */
 struct node_head {
-    uint64_t label;
+    _Atomic uint64_t label; /* a scan may look at a slot that is just being reused */
     float scale;      /* of the code */
     float norm2;      /* squared length of what the code stands for */
     uint32_t upper;   /* first of `level` upper blocks */

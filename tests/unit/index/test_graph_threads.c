@@ -1,0 +1,104 @@
+/* One writer, three readers that never wait: what was acknowledged is found by its own vector, while others come, go and are
+ * replaced. Meant for the thread sanitizer, too. */
+#include "tests/unit.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "index/graph.h"
+
+#define DIM 33
+#define N_KEPT 600  /* labels that stay, being replaced now and then by the same vector */
+#define N_OPS 4000
+
+static struct graph *g;
+static _Atomic uint64_t n_acknowledged;
+static atomic_bool done;
+static atomic_uint n_missed, n_searches;
+
+static void make_vector(uint64_t label, float *v)
+{
+    uint64_t a = label % 11, b = label + 77;
+    for (int i = 0; i < DIM; i++)
+        v[i] = (float)(unit_rand(&a) % 1000) + (float)(unit_rand(&b) % 1000) - 1000;
+}
+
+static void *reader(void *arg)
+{
+    struct graph_scratch *s = NULL;
+    uint64_t rng = (uint64_t)(uintptr_t)arg;
+    float v[DIM];
+    if (graph_scratch_create(&s) < 0)
+        return NULL;
+    while (!atomic_load(&done)) {
+        uint64_t n_ack = atomic_load(&n_acknowledged), mode = unit_rand(&rng) % 8;
+        if (!n_ack)
+            continue;
+        uint64_t label = unit_rand(&rng) % n_ack;
+        struct graph_query q = {.v = v, .k = 3, .exact = mode == 0};
+        if (mode == 1) {
+            q.labels = &label;
+            q.n_labels = 1;
+        }
+        struct graph_hit hits[3];
+        size_t n = 0;
+        make_vector(label, v);
+        bool found = false;
+        if (graph_search(g, s, &q, hits, &n, NULL) < 0)
+            n = 0;
+        for (size_t i = 0; i < n; i++) {
+            found |= hits[i].label == label;
+            for (size_t j = 0; j < i; j++)
+                if (hits[i].label == hits[j].label)
+                    atomic_fetch_add(&n_missed, 1); /* one label twice */
+        }
+        if (!found)
+            atomic_fetch_add(&n_missed, 1);
+        atomic_fetch_add(&n_searches, 1);
+    }
+    graph_scratch_destroy(&s);
+    return NULL;
+}
+
+static void test_readers(void **state)
+{
+    struct graph_params p = {.dim = DIM, .m = 6, .ef_construction = 40};
+    uint64_t seq, rng = unit_seed(), live = 0;
+    static bool there[900];
+    pthread_t t[3];
+    float v[DIM];
+    assert_int_equal(graph_open(&g, NULL, &p, &seq, NULL, NULL), 0);
+    for (uintptr_t i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&t[i], NULL, reader, (void *)(i + 1)), 0);
+    for (uint64_t op = 0; op < N_OPS; op++) {
+        uint64_t kept = op < N_KEPT ? op : unit_rand(&rng) % N_KEPT, other = unit_rand(&rng) % 900;
+        make_vector(kept, v);
+        assert_int_equal(graph_add(g, kept, v), 0);
+        if (op < N_KEPT)
+            atomic_store(&n_acknowledged, op + 1);
+        make_vector(100000 + op, v);
+        if (there[other]) {
+            assert_int_equal(graph_remove(g, 1000 + other), 0);
+            live--;
+        } else {
+            assert_int_equal(graph_add(g, 1000 + other, v), 0);
+            live++;
+        }
+        there[other] = !there[other];
+    }
+    atomic_store(&done, true);
+    for (int i = 0; i < 3; i++)
+        pthread_join(t[i], NULL);
+    print_message("%u searches meanwhile\n", atomic_load(&n_searches));
+    struct graph_report rep;
+    assert_int_equal(graph_check(g, &rep), 0);
+    assert_int_equal(rep.n_reached, N_KEPT + live);
+    assert_int_equal(atomic_load(&n_missed), 0);
+    graph_destroy(&g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_readers)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -32,7 +32,7 @@ static void test_portions(void **state)
         }
         assert_int_equal(frame_pending(&r), 0);
         bytes_put_u8(&got, 0);
-        assert_string_equal(got.data, "one|a somewhat longer second message|3|");
+        assert_string_equal((const char *)got.data, "one|a somewhat longer second message|3|");
         bytes_out_finish(&got);
         frame_reader_finish(&r);
     }

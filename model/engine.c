@@ -271,7 +271,7 @@ static int choose(struct engine *e, struct err_msg *em)
     struct engine_candidate list[ENGINE_CANDIDATES_MAX];
     size_t n;
     bool named;
-    int r = engine_candidates(e->params.device, list, &n, &named, e->info.note, sizeof e->info.note, em);
+    int r = engine_candidates(e->params.device, list, &n, &named, em);
     if (r < 0)
         return r;
     for (size_t i = 0; i < n; i++) {

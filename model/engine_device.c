@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/log.h"
 #include "gpu/gpu.h"
 #include "model/ops_cpu.h"
 #include "model/ops_vulkan.h"
@@ -39,8 +40,7 @@ static int none_of(const char *device, const struct gpu_device_info *gpus, size_
     return err_set(em, LT_EDEVICE, "no device matches '%.80s'; here are: %s", device, names);
 }
 
-int engine_candidates(const char *device, struct engine_candidate *list, size_t *n, bool *named, char *note,
-                      size_t note_size, struct err_msg *em)
+int engine_candidates(const char *device, struct engine_candidate *list, size_t *n, bool *named, struct err_msg *em)
 {
     struct gpu_device_info gpus[ENGINE_CANDIDATES_MAX - 1];
     size_t n_gpus = 0;
@@ -48,7 +48,6 @@ int engine_candidates(const char *device, struct engine_candidate *list, size_t 
     const bool vulkan = !any && strcasecmp(device, "vulkan") == 0;
     *n = 0;
     *named = !any;
-    note[0] = 0;
     if (!any && strcasecmp(device, "cpu") == 0) {
         add_cpu(list, n);
         return 0;
@@ -60,8 +59,8 @@ int engine_candidates(const char *device, struct engine_candidate *list, size_t 
         if (any || vulkan ? eligible(d) : gpu_matches(d, device)) {
             add_gpu(list, n, d);
         } else if (any) {
-            size_t at = strlen(note);
-            snprintf(note + at, note_size - at, "%s%.100s is a software driver", at ? "; " : "not used: ", d->name);
+            /* Nobody asked for it, so it is nothing to report. */
+            log_debug("engine", "%s is a software driver; used only when named", d->name);
         }
         if (*n && !any)
             return 0; /* the best of those that match */

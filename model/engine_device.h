@@ -16,11 +16,9 @@ struct engine_candidate {
 /* Fills list with the devices that `device` (engine_params) means, best first; *n of them.
  *
  * named   set when the user asked for a device: then a failure is final, else the next one is tried
- * note    what was passed over and why; may stay empty
  *
  * Errors: LT_EDEVICE: none; the message names those there are. */
-int engine_candidates(const char *device, struct engine_candidate *list, size_t *n, bool *named, char *note,
-                      size_t note_size, struct err_msg *em);
+int engine_candidates(const char *device, struct engine_candidate *list, size_t *n, bool *named, struct err_msg *em);
 
 /* Opens it for rows of at most max_cols floats. */
 int engine_open_device(const struct engine_candidate *c, const struct engine_params *p, uint32_t max_batch_tokens,

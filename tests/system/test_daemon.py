@@ -89,7 +89,9 @@ class Process(unittest.TestCase):
 
     def test_auto_never_takes_a_software_driver(self):
         with Daemon(device="auto") as d:
-            self.assertEqual(d.status()["device_kind"], "cpu")
+            status = d.status()
+            self.assertEqual(status["device_kind"], "cpu")
+            self.assertEqual(status.get("device_note", ""), "")  # nothing that was asked for is missing
 
     def test_llvmpipe_when_named(self):
         with Daemon(device="LLVMpipe") as d:

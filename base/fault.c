@@ -68,4 +68,11 @@ bool fault(const char *name)
     pthread_mutex_unlock(&lock);
     return act;
 }
+
+bool fault_item(const char *name, const char *item)
+{
+    char full[sizeof points[0].name];
+    pthread_once(&once, parse);
+    return n_points && snprintf(full, sizeof full, "%s.%s", name, item) < (int)sizeof full && fault(full);
+}
 #endif

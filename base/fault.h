@@ -11,10 +11,18 @@
 
 #ifdef LATENTD_FAULTS
 bool fault(const char *name);
+/* The point "name.item". */
+bool fault_item(const char *name, const char *item);
 #else
 static inline bool fault(const char *name)
 {
     (void)name;
+    return false;
+}
+static inline bool fault_item(const char *name, const char *item)
+{
+    (void)name;
+    (void)item;
     return false;
 }
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "daemon/core.h"
 #include "model/chunk.h"
@@ -136,7 +137,7 @@ static void write_done(struct writer_op *op, int result, uint64_t seq, const str
         if (result == 0 && status < 0 && !passing(status)) {
             log_warn("feed", "'%s': %s: %s", b->list.chunks[i].doc_id, err_name(status), b->why[i].text);
             for (struct feed_waiter *w = f->waiters; w; w = w->next)
-                w->failed(w, b->list.chunks[i].doc_id, status, b->why[i].text);
+                w->failed(w, b->list.chunks[i].version, status, b->why[i].text);
         }
     }
     if (again) {
@@ -152,6 +153,8 @@ static void embed_done(struct device_job *job)
     for (size_t i = 0; i < b->n_packed; i++) {
         struct device_text *t = &b->texts[b->from[i]];
         t->status = b->packed[i].status;
+        if (fault_item("embed", b->list.chunks[b->from[i]].doc_id))
+            t->status = LT_ENAN;
         if (t->status < 0)
             err_set(&b->why[b->from[i]], t->status, "%s", err_text(t->status));
     }

@@ -22,8 +22,8 @@ struct feed_waiter {
     uint64_t seq;
     uint64_t job;
     bool (*over)(struct feed_waiter *w); /* true: nobody waits any more */
-    /* A document of some collection could not be embedded after all: is it one of yours? */
-    void (*failed)(struct feed_waiter *w, const char *doc_id, int code, const char *why);
+    /* A document (index_put's number of its version) could not be embedded after all: is it one of yours? */
+    void (*failed)(struct feed_waiter *w, uint64_t version, int code, const char *why);
     void (*done)(struct feed_waiter *w, int result, uint64_t searchable, const char *why);
     struct feed_waiter *next;
 };

@@ -14,7 +14,7 @@
 struct add_doc {
     int status;            /* 0 or why it was refused */
     struct err_msg why;
-    bool put;              /* in the group: search may still refuse it */
+    uint64_t version;      /* what the store calls it once it is put; 0: not put */
     struct index_span *spans; /* NULL: one chunk */
     size_t n_spans;
     float *vector;
@@ -108,11 +108,11 @@ static bool waiter_over(struct feed_waiter *w)
     return atomic_load(&add_of_waiter(w)->rq->cancelled);
 }
 
-static void waiter_failed(struct feed_waiter *w, const char *doc_id, int code, const char *why)
+static void waiter_failed(struct feed_waiter *w, uint64_t version, int code, const char *why)
 {
     struct add *a = add_of_waiter(w);
     for (size_t i = 0; i < a->msg->n_documents; i++) {
-        if (a->docs[i].status == 0 && strcmp(a->msg->documents[i]->id, doc_id) == 0) {
+        if (a->docs[i].status == 0 && a->docs[i].version == version) {
             a->docs[i].status = code;
             err_set(&a->docs[i].why, code, "%s", why);
         }
@@ -150,6 +150,7 @@ static int put_one(struct add *a, size_t i, struct index *ix)
         .vectors = d->vector,
         .dim = d->vector ? (uint32_t)(m->vector.len / 4) : 0,
         .job = a->msg->job,
+        .version = &d->version,
     };
     return index_put(ix, &doc, &d->why);
 }
@@ -174,7 +175,6 @@ static int apply(struct writer_op *op, struct index *ix, struct err_msg *em)
         if (is_store_error(r))
             return err_set(em, r, "%s", d->why.text);
         d->status = r;
-        d->put = r == 0;
         a->pending |= r == 0 && !d->vector;
     }
     return 0;

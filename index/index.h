@@ -150,6 +150,7 @@ struct index_doc {
     const float *vectors; /* n_spans (or 1) × dim: searchable with the commit; NULL: pending */
     uint32_t dim;         /* of vectors */
     uint64_t job;         /* 0: none */
+    uint64_t *version;    /* on success: the number of this version of the document, never used again; NULL: not wanted */
 };
 
 /* (writer) Errors about the item: LT_EINVAL, LT_EUTF8, LT_EEMPTY (no id), LT_ELIMIT, LT_EFORMAT (metadata), LT_EDIM,
@@ -171,6 +172,7 @@ int index_commit(struct index *ix, uint64_t *seq, struct err_msg *em);
 /* A chunk to embed. Pointers live until the list is finished. */
 struct index_chunk {
     uint64_t chunk; /* id for index_set_vectors */
+    uint64_t version; /* of its document, as index_put told */
     uint64_t job;
     const char *title;
     size_t title_len;

@@ -35,6 +35,7 @@ static int add(struct index_chunk_list *list, sqlite3_stmt *st, struct current *
         return err_set(em, LT_ECORRUPT, "chunk %lld lies outside its text",
                        (long long)sqlite3_column_int64(st, 0));
     ch->chunk = (uint64_t)sqlite3_column_int64(st, 0);
+    ch->version = (uint64_t)doc;
     ch->job = (uint64_t)sqlite3_column_int64(st, 7);
     ch->number = (uint32_t)sqlite3_column_int64(st, 3);
     ch->last = ch->number + 1 == (uint32_t)sqlite3_column_int64(st, 6);

@@ -152,6 +152,8 @@ static int insert_doc(struct index *ix, struct collection *c, const struct index
         c->delta.documents++;
     }
     uint64_t doc = ix->next_doc++, first = ix->next_chunk;
+    if (d->version)
+        *d->version = doc;
     ix->next_chunk += n;
     ix->seq++;
     c->group_seq = ix->seq;

@@ -155,16 +155,15 @@ void conn_close_gently(struct conn *c)
     flush(c);
 }
 
-/* A TCP peer has proved its key: is it known and not expired? */
+/* A peer has proved its key: is it known and not expired? On the Unix socket the user must be allowed as well. */
 static void admit(struct conn *c)
 {
     struct server *s = c->server;
     const uint8_t *peer = session_peer_key(c->session);
     struct err_msg em = {""};
     int r = 0;
-    if (!peer) {
-        if (c->tcp || !c->allowed)
-            r = err_set(&em, LT_EPERM, "this user may not use the socket");
+    if (!c->tcp && !c->allowed) {
+        r = err_set(&em, LT_EPERM, "this user may not use the socket");
     } else {
         c->generation = access_generation(s->access);
         c->grant = access_find(s->access, peer);
@@ -281,7 +280,7 @@ void conn_accept(struct server *s, uv_stream_t *listener, bool tcp)
     s->conns = c;
     s->n_conns++;
     s->n_strangers += tcp;
-    struct session_server params = {.key = s->key.secret ? &s->key : NULL, .plain_allowed = !tcp};
+    struct session_server params = {.key = s->key.secret ? &s->key : NULL, .plain_allowed = !tcp && !s->socket_keys};
     if (uv_accept(listener, &c->h.stream) < 0 || session_create_server(&c->session, &params) < 0) {
         drop(c, "out of resources");
         return;

@@ -29,7 +29,7 @@ struct conn {
     bool reading, writing, closing;
     bool last_words;    /* close when everything is written */
     unsigned handles;   /* not yet closed */
-    struct grant *grant;       /* TCP: of its key */
+    struct grant *grant;       /* of its key; NULL: it needs none */
     unsigned generation;       /* of access, when grant was looked up */
     struct bytes_out sending, out; /* with the kernel; after that */
     struct request *flight[PROTO_IN_FLIGHT_MAX]; /* unanswered */

@@ -93,16 +93,17 @@ static void cancel(struct conn *c, uint64_t id, uint64_t target)
     send_message(c, &resp);
 }
 
-/* TCP: the key's grant, looked up again when the file has changed. */
+/* The rights of the client's key, if it came with one, looked up again when the file has changed. */
 static int check_grant(struct conn *c, const Latent__V1__Request *msg, struct err_msg *em)
 {
     struct server *s = c->server;
-    if (!c->tcp)
+    const uint8_t *peer = session_peer_key(c->session);
+    if (!peer)
         return 0;
     unsigned generation = access_generation(s->access);
     if (generation != c->generation) {
         grant_unref(&c->grant);
-        c->grant = access_find(s->access, session_peer_key(c->session));
+        c->grant = access_find(s->access, peer);
         c->generation = generation;
     }
     if (!c->grant)

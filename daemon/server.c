@@ -40,12 +40,13 @@ static int start_listener(struct server *s, unsigned i, struct err_msg *em)
     }
     if (r < 0)
         return err_set(em, LT_EIO, "%s: %s", s->sockets.list[i].name, uv_strerror(r));
-    log_info("server", tcp ? "listening on %s, server key %s" : "listening on %s", s->sockets.list[i].name, s->key_text);
+    bool keys = tcp || s->socket_keys;
+    log_info("server", keys ? "listening on %s, server key %s" : "listening on %s", s->sockets.list[i].name, s->key_text);
     return 0;
 }
 
-/* TCP needs the server's key, made at its first use, and the clients'. */
-static int prepare_tcp(struct server *s, struct err_msg *em)
+/* The server's key, made at its first use, and the clients'. */
+static int prepare_keys(struct server *s, struct err_msg *em)
 {
     const struct settings *set = s->core->settings;
     char path[PATHS_MAX];
@@ -100,11 +101,12 @@ int server_create(struct server **out, struct core *c, struct err_msg *em)
     int r = access_users_init(&s->users, c->settings->allow_users, c->settings->allow_group, em);
     if (r == 0)
         r = listen_open(&s->sockets, c->settings, &s->users, em);
-    bool tcp = false;
+    s->socket_keys = strcmp(c->settings->socket_keys, "yes") == 0;
+    bool keys = s->socket_keys;
     for (unsigned i = 0; r == 0 && i < s->sockets.n; i++)
-        tcp |= s->sockets.list[i].tcp;
-    if (r == 0 && tcp)
-        r = prepare_tcp(s, em);
+        keys |= s->sockets.list[i].tcp;
+    if (r == 0 && keys)
+        r = prepare_keys(s, em);
     for (unsigned i = 0; r == 0 && i < s->sockets.n; i++)
         r = start_listener(s, i, em);
     return r;

@@ -18,9 +18,10 @@ struct server {
         uv_tcp_t tcp;
     } listeners[LISTEN_MAX];
     unsigned n_listeners;
-    struct access *access; /* TCP clients */
+    struct access *access; /* clients with keys; NULL: none are taken */
     struct access_users users;
-    struct key_pair key; /* empty: TCP is not served */
+    struct key_pair key; /* empty: nobody needs a key */
+    bool socket_keys;    /* plain sessions are refused on the Unix socket */
     char key_text[KEY_TEXT_BYTES];
     struct conn *conns;
     unsigned n_conns, n_strangers; /* all; TCP ones that are not authenticated yet */

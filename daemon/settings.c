@@ -17,9 +17,10 @@ const struct setting settings_table[] = {
     TEXT("model", model, "FILE", "model file (.gguf); default: the one that came with latentd"),
     TEXT("device", device, "DEVICE", "auto, cpu, vulkan, or part of a device's name, or its UUID"),
     TEXT("log-level", log_level, "LEVEL", "error, warn, info or debug"),
-    TEXT("authorized-keys", authorized_keys, "FILE", "clients' keys for TCP; default: authorized_keys in the data folder"),
+    TEXT("authorized-keys", authorized_keys, "FILE", "clients' keys; default: authorized_keys in the data folder"),
     TEXT("allow-users", allow_users, "LIST", "further users of the Unix socket, comma-separated"),
     TEXT("allow-group", allow_group, "GROUP", "group whose members may use the Unix socket"),
+    TEXT("socket-keys", socket_keys, "yes|no", "demand keys on the Unix socket too; default: no"),
     NUMBER("threads", threads, 0, 1024, "N", "CPU threads of the model; 0: all that this process may use"),
     NUMBER("searchers", searchers, 0, 256, "N", "threads that search; 0: chosen by processors"),
     NUMBER("memory", memory_mb, 16, 1 << 20, "MIB", "bound on texts in flight from clients to disk"),
@@ -67,6 +68,8 @@ int settings_set(struct settings *s, const char *name, const char *value, struct
         return err_set(em, LT_EINVAL, "log-level must be error, warn, info or debug, not '%.100s'", value);
     if (!*value)
         return err_set(em, LT_EINVAL, "%s is empty", name);
+    if (strcmp(name, "socket-keys") == 0 && strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
+        return err_set(em, LT_EINVAL, "socket-keys must be yes or no, not '%.100s'", value);
     char *copy = strdup(value);
     if (!copy)
         return err_set(em, LT_ENOMEM, "out of memory");
@@ -87,6 +90,8 @@ int settings_complete(struct settings *s, struct err_msg *em)
         r = settings_set(s, "device", "auto", em);
     if (r == 0 && !s->log_level)
         r = settings_set(s, "log-level", "info", em);
+    if (r == 0 && !s->socket_keys)
+        r = settings_set(s, "socket-keys", "no", em);
     if (r == 0 && !s->authorized_keys) {
         if (strlen(s->data) + sizeof "/authorized_keys" > sizeof path)
             return err_set(em, LT_ELIMIT, "the data folder's name is too long");

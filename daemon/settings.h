@@ -17,6 +17,7 @@ struct settings {
     char *log_level;       /* "error", "warn", "info", "debug" */
     char *authorized_keys; /* key file; NULL: authorized_keys in the data folder */
     char *allow_users;     /* names or numbers, comma-separated, that may use the Unix socket besides us and root */
+    char *socket_keys;     /* "yes": the Unix socket's users need a key too; "no" */
     char *allow_group;     /* whose members may use the Unix socket; the socket is then 0660 */
     uint64_t threads;      /* CPU threads of the model; 0: as many as the process may use */
     uint64_t searchers;    /* threads that search; 0: chosen by processors */

@@ -27,7 +27,7 @@ static void print_help(FILE *f)
     fputs("\nOptions:\n"
           "  --socket PATH         the daemon's Unix socket (default: the per-user socket)\n"
           "  --connect HOST:PORT   a daemon on TCP; needs --server-key and --key\n"
-          "  --server-key KEY      its public key, as its `latent status` prints it\n"
+          "  --server-key KEY      its public key, as its `latent status` and its log print it\n"
           "  --key FILE            this client's key, made by `latent key generate`\n"
           "  --help, --version\n\n"
           "`latent COMMAND --help` tells more. Exit status: 0 done, 1 some items or the request\n"
@@ -93,10 +93,6 @@ static int connect_tcp(struct cli *c)
         fprintf(stderr, "latent: --connect takes HOST:PORT, not '%s'\n", c->connect);
         return LATENT_EINVAL;
     }
-    if (!c->server_key || !c->key_file) {
-        fprintf(stderr, "latent: --connect needs --server-key KEY and --key FILE\n");
-        return LATENT_EINVAL;
-    }
     memcpy(host, from, n);
     host[n] = 0;
     int r = latent_connect_tcp(c->connection, host, colon + 1, c->server_key, c->key_file);
@@ -110,13 +106,18 @@ struct latent *cli_connect(struct cli *c)
 {
     if (c->connection && latent_is_connected(c->connection))
         return c->connection;
+    if (!c->server_key != !c->key_file || (c->connect && !c->key_file)) {
+        fprintf(stderr, "latent: %s needs --server-key KEY and --key FILE\n",
+                c->connect ? "--connect" : "an encrypted session");
+        return NULL;
+    }
     if (!c->connection && !(c->connection = latent_new())) {
         fprintf(stderr, "latent: out of memory\n");
         return NULL;
     }
     if (c->connect)
         return connect_tcp(c) < 0 ? NULL : c->connection;
-    int r = c->socket_path && c->server_key && c->key_file
+    int r = c->key_file
                 ? latent_connect_unix_key(c->connection, c->socket_path, c->server_key, c->key_file)
                 : latent_connect_unix(c->connection, c->socket_path);
     if (r == 0)

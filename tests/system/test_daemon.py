@@ -2,10 +2,12 @@
 """The daemon as a process: start, stop, sockets, keys, priorities, and the example of the client library."""
 import json
 import os
+import re
 import signal
 import socket
 import stat
 import subprocess
+import time
 import unittest
 
 from harness import BUILD, CALL_S, Daemon, LATENT, LATENTD, main
@@ -179,6 +181,44 @@ class Remote(unittest.TestCase):
             subprocess.run([LATENT, "key", "revoke", reader_public, "--file", os.path.join(d.data, "authorized_keys")], check=True)
             got = self.remote(d, reader, "search", "-c", "open", "x", check=False)
             self.assertIn("LATENT_EAUTH", got.stderr)
+
+    def test_keys_demanded_on_the_unix_socket(self):
+        with Daemon("--socket-keys", "yes", wait=None) as d:
+            while "server key" not in d.log_text():
+                self.assertIsNone(d.process.poll(), d.log_text())
+                time.sleep(0.02)
+            server_key = re.search(r"latentd.sock, server key (\S+)", d.log_text()).group(1)
+            reader, reader_public = self.key(d, "reader.key")
+            writer, writer_public = self.key(d, "writer.key")
+            self.authorize(d, reader_public, "--rights", "query")
+            self.authorize(d, writer_public, "--rights", "admin")
+
+            def latent(key, *args, server=server_key):
+                return subprocess.run([LATENT, "--socket", d.socket, "--server-key", server, "--key", key, *args],
+                                      capture_output=True, text=True, timeout=CALL_S)
+
+            while json.loads(latent(reader, "status", "--json").stdout)["phase"] != "ready":
+                time.sleep(0.02)
+            self.assertEqual(json.loads(latent(reader, "status", "--json").stdout)["server_key"], server_key)
+            # nobody comes in without a key, not even the daemon's own user; nor with the wrong one, nor by the wrong name
+            got = d.latent("status", check=False)
+            self.assertEqual(got.returncode, 2)
+            self.assertIn("demands a key", got.stderr)
+            stranger, _ = self.key(d, "stranger.key")
+            self.assertIn("LATENT_EAUTH", latent(stranger, "status").stderr)
+            self.assertNotEqual(latent(writer, "status", server=reader_public).returncode, 0)
+            self.assertIn("needs --server-key KEY and --key FILE", d.latent("--key", writer, "status", check=False).stderr)
+            # the key's rights hold
+            self.assertEqual(latent(writer, "collection", "create", "c").returncode, 0)
+            got = latent(reader, "collection", "create", "mine")
+            self.assertEqual(got.returncode, 1)
+            self.assertIn("LATENT_EPERM", got.stderr)
+            path = os.path.join(d.folder, "docs.jsonl")
+            with open(path, "w") as f:
+                f.write('{"id":"a","text":"retouch pictures"}\n{"id":"b","text":"a shell"}\n')
+            self.assertEqual(latent(writer, "add", "-c", "c", "--jsonl", path).returncode, 0)
+            hits = latent(reader, "search", "-c", "c", "--json", "edit photographs").stdout.splitlines()
+            self.assertEqual(json.loads(hits[0])["id"], "a")
 
     def test_plain_bytes_on_tcp_get_nothing(self):
         self.port = free_port()

@@ -50,6 +50,7 @@ static void file_errors_name_the_line(void **state)
     expect_error("threads = -1\n", ":1: threads");
     expect_error("memory = 3\n", ":1: memory");
     expect_error("log-level = loud\n", ":1: log-level");
+    expect_error("socket-keys = maybe\n", ":1: socket-keys must be yes or no, not 'maybe'");
     expect_error("data = /x\nwhat is this\n", ":2: not a `name = value` line");
     expect_error("[server]\ndata = /x\n", "unknown section [server]");
     expect_error("data =\n", ":1: data is empty");
@@ -73,6 +74,7 @@ static void options_override(void **state)
     assert_string_equal(s.socket, "/s");
     assert_string_equal(s.authorized_keys, "/y/authorized_keys");
     assert_string_equal(s.device, "auto");
+    assert_string_equal(s.socket_keys, "no");
     assert_int_equal(s.threads, 5);
     settings_finish(&s);
 }

@@ -7,15 +7,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <jansson.h>
-
 #include "base/file.h"
-#include "model/json_limit.h"
+#include "model/checkpoint_index.h"
 
-#define MAX_INDEX (16u << 20) /* bytes */
-#define MAX_SHARDS 4096
-#define MAX_DEPTH 8
-#define MAX_VALUES (1u << 20)
 #define INDEX_NAME "model.safetensors.index.json"
 #define SINGLE_NAME "model.safetensors"
 
@@ -54,42 +48,17 @@ static int open_shard(struct checkpoint *c, const char *name, struct err_msg *em
     return 0;
 }
 
-static struct shard *find_shard(struct checkpoint *c, const char *name)
-{
-    for (size_t i = 0; i < c->n_shards; i++)
-        if (!strcmp(c->shard[i].name, name))
-            return &c->shard[i];
-    return NULL;
-}
-
-/* A plain file name: nothing that could leave the folder. */
-static bool plain_name(const char *name)
-{
-    return *name && *name != '.' && !strchr(name, '/') && strlen(name) < 256;
-}
-
-static int open_indexed(struct checkpoint *c, const json_t *map, struct err_msg *em)
+static int open_indexed(struct checkpoint *c, const struct checkpoint_index *x, struct err_msg *em)
 {
     int r;
-    const char *tensor;
-    json_t *v;
-    if (!json_is_object(map) || !json_object_size(map))
-        return err_set(em, LT_EFORMAT, "%s/" INDEX_NAME ": has no weight_map", c->dir);
-    json_object_foreach((json_t *)map, tensor, v) {
-        const char *name = json_string_value(v);
-        if (!name || !plain_name(name))
-            return err_set(em, LT_EFORMAT, "%s/" INDEX_NAME ": %.100s is not in a plain file name", c->dir, tensor);
-        struct shard *s = find_shard(c, name);
-        if (!s) {
-            if (c->n_shards == MAX_SHARDS)
-                return err_set(em, LT_ELIMIT, "%s/" INDEX_NAME ": more than %d shards", c->dir, MAX_SHARDS);
-            if ((r = open_shard(c, name, em)) < 0)
-                return r;
-            s = &c->shard[c->n_shards - 1];
-        }
-        if (!safetensors_find(s->tensors, tensor))
-            return err_set(em, LT_EFORMAT, "%s/%s: lacks tensor %.100s, which the index places there", c->dir, name,
-                           tensor);
+    for (size_t i = 0; i < x->n_shards; i++)
+        if ((r = open_shard(c, x->shard[i], em)) < 0)
+            return r;
+    for (size_t i = 0; i < x->n_places; i++) {
+        const struct shard *s = &c->shard[x->place[i].shard];
+        if (!safetensors_find(s->tensors, x->place[i].tensor))
+            return err_set(em, LT_EFORMAT, "%s/%s: lacks tensor %.100s, which the index places there", c->dir, s->name,
+                           x->place[i].tensor);
     }
     return 0;
 }
@@ -113,27 +82,17 @@ static int open_all(struct checkpoint *c, struct err_msg *em)
     char path[4096];
     char *text = NULL;
     size_t len;
-    json_t *index = NULL;
-    json_error_t why;
+    struct checkpoint_index index;
     if ((size_t)snprintf(path, sizeof path, "%s/" INDEX_NAME, c->dir) >= sizeof path)
         return err_set(em, LT_ELIMIT, "%.200s…: path too long", path);
-    int r = file_read(path, MAX_INDEX, &text, &len, em);
+    int r = file_read(path, CHECKPOINT_INDEX_MAX, &text, &len, em);
     if (r == LT_ENOTFOUND)
         return open_shard(c, SINGLE_NAME, em);
     if (r < 0)
         return r;
-    if ((r = json_limit_check(path, text, len, MAX_DEPTH, MAX_VALUES, em)) < 0)
-        goto out;
-    index = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
-    if (!json_is_object(index)) {
-        r = err_set(em, LT_EFORMAT, "%s: %s", path, index ? "not a JSON object" : why.text);
-        goto out;
-    }
-    if ((r = open_indexed(c, json_object_get(index, "weight_map"), em)) < 0)
-        goto out;
-    r = check_unique(c, em);
-out:
-    json_decref(index);
+    if ((r = checkpoint_index_parse(&index, path, text, len, em)) == 0 && (r = open_indexed(c, &index, em)) == 0)
+        r = check_unique(c, em);
+    checkpoint_index_finish(&index);
     free(text);
     return r;
 }

@@ -146,6 +146,19 @@ static int parse_keys(struct gguf *g, uint64_t n)
     return 0;
 }
 
+/* Types that GGUF knows and we do not read, for the message. */
+static const char *foreign_type(uint32_t type)
+{
+    static const char *const names[] = {
+        [4] = "q4_2",     [5] = "q4_3",   [9] = "q8_1",   [10] = "q2_K",   [11] = "q3_K",   [15] = "q8_K",
+        [16] = "iq2_xxs", [17] = "iq2_xs", [18] = "iq3_xxs", [19] = "iq1_s", [20] = "iq4_nl", [21] = "iq3_s",
+        [22] = "iq2_s",   [23] = "iq4_xs", [24] = "i8",    [25] = "i16",    [26] = "i32",    [27] = "i64",
+        [28] = "f64",     [29] = "iq1_m",  [34] = "tq1_0", [35] = "tq2_0",  [39] = "mxfp4",
+    };
+    const char *name = type < sizeof names / sizeof *names ? names[type] : NULL;
+    return name ? name : "unknown";
+}
+
 /* One tensor's description; data holds its offset for now, name its bytes in the file. */
 static int parse_tensor(struct gguf *g, struct tensor *t, char **names)
 {
@@ -170,7 +183,8 @@ static int parse_tensor(struct gguf *g, struct tensor *t, char **names)
     if (dims[2] != 1 || dims[3] != 1)
         return err_set(g->em, LT_EUNSUPPORTED, "GGUF: tensor %s has more than two dimensions", t->name);
     if (!tensor_type_name((enum tensor_type)type))
-        return err_set(g->em, LT_EUNSUPPORTED, "GGUF: tensor %s has type %u, which is not supported", t->name, type);
+        return err_set(g->em, LT_EUNSUPPORTED, "GGUF: tensor %s has type %u (%s), which is not supported", t->name, type,
+                       foreign_type(type));
     t->type = (enum tensor_type)type;
     t->cols = dims[0];
     t->rows = dims[1];

@@ -175,7 +175,7 @@ static int check_tensors(struct model *m)
 {
     struct layout_item *items = NULL;
     size_t n;
-    uint64_t count[TENSOR_BF16 + 1] = {0};
+    uint64_t count[TENSOR_N_TYPES] = {0};
     int r = layout_list(&m->info, &items, &n, m->em);
     for (size_t i = 0; !r && i < n; i++) {
         r = check_tensor(m, &items[i]);
@@ -192,7 +192,7 @@ static int check_tensors(struct model *m)
     }
     free(items);
     size_t most = 0;
-    for (size_t t = 0; t <= TENSOR_BF16; t++)
+    for (size_t t = 0; t < TENSOR_N_TYPES; t++)
         if (count[t] > count[most])
             most = t;
     snprintf(m->info.weight_type, sizeof m->info.weight_type, "%s", tensor_type_name((enum tensor_type)most));

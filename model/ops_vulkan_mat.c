@@ -1,4 +1,4 @@
-/* Weights on the device: stored as they are in the file, rows padded with zeros to whole blocks of PARAMS_K_PAD values,
+/* Weights on the device: stored as they are in the file (types without a kernel of their own as f16), rows padded with zeros to whole blocks of PARAMS_K_PAD values,
  * q8_0 split into a plane of values and a plane of scales, long matrices split by rows into bindings. */
 #include <stdlib.h>
 #include <string.h>
@@ -21,26 +21,45 @@ static uint64_t row_bytes(enum tensor_type type, uint32_t kp)
         return (uint64_t)kp * 2;
     case TENSOR_Q8_0:
         return kp;
+    default:
+        return 0;
     }
-    return 0;
+}
+
+/* The type in which the device holds a type of the file. */
+static enum tensor_type held_type(enum tensor_type type)
+{
+    return row_bytes(type, 1) ? type : TENSOR_F16;
+}
+
+/* The part that holds row *row of all, which becomes its row there. */
+static const struct tensor *part_of(const struct tensor *const *parts, uint64_t *row)
+{
+    while (*row >= (*parts)->rows)
+        *row -= (*parts++)->rows;
+    return *parts;
 }
 
 static const uint8_t *part_row(const struct tensor *const *parts, uint64_t row)
 {
-    while (row >= (*parts)->rows)
-        row -= (*parts++)->rows;
-    return (const uint8_t *)(*parts)->data + row * tensor_row_bytes((*parts)->type, (*parts)->cols);
+    const struct tensor *t = part_of(parts, &row);
+    return (const uint8_t *)t->data + row * tensor_row_bytes(t->type, t->cols);
 }
 
-/* One row as it is stored; the padding is already zero. */
-static void pack_row(const uint8_t *in, enum tensor_type type, uint32_t cols, uint8_t *out)
+/* One row as it is held; the padding is already zero, wide has room for its values. */
+static void pack_row(const struct tensor *t, uint64_t row, float *wide, uint8_t *out)
 {
-    if (type != TENSOR_Q8_0) {
-        memcpy(out, in, tensor_row_bytes(type, cols));
-        return;
+    const uint8_t *in = (const uint8_t *)t->data + row * tensor_row_bytes(t->type, t->cols);
+    if (held_type(t->type) != t->type) {
+        tensor_row_f32(t, row, wide);
+        for (uint64_t i = 0; i < t->cols; i++, out += 2)
+            memcpy(out, &(uint16_t){f32_to_f16(wide[i])}, 2);
+    } else if (t->type != TENSOR_Q8_0) {
+        memcpy(out, in, tensor_row_bytes(t->type, t->cols));
+    } else {
+        for (uint64_t i = 0; i < t->cols; i += Q8_BLOCK, in += Q8_BYTES, out += Q8_BLOCK)
+            memcpy(out, in + 2, Q8_BLOCK);
     }
-    for (uint32_t i = 0; i < cols; i += Q8_BLOCK, in += Q8_BYTES, out += Q8_BLOCK)
-        memcpy(out, in + 2, Q8_BLOCK);
 }
 
 static int upload_data(struct ops_vulkan *v, const struct ops_mat *w, struct mat_slice *s,
@@ -51,16 +70,19 @@ static int upload_data(struct ops_vulkan *v, const struct ops_mat *w, struct mat
     if (step > s->n_rows)
         step = s->n_rows;
     uint8_t *chunk = calloc(step, bytes);
-    int r = 0;
-    if (!chunk)
-        return err_set(em, LT_ENOMEM, "no memory for a weight's rows");
+    float *wide = calloc(w->cols, sizeof *wide);
+    int r = chunk && wide ? 0 : err_set(em, LT_ENOMEM, "no memory for a weight's rows");
     for (uint32_t row = 0; row < s->n_rows && r == 0; row += step) {
         uint32_t n = s->n_rows - row < step ? s->n_rows - row : step;
-        for (uint32_t i = 0; i < n; i++)
-            pack_row(part_row(parts, (uint64_t)s->row0 + row + i), s->type, w->cols, chunk + i * bytes);
+        for (uint32_t i = 0; i < n; i++) {
+            uint64_t at = (uint64_t)s->row0 + row + i;
+            const struct tensor *t = part_of(parts, &at);
+            pack_row(t, at, wide, chunk + i * bytes);
+        }
         r = gpu_upload(v->g, s->data, row * bytes, chunk, n * bytes, em);
     }
     free(chunk);
+    free(wide);
     return r;
 }
 
@@ -93,14 +115,15 @@ static int make_slices(struct ops_vulkan *v, struct ops_mat *w, const struct ten
     uint32_t row = 0;
     size_t cap = 0;
     for (size_t i = 0; i < n_parts; i++) {
-        uint64_t bytes = row_bytes(parts[i]->type, w->kp);
+        const enum tensor_type type = held_type(parts[i]->type);
+        uint64_t bytes = row_bytes(type, w->kp);
         uint64_t most = bytes ? room / bytes : 0;
         if (!most)
             return err_set(em, LT_ELIMIT, "%s: a row of %s does not fit one binding", v->base.info.name,
                            parts[i]->name);
         for (uint32_t left = (uint32_t)parts[i]->rows; left;) {
             struct mat_slice *s = w->n_slices ? &w->slices[w->n_slices - 1] : NULL;
-            if (!s || s->type != parts[i]->type || s->n_rows >= most) {
+            if (!s || s->type != type || s->n_rows >= most) {
                 if (w->n_slices == cap) {
                     cap = cap ? 2 * cap : 4;
                     struct mat_slice *more = realloc(w->slices, cap * sizeof *more);
@@ -109,7 +132,7 @@ static int make_slices(struct ops_vulkan *v, struct ops_mat *w, const struct ten
                     w->slices = more;
                 }
                 s = &w->slices[w->n_slices++];
-                *s = (struct mat_slice){.type = parts[i]->type, .row0 = row};
+                *s = (struct mat_slice){.type = type, .row0 = row};
             }
             uint32_t n = left < most - s->n_rows ? left : (uint32_t)(most - s->n_rows);
             s->n_rows += n;

@@ -82,8 +82,9 @@ static enum gpu_kernel typed(const struct ops_vulkan *v, enum gpu_kernel f32, en
         return f32 + 3 + l->storage16;
     case TENSOR_Q8_0:
         return f32 + 5 + l->storage8;
+    default: /* nothing else is held */
+        return f32;
     }
-    return f32;
 }
 
 int ops_vulkan_embed_rows(struct ops *o, const struct ops_mat *table, struct ops_buf *y)

@@ -55,6 +55,8 @@ int quantise_row(enum tensor_type type, const float *v, uint64_t cols, uint8_t *
         for (uint64_t i = 0; i < cols; i += Q8_0_BLOCK, out += 2 + Q8_0_BLOCK)
             fits &= q8_0_block(v + i, out);
         break;
+    default:
+        return LT_EUNSUPPORTED;
     }
     return fits ? 0 : LT_ELIMIT;
 }

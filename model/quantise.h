@@ -6,7 +6,8 @@
 #include "base/err.h"
 
 /* Writes one row of cols values as tensor_row_bytes(type, cols) bytes.
- * LT_ENAN when a value is not finite; LT_ELIMIT when one is too large for the type. */
+ * LT_ENAN when a value is not finite; LT_ELIMIT when one is too large for the type;
+ * LT_EUNSUPPORTED for a type that is only read. */
 int quantise_row(enum tensor_type type, const float *v, uint64_t cols, uint8_t *out);
 
 #endif

@@ -2,38 +2,47 @@
 
 #include <string.h>
 
-#define Q8_0_BLOCK 32
-#define Q8_0_BYTES (2 + Q8_0_BLOCK)
+#include "model/tensor_blocks.h"
+
+static const struct type {
+    const char *name;
+    uint32_t len, bytes; /* of a block */
+    void (*unpack)(const uint8_t *block, float *out); /* NULL: the types without blocks */
+} types[TENSOR_N_TYPES] = {
+    [TENSOR_F32] = {"f32", 1, 4, NULL},
+    [TENSOR_F16] = {"f16", 1, 2, NULL},
+    [TENSOR_BF16] = {"bf16", 1, 2, NULL},
+    [TENSOR_Q4_0] = {"q4_0", BLOCK_LEN, BLOCK_Q4_0_BYTES, block_q4_0},
+    [TENSOR_Q4_1] = {"q4_1", BLOCK_LEN, BLOCK_Q4_1_BYTES, block_q4_1},
+    [TENSOR_Q5_0] = {"q5_0", BLOCK_LEN, BLOCK_Q5_0_BYTES, block_q5_0},
+    [TENSOR_Q5_1] = {"q5_1", BLOCK_LEN, BLOCK_Q5_1_BYTES, block_q5_1},
+    [TENSOR_Q8_0] = {"q8_0", BLOCK_LEN, BLOCK_Q8_0_BYTES, block_q8_0},
+    [TENSOR_Q4_K] = {"q4_K", BLOCK_K_LEN, BLOCK_Q4_K_BYTES, block_q4_k},
+    [TENSOR_Q5_K] = {"q5_K", BLOCK_K_LEN, BLOCK_Q5_K_BYTES, block_q5_k},
+    [TENSOR_Q6_K] = {"q6_K", BLOCK_K_LEN, BLOCK_Q6_K_BYTES, block_q6_k},
+};
 
 const char *tensor_type_name(enum tensor_type type)
 {
-    switch (type) {
-    case TENSOR_F32:
-        return "f32";
-    case TENSOR_F16:
-        return "f16";
-    case TENSOR_Q8_0:
-        return "q8_0";
-    case TENSOR_BF16:
-        return "bf16";
-    }
-    return NULL;
+    return (unsigned)type < TENSOR_N_TYPES ? types[type].name : NULL;
+}
+
+uint32_t tensor_block_len(enum tensor_type type)
+{
+    return types[type].len;
+}
+
+uint32_t tensor_block_bytes(enum tensor_type type)
+{
+    return types[type].bytes;
 }
 
 size_t tensor_row_bytes(enum tensor_type type, uint64_t cols)
 {
-    if (cols == 0 || cols > SIZE_MAX / 4)
+    const struct type *t = &types[type];
+    if (cols == 0 || cols > SIZE_MAX / 4 || cols % t->len)
         return 0;
-    switch (type) {
-    case TENSOR_F32:
-        return (size_t)cols * 4;
-    case TENSOR_F16:
-    case TENSOR_BF16:
-        return (size_t)cols * 2;
-    case TENSOR_Q8_0:
-        return cols % Q8_0_BLOCK ? 0 : (size_t)(cols / Q8_0_BLOCK * Q8_0_BYTES);
-    }
-    return 0;
+    return (size_t)(cols / t->len * t->bytes); /* at most 4 bytes a value */
 }
 
 float f16_to_f32(uint16_t h)
@@ -98,27 +107,25 @@ static uint16_t load_u16(const uint8_t *p)
     return (uint16_t)(p[0] | p[1] << 8);
 }
 
+void tensor_unpack(enum tensor_type type, const void *data, uint64_t n, float *out)
+{
+    const uint8_t *p = data;
+    const struct type *t = &types[type];
+    if (t->unpack) {
+        for (uint64_t i = 0; i < n; i += t->len, p += t->bytes)
+            t->unpack(p, out + i);
+    } else if (type == TENSOR_F32) {
+        memcpy(out, p, n * 4);
+    } else if (type == TENSOR_F16) {
+        for (uint64_t i = 0; i < n; i++)
+            out[i] = f16_to_f32(load_u16(p + 2 * i));
+    } else {
+        for (uint64_t i = 0; i < n; i++)
+            out[i] = bf16_to_f32(load_u16(p + 2 * i));
+    }
+}
+
 void tensor_row_f32(const struct tensor *t, uint64_t row, float *out)
 {
-    const uint8_t *p = (const uint8_t *)t->data + row * tensor_row_bytes(t->type, t->cols);
-    switch (t->type) {
-    case TENSOR_F32:
-        memcpy(out, p, t->cols * 4);
-        break;
-    case TENSOR_F16:
-        for (uint64_t i = 0; i < t->cols; i++)
-            out[i] = f16_to_f32(load_u16(p + 2 * i));
-        break;
-    case TENSOR_BF16:
-        for (uint64_t i = 0; i < t->cols; i++)
-            out[i] = bf16_to_f32(load_u16(p + 2 * i));
-        break;
-    case TENSOR_Q8_0:
-        for (uint64_t i = 0; i < t->cols; i += Q8_0_BLOCK, p += Q8_0_BYTES) {
-            float d = f16_to_f32(load_u16(p));
-            for (int j = 0; j < Q8_0_BLOCK; j++)
-                out[i + (uint64_t)j] = d * (float)(int8_t)p[2 + j];
-        }
-        break;
-    }
+    tensor_unpack(t->type, (const uint8_t *)t->data + row * tensor_row_bytes(t->type, t->cols), t->cols, out);
 }

@@ -88,6 +88,28 @@ static void encode_q8_0(const float *v, uint8_t *out)
         out[2 + i] = (uint8_t)(int8_t)lrintf(v[i] * inv);
 }
 
+/* Types that are only read: any bits, with scales that make values of the size of v's. */
+static void encode_any(enum tensor_type type, const float *v, size_t n, uint8_t *out)
+{
+    const size_t bytes = tensor_block_bytes(type);
+    const size_t scale_at = type == TENSOR_Q6_K ? 208 : 0;
+    const float values = type == TENSOR_Q6_K ? 32 * 64 : type == TENSOR_Q4_K || type == TENSOR_Q5_K ? 64 * 16 : 8;
+    uint64_t state = 0;
+    for (size_t i = 0; i < n; i += tensor_block_len(type), out += bytes) {
+        float largest = 0;
+        for (size_t j = 0; j < tensor_block_len(type); j++)
+            largest = fmaxf(largest, fabsf(v[i + j]));
+        for (size_t j = 0; j < bytes; j++) {
+            state = state * 6364136223846793005u + 1442695040888963407u;
+            out[j] = (uint8_t)(state >> 56);
+        }
+        const uint16_t scale = f32_to_f16(largest / values), min = f32_to_f16(largest / 64);
+        memcpy(out + scale_at, &scale, sizeof scale);
+        if (type == TENSOR_Q4_1 || type == TENSOR_Q5_1 || type == TENSOR_Q4_K || type == TENSOR_Q5_K)
+            memcpy(out + 2, &min, sizeof min);
+    }
+}
+
 void kernels_encode(enum tensor_type type, const float *v, size_t n, void *out)
 {
     if (type == TENSOR_F32)
@@ -96,6 +118,8 @@ void kernels_encode(enum tensor_type type, const float *v, size_t n, void *out)
         ((uint16_t *)out)[i] = type == TENSOR_F16 ? f32_to_f16(v[i]) : f32_to_bf16(v[i]);
     for (size_t i = 0; i < n && type == TENSOR_Q8_0; i += 32)
         encode_q8_0(v + i, (uint8_t *)out + i / 32 * 34);
+    if (tensor_block_len(type) > 1 && type != TENSOR_Q8_0)
+        encode_any(type, v, n, out);
 }
 
 struct ops_buf *kernels_buf(struct kernels *k, const float *v, size_t rows, size_t cols)

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "model/tensor.h"
+#include "tests/unit/model/blocks.h"
 
 /* Every finite f16 survives the way through f32 and back. */
 static void test_f16_round_trip(void **state)
@@ -60,6 +61,45 @@ static void test_rows(void **state)
         assert_true(out[i] == 0.5f * (float)(i - 16));
 }
 
+/* Every block type against the values that the format's own package gives. */
+static void test_blocks(void **state)
+{
+    static const struct {
+        enum tensor_type type;
+        const uint8_t *bytes;
+        size_t n_bytes;
+        const float *values;
+        size_t n_values;
+    } all[] = {
+#define BLOCKS(type, name) {type, name##_bytes, sizeof name##_bytes, name##_values, sizeof name##_values / sizeof(float)}
+        BLOCKS(TENSOR_Q4_0, q4_0), BLOCKS(TENSOR_Q4_1, q4_1), BLOCKS(TENSOR_Q5_0, q5_0), BLOCKS(TENSOR_Q5_1, q5_1),
+        BLOCKS(TENSOR_Q8_0, q8_0), BLOCKS(TENSOR_Q4_K, q4_k), BLOCKS(TENSOR_Q5_K, q5_k), BLOCKS(TENSOR_Q6_K, q6_k),
+#undef BLOCKS
+    };
+    for (size_t t = 0; t < sizeof all / sizeof *all; t++) {
+        const uint32_t len = tensor_block_len(all[t].type);
+        struct tensor x = {"x", all[t].type, 1, all[t].n_values, all[t].bytes, all[t].n_bytes};
+        float *out = calloc(all[t].n_values, sizeof *out);
+        assert_non_null(out);
+        assert_int_equal(tensor_row_bytes(all[t].type, all[t].n_values), all[t].n_bytes);
+        assert_int_equal(tensor_row_bytes(all[t].type, all[t].n_values - len / 2), 0);
+        assert_int_equal(all[t].n_values / len * tensor_block_bytes(all[t].type), all[t].n_bytes);
+        tensor_row_f32(&x, 0, out);
+        for (size_t i = 0; i < all[t].n_values; i++)
+            if (!(fabsf(out[i] - all[t].values[i]) <= 1e-6f * fabsf(all[t].values[i]) + 1e-8f))
+                fail_msg("%s, value %zu: %.9g, want %.9g", tensor_type_name(all[t].type), i, (double)out[i],
+                         (double)all[t].values[i]);
+        x.rows = 2;
+        x.cols /= 2;
+        tensor_row_f32(&x, 1, out); /* the second block alone */
+        for (size_t i = 0; i < x.cols; i++)
+            assert_true(fabsf(out[i] - all[t].values[x.cols + i]) <= 1e-6f * fabsf(out[i]) + 1e-8f);
+        free(out);
+    }
+    for (unsigned t = 0; t < 64; t++)
+        assert_true(!tensor_type_name((enum tensor_type)t) == (t >= TENSOR_N_TYPES || !tensor_block_len((enum tensor_type)t)));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -67,6 +107,7 @@ int main(void)
         cmocka_unit_test(test_f16_rounding),
         cmocka_unit_test(test_bf16),
         cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

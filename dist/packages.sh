@@ -5,7 +5,7 @@ PACKAGES_BUILD="build-essential meson ninja-build pkg-config glslang-tools libvu
     libinih-dev libxxhash-dev"
 # SwiftShader, the second Vulkan implementation, comes with Chromium.
 PACKAGES_TEST="libcmocka-dev mesa-vulkan-drivers vulkan-validationlayers chromium python3 man-db git"
-PACKAGES_ALL="clang debootstrap python3-venv python3-dev zstd"
+PACKAGES_ALL="clang gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static debootstrap python3-venv python3-dev zstd"
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then

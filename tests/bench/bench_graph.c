@@ -1,12 +1,17 @@
 /* The graph on vectors of a file: build, recall against exact search, queries per second, reopening.
  *
  *   bench_graph BASE.fvecs QUERIES.fvecs [M [EF_CONSTRUCTION [FOLDER]]]
+ *   bench_graph --serve BASE.fvecs QUERIES.fvecs cosine|l2 auto|int8|f32
+ *
+ * The second form is one of bench_peers.py's processes: it reads commands and prints one line for each, "build" -> "SECONDS
+ * BYTES" and "search EF OUT" -> "QUERIES-PER-SECOND", by CPU time; the labels go to OUT.
  *
  * One thread, cosine, k = 10. tests/bench/bench_graph.py runs hnswlib on the same files beside it. Prints lines
  * "ef recall queries-per-second". */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "index/graph.h"
@@ -96,6 +101,76 @@ static void reopen(struct graph **g, const char *folder, const struct graph_para
     printf("opened again in %.4f s with %llu vectors\n", seconds_since(start), (unsigned long long)count);
 }
 
+static double cpu_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static int serve_build(struct graph *g, const struct vectors *base)
+{
+    struct graph_info info;
+    double start = cpu_seconds();
+    for (size_t i = 0; i < base->n; i++)
+        if (graph_add(g, i, base->v + i * base->dim) < 0)
+            return -1;
+    graph_info(g, &info);
+    printf("%.2f %llu\n", cpu_seconds() - start, (unsigned long long)info.bytes_codes);
+    return 0;
+}
+
+static int serve_search(const struct graph *g, struct graph_scratch *s, const struct vectors *q, uint32_t ef, const char *path)
+{
+    uint64_t *labels = malloc(q->n * K * sizeof *labels);
+    FILE *f = fopen(path, "wb");
+    if (!labels || !f)
+        return -1;
+    double start = cpu_seconds();
+    run(g, s, q, ef, labels);
+    double t = cpu_seconds() - start;
+    size_t n = fwrite(labels, K * sizeof *labels, q->n, f);
+    free(labels);
+    if (fclose(f) || n != q->n)
+        return -1;
+    printf("%.1f\n", (double)q->n / t);
+    return 0;
+}
+
+static int serve(char **argv)
+{
+    struct vectors base = {0}, q = {0};
+    struct graph_params p = {.m = 16, .ef_construction = 200};
+    struct graph *g;
+    struct graph_scratch *s;
+    struct err_msg em;
+    uint64_t seq;
+    char line[4400], path[4096];
+    unsigned ef;
+    int r = 0;
+    load(&base, argv[2]);
+    load(&q, argv[3]);
+    p.dim = base.dim;
+    p.metric = strcmp(argv[4], "l2") ? METRIC_COSINE : METRIC_L2;
+    p.codes = !strcmp(argv[5], "int8") ? GRAPH_CODES_INT8 : !strcmp(argv[5], "f32") ? GRAPH_CODES_F32 : GRAPH_CODES_AUTO;
+    if (q.dim != base.dim || graph_open(&g, NULL, &p, &seq, NULL, &em) < 0 || graph_scratch_create(&s) < 0)
+        return 1;
+    while (r == 0 && fgets(line, sizeof line, stdin)) {
+        if (!strcmp(line, "build\n"))
+            r = serve_build(g, &base);
+        else if (sscanf(line, "search %u %4095s", &ef, path) == 2)
+            r = serve_search(g, s, &q, ef, path);
+        else
+            r = -1;
+        fflush(stdout);
+    }
+    graph_scratch_destroy(&s);
+    graph_destroy(&g);
+    free(base.v);
+    free(q.v);
+    return r < 0;
+}
+
 int main(int argc, char **argv)
 {
     static const uint32_t efs[] = {10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512};
@@ -105,6 +180,8 @@ int main(int argc, char **argv)
     struct graph_scratch *s;
     struct err_msg em;
     uint64_t seq;
+    if (argc == 6 && !strcmp(argv[1], "--serve"))
+        return serve(argv);
     if (argc < 3) {
         fprintf(stderr, "usage: bench_graph BASE.fvecs QUERIES.fvecs [M [EF_CONSTRUCTION [FOLDER]]]\n");
         return 2;

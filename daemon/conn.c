@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/dispatch.h"
+#include "daemon/order.h"
 #include "daemon/request.h"
 #include "daemon/server.h"
 
@@ -18,16 +19,22 @@
 /* Connections over TCP that have not proved who they are. */
 #define STRANGERS_MAX 64
 
-static void on_closed(uv_handle_t *h)
+static void release(struct conn *c)
 {
-    struct conn *c = h->data;
-    if (--c->handles)
+    if (--c->refs)
         return;
     session_destroy(&c->session);
     grant_unref(&c->grant);
+    order_unref(&c->order);
+    bytes_out_finish(&c->held);
     bytes_out_finish(&c->sending);
     bytes_out_finish(&c->out);
     free(c);
+}
+
+static void on_closed(uv_handle_t *h)
+{
+    release(h->data);
 }
 
 static bool is_stranger(const struct conn *c)
@@ -200,11 +207,48 @@ static void on_event(struct conn *c, int ev, const struct session_frame *frame)
 
 static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
 {
-    /* One buffer for all connections: what is read is consumed before the next read. */
+    /* One buffer for all connections: what is read is consumed or kept before the next read. */
     static char shared[READ_BYTES];
     struct conn *c = h->data;
     size_t want = session_want(c->session);
     *buf = uv_buf_init(shared, (unsigned)(want < READ_BYTES ? want : READ_BYTES));
+}
+
+/* May another of its frames be looked at? */
+static bool can_take(const struct conn *c)
+{
+    const struct core *core = c->server->core;
+    bool full = core->flight_cost > core->settings->memory_mb << 20 && c->n_flight;
+    return !c->closing && !c->last_words && !c->unpacking && !full && c->n_flight < PROTO_IN_FLIGHT_MAX &&
+           c->out.len + c->sending.len < OUT_PAUSE;
+}
+
+/* Acts on input as far as the connection may go on now, and keeps the rest. */
+static void consume(struct conn *c, const void *data, size_t len)
+{
+    struct bytes_in in = bytes_in(data, len);
+    struct session_frame frame;
+    struct err_msg em = {""};
+    int ev = 1;
+    c->holding = false;
+    while (can_take(c) && (ev = session_feed(c->session, &in, &c->out, &frame, &em)) > 0)
+        on_event(c, ev, &frame);
+    if (c->closing || c->last_words)
+        return;
+    if (ev < 0) {
+        log_info("server", "closing a connection: %s: %s", err_name(ev), em.text);
+        conn_close_gently(c);
+        return;
+    }
+    if ((c->holding = ev > 0)) {
+        bytes_put(&c->held, in.p, bytes_left(&in));
+        if (c->held.bad) {
+            log_error("server", "closing a connection: no memory for what it sent");
+            conn_close(c);
+            return;
+        }
+    }
+    flush(c);
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
@@ -216,38 +260,35 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         conn_close(c);
         return;
     }
-    struct bytes_in in = bytes_in(buf->base, (size_t)n);
-    struct session_frame frame;
-    struct err_msg em = {""};
-    int ev = 0;
-    while (!c->closing && !c->last_words &&
-           (ev = session_feed(c->session, &in, &c->out, &frame, &em)) > 0)
-        on_event(c, ev, &frame);
-    if (c->closing)
-        return;
-    if (ev < 0) {
-        log_info("server", "closing a connection: %s: %s", err_name(ev), em.text);
-        conn_close_gently(c);
-        return;
-    }
-    flush(c);
-    if (!c->closing)
-        conn_update_reading(c);
+    consume(c, buf->base, (size_t)n);
+    conn_update_reading(c);
 }
 
 void conn_update_reading(struct conn *c)
 {
-    struct core *core = c->server->core;
+    if (c->holding && can_take(c)) {
+        struct bytes_out held = c->held;
+        c->held = (struct bytes_out){0};
+        consume(c, held.data, held.len);
+        bytes_out_finish(&held);
+    }
     if (c->closing || c->last_words)
         return;
-    bool full = core->flight_cost > core->settings->memory_mb << 20 && c->n_flight;
-    bool want = !full && c->out.len + c->sending.len < OUT_PAUSE;
+    bool want = can_take(c);
     if (want && !c->reading)
         c->reading = uv_read_start(&c->h.stream, on_alloc, on_read) == 0;
     else if (!want && c->reading) {
         uv_read_stop(&c->h.stream);
         c->reading = false;
     }
+}
+
+void conn_unpacked(struct conn *c)
+{
+    c->unpacking = false;
+    if (!c->closing)
+        conn_update_reading(c);
+    release(c);
 }
 
 /* Takes the connection in and lets it go at once. */
@@ -272,7 +313,7 @@ void conn_accept(struct server *s, uv_stream_t *listener, bool tcp)
         uv_pipe_init(&s->core->loop, &c->h.pipe, 0);
     uv_timer_init(&s->core->loop, &c->timer);
     c->h.handle.data = c->timer.data = c;
-    c->handles = 2;
+    c->refs = 2;
     c->next = s->conns;
     c->prev_link = &s->conns;
     if (c->next)
@@ -281,7 +322,8 @@ void conn_accept(struct server *s, uv_stream_t *listener, bool tcp)
     s->n_conns++;
     s->n_strangers += tcp;
     struct session_server params = {.key = s->key.secret ? &s->key : NULL, .plain_allowed = !tcp && !s->socket_keys};
-    if (uv_accept(listener, &c->h.stream) < 0 || session_create_server(&c->session, &params) < 0) {
+    if (uv_accept(listener, &c->h.stream) < 0 || session_create_server(&c->session, &params) < 0 ||
+        !(c->order = order_create())) {
         drop(c, "out of resources");
         return;
     }

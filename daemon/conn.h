@@ -27,8 +27,12 @@ struct conn {
     bool allowed;       /* Unix: by peer credentials */
     bool open;          /* requests may come */
     bool reading, writing, closing;
+    bool unpacking;     /* a large frame is with another thread; those behind it wait */
+    bool holding;       /* input is left: in `held`, or within the session */
+    struct bytes_out held;
     bool last_words;    /* close when everything is written */
-    unsigned handles;   /* not yet closed */
+    unsigned refs;      /* handles not yet closed, and the thread that unpacks */
+    struct order *order; /* of its changes */
     struct grant *grant;       /* of its key; NULL: it needs none */
     unsigned generation;       /* of access, when grant was looked up */
     struct bytes_out sending, out; /* with the kernel; after that */
@@ -45,6 +49,9 @@ void conn_send(struct conn *c, const void *data, size_t len);
 
 /* Reads, or pauses while the client does not take its replies or too much is in memory. */
 void conn_update_reading(struct conn *c);
+
+/* The frame that was being unpacked has been dealt with; loop thread. The connection may be gone after it. */
+void conn_unpacked(struct conn *c);
 
 /* Closes; its requests go on unheard, cancelled. The memory goes when the loop has closed the handles. */
 void conn_close(struct conn *c);

@@ -9,6 +9,9 @@
 #include "daemon/request.h"
 #include "daemon/server.h"
 
+/* Larger frames are unpacked by another thread, so that nobody else waits for them. */
+#define INLINE_BYTES (64u << 10)
+
 #define BODY(name) LATENT__V1__REQUEST__BODY_##name
 
 typedef void handler(struct request *rq);
@@ -139,60 +142,125 @@ static int check(struct conn *c, const Latent__V1__Request *msg, struct err_msg 
     return 0;
 }
 
-static void start(struct conn *c, struct pool *pool, Latent__V1__Request *msg, size_t len)
+/* Requests whose effects come in the order in which a client sent them. */
+static bool is_change(Latent__V1__Request__BodyCase kind)
+{
+    switch (kind) {
+    case BODY(COLLECTION_CREATE):
+    case BODY(COLLECTION_DROP):
+    case BODY(ADD):
+    case BODY(DELETE):
+    case BODY(JOB_OPEN):
+    case BODY(JOB_CLOSE):
+    case BODY(JOB_CANCEL):
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* A frame on its way to becoming a request. */
+struct incoming {
+    uv_work_t work;
+    struct conn *conn;
+    struct bytes_out frame; /* its bytes, when another thread unpacks them */
+    size_t len;
+    struct pool *pool;
+    Latent__V1__Request *msg;
+    uint64_t id, received_ns;
+    int result;
+    struct err_msg em;
+};
+
+static void start(struct conn *c, struct incoming *in)
 {
     struct core *core = c->server->core;
+    struct pool *pool = in->pool;
+    Latent__V1__Request *msg = in->msg;
     struct request *rq = calloc(1, sizeof *rq);
-    if (!rq || c->n_flight == PROTO_IN_FLIGHT_MAX) {
-        if (rq)
-            dispatch_send_error(c, msg->id, LT_ELIMIT, "too many unanswered requests on this connection");
-        else
-            dispatch_send_error(c, msg->id, LT_ENOMEM, NULL);
-        free(rq);
-        pool_destroy(&pool);
+    if (!rq) {
+        dispatch_send_error(c, msg->id, LT_ENOMEM, NULL);
         return;
     }
+    in->pool = NULL;
     rq->core = core;
     rq->conn = c;
     rq->grant = grant_ref(c->grant);
     rq->pool = pool;
     rq->msg = msg;
     rq->id = msg->id;
-    rq->cost = sizeof *rq + len + pool_used(pool);
+    rq->cost = sizeof *rq + in->len + pool_used(pool);
     if (msg->deadline_ms)
-        rq->deadline_ns = clock_ns() + msg->deadline_ms * 1000000ull;
+        rq->deadline_ns = in->received_ns + msg->deadline_ms * 1000000ull;
     c->flight[c->n_flight++] = rq;
     request_enlist(rq);
+    if (is_change(msg->body_case))
+        order_enter(c->order, &rq->place);
     if (rq->deadline_ns)
         server_watch_deadline(c->server, rq->deadline_ns);
     handler_of(msg->body_case)(rq);
 }
 
+static void unpack(struct incoming *in, const uint8_t *data)
+{
+    in->pool = pool_create(PROTO_MESSAGE_BUDGET);
+    in->result = in->pool ? message_unpack_request(in->pool, data, in->len, &in->msg, &in->id, &in->em)
+                          : err_set(&in->em, LT_ENOMEM, "out of memory");
+}
+
+/* An unpacked frame: refused, or begun as a request. */
+static void take(struct conn *c, struct incoming *in)
+{
+    int r = in->result;
+    if (r == 0)
+        r = check(c, in->msg, &in->em);
+    if (r < 0) {
+        log_debug("server", "refused a request: %s: %s", err_name(r), in->em.text);
+        dispatch_send_error(c, in->id, r, in->em.text);
+        if (in->id == 0 || r == LT_EAUTH)
+            conn_close_gently(c);
+    } else if (in->msg->body_case == BODY(CANCEL)) {
+        cancel(c, in->id, in->msg->cancel->id);
+    } else {
+        start(c, in);
+    }
+}
+
+static void unpack_elsewhere(uv_work_t *w)
+{
+    struct incoming *in = w->data;
+    unpack(in, in->frame.data);
+    bytes_out_finish(&in->frame);
+}
+
+static void unpacked_elsewhere(uv_work_t *w, int status)
+{
+    struct incoming *in = w->data;
+    struct conn *c = in->conn;
+    (void)status; /* these are never cancelled */
+    c->server->core->flight_cost -= in->len;
+    if (!c->closing && !c->last_words)
+        take(c, in);
+    pool_destroy(&in->pool);
+    free(in);
+    conn_unpacked(c);
+}
+
 void dispatch_frame(struct conn *c, const uint8_t *data, size_t len)
 {
-    struct err_msg em = {""};
-    uint64_t id = 0;
-    Latent__V1__Request *msg = NULL;
-    struct pool *pool = pool_create(PROTO_MESSAGE_BUDGET);
-    if (!pool) {
-        conn_close(c);
+    struct incoming here = {.conn = c, .len = len, .received_ns = clock_ns()};
+    struct incoming *large = len > INLINE_BYTES ? malloc(sizeof *large) : NULL;
+    if (large) {
+        *large = here;
+        large->frame = session_take_frame(c->session);
+        large->work.data = large;
+        c->server->core->flight_cost += len;
+        c->unpacking = true;
+        c->refs++;
+        uv_queue_work(&c->server->core->loop, &large->work, unpack_elsewhere, unpacked_elsewhere);
         return;
     }
-    int r = message_unpack_request(pool, data, len, &msg, &id, &em);
-    if (r == 0 && msg->id == 0)
-        r = err_set(&em, LT_EPROTO, "a request needs an id");
-    if (r == 0)
-        r = check(c, msg, &em);
-    if (r < 0) {
-        log_debug("server", "refused a request: %s: %s", err_name(r), em.text);
-        dispatch_send_error(c, id, r, em.text);
-        if (id == 0 || r == LT_EAUTH)
-            conn_close_gently(c);
-    } else if (msg->body_case == BODY(CANCEL)) {
-        cancel(c, id, msg->cancel->id);
-    } else {
-        start(c, pool, msg, len);
-        return;
-    }
-    pool_destroy(&pool);
+    unpack(&here, data);
+    take(c, &here);
+    pool_destroy(&here.pool);
 }

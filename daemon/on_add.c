@@ -329,7 +329,7 @@ static void prepare(struct work_item *w, void *scratch)
         return;
     }
     a->op = (struct writer_op){.apply = apply, .done = committed, .n_items = (uint32_t)a->msg->n_documents};
-    writer_submit(rq->core->writer, &a->op);
+    request_write(rq, &a->op);
 }
 
 void on_add(struct request *rq)

@@ -132,7 +132,7 @@ static void submit(struct request *rq, int (*apply)(struct writer_op *, struct i
     }
     ch->rq = rq;
     ch->op = (struct writer_op){.apply = apply, .done = done, .alone = true};
-    writer_submit(rq->core->writer, &ch->op);
+    request_write(rq, &ch->op);
 }
 
 static struct change *change_of(struct writer_op *op)

@@ -159,5 +159,5 @@ void on_delete(struct request *rq)
     }
     d->rq = rq;
     d->op = (struct writer_op){.apply = delete_apply, .done = delete_done, .n_items = (uint32_t)m->n_ids};
-    writer_submit(rq->core->writer, &d->op);
+    request_write(rq, &d->op);
 }

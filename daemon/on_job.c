@@ -167,7 +167,7 @@ static void submit(struct request *rq, uint64_t job)
     ch->job = job;
     ch->op = (struct writer_op){.apply = apply, .done = changed, .alone = true};
     rq->state = ch;
-    writer_submit(rq->core->writer, &ch->op);
+    request_write(rq, &ch->op);
 }
 
 void on_job_open(struct request *rq)

@@ -79,6 +79,7 @@ void request_reply(struct request *rq, Latent__V1__Response *resp, bool more)
 void request_finish(struct request *rq)
 {
     struct core *c = rq->core;
+    order_leave(&rq->place);
     rq->next = NULL;
     pthread_mutex_lock(&c->lock);
     *c->finished_tail = rq;
@@ -107,6 +108,11 @@ void request_submit(struct request *rq, struct workers *w, void (*run)(struct wo
 {
     rq->work.run = run;
     workers_submit(w, &rq->work);
+}
+
+void request_write(struct request *rq, struct writer_op *op)
+{
+    order_submit(&rq->place, rq->core->writer, op);
 }
 
 void request_enlist(struct request *rq)

@@ -10,6 +10,7 @@
 
 #include "daemon/access.h"
 #include "daemon/core.h"
+#include "daemon/order.h"
 #include "proto/message.h"
 
 struct conn;
@@ -24,6 +25,7 @@ struct request {
     uint64_t id;
     uint64_t deadline_ns; /* clock_ns; 0: none */
     atomic_bool cancelled; /* nobody waits any more: stop as soon as it is convenient */
+    struct order_place place; /* of a change, among those of its connection */
     size_t cost;           /* bytes counted in core->flight_cost */
     struct bytes_out reply; /* messages, each behind a u32 length */
     void *state;            /* the handler's, freed by it before request_finish */
@@ -56,6 +58,9 @@ static inline struct request *request_of_work(struct work_item *w)
 {
     return (struct request *)((char *)w - offsetof(struct request, work));
 }
+
+/* Hands a change to the writer, after those that its client sent before. */
+void request_write(struct request *rq, struct writer_op *op);
 
 /* Loop thread: takes a request into the list of those in flight; frees it. */
 void request_enlist(struct request *rq);

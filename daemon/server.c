@@ -68,9 +68,11 @@ static void on_deadline(uv_timer_t *t)
     for (struct request *rq = s->core->flight; rq; rq = rq->older) {
         if (!rq->deadline_ns || !rq->conn)
             continue;
-        if (rq->deadline_ns <= now)
+        struct conn *c = rq->conn;
+        if (rq->deadline_ns <= now) {
             conn_answer_early(rq, LT_ETIMEOUT);
-        else if (!next || rq->deadline_ns < next)
+            conn_update_reading(c);
+        } else if (!next || rq->deadline_ns < next)
             next = rq->deadline_ns;
     }
     if (next)

@@ -56,6 +56,13 @@ int frame_next(struct frame_reader *r, struct bytes_in *in, const uint8_t **data
     return 1;
 }
 
+struct bytes_out frame_take(struct frame_reader *r)
+{
+    struct bytes_out body = r->body;
+    r->body = (struct bytes_out){0};
+    return body;
+}
+
 size_t frame_pending(const struct frame_reader *r)
 {
     return r->complete ? 0 : r->n_header + r->body.len;

@@ -34,6 +34,9 @@ void frame_reader_finish(struct frame_reader *r);
 int frame_next(struct frame_reader *r, struct bytes_in *in, const uint8_t **data, size_t *len,
                struct err_msg *em);
 
+/* After frame_next returned 1: the frame's bytes, which are the caller's now (free with bytes_out_finish). */
+struct bytes_out frame_take(struct frame_reader *r);
+
 /* Bytes held for a frame that has not come in full; 0 between frames. */
 size_t frame_pending(const struct frame_reader *r);
 

@@ -337,6 +337,11 @@ int session_feed(struct session *s, struct bytes_in *in, struct bytes_out *out,
     return r;
 }
 
+struct bytes_out session_take_frame(struct session *s)
+{
+    return frame_take(&s->frames);
+}
+
 size_t session_want(const struct session *s)
 {
     if (s->state == OPEN_STATE)

@@ -55,6 +55,9 @@ void session_destroy(struct session **s);
 int session_feed(struct session *s, struct bytes_in *in, struct bytes_out *out,
                  struct session_frame *frame, struct err_msg *em);
 
+/* After SESSION_FRAME: its bytes outlive the session's next call; free with bytes_out_finish. */
+struct bytes_out session_take_frame(struct session *s);
+
 /* How many bytes to read next at most: exact before the session is open, a good size after. */
 size_t session_want(const struct session *s);
 

@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Requests that meet each other in the daemon: many at once, in one connection or in several."""
+import struct
 import unittest
 
 from harness import Daemon, main
-from wire import ADD, GET, Wire, add, document, unpack
+from wire import (ADD, CANCEL, CREATE, DELETE, DROP, GET, JOB_CLOSE, SEARCH, STATUS, Wire, add, document, frame, pack,
+                  request, unpack)
 
 LONG = "the quick brown fox jumps over the lazy dog and runs away into the woods " * 5
-ENAN = 12
+EINVAL, ENOTFOUND, EFORMAT, EUTF8, ENAN, ECANCELLED = 1, 4, 6, 8, 12, 23  # base/err.h
+PROTO_TEXT_MAX = 15 << 20
 
 
 class Blame(unittest.TestCase):
@@ -31,6 +34,101 @@ class Blame(unittest.TestCase):
             for name, bad in failed.items():
                 found = w.call(GET, [(1, name), (2, "same")]).body(GET)
                 self.assertEqual(1 not in found, bad, name)
+
+
+class Order(unittest.TestCase):
+    def test_changes_take_effect_in_the_order_sent(self):
+        """A large addition takes long to prepare; what one client sends behind it stays behind it."""
+        with Daemon() as d, Wire(d.socket) as w:
+            d.latent("collection", "create", "c")
+            filler = [document(f"f{i}", f"{i} {LONG}") for i in range(2000)]
+            sent = []
+            for i in range(3):
+                sent.append(w.send(ADD, add("c", filler + [document("replaced", "old"), document("deleted", "old")],
+                                            wait_accepted=True)))
+                sent.append(w.send(ADD, add("c", [document("replaced", f"new {i}")], wait_accepted=True)))
+                sent.append(w.send(DELETE, [(1, "c"), (2, "deleted")]))
+            replies = [w.receive() for _ in sent]
+            self.assertEqual(sorted(r.id for r in replies), sent)
+            for r in replies:
+                self.assertEqual(r.code, 0, r.message)
+                if r.body(DELETE):
+                    self.assertEqual(r.body(DELETE).get(1), [1])  # it was there when its turn came
+            found = w.call(GET, [(1, "c"), (2, "replaced"), (2, "deleted")]).body(GET)
+            self.assertEqual(found[2], [b"deleted"])
+            self.assertEqual(unpack(found[1][0])[2], [b"new 2"])
+
+    def test_refused_changes_do_not_hold_up_those_behind(self):
+        with Daemon() as d, Wire(d.socket) as w:
+            d.latent("collection", "create", "c")
+            large = [document(f"f{i}", f"{i} {LONG}") for i in range(2000)]
+            sent = [w.send(ADD, add("c", large, wait_accepted=True)), w.send(ADD, add("nowhere", large)),
+                    w.send(ADD, add("c", [])), w.send(DELETE, [(1, "nowhere"), (2, "x")]), w.send(JOB_CLOSE, [(1, 99)]),
+                    w.send(CREATE, [(1, "two")]), w.send(DROP, [(1, "two")]), w.send(ADD, add("c", [document("x", "a text")]))]
+            replies = {}
+            while len(replies) < len(sent):
+                r = w.receive()
+                replies[r.id] = r.code
+            self.assertEqual([replies[i] for i in sent], [0, ENOTFOUND, EINVAL, ENOTFOUND, ENOTFOUND, 0, 0, 0])
+
+
+class Large(unittest.TestCase):
+    """Frames that are unpacked apart from the loop."""
+
+    def test_text_of_nearly_a_frame_and_what_comes_behind_it(self):
+        text = "".join(f"Line {i} says that nothing of it gets lost.\n" for i in range(340000))[:PROTO_TEXT_MAX]
+        with Daemon() as d, Wire(d.socket) as w:
+            d.latent("collection", "create", "c", "--vectors-only", "--dim", "4")
+            vector = struct.pack("<4f", 1, 0, 0, 0)
+            first = w.send(ADD, add("c", [document("big", text, vector=vector)]))
+            behind = [w.send(GET, [(1, "c"), (2, "big")]), w.send(CANCEL, [(1, first)]), w.send(STATUS, [])]
+            replies = {}
+            while len(replies) < 4:
+                r = w.receive()
+                replies[r.id] = r
+            # The cancel came behind: it found the request in work, or done.
+            self.assertIn(replies[first].code, (0, ECANCELLED))
+            self.assertEqual(replies[behind[1]].body(CANCEL).get(1, [0])[0], int(replies[first].code == ECANCELLED))
+            self.assertEqual(replies[behind[2]].code, 0)
+            self.assertEqual(w.call(ADD, add("c", [document("big", text, vector=vector)])).code, 0)
+            found = w.call(GET, [(1, "c"), (2, "big")]).body(GET)
+            self.assertEqual(unpack(found[1][0])[2][0].decode(), text)
+
+    def test_malformed(self):
+        with Daemon() as d:
+            d.latent("collection", "create", "c")
+            body = pack([(2, document("x", "y" * 300000))])
+            with Wire(d.socket) as w:  # its id can be read: the connection goes on
+                w.socket.sendall(frame(pack([(1, 7), (ADD, body + b"\x0a\xff")])))
+                r = w.receive()
+                self.assertEqual((r.id, r.code), (7, EFORMAT))
+                self.assertEqual(w.call(STATUS, []).code, 0)
+                r = w.call(ADD, add("c", [document("x", b"\xff" * 300000)]))
+                self.assertEqual(unpack(unpack(r.body(ADD)[4][0])[3][0])[1][0], EUTF8)
+            with Wire(d.socket) as w:  # no id: an answer, then the end, whatever else was sent
+                w.socket.sendall(frame(b"\xff" * 300000) + frame(request(1, STATUS, [])))
+                self.assertEqual((w.receive().id, w.receive_end()), (0, True))
+
+    def test_clients_that_leave_while_theirs_is_unpacked(self):
+        with Daemon() as d:
+            d.latent("collection", "create", "c")
+            whole = frame(request(1, ADD, add("c", [document("x", "word " * 1000000)])))
+            for i in range(20):
+                with Wire(d.socket) as w:
+                    w.socket.sendall(whole)
+            self.assertEqual(d.status()["phase"], "ready")
+
+
+class Pipelining(unittest.TestCase):
+    def test_more_requests_than_may_be_in_flight_are_read_later(self):
+        with Daemon() as d, Wire(d.socket) as w:
+            d.latent("collection", "create", "c")
+            d.add("c", [{"id": "a", "text": "retouch pictures"}])
+            n = 3000
+            w.socket.sendall(b"".join(frame(request(i + 1, SEARCH, [(1, "c"), (2, f"edit photograph {i}")])) for i in range(n)))
+            replies = [w.receive() for _ in range(n)]
+            self.assertEqual(sorted(r.id for r in replies), list(range(1, n + 1)))
+            self.assertEqual({r.code for r in replies}, {0})
 
 
 if __name__ == "__main__":

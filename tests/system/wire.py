@@ -120,6 +120,10 @@ class Wire:
     def receive(self):
         return Reply(self.take(struct.unpack("<I", self.take(4))[0]))
 
+    def receive_end(self):
+        """True when the daemon closes now."""
+        return not self.buffer and self.socket.recv(1) == b""
+
     def call(self, body, fields, deadline_ms=0):
         number = self.send(body, fields, deadline_ms)
         reply = self.receive()

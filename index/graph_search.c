@@ -60,6 +60,12 @@ static bool allowed(const struct run *r, uint32_t id)
     return !r->q->allow || r->q->allow(r->q->allow_arg, core_head(r->c, id)->label);
 }
 
+/* How many of the best get exact scores to answer for k. */
+static uint32_t rescored(uint32_t k)
+{
+    return k > RESCORE_EXTRA ? (k > UINT32_MAX / 2 ? k : 2 * k) : k + RESCORE_EXTRA;
+}
+
 /* The node that answers for id's label now: itself, its replacement, or none. */
 static uint32_t current(struct run *r, uint32_t id)
 {
@@ -138,16 +144,17 @@ static int by_distance(const void *a, const void *b)
 
 static int scan_all(struct run *r)
 {
-    uint32_t n = core_n_slots(r->c), k = r->q->k < n ? r->q->k : n;
+    /* More than k, so that pairs of old and new nodes of replaced labels take nobody's place. */
+    uint32_t n = core_n_slots(r->c), k = rescored(r->q->k) < n ? rescored(r->q->k) : n;
     int e = reserve_pool(r->s, (size_t)k + 1);
     if (e < 0)
         return e;
     r->n = 0;
     for (uint32_t i = 0; i < n; i++) {
-        /* A node that dies here with its replacement already passed would be lost; its label finds that one. */
+        /* A node that dies here with its replacement already passed, or beyond the end, would be lost; its label finds that one. */
         enum node_state state = node_state(core_head(r->c, i));
         uint32_t id = state == NODE_LIVE ? i : state == NODE_DEAD ? current(r, i) : ID_NONE;
-        if (id < n && allowed(r, id))
+        if (id < core_n_slots(r->c) && allowed(r, id))
             heap_offer(r, k, exact_distance(r, id), id);
     }
     qsort(r->s->pool, r->n, sizeof *r->s->pool, by_distance);
@@ -272,7 +279,7 @@ static int walk_filtered(struct run *r, const uint32_t *starts, uint32_t n_start
 static void rescore(struct run *r)
 {
     struct cand *p = r->s->pool;
-    uint32_t want = r->q->k > RESCORE_EXTRA ? 2 * r->q->k : r->q->k + RESCORE_EXTRA, k = 0;
+    uint32_t want = rescored(r->q->k), k = 0;
     for (uint32_t i = 0; i < r->n && k < want; i++) {
         uint32_t id = current(r, p[i].id);
         if (id >= core_n_slots(r->c))

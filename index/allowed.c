@@ -121,15 +121,16 @@ int allowed_get(struct allowed_cache *cache, sqlite3 *db, sqlite3_stmt **st, int
     }
     sql_bind(*st, "ii", coll, (int64_t)(old ? old->last_doc : 0));
     size_t words = old ? old->n_bits / 64 : 0;
-    if (!(a = malloc(sizeof *a + words * sizeof a->words[0])))
-        r = LT_ENOMEM;
-    else if (old)
-        memcpy(a, old, sizeof *a + words * sizeof a->words[0]);
-    else
-        memset(a, 0, sizeof *a);
-    if (a) {
-        atomic_store(&a->n_users, 1);
+    if ((a = calloc(1, sizeof *a + words * sizeof a->words[0]))) {
+        atomic_init(&a->n_users, 1);
         a->expr = strdup(expr);
+    }
+    if (a && old) { /* all but the count, which its other users change meanwhile */
+        a->base = old->base;
+        a->n_bits = old->n_bits;
+        a->last_doc = old->last_doc;
+        a->n = old->n;
+        memcpy(a->words, old->words, words * sizeof a->words[0]);
     }
     if (!a || !a->expr) {
         r = err_set(em, LT_ENOMEM, "no memory for a filter");

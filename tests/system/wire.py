@@ -89,12 +89,16 @@ class Wire:
     def __init__(self, path, timeout=180):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(timeout)
-        self.socket.connect(path)
         self.buffer = b""
         self.next_id = 1
-        self.socket.sendall(HELLO)
-        answer = self.take(16)
-        assert answer[:8] == HELLO[:8] and answer[12:] == bytes(4), answer
+        try:
+            self.socket.connect(path)
+            self.socket.sendall(HELLO)
+            answer = self.take(16)
+            assert answer[:8] == HELLO[:8] and answer[12:] == bytes(4), answer
+        except BaseException:
+            self.socket.close()
+            raise
 
     def __enter__(self):
         return self

@@ -4,7 +4,8 @@ PACKAGES_BUILD="build-essential meson ninja-build pkg-config glslang-tools libvu
     libsodium-dev libsqlite3-dev libprotobuf-c-dev protobuf-c-compiler libuv1-dev libjansson-dev
     libinih-dev libxxhash-dev"
 # SwiftShader, the second Vulkan implementation, comes with Chromium.
-PACKAGES_TEST="libcmocka-dev mesa-vulkan-drivers vulkan-validationlayers chromium python3 man-db git"
+# systemd-analyze looks over the units.
+PACKAGES_TEST="libcmocka-dev systemd mesa-vulkan-drivers vulkan-validationlayers chromium python3 man-db git"
 PACKAGES_ALL="clang gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static debootstrap python3-venv python3-dev zstd"
 
 as_root() {

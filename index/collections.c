@@ -41,6 +41,7 @@ static void collection_destroy(struct collection *c)
     graph_destroy(&c->graph);
     allowed_cache_finish(&c->allowed);
     words_cache_finish(&c->words);
+    words_lengths_finish(&c->lengths);
     free(c);
 }
 

@@ -21,6 +21,7 @@ int index_reader_create(struct index_reader **out, struct index *ix, struct err_
         goto out;
     }
     if ((ret = words_tokenizer_open(&r->tokenizer, r->db, em)) < 0 ||
+        (ret = words_scorer_open(&r->scorer, r->db, em)) < 0 ||
         (ret = sql_prepare(r->db, &r->begin, "BEGIN", em)) < 0 ||
         (ret = sql_prepare(r->db, &r->end, "COMMIT", em)) < 0 ||
         (ret = sql_prepare(r->db, &r->pin, "SELECT seq FROM counters", em)) < 0)
@@ -45,6 +46,7 @@ void index_reader_destroy(struct index_reader **pr)
         sqlite3_finalize(r->words[i].count);
     }
     words_tokenizer_close(&r->tokenizer);
+    words_scorer_finish(&r->scorer);
     graph_scratch_destroy(&r->scratch);
     sqlite3_close(r->db);
     free(r);
@@ -84,9 +86,7 @@ struct reader_words *reader_words(struct index_reader *r, int64_t coll, struct e
         sqlite3_finalize(w->match);
         sqlite3_finalize(w->count);
         *w = (struct reader_words){0};
-        snprintf(text, sizeof text,
-                 "SELECT rowid, bm25(words_%lld) FROM words_%lld WHERE words_%lld MATCH ?", (long long)coll,
-                 (long long)coll, (long long)coll);
+        snprintf(text, sizeof text, WORDS_MATCH_SQL, (long long)coll, (long long)coll, (long long)coll);
         if (sql_prepare(r->db, &w->match, text, em) < 0)
             return NULL;
         snprintf(text, sizeof text, "SELECT doc FROM vocab_%lld WHERE term = ?", (long long)coll);

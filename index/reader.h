@@ -20,6 +20,8 @@ struct index_reader {
     sqlite3 *db;
     struct graph_scratch *scratch;
     struct words_tokenizer tokenizer;
+    struct words_scorer scorer;
+    struct words_question question; /* of the search in work */
     sqlite3_stmt *begin, *end, *pin, *chunk, *hit, *hit_short, *recent, *allowed, *get, *job;
     struct reader_words words[READER_COLLECTIONS];
     uint64_t clock; /* counts uses, for words[].used */

@@ -25,8 +25,8 @@ struct search {
     struct collection *c;
     struct allowed *allowed; /* NULL: everything */
     uint64_t *labels;        /* the allowed ones, where an exact scan of them is cheaper */
-    struct bytes_out match;  /* FTS5 expression */
-    int n_words;
+    int n_words;             /* of the question, that find something */
+    bool scored;             /* the scorer holds this view's words */
     uint64_t graph_seq;
     size_t n_want;  /* candidates of each list */
     size_t n_gone;  /* candidates whose row is not there */
@@ -140,25 +140,23 @@ static int search_dense(struct search *s)
 
 static int search_words(struct search *s)
 {
-    int ret;
-    size_t n = 0;
-    struct reader_words *w = reader_words(s->r, s->c->id, s->em);
-    if (!w)
-        return LT_EIO;
-    sql_bind(w->match, "t", (const char *)s->match.data, s->match.len - 1);
-    for (size_t i = 1; (ret = sql_step(w->match, s->em)) > 0; i++) {
-        uint64_t chunk = (uint64_t)sqlite3_column_int64(w->match, 0);
-        if (i % 256 == 0 && late(s)) {
-            sqlite3_reset(w->match);
-            return timed_out(s);
-        }
-        if (s->allowed && !allowed_has(s->allowed, chunk))
-            continue;
-        n++;
-        topk_push(&s->words, chunk, -(float)sqlite3_column_double(w->match, 1));
+    size_t n;
+    struct index_reader *r = s->r;
+    /* A later round may want more candidates than were enough for the first. */
+    if (!s->scored || (r->scorer.cut && r->scorer.n < s->n_want)) {
+        struct reader_words *w = reader_words(r, s->c->id, s->em);
+        if (!w)
+            return LT_EIO;
+        struct words_run run = {.question = &r->question, .match = w->match, .lengths = &s->c->lengths,
+                                .allowed = s->allowed, .want = s->n_want, .deadline_ns = s->q->deadline_ns};
+        int ret = words_score(&r->scorer, &run, s->em);
+        if (ret < 0)
+            return ret;
+        s->scored = true;
     }
-    s->all_words = n <= s->n_want;
-    return ret;
+    words_best(&r->scorer, &s->words, &n);
+    s->all_words = n <= s->n_want && !r->scorer.cut;
+    return 0;
 }
 
 /* Gives each candidate its key and drops those without a live row. */
@@ -228,6 +226,7 @@ static int open_view(struct search *s)
     s->labels = NULL;
     allowed_release(s->allowed);
     s->allowed = NULL;
+    s->scored = false;
     s->graph_seq = atomic_load(&s->c->graph_seq);
     if ((ret = reader_begin(s->r, s->em)) < 0)
         return ret;
@@ -370,9 +369,8 @@ static int prepare_words(struct search *s, enum index_mode *mode)
     struct reader_words *w = reader_words(s->r, s->c->id, s->em);
     if (!w)
         return LT_EIO;
-    s->match.max = 1 << 20;
-    s->n_words = words_match(&s->r->tokenizer, &s->c->words, w->count, (uint64_t)atomic_load(&s->c->chunks),
-                             s->q->text, s->q->text_len, &s->match, s->em);
+    s->n_words = words_parse(&s->r->tokenizer, &s->c->words, w->count, (uint64_t)atomic_load(&s->c->chunks),
+                             s->q->text, s->q->text_len, &s->r->question, s->em);
     if (s->n_words == 0 && *mode == INDEX_HYBRID)
         *mode = INDEX_DENSE;
     return s->n_words < 0 ? s->n_words : 0;
@@ -423,7 +421,6 @@ out:
     free(hits);
     free(s.labels);
     allowed_release(s.allowed);
-    bytes_out_finish(&s.match);
     collection_release(s.c);
     if (ret < 0)
         index_result_finish(res);

@@ -13,7 +13,7 @@
 #include "index/allowed.h"
 #include "index/index.h"
 #include "index/sql.h"
-#include "index/words.h"
+#include "index/words_score.h"
 
 /* Figures of a collection, as the last commit left them. */
 struct figures {
@@ -45,6 +45,7 @@ struct collection {
 
     struct allowed_cache allowed;
     struct words_cache words;
+    struct words_lengths lengths;
 
     /* (writer) changes of the open group */
     struct figures delta;

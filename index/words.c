@@ -5,24 +5,6 @@
 
 #include "index/sql.h"
 
-#define WORDS_MAX 256        /* of a question; later ones are not looked at */
-#define STEM_MAX 64          /* bytes; FTS5's porter leaves longer words alone, so does this */
-#define POSTINGS_BUDGET 8000 /* about 6 ms of BM25 */
-#define POSTINGS_WORDS_MIN 2 /* kept whatever they cost */
-
-struct word {
-    char stem[STEM_MAX];
-    size_t len;
-    int start, end; /* bytes of the question */
-    uint64_t n;     /* chunks that hold it */
-    bool stop;
-};
-struct question {
-    struct word words[WORDS_MAX];
-    size_t n;
-    const char *text;
-};
-
 void words_cache_init(struct words_cache *cache)
 {
     memset(cache, 0, sizeof *cache);
@@ -34,21 +16,28 @@ void words_cache_finish(struct words_cache *cache)
     pthread_mutex_destroy(&cache->lock);
 }
 
+int words_fts5_api(sqlite3 *db, fts5_api **api, struct err_msg *em)
+{
+    sqlite3_stmt *st = NULL;
+    int r = sql_prepare(db, &st, "SELECT fts5(?1)", em);
+    if (r < 0)
+        return r;
+    *api = NULL;
+    sqlite3_bind_pointer(st, 1, api, "fts5_api_ptr", NULL);
+    r = sql_run(st, em);
+    sqlite3_finalize(st);
+    return r < 0 || *api ? r : err_set(em, LT_EUNSUPPORTED, "this SQLite has no FTS5");
+}
+
 int words_tokenizer_open(struct words_tokenizer *t, sqlite3 *db, struct err_msg *em)
 {
     static const char *args[] = {"unicode61", "remove_diacritics", "2"};
     fts5_api *api = NULL;
     void *ctx = NULL;
-    sqlite3_stmt *st = NULL;
-    int r = sql_prepare(db, &st, "SELECT fts5(?1)", em);
+    int r = words_fts5_api(db, &api, em);
     if (r < 0)
         return r;
-    sqlite3_bind_pointer(st, 1, &api, "fts5_api_ptr", NULL);
-    r = sql_run(st, em);
-    sqlite3_finalize(st);
-    if (r < 0)
-        return r;
-    if (!api || api->xFindTokenizer(api, "porter", &ctx, &t->functions_memory) != SQLITE_OK ||
+    if (api->xFindTokenizer(api, "porter", &ctx, &t->functions_memory) != SQLITE_OK ||
         t->functions_memory.xCreate(ctx, args, 3, &t->instance) != SQLITE_OK)
         return err_set(em, LT_EUNSUPPORTED, "this SQLite has no FTS5");
     t->functions = &t->functions_memory;
@@ -85,19 +74,23 @@ static bool is_stop_word(const char *s, size_t len)
 
 static int take_token(void *ctx, int flags, const char *stem, int len, int start, int end)
 {
-    struct question *q = ctx;
-    if (q->n == WORDS_MAX)
-        return SQLITE_DONE;
-    if (len < 1 || len > STEM_MAX)
+    struct words_question *q = ctx;
+    if (len < 1 || len > WORDS_STEM_MAX || end - start > WORDS_SPAN_MAX)
         return SQLITE_OK;
     for (size_t i = 0; i < q->n; i++)
-        if (q->words[i].len == (size_t)len && memcmp(q->words[i].stem, stem, (size_t)len) == 0)
+        if (q->words[i].len == (size_t)len && memcmp(q->words[i].stem, stem, (size_t)len) == 0) {
+            q->words[i].count++;
             return SQLITE_OK;
+        }
+    if (q->n == WORDS_MAX)
+        return SQLITE_DONE;
     struct word *w = &q->words[q->n++];
+    memset(w, 0, sizeof *w);
     memcpy(w->stem, stem, (size_t)len);
     w->len = (size_t)len;
     w->start = start;
     w->end = end;
+    w->count = 1;
     w->stop = is_stop_word(q->text + start, (size_t)(end - start));
     return SQLITE_OK;
 }
@@ -146,66 +139,60 @@ static int by_rarity(const void *a, const void *b)
     return (x->n > y->n) - (x->n < y->n);
 }
 
-static void add_word(struct bytes_out *match, const char *s, size_t len)
+size_t words_quote(const struct words_question *q, const struct word *w, char out[static 2 * WORDS_SPAN_MAX + 3])
 {
-    bytes_put(match, "\"", 1);
-    for (size_t i = 0; i < len; i++) {
-        if (s[i] == '"')
-            bytes_put(match, "\"", 1);
-        bytes_put(match, s + i, 1);
+    size_t n = 0;
+    out[n++] = '"';
+    for (int i = w->start; i < w->end; i++) {
+        if (q->text[i] == '"')
+            out[n++] = '"';
+        out[n++] = q->text[i];
     }
-    bytes_put(match, "\"", 1);
+    out[n++] = '"';
+    out[n] = 0;
+    return n;
 }
 
-static bool wanted(const struct word *w, uint64_t total, int pass)
+/* The words that find, and those that only score. */
+static int give_roles(struct words_question *q, uint64_t total)
 {
-    if (!w->n)
-        return false;
+    int finds[3] = {0};
     /* Small collections have no frequent words worth the name. */
-    bool frequent = total >= 100 && w->n > total / 10;
-    return pass == 0 ? !w->stop && !frequent : pass == 1 ? !w->stop : true;
+    uint64_t often = total < 100 ? UINT64_MAX : total / 10;
+    for (size_t i = 0; i < q->n; i++)
+        if (q->words[i].n)
+            for (int pass = q->words[i].stop ? 2 : q->words[i].n > often; pass < 3; pass++)
+                finds[pass]++;
+    /* Stop words count only where the question has nothing else: they say nothing about what is missing. */
+    bool other = false;
+    for (size_t i = 0; i < q->n; i++)
+        other = other || !q->words[i].stop;
+    int use = finds[0] ? 0 : finds[1] || other ? 1 : 2;
+    for (size_t i = 0; i < q->n; i++) {
+        struct word *w = &q->words[i];
+        int pass = w->stop ? 2 : w->n > often;
+        if (!w->n || (w->stop && use < 2))
+            w->role = WORD_IDLE;
+        else
+            w->role = pass > use ? WORD_SCORES : WORD_FINDS;
+    }
+    return finds[use];
 }
 
-int words_match(struct words_tokenizer *t, struct words_cache *cache, sqlite3_stmt *count, uint64_t total,
-                const char *text, size_t len, struct bytes_out *match, struct err_msg *em)
+int words_parse(struct words_tokenizer *t, struct words_cache *cache, sqlite3_stmt *count, uint64_t total,
+                const char *text, size_t len, struct words_question *q, struct err_msg *em)
 {
-    int r = 0, n = 0;
-    struct question *q = calloc(1, sizeof *q);
-    if (!q)
-        return err_set(em, LT_ENOMEM, "no memory for the question's words");
+    int r;
     q->text = text;
+    q->n = 0;
     if (len > 65536)
         len = 65536;
     int rc = t->functions->xTokenize(t->instance, q, FTS5_TOKENIZE_QUERY, text, (int)len, take_token);
-    if (rc != SQLITE_OK && rc != SQLITE_DONE) {
-        r = err_set(em, LT_ENOMEM, "the question's words: %s", sqlite3_errstr(rc));
-        goto out;
-    }
+    if (rc != SQLITE_OK && rc != SQLITE_DONE)
+        return err_set(em, LT_ENOMEM, "the question's words: %s", sqlite3_errstr(rc));
     for (size_t i = 0; i < q->n; i++)
         if ((r = count_chunks(cache, count, total, &q->words[i], em)) < 0)
-            goto out;
-    /* Stop words count only where the question has nothing else: they say nothing about what is missing. */
-    bool only_stop_words = true;
-    for (size_t i = 0; i < q->n; i++)
-        only_stop_words = only_stop_words && q->words[i].stop;
+            return r;
     qsort(q->words, q->n, sizeof *q->words, by_rarity);
-    for (int pass = 0; pass < (only_stop_words ? 3 : 2) && n == 0; pass++) {
-        uint64_t postings = 0;
-        for (size_t i = 0; i < q->n; i++) {
-            const struct word *w = &q->words[i];
-            if (!wanted(w, total, pass))
-                continue;
-            postings += w->n;
-            if (n >= POSTINGS_WORDS_MIN && postings > POSTINGS_BUDGET)
-                break;
-            if (n++)
-                bytes_put_str(match, " OR ");
-            add_word(match, text + w->start, (size_t)(w->end - w->start));
-        }
-    }
-    bytes_put_u8(match, 0);
-    r = match->bad ? err_set(em, LT_ENOMEM, "no memory for the question's words") : n;
-out:
-    free(q);
-    return r;
+    return give_roles(q, total);
 }

@@ -1,18 +1,17 @@
-/* The word side of a search: from a question to an FTS5 expression.
+/* The word side of a search: from a question to the words to look up.
  *
- * The question's words are cut by the same tokenizer as the texts, quoted and OR-ed. Words that say little are
- * left out, unless nothing else is there: function words of English, and words in more than a tenth of the
- * chunks. What is left is taken from the rarest on while the postings to read stay within a budget, so that a
- * question of any length answers in time.
+ * The question's words are cut by the same tokenizer as the texts. Function words of English are left out unless there
+ * is nothing else. Words in more than a tenth of the chunks find nothing by themselves, again unless there is nothing
+ * else; they do count in the score of what the others find, without which long questions lose a good deal.
  */
 #ifndef INDEX_WORDS_H
 #define INDEX_WORDS_H
 
 #include <pthread.h>
 #include <sqlite3.h>
+#include <stdbool.h>
 #include <stdint.h>
 
-#include "base/bytes.h"
 #include "base/err.h"
 
 #define WORDS_CACHE_SIZE 2048
@@ -38,13 +37,40 @@ struct words_tokenizer {
 int words_tokenizer_open(struct words_tokenizer *t, sqlite3 *db, struct err_msg *em);
 void words_tokenizer_close(struct words_tokenizer *t);
 
-/* Appends the MATCH expression for text to match.
+#define WORDS_MAX 256     /* of a question; later ones are not looked at */
+#define WORDS_STEM_MAX 64 /* bytes; FTS5's porter leaves longer words alone, so does this */
+#define WORDS_SPAN_MAX 256 /* bytes of a word as written */
+
+enum word_role { WORD_IDLE, WORD_FINDS, WORD_SCORES };
+struct word {
+    char stem[WORDS_STEM_MAX];
+    size_t len;
+    int start, end; /* bytes of the question, of its first occurrence */
+    unsigned count; /* occurrences in the question */
+    uint64_t n;     /* chunks that hold it, about */
+    bool stop;
+    enum word_role role;
+};
+struct words_question {
+    const char *text; /* borrowed */
+    size_t n;
+    struct word words[WORDS_MAX]; /* rarest first */
+};
+
+/* Cuts text into words, counts their chunks and gives them their roles.
  *
  * count     a statement that gives a stem's number of chunks: SELECT doc FROM vocab_N WHERE term = ?
  * total     chunks of the collection
+ * q         valid as long as text is
  *
- * Returns the number of words in the expression; 0: none, nothing to match. Errors: LT_EIO, LT_ENOMEM. */
-int words_match(struct words_tokenizer *t, struct words_cache *cache, sqlite3_stmt *count, uint64_t total,
-                const char *text, size_t len, struct bytes_out *match, struct err_msg *em);
+ * Returns the number of words that find something; 0: there is nothing to look up. Errors: LT_EIO, LT_ENOMEM. */
+int words_parse(struct words_tokenizer *t, struct words_cache *cache, sqlite3_stmt *count, uint64_t total,
+                const char *text, size_t len, struct words_question *q, struct err_msg *em);
+
+/* The FTS5 expression of one word; its length. */
+size_t words_quote(const struct words_question *q, const struct word *w, char out[static 2 * WORDS_SPAN_MAX + 3]);
+
+/* FTS5's own functions on db. */
+int words_fts5_api(sqlite3 *db, fts5_api **api, struct err_msg *em);
 
 #endif

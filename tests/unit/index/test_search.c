@@ -167,6 +167,75 @@ static void test_words(void **state)
     assert_int_equal(kit_search(rd, "v", INDEX_TEXT, "", NULL, 10, &res), LT_EEMPTY);
 }
 
+#define N_TEXTS 400
+#define N_TERMS 60
+
+/* Text hits against BM25 counted by hand: word k of the vocabulary is in about every k-th text. The common ones
+ * (in more than a tenth) find nothing, but they count in the scores. */
+static void test_bm25(void **state)
+{
+    static unsigned tf[N_TEXTS][N_TERMS], length[N_TEXTS];
+    unsigned total = 0, df[N_TERMS] = {0};
+    uint64_t seed = unit_seed();
+    struct err_msg em;
+    struct index_result res;
+    kit_ok(index_create(ix, &(struct index_collection_params){.name = "bm25", .dim = 2, .vectors_only = true}, &em),
+           &em);
+    for (int i = 0; i < N_TEXTS; i++) {
+        char id[16], text[8192] = "pad";
+        length[i] = 1;
+        for (unsigned k = 1; k < N_TERMS; k++) {
+            tf[i][k] = unit_rand(&seed) % k == 0 ? 1 + (unsigned)(unit_rand(&seed) % 3) : 0;
+            df[k] += tf[i][k] > 0;
+            length[i] += tf[i][k];
+            for (unsigned n = 0; n < tf[i][k]; n++)
+                snprintf(text + strlen(text), sizeof text - strlen(text), " Kz%u", k);
+        }
+        total += length[i];
+        snprintf(id, sizeof id, "%d", i);
+        struct index_doc d = {.collection = "bm25", .id = id, .id_len = strlen(id), .text = text,
+                              .text_len = strlen(text), .vectors = (float[]){1, (float)i}, .dim = 2};
+        kit_ok(index_put(ix, &d, &em), &em);
+    }
+    kit_commit(ix);
+    for (int round = 0; round < 20; round++) {
+        unsigned words[8], n_found = 0;
+        char question[200] = "the";
+        for (int j = 0; j < 8; j++) { /* the last one says the first again */
+            words[j] = j == 7 ? words[0] : 1 + (unsigned)(unit_rand(&seed) % (N_TERMS - 1));
+            snprintf(question + strlen(question), sizeof question - strlen(question), " kz%u", words[j]);
+        }
+        struct index_query q = {.collection = "bm25", .text = question, .text_len = strlen(question), .k = N_TEXTS,
+                                .mode = INDEX_TEXT};
+        kit_ok(index_search(rd, &q, &res, &em), &em);
+        bool rare = false;
+        for (int j = 0; j < 8; j++)
+            rare = rare || (df[words[j]] && df[words[j]] <= N_TEXTS / 10);
+        for (int i = 0; i < N_TEXTS; i++) {
+            char id[16];
+            double score = 0;
+            bool found = false;
+            for (int j = 0; j < 8; j++) {
+                double f = tf[i][words[j]], n = df[words[j]];
+                found = found || (f > 0 && (!rare || n <= N_TEXTS / 10));
+                score += log(1 + (N_TEXTS - n + 0.5) / (n + 0.5)) * f * 1.9 /
+                         (f + 0.9 * (0.6 + 0.4 * length[i] * N_TEXTS / total));
+            }
+            snprintf(id, sizeof id, "%d", i);
+            int at = kit_rank(&res, id);
+            assert_true((at >= 0) == found);
+            if (found && fabs(res.hits[at].score - score) > 1e-4 * score)
+                fail_msg("\"%s\" scores text %d with %f, not %f", question, i, (double)res.hits[at].score, score);
+            n_found += found;
+        }
+        assert_int_equal(res.n, n_found);
+        for (size_t i = 1; i < res.n; i++)
+            assert_true(res.hits[i - 1].score >= res.hits[i].score);
+        index_result_finish(&res);
+    }
+    kit_ok(index_drop(ix, "bm25", &em), &em);
+}
+
 static void test_hybrid(void **state)
 {
     struct err_msg em;
@@ -297,7 +366,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_filters_recall), cmocka_unit_test(test_k),
-        cmocka_unit_test(test_words),          cmocka_unit_test(test_hybrid),
+        cmocka_unit_test(test_words),          cmocka_unit_test(test_bm25),
+        cmocka_unit_test(test_hybrid),
         cmocka_unit_test(test_bad_questions),  cmocka_unit_test(test_refill),
         cmocka_unit_test(test_degraded),
     };

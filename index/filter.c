@@ -263,6 +263,15 @@ static int parse_set(struct parser *p, struct filter_node *node)
     return take(p, close) ? 0 : expected(p, close[0] == ')' ? ", or )" : ", or ]");
 }
 
+/* What a text starts with is a text. */
+static int parse_prefix(struct parser *p, uint32_t *out)
+{
+    skip_space(p);
+    if (p->pos >= p->len || (p->s[p->pos] != '\'' && p->s[p->pos] != '"'))
+        return expected(p, "a text in quotes");
+    return parse_literal(p, out);
+}
+
 static int negate(struct parser *p, uint32_t *node)
 {
     return add_node(p, (struct filter_node){FILTER_NOT, *node, 0, 0}, node);
@@ -293,6 +302,13 @@ static int parse_test(struct parser *p, uint32_t *out)
     bool negated = take_word(p, "not");
     if (take_word(p, "in")) {
         if ((r = parse_set(p, &node)) < 0 || (r = add_node(p, node, out)) < 0)
+            return r;
+        return negated ? negate(p, out) : 0;
+    }
+    if (take_word(p, "startswith")) {
+        node.op = FILTER_STARTS;
+        node.n = 1;
+        if ((r = parse_prefix(p, &node.b)) < 0 || (r = add_node(p, node, out)) < 0)
             return r;
         return negated ? negate(p, out) : 0;
     }

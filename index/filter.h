@@ -6,18 +6,19 @@
  *   not     = "not" not | "(" or ")" | test
  *   test    = field op literal
  *           | field [ "not" ] "in" "(" literal { "," literal } ")"      brackets [ ] do as well
+ *           | field [ "not" ] "startswith" text
  *           | "exists" field | field "exists"
  *           | field                                                      the field is true
  *   op      = "=" | "==" | "!=" | "<>" | "<" | "<=" | ">" | ">="
  *   field   = name { "." name }          nested objects; name = [A-Za-z_][A-Za-z0-9_-]*
  *           | '`' any characters '`'     one key of the top level, as it is
- *   literal = 'text' | "text"            the quote itself is doubled, or \ before it
- *           | number | true | false | null
+ *   literal = text | number | true | false | null
+ *   text    = "'" … "'" | '"' … '"'      the quote itself is doubled, or \ before it
  *
  * Keywords in any case; && || ! do as well as and, or, not.
  *
  * Meaning. A field that is an array matches where one of its elements does (so `tags = 'a'` finds ["a","b"]).
- * Numbers compare as numbers, texts by bytes, false before true; values of different types are never equal
+ * Numbers compare as numbers, texts (and dates written as 2024-05-31) by bytes, false before true; values of different types are never equal
  * and neither is before the other, so both `<` and `>` are false. `=` on an absent field is false, hence
  * `!=` (exactly `not =`) is true. null equals only null; an absent field is not null. `exists`: present, null too.
  *

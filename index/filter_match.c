@@ -151,6 +151,25 @@ static int compare_string(const char *s, size_t len, bool escaped, const char *b
     return at < b_len ? -1 : 0;
 }
 
+static bool starts_with(struct cursor c, const struct filter_value *v)
+{
+    const char *s, *end;
+    size_t len, at = 0;
+    bool escaped;
+    if (!take_string(&c, &s, &len, &escaped))
+        return false;
+    if (!escaped)
+        return len >= v->len && memcmp(s, v->s, v->len) == 0;
+    for (end = s + len; s < end && at < v->len;) {
+        char ch[4];
+        size_t n = unescape(&s, end, ch);
+        for (size_t i = 0; i < n && at < v->len; i++, at++)
+            if (ch[i] != v->s[at])
+                return false;
+    }
+    return at == v->len;
+}
+
 /* Compares the scalar at c with v: -1, 0, 1; 2: not comparable. */
 static int compare(struct cursor c, const struct filter_value *v)
 {
@@ -213,6 +232,8 @@ static bool test_value(const struct filter *f, const struct filter_node *n, stru
         }
         return false;
     }
+    if (n->op == FILTER_STARTS)
+        return starts_with(c, &f->values[n->b]);
     for (uint32_t i = 0; i < n->n; i++)
         if (holds(n->op, compare(c, &f->values[n->b + i])))
             return true;

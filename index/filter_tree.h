@@ -15,6 +15,7 @@ enum filter_op {
     FILTER_LE,
     FILTER_GT,
     FILTER_GE,
+    FILTER_STARTS, /* field a, text b */
     FILTER_EXISTS, /* field a */
 };
 

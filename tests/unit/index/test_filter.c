@@ -31,6 +31,8 @@ static void test_true(void **state)
         "lang = 'de' and year = 2019 or missing", "missing or lang = 'de' and ok",
         "(lang = 'fr' or ok) and not (no or none = 1)", "lang > 'da' and lang < 'df'", "not not ok",
         "ok && !(no || missing)", "lang != 5", "exists empty",
+        "lang startswith 'd'", "lang STARTSWITH 'de'", "lang startswith ''", "tags startswith 'b '", "tags not startswith 'x'",
+        "`q\"uote` startswith 'it''s ä😀'", "not missing startswith ''",
     };
     for (size_t i = 0; i < sizeof exprs / sizeof *exprs; i++)
         if (!match(exprs[i], meta))
@@ -44,6 +46,8 @@ static void test_false(void **state)
         "none", "none = false", "tags = 'c'", "deep.er = 5", "deep.er.y = 5", "deep.x.y.z exists", "list.k = 3",
         "big = 9007199254740992", "missing = null", "missing", "missing in (null, 1)", "a.b = 1", "empty = 1",
         "ok and no", "not (ok or no)", "lang not in ('de')", "LANG = 'de'", "deep = 1", "tags.x = 1",
+        "lang startswith 'deu'", "lang startswith 'e'", "lang not startswith 'd'", "year startswith '20'",
+        "missing startswith ''", "ok startswith 't'", "deep startswith ''", "`q\"uote` startswith 'it''s ä😀\n '",
     };
     for (size_t i = 0; i < sizeof exprs / sizeof *exprs; i++)
         if (match(exprs[i], meta))
@@ -77,6 +81,8 @@ static void test_errors(void **state)
         {"a = \xff", LT_EUTF8, "byte 4"},
         {"not", LT_EFORMAT, "the end"},
         {"a not 3", LT_EFORMAT, "byte 2"},
+        {"a startswith 3", LT_EFORMAT, "byte 13: expected a text"},
+        {"a startswith", LT_EFORMAT, "the end"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct filter *f = NULL;

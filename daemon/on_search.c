@@ -69,6 +69,9 @@ static int reply(struct search *s, const struct index_result *res)
     out.tokens = s->tokens.n;
     out.truncated = s->tokens.truncated;
     out.seq = res->seq;
+    out.filter = s->msg->filter;
+    out.dense_weight = res->dense_weight;
+    out.text_weight = res->text_weight;
     resp.body_case = LATENT__V1__RESPONSE__BODY_SEARCH;
     resp.search = &out;
     request_reply(s->rq, &resp, false);
@@ -98,6 +101,8 @@ static void look_up(struct work_item *w, void *reader)
         .chunks = m->chunks,
         .no_text = m->no_text,
         .exact = m->exact,
+        .dense_weight = m->dense_weight,
+        .text_weight = m->text_weight,
         .deadline_ns = rq->deadline_ns,
     };
     int r = request_over(rq);

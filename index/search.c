@@ -16,8 +16,7 @@
 
 #define CANDIDATES_MIN 100 /* of each side of a hybrid search */
 #define ROUNDS_MAX 6       /* each asks for four times as many candidates */
-#define WEIGHT_DENSE 1.0f
-#define WEIGHT_WORDS 1.0f
+#define WEIGHT_MAX 1e6f
 
 struct search {
     struct index_reader *r;
@@ -33,6 +32,7 @@ struct search {
     bool all_dense, all_words; /* the list holds all there is */
     struct graph_stats stats;
     struct topk dense, words;
+    float weights[2];
     struct err_msg *em;
 };
 
@@ -186,7 +186,6 @@ static int resolve(struct search *s, struct topk *t)
 /* One round: both lists from one view of the store. *out is malloc'ed, *n of it in order. */
 static int round_once(struct search *s, enum index_mode mode, struct ranked **out, size_t *n)
 {
-    static const float weights[2] = {WEIGHT_DENSE, WEIGHT_WORDS};
     int ret = 0;
     s->n_gone = 0;
     s->all_dense = s->all_words = true;
@@ -201,7 +200,7 @@ static int round_once(struct search *s, enum index_mode mode, struct ranked **ou
     if (mode != INDEX_DENSE && ((ret = search_words(s)) < 0 || (ret = resolve(s, &s->words)) < 0))
         goto out;
     const struct topk *lists[2] = {mode != INDEX_TEXT ? &s->dense : NULL, mode != INDEX_DENSE ? &s->words : NULL};
-    if (!(*out = malloc((s->dense.n + s->words.n + 1) * sizeof **out)) || (ret = fuse(lists, weights, *out)) < 0) {
+    if (!(*out = malloc((s->dense.n + s->words.n + 1) * sizeof **out)) || (ret = fuse(lists, s->weights, *out)) < 0) {
         ret = err_set(s->em, LT_ENOMEM, "no memory for the hits");
         goto out;
     }
@@ -326,6 +325,9 @@ static int check_query(const struct search *s, enum index_mode *mode)
         return err_set(em, LT_ELIMIT, "ef %u: at most %u", q->ef, GRAPH_EF_MAX);
     if ((unsigned)q->mode > INDEX_TEXT)
         return err_set(em, LT_EINVAL, "unknown search mode %d", (int)q->mode);
+    if (!(q->dense_weight >= 0 && q->dense_weight <= WEIGHT_MAX && q->text_weight >= 0 && q->text_weight <= WEIGHT_MAX))
+        return err_set(em, LT_EINVAL, "weights %g and %g: numbers from 0 to %g", (double)q->dense_weight,
+                       (double)q->text_weight, (double)WEIGHT_MAX);
     if (q->text_len) {
         size_t at = utf8_check(q->text, q->text_len);
         if (at != UTF8_VALID)
@@ -394,6 +396,9 @@ int index_search(struct index_reader *r, const struct index_query *q, struct ind
     struct search s = {.r = r, .q = q, .em = em ? em : &local};
     uint32_t k = q->k ? q->k : 10;
     memset(res, 0, sizeof *res);
+    bool weighted = q->dense_weight > 0 || q->text_weight > 0;
+    s.weights[0] = weighted ? q->dense_weight : 1;
+    s.weights[1] = weighted ? q->text_weight : 1;
     if (!(s.c = collection_find(r->ix, q->collection)))
         return err_set(em, LT_ENOTFOUND, "no collection %s", q->collection ? q->collection : "");
     if ((ret = check_query(&s, &mode)) < 0)
@@ -414,6 +419,8 @@ int index_search(struct index_reader *r, const struct index_query *q, struct ind
         goto out;
     res->mode = mode;
     res->k = k;
+    res->dense_weight = mode == INDEX_HYBRID ? s.weights[0] : 0;
+    res->text_weight = mode == INDEX_HYBRID ? s.weights[1] : 0;
     res->ef = mode == INDEX_TEXT || s.stats.exact ? 0 : s.stats.ef;
     res->why = res->n < k ? why_short(&s, mode) : INDEX_SHORT_NONE;
 out:

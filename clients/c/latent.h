@@ -293,7 +293,9 @@ struct latent_search {
     bool no_text;               /* leave text and metadata out */
     bool exact;                 /* scan instead of the graph */
     enum latent_on_long on_long;
-    uint64_t reserved[4];
+    float dense_weight;         /* shares of meaning and words in the fusion of a hybrid search; */
+    float text_weight;          /* both 0: 1 and 1 */
+    uint64_t reserved[3];
 };
 
 struct latent_hit {
@@ -318,6 +320,8 @@ struct latent_search_result {
     uint32_t tokens;
     bool truncated;
     uint64_t seq;
+    const char *filter;         /* as asked; empty: none */
+    float dense_weight, text_weight; /* as used; both 0 where nothing was fused */
 };
 
 LATENT_API int latent_search(struct latent *c, const struct latent_search *search,

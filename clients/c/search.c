@@ -27,6 +27,8 @@ static int search_send(struct latent *c, const struct latent_search *q, bool beg
     body.no_text = q->no_text;
     body.on_long = (Latent__V1__OnLong)q->on_long;
     body.exact = q->exact;
+    body.dense_weight = q->dense_weight;
+    body.text_weight = q->text_weight;
     if (q->vector) {
         if (!(pool = pool_create(SIZE_MAX / 2)) ||
             !(body.vector.data = message_vector_view(pool, q->vector, q->dim))) {
@@ -61,6 +63,7 @@ static int search_result(struct latent *c, struct part *parts, struct latent_sea
         .hits = hits, .n_hits = s->n_hits, .mode = (enum latent_mode)s->mode, .k = s->k, .ef = s->ef,
         .short_reason = (enum latent_short)s->short_reason, .degraded = s->degraded,
         .degraded_reason = s->degraded_reason, .tokens = s->tokens, .truncated = s->truncated, .seq = s->seq,
+        .filter = s->filter, .dense_weight = s->dense_weight, .text_weight = s->text_weight,
     };
     *out = res;
     return 0;

@@ -18,6 +18,20 @@ struct search_args {
     bool json;
 };
 
+/* "D,T", two numbers of 0 or more, not both 0. */
+static bool parse_weights(struct search_args *a, const char *arg)
+{
+    char *end, *last = NULL;
+    float dense = strtof(arg, &end), text = *end == ',' && end != arg ? strtof(end + 1, &last) : -1;
+    if (!last || *last || last == end + 1 || !(dense >= 0 && dense <= 1e6f && text >= 0 && text <= 1e6f) ||
+        (dense == 0 && text == 0))
+        return cli_usage_error(&cli_search_command, "--weights takes D,T: two numbers from 0 to 1000000, not both 0"),
+               false;
+    a->s.dense_weight = dense;
+    a->s.text_weight = text;
+    return true;
+}
+
 /* One option; false after an error on stderr. */
 static bool option(struct search_args *a, int o, const char *arg)
 {
@@ -61,6 +75,8 @@ static bool option(struct search_args *a, int o, const char *arg)
     case 't':
         a->s.on_long = LATENT_LONG_TRUNCATE;
         return true;
+    case 'w':
+        return parse_weights(a, arg);
     case 'q':
         a->queries = arg;
         return true;
@@ -83,7 +99,7 @@ static bool parse(struct search_args *a, int argc, char **argv)
         {"chunks", no_argument, NULL, 'h'},           {"exact", no_argument, NULL, 'x'},
         {"truncate", no_argument, NULL, 't'},         {"queries", required_argument, NULL, 'q'},
         {"run", required_argument, NULL, 'r'},        {"json", no_argument, NULL, 'j'},
-        {0},
+        {"weights", required_argument, NULL, 'w'},    {0},
     };
     const struct cli_command *cmd = &cli_search_command;
     for (int o; (o = getopt_long(argc, argv, "c:k:", options, NULL)) != -1;)
@@ -271,9 +287,10 @@ const struct cli_command cli_search_command = {
     "  -c, --collection NAME\n"
     "  -k N                  how many hits (default 10)\n"
     "  --mode MODE           hybrid (default), dense, text\n"
+    "  --weights D,T         shares of meaning and words in a hybrid search (default 1,1)\n"
     "  --filter EXPR         conditions on metadata: section = 'games' and not (priority in\n"
     "                        ('extra', 'standard') or year < 2000); field, =, !=, <, <=, >, >=, in,\n"
-    "                        exists, and, or, not, parentheses\n"
+    "                        startswith, exists, and, or, not, parentheses; man latent has all of it\n"
     "  --ef N                candidates that the graph search keeps (default: chosen from k)\n"
     "  --exact               compare with every vector instead of walking the graph\n"
     "  --chunks              hits are chunks; without it, each document's best chunk\n"

@@ -12,6 +12,10 @@ EINVAL, ENOTFOUND, EFORMAT, EUTF8, ENAN, ECANCELLED = 1, 4, 6, 8, 12, 23  # base
 PROTO_TEXT_MAX = 15 << 20
 
 
+def real(b):
+    return struct.unpack("<f", b)[0]
+
+
 class Blame(unittest.TestCase):
     def test_a_failed_text_is_blamed_on_its_own_request(self):
         """The same id goes into two collections at once; one of the two cannot be embedded."""
@@ -129,6 +133,32 @@ class Pipelining(unittest.TestCase):
             replies = [w.receive() for _ in range(n)]
             self.assertEqual(sorted(r.id for r in replies), list(range(1, n + 1)))
             self.assertEqual({r.code for r in replies}, {0})
+
+
+class Echo(unittest.TestCase):
+    def test_a_search_says_what_it_used(self):
+        with Daemon() as d, Wire(d.socket) as w:
+            d.latent("collection", "create", "c")
+            self.assertEqual(w.call(ADD, add("c", [document(str(i), f"text {i} about trains") for i in range(20)])).code, 0)
+
+            def search(*fields):
+                reply = w.call(SEARCH, [(1, "c"), (2, "trains")] + list(fields))
+                return reply.code, reply.body(SEARCH)
+
+            code, body = search()
+            self.assertEqual((code, len(body[1]), body.get(3), body.get(11)), (0, 10, [10], None))
+            self.assertEqual((real(body[12][0]), real(body[13][0])), (1, 1))
+            # Two clients, two settings: each reply has its own.
+            code, body = search((4, 3), (7, 77), (6, "not year < 2000"), (13, 0.5), (14, 2.0))
+            self.assertEqual((code, body[3], body[11]), (0, [3], [b"not year < 2000"]))
+            self.assertEqual((real(body[12][0]), real(body[13][0])), (0.5, 2))
+            code, body = search((4, 5), (5, 2), (6, "year exists"))
+            self.assertEqual((code, len(body.get(1, [])), body[2], body[5]), (0, 0, [2], [2])) # text; short: filter
+            self.assertNotIn(12, body)
+            code, body = search((4, 50), (5, 1))
+            self.assertEqual((code, len(body[1]), body[5]), (0, 20, [1])) # short: exhausted
+            self.assertEqual(search((13, -1.0))[0], EINVAL)
+            self.assertEqual(search((6, "year = "))[0], EFORMAT)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The protocol by hand (proto/PROTOCOL.md, proto/latent.proto): what no well-behaved client sends, and many requests at once.
 
-A message is a list of (field number, value): int, bytes, str, or a list for a message within.
+A message is a list of (field number, value): int, float (32 bits), bytes, str, or a list for a message within.
 """
 import socket
 import struct
@@ -25,6 +25,9 @@ def pack(message):
     for field, value in message:
         if isinstance(value, int):
             out += varint(field << 3) + varint(value)
+            continue
+        if isinstance(value, float):
+            out += varint(field << 3 | 5) + struct.pack("<f", value)
             continue
         value = pack(value) if isinstance(value, list) else value.encode() if isinstance(value, str) else value
         out += varint(field << 3 | 2) + varint(len(value)) + value

@@ -256,6 +256,85 @@ static void test_hybrid(void **state)
     index_result_finish(&res);
 }
 
+static void test_weights(void **state)
+{
+    struct err_msg em;
+    struct index_result res;
+    struct index_query q = {.collection = "v", .text = "number1234", .text_len = 10,
+                            .vector = vectors + 77 * KIT_DIM, .dim = KIT_DIM, .k = 5};
+    static const struct {
+        float dense, text;
+        const char *first;
+        double score;
+    } cases[] = {{3, 1, "77", 3 / 61.0}, {1, 3, "1234", 3 / 61.0}, {0, 2, "1234", 2 / 61.0}, {0.5f, 0, "77", 0.5 / 61}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        q.dense_weight = cases[i].dense;
+        q.text_weight = cases[i].text;
+        kit_ok(index_search(rd, &q, &res, &em), &em);
+        assert_string_equal(res.hits[0].id, cases[i].first);
+        assert_true(fabs(res.hits[0].score - cases[i].score) < 1e-6);
+        assert_true(res.dense_weight == cases[i].dense && res.text_weight == cases[i].text);
+        index_result_finish(&res);
+    }
+    q.dense_weight = q.text_weight = 0;
+    kit_ok(index_search(rd, &q, &res, &em), &em);
+    assert_true(res.dense_weight == 1 && res.text_weight == 1);
+    index_result_finish(&res);
+    q.mode = INDEX_DENSE;
+    kit_ok(index_search(rd, &q, &res, &em), &em);
+    assert_true(res.dense_weight == 0 && res.text_weight == 0);
+    index_result_finish(&res);
+}
+
+/* Collections of nothing, of one document, of one text and vector many times over, and all of it deleted. */
+static void test_edges(void **state)
+{
+    struct err_msg em;
+    struct index_result res;
+    float v[4] = {1, 2, 3, 4}, zero[4] = {0};
+    kit_ok(index_create(ix, &(struct index_collection_params){.name = "e", .dim = 4, .vectors_only = true,
+                                                              .metric = METRIC_IP}, &em), &em);
+    static const enum index_mode modes[] = {INDEX_HYBRID, INDEX_DENSE, INDEX_TEXT};
+    static const int steps[] = {0, 1, 2, 600, 0};
+    int have = 0;
+    for (size_t step = 0; step < sizeof steps / sizeof *steps; step++) {
+        char id[16];
+        for (; have < steps[step]; have++) {
+            snprintf(id, sizeof id, "%d", have);
+            struct index_doc d = {.collection = "e", .id = id, .id_len = strlen(id), .text = "same words", .text_len = 10,
+                                  .vectors = v, .dim = 4};
+            kit_ok(index_put(ix, &d, &em), &em);
+        }
+        for (; have > steps[step]; have--) {
+            snprintf(id, sizeof id, "%d", have - 1);
+            kit_ok(index_delete(ix, "e", id, strlen(id), &em), &em);
+        }
+        kit_commit(ix);
+        for (size_t m = 0; m < 3; m++)
+            for (uint32_t k = 0; k < 700; k = k ? k * 5 : 1) {
+                struct index_query q = {.collection = "e", .text = "words", .text_len = 5, .vector = v, .dim = 4, .k = k,
+                                        .mode = modes[m], .no_text = true};
+                int want = have < (k ? (int)k : 10) ? have : k ? (int)k : 10;
+                kit_ok(index_search(rd, &q, &res, &em), &em);
+                assert_int_equal(res.k, k ? k : 10);
+                if (res.n != (size_t)want)
+                    fail_msg("%d same documents, mode %d, k %u: %zu hits", have, (int)modes[m], k, res.n);
+                assert_int_equal(res.why, (uint32_t)want < res.k ? INDEX_SHORT_EXHAUSTED : INDEX_SHORT_NONE);
+                index_result_finish(&res);
+            }
+    }
+    /* A zero vector is a vector where only the inner product counts; every document is as near to it as any other. */
+    struct index_doc d = {.collection = "e", .id = "z", .id_len = 1, .vectors = zero, .dim = 4};
+    kit_ok(index_put(ix, &d, &em), &em);
+    kit_commit(ix);
+    struct index_query q = {.collection = "e", .vector = zero, .dim = 4, .mode = INDEX_DENSE};
+    kit_ok(index_search(rd, &q, &res, &em), &em);
+    assert_int_equal(res.n, 1);
+    assert_true(res.hits[0].score == 0);
+    index_result_finish(&res);
+    kit_ok(index_drop(ix, "e", &em), &em);
+}
+
 static void test_bad_questions(void **state)
 {
     struct err_msg em;
@@ -282,6 +361,9 @@ static void test_bad_questions(void **state)
     TRY(LT_EUNSUPPORTED, q.fingerprint = KIT_MODEL);
     TRY(LT_ELIMIT, q.ef = GRAPH_EF_MAX + 1);
     TRY(LT_EINVAL, q.mode = 9);
+    TRY(LT_EINVAL, q.text_weight = -1);
+    TRY(LT_EINVAL, q.dense_weight = NAN);
+    TRY(LT_EINVAL, q.dense_weight = 2e6f);
     TRY(LT_ETIMEOUT, q.deadline_ns = 1; q.filter = "i = 3 or i = 5");
     struct index_collection_params p = {.name = "m"};
     kit_ok(index_create(ix, &p, &em), &em);
@@ -368,6 +450,7 @@ int main(void)
         cmocka_unit_test(test_filters_recall), cmocka_unit_test(test_k),
         cmocka_unit_test(test_words),          cmocka_unit_test(test_bm25),
         cmocka_unit_test(test_hybrid),
+        cmocka_unit_test(test_weights),        cmocka_unit_test(test_edges),
         cmocka_unit_test(test_bad_questions),  cmocka_unit_test(test_refill),
         cmocka_unit_test(test_degraded),
     };

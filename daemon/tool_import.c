@@ -9,11 +9,11 @@
 #include "model/import.h"
 
 static const char help[] =
-    "Usage: latentd import DIR -o FILE.gguf [--type f32|f16|bf16|q8_0]\n\n"
+    "Usage: latentd import DIR -o FILE.gguf [--type f32|f16|bf16|q8_0|q4_K]\n\n"
     "Turns a Hugging Face checkpoint folder (config.json, safetensors, tokenizer.json) into a model file.\n"
     "A folder without a tokenizer makes a model that serves token ids only.\n\n"
     "  -o, --output FILE  the model file; an existing one is replaced when all went well\n"
-    "  -t, --type TYPE    how matrices are stored; default q8_0\n"
+    "  -t, --type TYPE    how matrices are stored; default q8_0; q4_K keeps some in more bits\n"
     "  -q, --quiet        no progress\n"
     "      --help         print this and exit\n"
     "      --version      print the version and exit\n";
@@ -46,7 +46,7 @@ static void report_done(const char *out, const struct import_report *r)
     printf("%s: model %s, %.1f M weights in %u tensors, %.1f MB, %u golden vectors\nfingerprint %s\n", out, r->name,
            (double)r->n_params / 1e6, r->n_tensors, (double)r->len_bytes / 1e6, r->n_goldens, r->fingerprint);
     if (r->n_f16)
-        printf("%u matrices (%s …) are stored as f16, since their rows do not divide by the type's block\n", r->n_f16,
+        printf("%u matrices (%s …) are stored as f16, since their rows do not divide by their type's block\n", r->n_f16,
                r->first_f16);
     if (!r->has_tokenizer)
         puts("no tokenizer in the folder: the model serves token ids only");
@@ -70,7 +70,7 @@ int tool_import(int argc, char **argv)
         if (c == 'o')
             out = optarg;
         else if (c == 't' && import_type(optarg, &p.type) < 0)
-            return wrong("the type must be f32, f16, bf16 or q8_0, not ", optarg);
+            return wrong("the type must be f32, f16, bf16, q8_0 or q4_K, not ", optarg);
         else if (c == 'q')
             progress.show = false;
         else if (c == 'h')

@@ -145,10 +145,10 @@ const struct safetensors_entry *checkpoint_at(const struct checkpoint *c, size_t
     return NULL;
 }
 
-void checkpoint_done_with(const struct safetensors_entry *e)
+void checkpoint_done_with(const struct safetensors_entry *e, size_t len)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t first = ((uintptr_t)e->data + page - 1) & ~(page - 1), end = ((uintptr_t)e->data + e->len_bytes) & ~(page - 1);
+    uintptr_t first = ((uintptr_t)e->data + page - 1) & ~(page - 1), end = ((uintptr_t)e->data + len) & ~(page - 1);
     if (end > first)
         madvise((void *)first, end - first, MADV_DONTNEED);
 }

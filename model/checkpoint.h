@@ -17,8 +17,8 @@ void checkpoint_destroy(struct checkpoint **c);
 const struct safetensors_entry *checkpoint_find(const struct checkpoint *c, const char *name);
 const struct safetensors_entry *checkpoint_at(const struct checkpoint *c, size_t i);
 
-/* Tells the kernel that an entry's pages will not be read again. */
-void checkpoint_done_with(const struct safetensors_entry *e);
+/* Tells the kernel that the pages of an entry's first len bytes will not be read again. */
+void checkpoint_done_with(const struct safetensors_entry *e, size_t len);
 
 /* What config.json says about prefixes; filled by checkpoint_config. */
 struct checkpoint_texts {

@@ -3,15 +3,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "base/bytes.h"
 #include "base/file.h"
 #include "model/checkpoint.h"
 #include "model/gguf_write.h"
+#include "model/import_tensors.h"
 #include "model/layout.h"
 #include "model/model_load.h"
-#include "model/quantise.h"
 #include "model/ref/ref_forward.h"
 #include "model/tokenizer.h"
 
@@ -39,9 +40,9 @@ struct import {
 
 int import_type(const char *name, enum tensor_type *type)
 {
-    static const enum tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_Q8_0};
+    static const enum tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_Q8_0, TENSOR_Q4_K};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-        if (!strcmp(name, tensor_type_name(types[i]))) {
+        if (!strcasecmp(name, tensor_type_name(types[i]))) {
             *type = types[i];
             return 0;
         }
@@ -60,13 +61,40 @@ static bool fine_table(const struct import *im, const struct layout_item *it)
     return im->p->type == TENSOR_Q8_0 && it == im->items && it->rows * it->cols < im->rep.n_params / TABLE_SHARE;
 }
 
-static enum tensor_type stored_type(const struct import *im, const struct layout_item *it)
+/* Where a file of 4-bit weights keeps more: see model/FORMAT.md. */
+static enum tensor_type finer(const char *name)
+{
+    static const struct {
+        const char *part;
+        enum tensor_type type;
+    } parts[] = {
+        {"pooler.attn_", TENSOR_Q8_0},
+        {"pooler.ffn_", TENSOR_Q6_K},
+        {"token_embd.", TENSOR_Q6_K},
+        {".attn_v.", TENSOR_Q6_K},
+        {".attn_output.", TENSOR_Q6_K},
+        {".ffn_down.", TENSOR_Q5_K},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (strstr(name, parts[i].part))
+            return parts[i].type;
+    return TENSOR_Q4_K;
+}
+
+/* The type that the tensor would have if its rows divided by every block. */
+static enum tensor_type wanted_type(const struct import *im, const struct layout_item *it)
 {
     if (it->f32)
         return TENSOR_F32;
     if (fine_table(im, it))
         return TENSOR_F16;
-    return tensor_row_bytes(im->p->type, it->cols) ? im->p->type : TENSOR_F16;
+    return im->p->type == TENSOR_Q4_K ? finer(it->name) : im->p->type;
+}
+
+static enum tensor_type stored_type(const struct import *im, const struct layout_item *it)
+{
+    const enum tensor_type type = wanted_type(im, it);
+    return tensor_row_bytes(type, it->cols) ? type : TENSOR_F16;
 }
 
 static int check_source(struct import *im, const struct layout_item *it)
@@ -192,7 +220,7 @@ static void write_goldens(struct import *im)
 
 static uint32_t file_type(enum tensor_type type)
 {
-    return type == TENSOR_F32 ? 0 : type == TENSOR_F16 ? 1 : type == TENSOR_Q8_0 ? 7 : 32;
+    return type == TENSOR_F32 ? 0 : type == TENSOR_F16 ? 1 : type == TENSOR_Q8_0 ? 7 : type == TENSOR_Q4_K ? 15 : 32;
 }
 
 static void write_keys(struct import *im)
@@ -233,48 +261,65 @@ static void write_keys(struct import *im)
     write_goldens(im);
 }
 
-/* Every row through float, so that a weight that is not finite is seen whatever the types are. */
-static int write_tensor(struct import *im, const struct layout_item *it, float *row, uint8_t *packed)
-{
-    const struct safetensors_entry *e = checkpoint_find(im->checkpoint, it->source);
-    const struct tensor source = {it->source, e->type, it->rows, it->cols, e->data, e->len_bytes};
-    enum tensor_type type = stored_type(im, it);
-    int r = 0;
-    for (uint64_t i = 0; !r && i < it->rows; i++) {
-        tensor_row_f32(&source, i, row);
-        if ((r = quantise_row(type, row, it->cols, packed)) < 0)
-            return err_set(im->em, r, "%s: tensor %s, row %llu: a weight is %s", im->dir, it->source,
-                           (unsigned long long)i, r == LT_ENAN ? "NaN or infinite" : "too large for its type");
-        r = gguf_write_data(im->w, packed, tensor_row_bytes(type, it->cols), im->em);
-    }
-    checkpoint_done_with(e);
-    return r;
-}
-
 static void report_progress(const struct import *im, const char *stage, double fraction)
 {
     if (im->p->progress)
         im->p->progress(im->p->progress_arg, stage, fraction);
 }
 
+static bool tensor_progress(void *arg, uint64_t n_weights)
+{
+    const struct import *im = arg;
+    report_progress(im, "tensors", (double)n_weights / (double)im->rep.n_params);
+    return im->p->stop && *im->p->stop;
+}
+
+/* The norm whose output a matrix multiplies: its gains say how much each column varies. */
+static const char *norm_before(const char *name)
+{
+    static const char *const pairs[][2] = {
+        {"attn_q", "attn_norm"}, {"attn_k", "attn_norm"}, {"attn_v", "attn_norm"}, {"ffn_gate", "ffn_norm"},
+        {"ffn_up", "ffn_norm"},  {"attn_kv", "context_norm"},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        if (!strcmp(name, pairs[i][0]))
+            return pairs[i][1];
+    return NULL;
+}
+
+static const struct safetensors_entry *gains_of(const struct import *im, const struct layout_item *it)
+{
+    char part[64], norm[128];
+    const char *dot = strrchr(it->name, '.');
+    if (!dot || strcmp(dot, ".weight"))
+        return NULL;
+    snprintf(part, sizeof part, "%.*s", (int)(dot - it->name), it->name);
+    char *last = strrchr(part, '.');
+    const char *before = last ? norm_before(last + 1) : NULL;
+    if (!before)
+        return NULL;
+    *last = 0;
+    snprintf(norm, sizeof norm, "%s.%s.weight", part, before);
+    for (size_t i = 0; i < im->n_items; i++)
+        if (!strcmp(im->items[i].name, norm) && im->items[i].cols == it->cols)
+            return checkpoint_find(im->checkpoint, im->items[i].source);
+    return NULL;
+}
+
 static int write_tensors(struct import *im)
 {
-    uint64_t widest = 0, done = 0;
+    struct import_tensor *list = calloc(im->n_items, sizeof *list);
+    if (!list)
+        return err_set(im->em, LT_ENOMEM, "no memory for the list of tensors");
     for (size_t i = 0; i < im->n_items; i++) {
         const struct layout_item *it = &im->items[i];
-        gguf_write_tensor(im->w, it->name, stored_type(im, it), it->rows, it->cols);
-        widest = it->cols > widest ? it->cols : widest;
+        list[i] = (struct import_tensor){it, checkpoint_find(im->checkpoint, it->source), gains_of(im, it), stored_type(im, it)};
+        gguf_write_tensor(im->w, it->name, list[i].type, it->rows, it->cols);
     }
-    float *row = calloc(widest, sizeof *row);
-    uint8_t *packed = calloc(widest, sizeof *row);
-    int r = row && packed ? 0 : err_set(im->em, LT_ENOMEM, "no memory for a row of %llu", (unsigned long long)widest);
-    for (size_t i = 0; !r && i < im->n_items; i++) {
-        r = write_tensor(im, &im->items[i], row, packed);
-        done += im->items[i].rows * im->items[i].cols;
-        report_progress(im, "tensors", (double)done / (double)im->rep.n_params);
-    }
-    free(row);
-    free(packed);
+    const struct import_tensors all = {.dir = im->dir, .tensor = list, .n = im->n_items, .n_threads = im->p->n_threads,
+                                       .progress = tensor_progress, .progress_arg = im};
+    int r = import_tensors_write(&all, im->w, im->em);
+    free(list);
     return r;
 }
 
@@ -323,7 +368,7 @@ static int import(struct import *im, const char *out)
     im->rep.f16_table = fine_table(im, im->items);
     for (size_t i = 0; i < im->n_items; i++) {
         const struct layout_item *it = &im->items[i];
-        if (!it->f32 && !fine_table(im, it) && stored_type(im, it) != im->p->type && !im->rep.n_f16++)
+        if (stored_type(im, it) != wanted_type(im, it) && !im->rep.n_f16++)
             snprintf(im->rep.first_f16, sizeof im->rep.first_f16, "%s", it->name);
     }
     im->rep.n_tensors = (uint32_t)im->n_items;

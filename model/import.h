@@ -2,6 +2,7 @@
 #ifndef MODEL_IMPORT_H
 #define MODEL_IMPORT_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -11,6 +12,8 @@
 
 struct import_params {
     enum tensor_type type; /* of the matrices; norms, biases and latents are f32 */
+    unsigned n_threads;    /* 0: as many as the process may use */
+    const volatile sig_atomic_t *stop; /* may be NULL; once it is not 0 the import ends with LT_ECANCELLED, leaving nothing */
     /* Called as it goes: stage is "tensors" or "golden vectors", fraction 0…1. May be NULL. */
     void (*progress)(void *arg, const char *stage, double fraction);
     void *progress_arg;
@@ -20,7 +23,7 @@ struct import_report {
     char name[128];
     char fingerprint[65];
     uint32_t n_tensors;
-    uint32_t n_f16;        /* matrices stored as f16, since their rows do not divide by the type's block */
+    uint32_t n_f16;        /* matrices stored as f16, since their rows do not divide by their type's block */
     char first_f16[64];    /* the first of them; empty when n_f16 is 0 */
     bool f16_table;        /* q8_0: the token vectors, less than a fifth of the weights, were kept as f16 */
     uint64_t n_params;     /* weights in all */
@@ -40,7 +43,7 @@ struct import_report {
 int import_folder(const char *dir, const char *out, const struct import_params *p, struct import_report *report,
                   struct err_msg *em);
 
-/* "f32", "f16", "bf16", "q8_0"; LT_EINVAL for others. */
+/* "f32", "f16", "bf16", "q8_0", "q4_K", in any case; LT_EINVAL for others. */
 int import_type(const char *name, enum tensor_type *type);
 
 #endif

@@ -179,7 +179,7 @@ static int check_tensors(struct model *m)
     int r = layout_list(&m->info, &items, &n, m->em);
     for (size_t i = 0; !r && i < n; i++) {
         r = check_tensor(m, &items[i]);
-        if (!r && !items[i].f32)
+        if (!r && !items[i].f32 && !strncmp(items[i].name, "blk.", 4))
             count[gguf_tensor(m->gguf, items[i].name)->type] += items[i].rows * items[i].cols;
     }
     for (size_t t = 0; !r && gguf_n_tensors(m->gguf) != n && t < gguf_n_tensors(m->gguf); t++) {
@@ -196,6 +196,7 @@ static int check_tensors(struct model *m)
         if (count[t] > count[most])
             most = t;
     snprintf(m->info.weight_type, sizeof m->info.weight_type, "%s", tensor_type_name((enum tensor_type)most));
+    m->info.quantised = tensor_block_len((enum tensor_type)most) > 1;
     return r;
 }
 

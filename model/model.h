@@ -35,7 +35,8 @@ struct model_info {
     enum model_pooling pooling;
     uint32_t n_latents, n_latent_heads, latent_head_dim, latent_ffn; /* 0 unless pooling is MODEL_POOL_LATENT */
     float layer_norm_eps;   /* of the pooler's norms */
-    char weight_type[16];   /* "f32", "f16", "bf16", "q8_0": what most weights are stored as */
+    char weight_type[16];   /* "f32", "f16", "bf16", "q8_0", "q4_K" …: what most of the decoder's weights are stored as */
+    bool quantised;         /* that type has blocks: 8 bits or fewer */
     char fingerprint[65];   /* hex SHA-256 over tensors, tokeniser and pooling; two files with the same give the same vectors */
     bool has_tokenizer;     /* false: serves token ids only */
     int32_t bos, eos, unk;  /* -1: none */

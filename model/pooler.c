@@ -31,12 +31,12 @@ static int upload(struct pooler *p, const char *name, const float *v, uint64_t r
     uint8_t *packed = NULL;
     int r = 0;
     size_t row = tensor_row_bytes(TENSOR_Q8_0, cols);
-    if (!strcmp(p->info->weight_type, "q8_0") && row) {
+    if (p->info->quantised && row) {
         packed = aligned_alloc(64, (rows * row + 63) & ~(size_t)63);
         if (!packed)
             return err_set(em, LT_ENOMEM, "no memory for %s", name);
         for (uint64_t i = 0; !r && i < rows; i++)
-            r = quantise_row(TENSOR_Q8_0, v + i * cols, cols, packed + i * row);
+            r = quantise_row(TENSOR_Q8_0, v + i * cols, NULL, cols, packed + i * row);
         if (!r)
             t = (struct tensor){name, TENSOR_Q8_0, rows, cols, packed, rows * row};
     }

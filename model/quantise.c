@@ -3,7 +3,10 @@
 #include <math.h>
 #include <string.h>
 
-#define Q8_0_BLOCK 32
+#include "model/quantise_k.h"
+#include "model/tensor_blocks.h"
+
+#define Q8_0_BLOCK BLOCK_LEN
 
 static void store_u16(uint8_t *p, uint16_t v)
 {
@@ -27,7 +30,28 @@ static bool q8_0_block(const float *v, uint8_t *out)
     return isfinite(scale);
 }
 
-int quantise_row(enum tensor_type type, const float *v, uint64_t cols, uint8_t *out)
+/* Larger values would overflow the squares that the search for scales sums up, or their f16 scale. */
+#define K_LARGEST 1e6f
+
+static bool k_row(enum tensor_type type, const float *v, const float *importance, uint64_t cols, uint8_t *out)
+{
+    float alike[BLOCK_K_LEN];
+    bool fits = true;
+    for (uint64_t i = 0; i < cols; i++)
+        if (fabsf(v[i]) > K_LARGEST)
+            return false;
+    for (int i = 0; i < BLOCK_K_LEN; i++)
+        alike[i] = 1;
+    for (uint64_t i = 0; i < cols; i += BLOCK_K_LEN, out += tensor_block_bytes(type)) {
+        const float *w = importance ? importance + i : alike;
+        fits &= type == TENSOR_Q4_K   ? quantise_q4_k(v + i, w, out)
+                : type == TENSOR_Q5_K ? quantise_q5_k(v + i, w, out)
+                                      : quantise_q6_k(v + i, w, out);
+    }
+    return fits;
+}
+
+int quantise_row(enum tensor_type type, const float *v, const float *importance, uint64_t cols, uint8_t *out)
 {
     bool fits = true;
     for (uint64_t i = 0; i < cols; i++)
@@ -54,6 +78,11 @@ int quantise_row(enum tensor_type type, const float *v, uint64_t cols, uint8_t *
     case TENSOR_Q8_0:
         for (uint64_t i = 0; i < cols; i += Q8_0_BLOCK, out += 2 + Q8_0_BLOCK)
             fits &= q8_0_block(v + i, out);
+        break;
+    case TENSOR_Q4_K:
+    case TENSOR_Q5_K:
+    case TENSOR_Q6_K:
+        fits = k_row(type, v, importance, cols, out);
         break;
     default:
         return LT_EUNSUPPORTED;

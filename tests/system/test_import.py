@@ -9,6 +9,7 @@ import unittest
 
 from harness import CALL_S, Daemon, LATENT, LATENTD, SRC, main
 
+MAKE_CHECKPOINT = os.path.join(os.environ["LATENTD_BUILD"], "tests", "tools", "make_checkpoint")
 TINY = os.path.join(SRC, "tests", "golden", "tiny-f16")
 
 
@@ -54,6 +55,27 @@ class Import(unittest.TestCase):
             self.assertEqual(got.returncode, 1)
             # what is stored is still there
             self.assertEqual(d.json_lines("get", "-c", "c", "a")[0]["text"], "one")
+
+    def test_four_bits(self):
+        """A generated checkpoint whose rows divide, and one whose rows do not, which import says."""
+        folder = os.path.join(self.folder, "made")
+        subprocess.run([MAKE_CHECKPOINT, folder, "hidden=256", "layers=2", "heads=4", "kv_heads=4", "ffn=512", "vocab=512",
+                        "positions=256", "latents=256", "latent_heads=1", "latent_head_dim=256", "shard_bytes=2000000"],
+                       check=True, timeout=CALL_S, stderr=subprocess.DEVNULL)
+        self.assertGreater(len([n for n in os.listdir(folder) if n.endswith(".safetensors")]), 2)
+        vectors = {}
+        for kind in ("f32", "q4_K"):
+            got = run(folder, "-o", self.model, "--type", kind)
+            self.assertEqual(got.returncode, 0, got.stderr)
+            self.assertNotIn("stored as f16", got.stdout)
+            with Daemon("--model", self.model) as d:
+                self.assertEqual(d.status()["weight_type"], kind)
+                ids = json.dumps({"ids": list(range(3, 60, 2)), "instruction_len": 2}) + "\n"
+                vectors[kind] = d.json_lines("embed", "--ids", stdin=ids)[0]["embedding"]
+        self.assertGreater(sum(a * b for a, b in zip(vectors["f32"], vectors["q4_K"], strict=True)), 0.98)
+        got = run(TINY, "-o", self.model, "--type", "q4_k")
+        self.assertEqual(got.returncode, 0, got.stderr)
+        self.assertIn("are stored as f16", got.stdout)
 
     def test_refusals_leave_no_file(self):
         broken = os.path.join(self.folder, "broken")

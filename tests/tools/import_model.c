@@ -9,7 +9,7 @@ int main(int argc, char **argv)
     struct import_report rep;
     struct err_msg em;
     if (argc != 4 || import_type(argv[3], &p.type) < 0) {
-        fprintf(stderr, "usage: %s DIR OUT.gguf f32|f16|bf16|q8_0\n", argv[0]);
+        fprintf(stderr, "usage: %s DIR OUT.gguf f32|f16|bf16|q8_0|q4_K\n", argv[0]);
         return 2;
     }
     int r = import_folder(argv[1], argv[2], &p, &rep, &em);

@@ -1,0 +1,149 @@
+/* A tensor is cut into blocks of rows, a few blocks for each thread make a round: the round's blocks are quantised in any order,
+ * then written in theirs. The bytes do not depend on the number of threads. */
+#include "model/import_tensors.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/checkpoint.h"
+#include "model/quantise.h"
+
+#define MAX_THREADS 64
+#define BLOCK_VALUES (256u << 10)
+#define BLOCKS_PER_THREAD 4
+
+struct round {
+    const struct import_tensor *t;
+    const float *importance; /* NULL: all alike */
+    uint64_t first, n_rows;  /* of the round */
+    uint64_t step;           /* rows of a block */
+    uint8_t *out;
+    atomic_uint_fast64_t next; /* block */
+    atomic_int error;          /* of any block */
+    atomic_uint_fast64_t bad_row;
+};
+
+static void quantise_block(struct round *r, uint64_t first, uint64_t n, float *row)
+{
+    const struct safetensors_entry *e = r->t->source;
+    const struct layout_item *it = r->t->item;
+    const struct tensor source = {e->name, e->type, it->rows, it->cols, e->data, e->len_bytes};
+    const size_t bytes = tensor_row_bytes(r->t->type, it->cols);
+    for (uint64_t i = first; i < first + n; i++) {
+        tensor_row_f32(&source, r->first + i, row);
+        int error = quantise_row(r->t->type, row, r->importance, it->cols, r->out + i * bytes);
+        if (error) {
+            atomic_store(&r->bad_row, r->first + i);
+            atomic_store(&r->error, error);
+            return;
+        }
+    }
+}
+
+static void *work(void *arg)
+{
+    struct round *r = arg;
+    float *row = malloc(r->t->item->cols * sizeof *row);
+    if (!row)
+        atomic_store(&r->error, LT_ENOMEM);
+    while (row && !atomic_load(&r->error)) {
+        const uint64_t first = atomic_fetch_add(&r->next, 1) * r->step;
+        if (first >= r->n_rows)
+            break;
+        quantise_block(r, first, r->n_rows - first < r->step ? r->n_rows - first : r->step, row);
+    }
+    free(row);
+    return NULL;
+}
+
+/* On this thread and n_threads - 1 more; one that does not start is done without. */
+static void run_round(struct round *r, unsigned n_threads)
+{
+    pthread_t thread[MAX_THREADS];
+    unsigned started = 0;
+    const uint64_t n_blocks = (r->n_rows + r->step - 1) / r->step;
+    while (started + 1 < n_threads && started + 1 < n_blocks && !pthread_create(&thread[started], NULL, work, r))
+        started++;
+    work(r);
+    for (unsigned i = 0; i < started; i++)
+        pthread_join(thread[i], NULL);
+}
+
+/* Squares of the gains: by how much each column's input varies. No column counts for nothing. */
+static int make_importance(const struct import_tensor *t, float **out, struct err_msg *em)
+{
+    const uint64_t n = t->item->cols;
+    double mean = 0;
+    *out = NULL;
+    if (!t->gains || tensor_block_len(t->type) == 1)
+        return 0;
+    float *v = malloc(n * sizeof *v);
+    if (!v)
+        return err_set(em, LT_ENOMEM, "no memory for %llu columns", (unsigned long long)n);
+    tensor_unpack(t->gains->type, t->gains->data, n, v);
+    for (uint64_t i = 0; i < n; i++)
+        mean += (double)v[i] * v[i] / (double)n;
+    for (uint64_t i = 0; i < n && mean > 0; i++)
+        v[i] = (float)((double)v[i] * v[i] / mean + 0.01);
+    if (mean > 0 && mean < 1e30) {
+        *out = v;
+        return 0;
+    }
+    free(v); /* not finite or all zero: the norm's own tensor says so */
+    return 0;
+}
+
+static int write_tensor(const struct import_tensors *all, const struct import_tensor *t, unsigned n_threads, uint64_t *done,
+                        struct gguf_writer *w, struct err_msg *em)
+{
+    const struct layout_item *it = t->item;
+    const size_t bytes = tensor_row_bytes(t->type, it->cols);
+    const uint64_t step = BLOCK_VALUES / it->cols ? BLOCK_VALUES / it->cols : 1;
+    const uint64_t most = step * n_threads * BLOCKS_PER_THREAD < it->rows ? step * n_threads * BLOCKS_PER_THREAD : it->rows;
+    struct round round = {.t = t, .step = step, .out = malloc(most * bytes)};
+    float *importance = NULL;
+    int r = round.out ? make_importance(t, &importance, em) : err_set(em, LT_ENOMEM, "no memory for rows of %s", it->name);
+    round.importance = importance;
+    for (uint64_t first = 0; !r && first < it->rows; first += most) {
+        round.first = first;
+        round.n_rows = it->rows - first < most ? it->rows - first : most;
+        atomic_store(&round.next, 0);
+        run_round(&round, n_threads);
+        const int bad = atomic_load(&round.error);
+        if (bad)
+            r = err_set(em, bad, "%s: tensor %s, row %llu: %s", all->dir, it->source,
+                        (unsigned long long)atomic_load(&round.bad_row),
+                        bad == LT_ENAN     ? "a weight is NaN or infinite"
+                        : bad == LT_ELIMIT ? "a weight is too large for its type"
+                                           : err_text(bad));
+        else
+            r = gguf_write_data(w, round.out, round.n_rows * bytes, em);
+        checkpoint_done_with(t->source, (first + round.n_rows) * (t->source->len_bytes / it->rows));
+        *done += round.n_rows * it->cols;
+        if (!r && all->progress && all->progress(all->progress_arg, *done))
+            r = err_set(em, LT_ECANCELLED, "%s: import stopped", all->dir);
+    }
+    free(importance);
+    free(round.out);
+    return r;
+}
+
+static unsigned usable_cpus(void)
+{
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
+int import_tensors_write(const struct import_tensors *t, struct gguf_writer *w, struct err_msg *em)
+{
+    unsigned n_threads = t->n_threads ? t->n_threads : usable_cpus();
+    uint64_t done = 0;
+    int r = 0;
+    n_threads = n_threads < 1 ? 1 : n_threads > MAX_THREADS ? MAX_THREADS : n_threads;
+    for (size_t i = 0; !r && i < t->n; i++)
+        r = write_tensor(t, &t->tensor[i], n_threads, &done, w, em);
+    return r;
+}

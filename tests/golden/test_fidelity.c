@@ -1,0 +1,141 @@
+/* What storage types cost: golden_fidelity DEVICE. A generated checkpoint whose every dimension is a multiple of 256 and the golden ones, imported at
+ * each type, against the float64 reference with the original weights: f32 5e-6 and f16 2e-3 in any component, q8_0 cosine
+ * 0.999, q4_K 0.98, by the reference with the weights as stored and by the device. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gpu/gpu.h"
+#include "model/engine.h"
+#include "model/model.h"
+#include "model/ref/ref_forward.h"
+#include "tests/golden/golden.h"
+#include "tests/tools/checkpoint_maker.h"
+
+#define N_TEXTS 4
+
+static int n_bad;
+
+struct texts {
+    struct engine_seq seq[N_TEXTS];
+    int32_t ids[N_TEXTS][40];
+};
+
+static void make_texts(struct texts *t, uint32_t vocab)
+{
+    static const uint32_t n[N_TEXTS] = {1, 9, 24, 40}, skip[N_TEXTS] = {0, 3, 0, 12};
+    uint32_t state = 7;
+    for (int s = 0; s < N_TEXTS; s++) {
+        for (uint32_t i = 0; i < n[s]; i++) {
+            state = state * 1664525 + 1013904223;
+            t->ids[s][i] = (int32_t)((uint64_t)state * vocab >> 32);
+        }
+        t->seq[s] = (struct engine_seq){t->ids[s], n[s], skip[s]};
+    }
+}
+
+static void *must(void *p)
+{
+    if (!p)
+        exit(1);
+    return p;
+}
+
+/* The reference's vectors with the file's weights as floats. */
+static float *reference(const struct model *m, const struct texts *t)
+{
+    const size_t n = (size_t)N_TEXTS * model_info(m)->dim;
+    double *wide = must(calloc(n, sizeof *wide));
+    float *v = must(calloc(n, sizeof *v));
+    struct err_msg em;
+    if (ref_forward(m, t->seq, N_TEXTS, NULL, wide, &em) < 0) {
+        printf("FAIL reference: %s\n", em.text);
+        exit(1);
+    }
+    for (size_t i = 0; i < n; i++)
+        v[i] = (float)wide[i];
+    free(wide);
+    return v;
+}
+
+static void compare(const char *what, enum tensor_type type, const float *got, const float *want, uint32_t dim)
+{
+    double diff = 0, cosine = 1;
+    for (int s = 0; s < N_TEXTS; s++) {
+        diff = fmax(diff, golden_max_diff(got + s * dim, want + s * dim, dim));
+        cosine = fmin(cosine, golden_cosine(got + s * dim, want + s * dim, dim));
+    }
+    const bool good = type == TENSOR_F32   ? diff <= 5e-6
+                      : type == TENSOR_F16 ? diff <= 2e-3
+                                           : cosine >= (type == TENSOR_Q8_0 ? 0.999 : 0.98);
+    printf("%s%s, %s: largest difference %.3g, smallest cosine %.6f\n", good ? "" : "FAIL ", what, tensor_type_name(type), diff,
+           cosine);
+    n_bad += !good;
+}
+
+static void check_folder(const char *dir, const char *device)
+{
+    static const enum tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_Q8_0, TENSOR_Q4_K};
+    float *want = NULL;
+    struct err_msg em = {{0}};
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        struct model *m = NULL;
+        struct engine *e = NULL;
+        struct texts texts;
+        int status[N_TEXTS];
+        struct engine_params p = {.device = device, .n_threads = 2};
+        char *path = golden_import(dir, types[t]);
+        if (model_open(&m, path, &em) < 0 || engine_create(&e, m, &p, &em) < 0) {
+            printf("FAIL %s: %s\n", path, em.text);
+            exit(1);
+        }
+        const uint32_t dim = model_info(m)->dim;
+        make_texts(&texts, model_info(m)->vocab);
+        float *stored = reference(m, &texts), *out = must(calloc((size_t)N_TEXTS * dim, sizeof *out));
+        if (!t)
+            want = must(memcpy(must(malloc(N_TEXTS * dim * sizeof *want)), stored, N_TEXTS * dim * sizeof *want));
+        if (engine_embed(e, texts.seq, N_TEXTS, out, status, &em) < 0) {
+            printf("FAIL %s: %s\n", path, em.text);
+            exit(1);
+        }
+        compare("reference, weights as stored", types[t], stored, want, dim);
+        compare(engine_info(e)->device, types[t], out, want, dim);
+        engine_destroy(&e);
+        model_destroy(&m);
+        golden_remove(&path);
+        free(stored);
+        free(out);
+    }
+    free(want);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct checkpoint_shape shape = {.hidden = 512, .layers = 6, .heads = 4, .kv_heads = 2, .ffn = 1024, .vocab = 512,
+                                                  .positions = 512, .latents = 256, .latent_heads = 2, .latent_head_dim = 256,
+                                                  .type = TENSOR_F16, .seed = 1};
+    const char *device = argc == 2 ? argv[1] : "cpu";
+    char dir[] = "/tmp/latentd-fidelity.XXXXXX", command[128];
+    struct err_msg em;
+    if (!mkdtemp(dir) || checkpoint_make(dir, &shape, NULL, &em) < 0) {
+        printf("FAIL %s: %s\n", dir, em.text);
+        return 1;
+    }
+    check_folder(dir, device);
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    if (system(command))
+        n_bad++;
+    static const char *const golden[] = {"tests/golden/tiny-f16", "tests/golden/tiny-bf16"};
+    for (size_t i = 0; i < 2; i++) {
+        char folder[4096];
+        snprintf(folder, sizeof folder, "%s", golden_tree(golden[i]));
+        check_folder(folder, device);
+    }
+    if (gpu_validation_messages()) {
+        printf("FAIL %u messages of the validation layers\n", (unsigned)gpu_validation_messages());
+        n_bad++;
+    }
+    return n_bad ? 1 : 0;
+}

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cpu.h"
+#include "index/rotate.h"
 
 static void dot_codes_c(const uint8_t *const *codes, size_t n_codes, const int8_t *q, int32_t bias,
                         size_t n, int32_t *out)
@@ -52,7 +53,22 @@ static float l2_f32_c(const float *a, const float *b, size_t n)
     return (s[0] + s[1]) + (s[2] + s[3]);
 }
 
-const struct distance distance_c = {"c", dot_codes_c, code_to_query_c, dot_f32_c, l2_f32_c};
+static void dot_bits_c(const uint8_t *const *bits, size_t n_bits, const int8_t *q, size_t n, int32_t *out)
+{
+    for (size_t i = 0; i < n_bits; i++) {
+        int32_t sum = 0;
+        for (size_t j = 0; j < n; j++)
+            sum += q[j] & -(bits[i][j / 8] >> (j & 7) & 1);
+        out[i] = sum;
+    }
+}
+
+static void rotate_c(float *x, size_t n)
+{
+    rotate_body(x, n);
+}
+
+const struct distance distance_c = {"c", dot_codes_c, code_to_query_c, dot_f32_c, l2_f32_c, dot_bits_c, rotate_c};
 
 void distance_encode(const float *v, size_t n, uint8_t *code, float *scale, float *norm2)
 {
@@ -66,7 +82,10 @@ void distance_encode(const float *v, size_t n, uint8_t *code, float *scale, floa
     if (!isfinite(inverse))
         inverse = *scale = 0;
     for (size_t j = 0; j < n; j++) {
-        int x = (int)lrintf(v[j] * inverse);
+        float f = v[j] * inverse + 12582912.0f;
+        int32_t x;
+        memcpy(&x, &f, 4);
+        x -= 0x4B400000;
         x = x > 127 ? 127 : x < -127 ? -127 : x;
         sum2 += x * x;
         code[j] = (uint8_t)(x + 128);

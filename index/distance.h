@@ -23,6 +23,10 @@ struct distance {
     /* Sum of a[j] * b[j], and of (a[j] - b[j])^2; any n, no alignment. The order of the sum is the kernel's own. */
     float (*dot_f32)(const float *a, const float *b, size_t n);
     float (*l2_f32)(const float *a, const float *b, size_t n);
+    /* out[i] = sum of the q[j] whose bit is set: bit j of byte j / 8. n values, a multiple of 64; -127 <= q[j]. */
+    void (*dot_bits)(const uint8_t *const *bits, size_t n_bits, const int8_t *q, size_t n, int32_t *out);
+    /* The rotation of sketch.h, in place; n a multiple of 64. */
+    void (*rotate)(float *x, size_t n);
 };
 
 /* The best one for the given features (base/cpu.h). Static storage. */

@@ -5,6 +5,8 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#include "index/rotate.h"
+
 #define AVX2 __attribute__((target("avx2,fma")))
 #define AVXVNNI __attribute__((target("avx2,fma,avxvnni")))
 
@@ -144,8 +146,39 @@ AVX2 static float l2_f32_avx2(const float *a, const float *b, size_t n)
     return sum;
 }
 
-const struct distance distance_avx2 = {"avx2", dot_codes_avx2, code_to_query_avx2, dot_f32_avx2,
-                                       l2_f32_avx2};
-const struct distance distance_avxvnni = {"avxvnni", dot_codes_avxvnni, code_to_query_avx2,
-                                          dot_f32_avx2, l2_f32_avx2};
+/* 32 values of the query where the bits are set, the rest zero. */
+AVX2 static inline __m256i masked_q(const uint8_t *bits, const int8_t *q)
+{
+    const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+    const __m256i which = _mm256_set1_epi64x((int64_t)0x8040201008040201);
+    int32_t m;
+    memcpy(&m, bits, sizeof m);
+    __m256i b = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(m), spread), which);
+    return _mm256_and_si256(_mm256_cmpeq_epi8(b, which), _mm256_loadu_si256((const __m256i *)q));
+}
+
+AVX2 static void dot_bits_avx2(const uint8_t *const *bits, size_t n_bits, const int8_t *q, size_t n, int32_t *out)
+{
+    const __m256i one8 = _mm256_set1_epi8(1), one16 = _mm256_set1_epi16(1);
+    for (size_t i = 0; i < n_bits; i++) {
+        __m256i s = _mm256_setzero_si256();
+        for (size_t j = 0; j < n; j += 64) {
+            /* Four values of at most 127 each: far from overflowing 16 bits. */
+            __m256i pairs = _mm256_add_epi16(_mm256_maddubs_epi16(one8, masked_q(bits[i] + j / 8, q + j)),
+                                             _mm256_maddubs_epi16(one8, masked_q(bits[i] + j / 8 + 4, q + j + 32)));
+            s = _mm256_add_epi32(s, _mm256_madd_epi16(pairs, one16));
+        }
+        out[i] = sum_epi32(s);
+    }
+}
+
+AVX2 static void rotate_avx2(float *x, size_t n)
+{
+    rotate_body(x, n);
+}
+
+const struct distance distance_avx2 = {"avx2",      dot_codes_avx2, code_to_query_avx2, dot_f32_avx2,
+                                       l2_f32_avx2, dot_bits_avx2,  rotate_avx2};
+const struct distance distance_avxvnni = {"avxvnni",   dot_codes_avxvnni, code_to_query_avx2, dot_f32_avx2,
+                                          l2_f32_avx2, dot_bits_avx2,     rotate_avx2};
 #endif

@@ -4,6 +4,8 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#include "index/rotate.h"
+
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
 #define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
 
@@ -120,8 +122,56 @@ AVX512 static float l2_f32_avx512(const float *a, const float *b, size_t n)
     return _mm512_reduce_add_ps(_mm512_add_ps(s0, s1));
 }
 
-const struct distance distance_avx512 = {"avx512", dot_codes_avx512, code_to_query_avx512,
-                                         dot_f32_avx512, l2_f32_avx512};
-const struct distance distance_avx512vnni = {"avx512vnni", dot_codes_vnni, code_to_query_avx512,
-                                             dot_f32_avx512, l2_f32_avx512};
+static inline uint64_t load_bits(const uint8_t *p)
+{
+    uint64_t m;
+    memcpy(&m, p, sizeof m);
+    return m;
+}
+
+VNNI static void dot_bits_vnni(const uint8_t *const *bits, size_t n_bits, const int8_t *q, size_t n, int32_t *out)
+{
+    const __m512i one = _mm512_set1_epi8(1);
+    size_t i = 0;
+    for (; i + 4 <= n_bits; i += 4) {
+        __m512i s0 = _mm512_setzero_si512(), s1 = s0, s2 = s0, s3 = s0;
+        for (size_t j = 0; j < n; j += 64) {
+            __m512i x = _mm512_loadu_si512(q + j);
+            s0 = _mm512_dpbusd_epi32(s0, one, _mm512_maskz_mov_epi8(load_bits(bits[i] + j / 8), x));
+            s1 = _mm512_dpbusd_epi32(s1, one, _mm512_maskz_mov_epi8(load_bits(bits[i + 1] + j / 8), x));
+            s2 = _mm512_dpbusd_epi32(s2, one, _mm512_maskz_mov_epi8(load_bits(bits[i + 2] + j / 8), x));
+            s3 = _mm512_dpbusd_epi32(s3, one, _mm512_maskz_mov_epi8(load_bits(bits[i + 3] + j / 8), x));
+        }
+        _mm_storeu_si128((__m128i *)(out + i), sum4_epi32(s0, s1, s2, s3));
+    }
+    for (; i < n_bits; i++) {
+        __m512i s = _mm512_setzero_si512();
+        for (size_t j = 0; j < n; j += 64)
+            s = _mm512_dpbusd_epi32(s, one, _mm512_maskz_loadu_epi8(load_bits(bits[i] + j / 8), q + j));
+        out[i] = _mm512_reduce_add_epi32(s);
+    }
+}
+
+AVX512 static void dot_bits_avx512(const uint8_t *const *bits, size_t n_bits, const int8_t *q, size_t n, int32_t *out)
+{
+    const __m512i one8 = _mm512_set1_epi8(1), one16 = _mm512_set1_epi16(1);
+    for (size_t i = 0; i < n_bits; i++) {
+        __m512i s = _mm512_setzero_si512();
+        for (size_t j = 0; j < n; j += 64) {
+            __m512i x = _mm512_maskz_loadu_epi8(load_bits(bits[i] + j / 8), q + j);
+            s = _mm512_add_epi32(s, _mm512_madd_epi16(_mm512_maddubs_epi16(one8, x), one16));
+        }
+        out[i] = _mm512_reduce_add_epi32(s);
+    }
+}
+
+AVX512 static void rotate_avx512(float *x, size_t n)
+{
+    rotate_body(x, n);
+}
+
+const struct distance distance_avx512 = {"avx512",       dot_codes_avx512, code_to_query_avx512, dot_f32_avx512,
+                                         l2_f32_avx512, dot_bits_avx512,  rotate_avx512};
+const struct distance distance_avx512vnni = {"avx512vnni",  dot_codes_vnni, code_to_query_avx512, dot_f32_avx512,
+                                             l2_f32_avx512, dot_bits_vnni,  rotate_avx512};
 #endif

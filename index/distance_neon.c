@@ -4,6 +4,8 @@
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
+#include "index/rotate.h"
+
 static inline int8x16_t load_code(const uint8_t *p)
 {
     return vreinterpretq_s8_u8(veorq_u8(vld1q_u8(p), vdupq_n_u8(0x80)));
@@ -85,8 +87,27 @@ static float l2_f32_neon(const float *a, const float *b, size_t n)
     return sum;
 }
 
-const struct distance distance_neon = {"neon", dot_codes_neon, code_to_query_neon, dot_f32_neon,
-                                       l2_f32_neon};
-const struct distance distance_neon_dotprod = {"neon-dotprod", dot_codes_dotprod,
-                                               code_to_query_neon, dot_f32_neon, l2_f32_neon};
+static void dot_bits_neon(const uint8_t *const *bits, size_t n_bits, const int8_t *q, size_t n, int32_t *out)
+{
+    const uint8x16_t which = vcombine_u8(vcreate_u8(0x8040201008040201u), vcreate_u8(0x8040201008040201u));
+    for (size_t i = 0; i < n_bits; i++) {
+        int32x4_t sum = vdupq_n_s32(0);
+        for (size_t j = 0; j < n; j += 16) {
+            uint8x16_t b = vcombine_u8(vdup_n_u8(bits[i][j / 8]), vdup_n_u8(bits[i][j / 8 + 1]));
+            int8x16_t x = vandq_s8(vreinterpretq_s8_u8(vtstq_u8(b, which)), vld1q_s8(q + j));
+            sum = vpadalq_s16(sum, vpaddlq_s8(x));
+        }
+        out[i] = vaddvq_s32(sum);
+    }
+}
+
+static void rotate_neon(float *x, size_t n)
+{
+    rotate_body(x, n);
+}
+
+const struct distance distance_neon = {"neon",      dot_codes_neon, code_to_query_neon, dot_f32_neon,
+                                       l2_f32_neon, dot_bits_neon,  rotate_neon};
+const struct distance distance_neon_dotprod = {"neon-dotprod", dot_codes_dotprod, code_to_query_neon, dot_f32_neon,
+                                               l2_f32_neon,    dot_bits_neon,     rotate_neon};
 #endif

@@ -32,7 +32,7 @@ static int params_check(const struct graph_params *p, struct graph_params *out, 
     if (out->ef_construction > GRAPH_EF_CONSTRUCTION_MAX)
         return err_set(em, LT_EINVAL, "ef_construction %u is over %u", out->ef_construction,
                        GRAPH_EF_CONSTRUCTION_MAX);
-    if ((unsigned)p->metric > METRIC_L2 || (unsigned)p->codes > GRAPH_CODES_F32)
+    if ((unsigned)p->metric > METRIC_L2 || (unsigned)p->codes > GRAPH_CODES_1BIT)
         return err_set(em, LT_EINVAL, "unknown metric or code type");
     if (out->ef_construction < out->m)
         out->ef_construction = out->m;

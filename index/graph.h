@@ -31,6 +31,7 @@ enum graph_codes {
     GRAPH_CODES_AUTO = 0, /* int8 from 32 dimensions on, f32 below */
     GRAPH_CODES_INT8 = 1, /* dim bytes and a scale; exact f32 vectors in a mapped file of their own */
     GRAPH_CODES_F32 = 2,  /* the exact vector itself */
+    GRAPH_CODES_1BIT = 3, /* dim bits (sketch.h); exact f32 vectors as with int8 */
 };
 
 #define GRAPH_DIM_MAX 65536u

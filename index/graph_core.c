@@ -13,6 +13,7 @@
 #define CHUNK_BYTES (4u << 20) /* about; a power of two of nodes */
 #define SLAB_BYTES (64u << 20) /* address space taken at once, in huge pages where the kernel has them */
 #define HUGE_BYTES (2u << 20)
+#define SKETCH_FROM_DIM 1024u /* int8 nodes: below, a code is read about as quickly as its sketch (bench_peers.py) */
 
 /* Anonymous memory, returned to the system with the core. */
 struct slab {
@@ -67,10 +68,12 @@ struct core *core_create(const struct graph_params *p)
     c->metric = p->metric;
     c->codes = p->codes;
     c->kernel = distance_for(cpu_features());
-    c->has_vectors = p->codes == GRAPH_CODES_INT8;
+    c->has_vectors = p->codes != GRAPH_CODES_F32;
     c->vec_stride = (uint32_t)distance_pad(p->dim * sizeof(float));
-    c->code_bytes = c->has_vectors ? (uint32_t)distance_pad(p->dim) : c->vec_stride;
-    c->stride = (uint32_t)distance_pad(c->code_bytes + sizeof(struct node_head) + 4u * c->m0);
+    c->code_bytes = p->codes == GRAPH_CODES_INT8 ? (uint32_t)distance_pad(p->dim) : c->has_vectors ? 0 : c->vec_stride;
+    if (p->codes == GRAPH_CODES_1BIT || (p->codes == GRAPH_CODES_INT8 && p->dim >= SKETCH_FROM_DIM))
+        c->sketch_bytes = (uint32_t)sketch_bytes(p->dim);
+    c->stride = (uint32_t)distance_pad(c->sketch_bytes + c->code_bytes + sizeof(struct node_head) + 4u * c->m0);
     c->upper_stride = 4u * (1 + c->m);
     c->shift = 6; /* 64 vectors fill whole pages at any dimension */
     while (c->shift < 12 && (size_t)c->stride << (c->shift + 1) <= CHUNK_BYTES)

@@ -60,6 +60,16 @@ static uint32_t live_only(const struct core *c, struct graph_scratch *s, const s
     return k;
 }
 
+/* Estimates serve for walking, not for choosing neighbours. */
+static void pool_exact(const struct core *c, struct graph_scratch *s, uint32_t id, uint32_t n)
+{
+    struct probe p;
+    core_probe(c, id, s->pair, &p);
+    for (uint32_t i = 0; i < n; i++)
+        core_distances(c, &p, &s->pool[i].id, 1, &s->pool[i].d);
+    cand_sort(s->pool, n);
+}
+
 static void link_level(struct core *c, struct graph_scratch *s, uint32_t id, uint32_t level,
                        uint32_t n)
 {
@@ -100,7 +110,7 @@ static void insert(struct core *c, struct graph_scratch *s, uint32_t id, uint32_
     uint32_t top = core_head(c, at)->level;
     if (top > LEVEL_MAX)
         top = LEVEL_MAX;
-    core_probe(c, id, s->query, &p);
+    core_probe_query(c, s, &p);
     for (uint32_t l = top; l > level; l--)
         at = walk_greedy(c, s, &p, at, l);
     for (uint32_t l = level < top ? level : top;; l--) {
@@ -109,6 +119,8 @@ static void insert(struct core *c, struct graph_scratch *s, uint32_t id, uint32_
         if (n)
             at = s->pool[0].id;
         n = live_only(c, s, &p, n, id);
+        if (c->codes == GRAPH_CODES_1BIT)
+            pool_exact(c, s, id, n);
         if (l && core_head(c, s->pool[0].id)->level < l)
             n = 0; /* the root stood in, which is not on this level */
         link_level(c, s, id, l, n);
@@ -145,15 +157,20 @@ int vector_prepare(enum metric metric, const float *v, uint32_t dim, float *out)
 }
 
 /* Fills the record of a new slot, except for its links. */
-static int fill(struct core *c, uint32_t id, uint64_t label, const float *v)
+static int fill(struct core *c, struct graph_scratch *s, uint32_t id, uint64_t label, const float *v)
 {
     struct node_head *h = core_head(c, id);
     h->label = label;
     h->vec_sum = (uint32_t)XXH3_64bits(v, c->dim * sizeof *v);
-    if (c->has_vectors) {
-        distance_encode(v, c->dim, core_code(c, id), &h->scale, &h->norm2);
-        return core_put_vector(c, id, v);
+    if (c->sketch_bytes) {
+        float *rotated = s->rotated;
+        sketch_rotate(c->kernel, v, c->dim, rotated);
+        sketch_encode(rotated, sketch_dims(c->dim), core_record(c, id));
     }
+    if (c->codes == GRAPH_CODES_INT8)
+        distance_encode(v, c->dim, core_code(c, id), &h->scale, &h->norm2);
+    if (c->has_vectors)
+        return core_put_vector(c, id, v);
     memcpy(core_code(c, id), v, c->dim * sizeof *v);
     return 0;
 }
@@ -171,7 +188,7 @@ int graph_add(struct graph *g, uint64_t label, const float *v)
         (r = core_hash_reserve(c)) < 0 || (r = remove_reserve(c)) < 0 ||
         (r = core_alloc(c, level, &id)) < 0)
         return r;
-    if ((r = fill(c, id, label, s->query_f32)) < 0) {
+    if ((r = fill(c, s, id, label, s->query_f32)) < 0) {
         core_release(c, id); /* never published */
         return r;
     }

@@ -1,6 +1,6 @@
 /* The graph's inside: how nodes lie in memory, shared by graph*.c and segment.c.
  *
- * A node is a fixed-size record: code, head, links of level 0. Records live in chunks that never move; a directory of
+ * A node is a fixed-size record: sketch, code, head, links of level 0 (not every kind of graph has both of the first). Records live in chunks that never move; a directory of
  * chunks finds them. A chunk is anonymous memory or a private (copy on write) mapping of the segment file, which has the
  * same layout, so that opening parses nothing and writing needs no second form. Links above level 0 are blocks in a
  * second set of chunks.
@@ -26,6 +26,7 @@
 #include "index/distance.h"
 #include "index/graph.h"
 #include "index/graph_epoch.h"
+#include "index/sketch.h"
 
 #define ID_NONE UINT32_MAX
 #define LINK_CHILD 0x80000000u /* marks a tree edge in a level 0 list */
@@ -82,11 +83,11 @@ struct segment; /* segment.h */
 /* Everything a search looks at. A compaction builds another one and swaps it in. */
 struct core {
     /* fixed at creation */
-    uint32_t dim, m, m0, code_bytes, stride, shift, mask, upper_stride, vec_stride;
+    uint32_t dim, m, m0, sketch_bytes, code_bytes, stride, shift, mask, upper_stride, vec_stride;
     enum metric metric;
     enum graph_codes codes;
     const struct distance *kernel;
-    bool has_vectors; /* int8 codes: exact vectors lie in their own file or memory */
+    bool has_vectors; /* not f32 codes: exact vectors lie in their own file or memory */
 
     _Atomic(uint8_t *) *dir;       /* chunks of nodes */
     _Atomic(uint8_t *) *upper_dir; /* chunks of upper lists */
@@ -119,10 +120,11 @@ struct cand {
 
 /* A query or a node, ready to be compared with codes. */
 struct probe {
-    const int8_t *q; /* int8 codes */
+    const int8_t *q; /* against int8 codes; NULL: none */
     int32_t bias;
     float scale, norm2;
-    const float *v; /* f32 codes */
+    const float *v;             /* against exact vectors; NULL: against codes */
+    struct sketch_query sketch; /* .q NULL: sketches are not looked at */
 };
 
 struct graph_scratch {
@@ -133,8 +135,9 @@ struct graph_scratch {
     size_t pool_cap, heap_cap;
     uint8_t *checked; /* beside pool */
     int8_t *query, *pair; /* prepared queries: the search's, and a neighbour's */
-    float *query_f32;
-    size_t query_cap, query_f32_cap;
+    int8_t *query_bits;   /* the search's against sketches */
+    float *query_f32, *rotated;
+    size_t query_cap; /* of those five */
     uint64_t n_distances;
     uint32_t links[2 * GRAPH_M_MAX + 8];
     uint32_t batch[2 * GRAPH_M_MAX + 8];
@@ -162,10 +165,15 @@ static inline struct core *graph_core(const struct graph *g)
 
 /* ---- records ---- */
 
-static inline uint8_t *core_code(const struct core *c, uint32_t id)
+static inline uint8_t *core_record(const struct core *c, uint32_t id)
 {
     uint8_t *chunk = atomic_load_explicit(&c->dir[id >> c->shift], memory_order_acquire);
     return chunk + (size_t)(id & c->mask) * c->stride;
+}
+
+static inline uint8_t *core_code(const struct core *c, uint32_t id)
+{
+    return core_record(c, id) + c->sketch_bytes;
 }
 
 static inline struct node_head *core_head(const struct core *c, uint32_t id)
@@ -249,10 +257,17 @@ uint32_t list_read(const _Atomic uint32_t *list, uint32_t max, uint32_t *out);
 /* cap: the list's room; n <= cap. list_append is false when the list is full. */
 bool list_append(_Atomic uint32_t *list, uint32_t cap, uint32_t link);
 void list_write(_Atomic uint32_t *list, uint32_t cap, const uint32_t *links, uint32_t n);
-/* out[i] = distance of the probe to ids[i] (all valid); smaller is nearer. */
+/* out[i] = distance of the probe to ids[i] (all valid); smaller is nearer. By exact vectors, codes or sketches, the first of
+ * them that the probe has. */
 void core_distances(const struct core *c, const struct probe *p, const uint32_t *ids, uint32_t n,
                     float *out);
+/* Takes out of ids those that the sketches say are farther than `limit` for all but a few: by SKETCH_SURE standard deviations
+ * of the estimate. Returns how many are left. */
+uint32_t core_filter(const struct core *c, const struct probe *p, uint32_t *ids, uint32_t n, float limit);
+/* A node against others, as exactly as the graph allows without reading exact vectors of int8 nodes. */
 void core_probe(const struct core *c, uint32_t id, int8_t *room, struct probe *p);
+/* The prepared vector in s->query_f32 against nodes that are walked over. Uses s->query, s->query_bits, s->rotated, s->pair. */
+void core_probe_query(const struct core *c, struct graph_scratch *s, struct probe *p);
 /* HNSW's neighbour selection: from n candidates, nearest first, at most max that are nearer to the probe's node than to
  * each one already chosen. Candidates with LINK_CHILD are always kept. Reorders c in place; returns the number kept. */
 uint32_t core_select(const struct core *c, struct graph_scratch *s, struct cand *cands, uint32_t n,

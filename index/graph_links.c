@@ -4,6 +4,8 @@
 #include "index/graph_int.h"
 
 #define READ_TRIES 16
+/* A node at the very limit is passed over in one case of fifteen; one that is really among the nearest lies far from it. */
+#define SKETCH_SURE 1.5f
 
 uint32_t list_read(const _Atomic uint32_t *list, uint32_t max, uint32_t *out)
 {
@@ -95,12 +97,14 @@ void cand_sort(struct cand *c, uint32_t n)
     }
 }
 
-static inline const float *code_f32(const struct core *c, uint32_t id)
-{
-    return (const float *)(const void *)core_code(c, id);
-}
-
 #define GROUP 8
+
+static void distances_exact(const struct core *c, const struct probe *p, const uint32_t *ids, uint32_t n, float *out)
+{
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = c->metric == METRIC_L2 ? c->kernel->l2_f32(p->v, core_vector(c, ids[i]), c->dim)
+                                        : -c->kernel->dot_f32(p->v, core_vector(c, ids[i]), c->dim);
+}
 
 static void distances_int8(const struct core *c, const struct probe *p, const uint32_t *ids,
                            uint32_t n, float *out)
@@ -120,27 +124,76 @@ static void distances_int8(const struct core *c, const struct probe *p, const ui
     }
 }
 
+/* The estimates less `sure` standard deviations. */
+static void distances_sketch(const struct core *c, const struct probe *p, const uint32_t *ids, uint32_t n, float sure,
+                             float *out)
+{
+    const struct sketch_query *q = &p->sketch;
+    size_t dims = sketch_dims(c->dim);
+    for (uint32_t i = 0; i < n; i += GROUP) {
+        const uint8_t *bits[GROUP];
+        int32_t dots[GROUP];
+        uint32_t k = n - i < GROUP ? n - i : GROUP;
+        for (uint32_t j = 0; j < k; j++)
+            bits[j] = core_record(c, ids[i + j]);
+        c->kernel->dot_bits(bits, k, q->q, dims, dots);
+        for (uint32_t j = 0; j < k; j++) {
+            const struct sketch_tail *t = sketch_tail(bits[j], dims);
+            float dot = t->factor * q->scale * (float)(2 * dots[j] - q->sum) + sure * q->norm * t->error;
+            out[i + j] = c->metric == METRIC_L2 ? q->norm * q->norm + t->norm2 - 2 * dot : -dot;
+        }
+    }
+}
+
 void core_distances(const struct core *c, const struct probe *p, const uint32_t *ids, uint32_t n,
                     float *out)
 {
-    if (c->has_vectors) {
+    if (p->v)
+        distances_exact(c, p, ids, n, out);
+    else if (p->q)
         distances_int8(c, p, ids, n, out);
-        return;
+    else
+        distances_sketch(c, p, ids, n, 0, out);
+}
+
+uint32_t core_filter(const struct core *c, const struct probe *p, uint32_t *ids, uint32_t n, float limit)
+{
+    float d[2 * GRAPH_M_MAX + 8];
+    uint32_t k = 0;
+    distances_sketch(c, p, ids, n, SKETCH_SURE, d);
+    for (uint32_t i = 0; i < n; i++) {
+        ids[k] = ids[i];
+        k += d[i] < limit;
     }
-    for (uint32_t i = 0; i < n; i++)
-        out[i] = c->metric == METRIC_L2 ? c->kernel->l2_f32(p->v, code_f32(c, ids[i]), c->dim)
-                                        : -c->kernel->dot_f32(p->v, code_f32(c, ids[i]), c->dim);
+    return k;
 }
 
 void core_probe(const struct core *c, uint32_t id, int8_t *room, struct probe *p)
 {
     const struct node_head *h = core_head(c, id);
     *p = (struct probe){.scale = h->scale, .norm2 = h->norm2};
-    if (c->has_vectors) {
+    if (c->codes == GRAPH_CODES_INT8) {
         p->bias = c->kernel->code_to_query(core_code(c, id), c->code_bytes, room);
         p->q = room;
     } else {
-        p->v = code_f32(c, id);
+        p->v = core_vector(c, id);
+    }
+}
+
+void core_probe_query(const struct core *c, struct graph_scratch *s, struct probe *p)
+{
+    *p = (struct probe){0};
+    if (c->codes == GRAPH_CODES_F32)
+        p->v = s->query_f32;
+    if (c->codes == GRAPH_CODES_INT8) {
+        uint8_t *code = (uint8_t *)s->pair;
+        distance_encode(s->query_f32, c->dim, code, &p->scale, &p->norm2);
+        p->bias = c->kernel->code_to_query(code, c->code_bytes, s->query);
+        p->q = s->query;
+    }
+    if (c->sketch_bytes) {
+        sketch_rotate(c->kernel, s->query_f32, c->dim, s->rotated);
+        sketch_prepare(s->rotated, sketch_dims(c->dim), s->query_bits, &p->sketch);
     }
 }
 

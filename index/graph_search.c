@@ -8,7 +8,8 @@
 
 #define EF_DEFAULT 64u
 #define SMALL 256u        /* live nodes: comparing all is as quick as walking, and exact */
-#define RESCORE_EXTRA 16u /* int8 ranks are off by a few places: this many more than k get their exact score */
+#define SPARE 16u
+#define RESCORE_SURE 3.0f /* of 741 codes one is farther off than this many standard deviations, on the side that matters */
 
 int graph_scratch_create(struct graph_scratch **out)
 {
@@ -32,7 +33,9 @@ void graph_scratch_destroy(struct graph_scratch **s)
     free((*s)->checked);
     free((*s)->query);
     free((*s)->pair);
+    free((*s)->query_bits);
     free((*s)->query_f32);
+    free((*s)->rotated);
     free(*s);
     *s = NULL;
 }
@@ -60,10 +63,10 @@ static bool allowed(const struct run *r, uint32_t id)
     return !r->q->allow || r->q->allow(r->q->allow_arg, core_head(r->c, id)->label);
 }
 
-/* How many of the best get exact scores to answer for k. */
-static uint32_t rescored(uint32_t k)
+/* How many of the best answer for k while labels change their nodes: a label may be met twice. */
+static uint32_t with_spare(uint32_t k)
 {
-    return k > RESCORE_EXTRA ? (k > UINT32_MAX / 2 ? k : 2 * k) : k + RESCORE_EXTRA;
+    return k > SPARE ? (k > UINT32_MAX / 2 ? k : 2 * k) : k + SPARE;
 }
 
 /* The node that answers for id's label now: itself, its replacement, or none. */
@@ -145,7 +148,7 @@ static int by_distance(const void *a, const void *b)
 static int scan_all(struct run *r)
 {
     /* More than k, so that pairs of old and new nodes of replaced labels take nobody's place. */
-    uint32_t n = core_n_slots(r->c), k = rescored(r->q->k) < n ? rescored(r->q->k) : n;
+    uint32_t n = core_n_slots(r->c), k = with_spare(r->q->k) < n ? with_spare(r->q->k) : n;
     int e = reserve_pool(r->s, (size_t)k + 1);
     if (e < 0)
         return e;
@@ -275,27 +278,48 @@ static int walk_filtered(struct run *r, const uint32_t *starts, uint32_t n_start
     }
 }
 
-/* Exact scores for the first results, dead ones replaced by what answers for their label. */
+/* How far a code's distance may well be from the exact one: RESCORE_SURE standard deviations. */
+static float slack(const struct run *r, uint32_t id)
+{
+    const struct core *c = r->c;
+    const struct node_head *h = core_head(c, id);
+    const struct probe *p = &r->probe;
+    float e = 0;
+    if (c->codes == GRAPH_CODES_INT8) /* each value is off by up to half a step, evenly: 1/12 of a step squared */
+        e = sqrtf((h->scale * h->scale * p->norm2 + p->scale * p->scale * h->norm2) / 12);
+    else if (c->codes == GRAPH_CODES_1BIT)
+        e = sketch_tail(core_record(c, id), sketch_dims(c->dim))->error * p->sketch.norm;
+    return RESCORE_SURE * (c->metric == METRIC_L2 ? 2 * e : e);
+}
+
+static void prefetch_vector(const struct core *c, uint32_t id)
+{
+    const char *v = (const char *)core_vector(c, id);
+    for (uint32_t j = 0; j < c->vec_stride && j < 2048; j += 64)
+        __builtin_prefetch(v + j);
+}
+
+/* Exact scores, best first, for all results that can be among the k nearest by what is known of their codes' errors; dead ones
+ * replaced by what answers for their label. */
 static void rescore(struct run *r)
 {
     struct cand *p = r->s->pool;
-    uint32_t want = rescored(r->q->k), k = 0;
-    for (uint32_t i = 0; i < r->n && k < want; i++) {
-        uint32_t id = current(r, p[i].id);
+    uint32_t k = 0;
+    for (uint32_t i = 0; i < r->n; i++) {
+        uint32_t id = current(r, p[i].id), j = k, want = replaced(r) ? with_spare(r->q->k) : r->q->k;
         if (id >= core_n_slots(r->c))
             continue;
-        p[k++] = (struct cand){id == p[i].id ? p[i].d : NAN, id};
+        float d = p[i].d;
+        if (k >= want && id == p[i].id && d - slack(r, id) > p[want - 1].d)
+            break; /* and so are those behind it */
+        if (r->c->has_vectors && i + 4 < want && i + 4 < r->n)
+            prefetch_vector(r->c, p[i + 4].id);
+        if (r->c->has_vectors || id != p[i].id)
+            d = exact_distance(r, id);
+        for (k++; j && p[j - 1].d > d; j--)
+            p[j] = p[j - 1];
+        p[j] = (struct cand){d, id};
     }
-    for (uint32_t i = 0; i < k; i++) {
-        if (r->c->has_vectors && i + 4 < k) {
-            const char *v = (const char *)core_vector(r->c, p[i + 4].id);
-            for (uint32_t j = 0; j < r->c->vec_stride && j < 2048; j += 64)
-                __builtin_prefetch(v + j);
-        }
-        if (r->c->has_vectors || isnan(p[i].d))
-            p[i].d = exact_distance(r, p[i].id);
-    }
-    cand_sort(p, k);
     if (replaced(r)) { /* a node and the one it replaced may both have been met */
         uint32_t kept = 0;
         for (uint32_t i = 0, j; i < k; i++) {
@@ -347,12 +371,7 @@ static int prepare(struct run *r, uint32_t ef)
     if ((e = scratch_reserve(s, c, ef)) < 0 ||
         (e = vector_prepare(c->metric, r->q->v, c->dim, s->query_f32)) < 0)
         return e;
-    r->probe = (struct probe){.v = s->query_f32, .q = s->query};
-    if (c->has_vectors) {
-        uint8_t *code = (uint8_t *)s->pair;
-        distance_encode(s->query_f32, c->dim, code, &r->probe.scale, &r->probe.norm2);
-        r->probe.bias = c->kernel->code_to_query(code, c->code_bytes, s->query);
-    }
+    core_probe_query(c, s, &r->probe);
     return 0;
 }
 

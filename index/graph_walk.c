@@ -1,5 +1,9 @@
 /* Traversal: greedy descent, and the best-first walk of one level.
  *
+ * A walk is bound by memory: each step needs a list, then the nodes it names, each a cache miss behind the other. So a node's
+ * list is fetched as soon as the node is among the candidates, and while one candidate's neighbours are compared, those of the
+ * next one are on their way; it is nearly always expanded next. Where codes are long, sketches say which are worth reading.
+ *
  * hnswlib keeps two heaps; here one sorted array of ef candidates with a mark for those already expanded does the work of
  * both. It visits the same nodes: a candidate that has dropped out of the ef nearest is one that hnswlib would never expand. */
 #include <stdlib.h>
@@ -40,16 +44,14 @@ int scratch_reserve(struct graph_scratch *s, const struct core *c, uint32_t ef)
             return LT_ENOMEM;
         s->pool_cap = ef + 1u;
     }
-    if (c->code_bytes > s->query_cap) {
+    size_t padded = distance_pad(c->dim);
+    if (padded > s->query_cap) {
         s->query_cap = 0;
-        if (grow_aligned(&s->query, c->code_bytes) < 0 || grow_aligned(&s->pair, c->code_bytes) < 0)
+        if (grow_aligned(&s->query, padded) < 0 || grow_aligned(&s->pair, padded) < 0 ||
+            grow_aligned(&s->query_bits, padded) < 0 || grow(&s->query_f32, padded, sizeof *s->query_f32) < 0 ||
+            grow(&s->rotated, padded, sizeof *s->rotated) < 0)
             return LT_ENOMEM;
-        s->query_cap = c->code_bytes;
-    }
-    if (c->dim > s->query_f32_cap) {
-        if (grow(&s->query_f32, distance_pad(c->dim), sizeof *s->query_f32) < 0)
-            return LT_ENOMEM;
-        s->query_f32_cap = c->dim;
+        s->query_cap = padded;
     }
     return 0;
 }
@@ -69,6 +71,21 @@ static inline void prefetch_code(const struct core *c, uint32_t id)
         __builtin_prefetch(p + i);
 }
 
+static inline void prefetch_sketch(const struct core *c, uint32_t id)
+{
+    const uint8_t *p = core_record(c, id);
+    for (uint32_t i = 0; i < c->sketch_bytes; i += 64)
+        __builtin_prefetch(p + i);
+}
+
+static inline void prefetch_node(const struct core *c, uint32_t id)
+{
+    if (c->sketch_bytes)
+        prefetch_sketch(c, id);
+    else
+        prefetch_code(c, id);
+}
+
 uint32_t walk_unvisited(const struct core *c, struct graph_scratch *s,
                         const _Atomic uint32_t *list, uint32_t room)
 {
@@ -84,7 +101,7 @@ uint32_t walk_unvisited(const struct core *c, struct graph_scratch *s,
         if (s->visited[id >> 6] & bit)
             continue;
         s->visited[id >> 6] |= bit;
-        prefetch_code(c, id);
+        prefetch_node(c, id);
         s->batch[n_new++] = id;
     }
     return n_new;
@@ -122,7 +139,16 @@ struct pool {
     uint8_t *checked;
     uint32_t n, ef;
     uint32_t next; /* no unchecked candidate before this one */
+    const struct core *core;
+    uint32_t level;
 };
+
+static inline void prefetch_list(const struct pool *p, uint32_t id)
+{
+    const char *l = (const char *)core_links(p->core, id, p->level);
+    for (uint32_t i = 0; l && i < 4 * (1 + core_room(p->core, p->level)); i += 64)
+        __builtin_prefetch(l + i);
+}
 
 static inline void pool_put(struct pool *p, float d, uint32_t id)
 {
@@ -143,40 +169,70 @@ static inline void pool_put(struct pool *p, float d, uint32_t id)
     memmove(p->checked + lo + 1, p->checked + lo, p->n - lo);
     p->c[lo] = (struct cand){d, id};
     p->checked[lo] = 0;
+    prefetch_list(p, id);
     p->n++;
     if (lo < p->next)
         p->next = lo;
 }
 
+/* Fetches what the candidate after the one at hand will need. */
+static void look_ahead(const struct pool *p, const struct graph_scratch *s)
+{
+    uint32_t at = p->next + 1, limit = core_n_slots(p->core), room = core_room(p->core, p->level);
+    while (at < p->n && p->checked[at])
+        at++;
+    _Atomic uint32_t *list = at < p->n ? core_links(p->core, p->c[at].id, p->level) : NULL;
+    if (!list)
+        return;
+    if (limit > s->visited_words * 64)
+        limit = (uint32_t)(s->visited_words * 64);
+    uint32_t n = atomic_load_explicit(&list[0], memory_order_relaxed) & LIST_COUNT;
+    for (uint32_t i = 0; i < n && i < room; i++) {
+        uint32_t id = atomic_load_explicit(&list[1 + i], memory_order_acquire) & LINK_ID;
+        if (id < limit && !(s->visited[id >> 6] >> (id & 63) & 1))
+            prefetch_node(p->core, id);
+    }
+}
+
+/* The batch's n nodes into the pool, if they are near enough. */
+static void offer_batch(struct pool *pool, struct graph_scratch *s, const struct probe *p, uint32_t n)
+{
+    const struct core *c = pool->core;
+    s->n_distances += n;
+    if (p->q && c->sketch_bytes) {
+        if (pool->n == pool->ef)
+            n = core_filter(c, p, s->batch, n, pool->c[pool->n - 1].d);
+        for (uint32_t i = 0; i < n; i++)
+            prefetch_code(c, s->batch[i]);
+    }
+    core_distances(c, p, s->batch, n, s->batch_d);
+    for (uint32_t i = 0; i < n; i++)
+        pool_put(pool, s->batch_d[i], s->batch[i]);
+}
+
 uint32_t walk_level(const struct core *c, struct graph_scratch *s, const struct probe *p,
                     const uint32_t *starts, uint32_t n_starts, uint32_t level, uint32_t ef)
 {
-    struct pool pool = {s->pool, s->checked, 0, ef, 0};
+    struct pool pool = {s->pool, s->checked, 0, ef, 0, c, level};
+    uint32_t n = 0;
     walk_reset(s, c);
     for (uint32_t i = 0; i < n_starts; i++) {
-        float d;
         uint64_t bit = 1ull << (starts[i] & 63);
         if (starts[i] >= core_n_slots(c) || starts[i] >= s->visited_words * 64 ||
             (s->visited[starts[i] >> 6] & bit))
             continue;
         s->visited[starts[i] >> 6] |= bit;
-        core_distances(c, p, &starts[i], 1, &d);
-        s->n_distances++;
-        pool_put(&pool, d, starts[i]);
+        s->batch[n++] = starts[i];
     }
     for (;;) {
+        offer_batch(&pool, s, p, n);
         while (pool.next < pool.n && pool.checked[pool.next])
             pool.next++;
         if (pool.next == pool.n)
-            break;
-        uint32_t id = pool.c[pool.next].id;
+            return pool.n;
         pool.checked[pool.next] = 1;
-        const _Atomic uint32_t *list = core_links(c, id, level);
-        uint32_t n = list ? walk_unvisited(c, s, list, core_room(c, level)) : 0;
-        core_distances(c, p, s->batch, n, s->batch_d);
-        s->n_distances += n;
-        for (uint32_t i = 0; i < n; i++)
-            pool_put(&pool, s->batch_d[i], s->batch[i]);
+        const _Atomic uint32_t *list = core_links(c, pool.c[pool.next].id, level);
+        n = list ? walk_unvisited(c, s, list, core_room(c, level)) : 0;
+        look_ahead(&pool, s);
     }
-    return pool.n;
 }

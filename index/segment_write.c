@@ -85,10 +85,10 @@ static void emit_nodes(struct seg_out *o, const struct core *c, uint32_t n_slots
     for (uint32_t id = 0; id < n_slots; id++) {
         const struct node_head *h = core_head(c, id);
         if (node_state(h) == NODE_LIVE) {
-            emit(o, core_code(c, id), c->stride);
+            emit(o, core_record(c, id), c->stride);
             continue;
         }
-        struct node_head *empty = (struct node_head *)(void *)(record + c->code_bytes);
+        struct node_head *empty = (struct node_head *)(void *)(record + c->sketch_bytes + c->code_bytes);
         memset(record, 0, c->stride);
         empty->level = h->level;
         empty->upper = h->upper;

@@ -2,9 +2,11 @@
 #include "tests/unit.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 #include "base/cpu.h"
 #include "index/distance.h"
+#include "index/sketch.h"
 
 #define DIM_MAX 700
 #define N_CODES 11
@@ -69,6 +71,101 @@ static void check_f32(const struct distance *k, uint64_t *rng, size_t n)
     free(b);
 }
 
+static void check_bits(const struct distance *k, uint64_t *rng, size_t n, bool extreme)
+{
+    uint8_t *bits[N_CODES];
+    int8_t *q = malloc(n); /* just n bytes each: ASan sees a step too far */
+    int32_t out[N_CODES + 1];
+    for (size_t j = 0; j < n; j++)
+        q[j] = extreme ? -127 : (int8_t)((int)(unit_rand(rng) % 255) - 127);
+    for (size_t i = 0; i < N_CODES; i++) {
+        bits[i] = malloc(n / 8);
+        for (size_t j = 0; j < n / 8; j++)
+            bits[i][j] = extreme ? 255 : (uint8_t)unit_rand(rng);
+    }
+    for (size_t count = 0; count <= N_CODES; count++) {
+        out[count] = 123456;
+        k->dot_bits((const uint8_t *const *)bits, count, q, n, out);
+        assert_int_equal(out[count], 123456);
+        for (size_t i = 0; i < count; i++) {
+            int32_t want = 0;
+            for (size_t j = 0; j < n; j++)
+                want += bits[i][j / 8] >> (j % 8) & 1 ? q[j] : 0;
+            assert_int_equal(out[i], want);
+        }
+    }
+    for (size_t i = 0; i < N_CODES; i++)
+        free(bits[i]);
+    free(q);
+}
+
+/* The same as in C, and orthogonal: lengths and inner products stay. */
+static void check_rotate(const struct distance *k, uint64_t *rng, size_t n)
+{
+    float *a = malloc(n * sizeof *a), *b = malloc(n * sizeof *b), *c = malloc(n * sizeof *c);
+    double dot = 0, dot_after = 0, size = 0;
+    for (size_t j = 0; j < n; j++) {
+        a[j] = c[j] = uniform(rng);
+        b[j] = uniform(rng);
+        dot += (double)a[j] * b[j];
+        size += (double)a[j] * a[j];
+    }
+    k->rotate(a, n);
+    k->rotate(b, n);
+    distance_c.rotate(c, n);
+    for (size_t j = 0; j < n; j++) {
+        dot_after += (double)a[j] * b[j];
+        assert_true(fabs((double)a[j] - c[j]) <= 1e-5);
+    }
+    assert_true(fabs(dot - dot_after) <= 1e-5 * (1 + size));
+    free(a);
+    free(b);
+    free(c);
+}
+
+/* The estimate of an inner product has no bias and the error that it says, for vectors with a few large components too. */
+static void test_sketch(void **state)
+{
+    enum { DIM = 200, DIMS = 256, N = 4000 };
+    uint64_t rng = unit_seed();
+    const struct distance *k = distance_for(cpu_features());
+    static float v[DIM], y[DIM], room[DIMS], y_room[DIMS];
+    static _Alignas(64) uint8_t sketch[128];
+    static int8_t q[DIMS];
+    assert_int_equal(sketch_dims(DIM), DIMS);
+    assert_true(sketch_bytes(DIM) <= sizeof sketch);
+    for (int spiky = 0; spiky < 2; spiky++) {
+        double sum = 0, sum2 = 0;
+        for (int i = 0; i < N; i++) {
+            double dot = 0;
+            struct sketch_query sq;
+            int32_t set;
+            const uint8_t *bits = sketch;
+            for (int j = 0; j < DIM; j++) {
+                v[j] = spiky && j % 50 ? 0 : uniform(&rng);
+                y[j] = uniform(&rng);
+                dot += (double)v[j] * y[j];
+            }
+            sketch_rotate(k, v, DIM, room);
+            sketch_encode(room, DIMS, sketch);
+            sketch_rotate(k, y, DIM, y_room);
+            sketch_prepare(y_room, DIMS, q, &sq);
+            k->dot_bits(&bits, 1, q, DIMS, &set);
+            const struct sketch_tail *t = sketch_tail(sketch, DIMS);
+            double error = (t->factor * sq.scale * (double)(2 * set - sq.sum) - dot) / (t->error * sq.norm);
+            sum += error;
+            sum2 += error * error;
+        }
+        double mean = sum / N, deviation = sqrt(sum2 / N);
+        print_message("mean error %.3f, deviation %.3f of the stated one\n", mean, deviation);
+        assert_true(fabs(mean) < 0.08);
+        assert_true(deviation > 0.85 && deviation < 1.1);
+    }
+    memset(room, 0, sizeof room);
+    sketch_encode(room, DIMS, sketch);
+    assert_true(sketch_tail(sketch, DIMS)->factor == 0 && sketch_tail(sketch, DIMS)->error == 0);
+}
+
 static void test_versions(void **state)
 {
     uint64_t rng = unit_seed();
@@ -81,6 +178,11 @@ static void test_versions(void **state)
             if (dim % 64 < 2 || dim % 13 == 0)
                 check_codes(v[i], &rng, dim, dim % 3 == 0);
         }
+        for (size_t dims = 64; dims <= 1408; dims += 64) {
+            check_bits(v[i], &rng, dims, false);
+            check_rotate(v[i], &rng, dims);
+        }
+        check_bits(v[i], &rng, 65536, true);
     }
 }
 
@@ -147,6 +249,7 @@ int main(void)
         cmocka_unit_test(test_largest),
         cmocka_unit_test(test_encode),
         cmocka_unit_test(test_choice),
+        cmocka_unit_test(test_sketch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

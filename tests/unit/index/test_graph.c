@@ -89,7 +89,9 @@ static void test_recall(void **state)
         recall_of(48, (enum metric)metric, GRAPH_CODES_INT8);
         recall_of(48, (enum metric)metric, GRAPH_CODES_F32);
         recall_of(100, (enum metric)metric, GRAPH_CODES_AUTO);
+        recall_of(100, (enum metric)metric, GRAPH_CODES_1BIT);
     }
+    recall_of(1100, METRIC_L2, GRAPH_CODES_INT8); /* with sketches */
     recall_of(3, METRIC_L2, GRAPH_CODES_AUTO);
 }
 

@@ -77,10 +77,14 @@ static int load_model(struct core *c, struct err_msg *em)
         snprintf(c->model_path, sizeof c->model_path, "%s", c->settings->model);
     else
         r = find_model(c->model_path, sizeof c->model_path, em);
-    if (r < 0 || (r = model_open(&c->model, c->model_path, em)) < 0)
-        return r;
     bool have_cache = given ? snprintf(cache, sizeof cache, "%s", given) < (int)sizeof cache
                             : paths_cache_dir(cache) == 0 && file_make_dirs(cache, 0700) == 0;
+    model_cache_dir(have_cache ? cache : NULL);
+    if (!r)
+        r = model_open(&c->model, c->model_path, em);
+    model_cache_dir(NULL);
+    if (r < 0)
+        return r;
     struct engine_params p = {
         .device = c->settings->device,
         .n_threads = (unsigned)c->settings->threads,

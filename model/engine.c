@@ -10,6 +10,7 @@
 #include "model/engine_device.h"
 #include "model/model.h"
 #include "model/pooler.h"
+#include "model/verify.h"
 
 #define BATCH_SEQS_MAX 1024
 /* Activation buffers of one batch may take this much, so that large models get smaller batches. */
@@ -33,6 +34,7 @@ struct engine {
     struct ops *ops;
     struct decoder *decoder;
     struct pooler *pooler;
+    struct verify *verify; /* NULL: nothing to compare */
     uint32_t max_seqs;
     /* one batch, packed */
     int32_t *ids;
@@ -184,6 +186,9 @@ int engine_embed(struct engine *e, const struct engine_seq *seqs, size_t n_seqs,
 {
     uint32_t n = 0, tokens = 0;
     int r = 0;
+    const char *damaged;
+    if (verify_state(e->verify, &damaged) == VERIFY_DAMAGED)
+        return err_set(em, LT_ECORRUPT, "tensor %s of the model file is damaged", damaged);
     if (!e->ops)
         return err_set(em, LT_EDEVICELOST, "%s was lost and could not be opened again", e->info.device);
     memset(out, 0, n_seqs * e->mi->dim * sizeof *out);
@@ -299,6 +304,8 @@ int engine_create(struct engine **out, const struct model *m, const struct engin
     e->mi = model_info(m);
     e->params = *p;
     int r = choose(e, em);
+    if (!r)
+        r = verify_start(&e->verify, m, em);
     /* The caller's strings and its progress live for this call only. */
     e->params.device = NULL;
     e->params.progress = NULL;
@@ -315,6 +322,7 @@ void engine_destroy(struct engine **ep)
     struct engine *e = *ep;
     if (!e)
         return;
+    verify_destroy(&e->verify);
     close_device(e);
     free((char *)e->params.cache_dir);
     free(e->ids);

@@ -61,7 +61,8 @@ void engine_destroy(struct engine **e);
  *         LT_ETOOLONG (more than the model's limit or max_batch_tokens), LT_ENAN
  *
  * Blocks: until the device is done.
- * Errors: LT_EDEVICELOST after one silent retry on a fresh device; LT_ENOMEM. Then out and status are undefined. */
+ * Errors: LT_ECORRUPT when the model file's bytes are not those that were imported, which a thread finds out after the load;
+ *         LT_EDEVICELOST after one silent retry on a fresh device; LT_ENOMEM. Then out and status are undefined. */
 int engine_embed(struct engine *e, const struct engine_seq *seqs, size_t n_seqs, float *out, int *status,
                  struct err_msg *em);
 

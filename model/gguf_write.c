@@ -15,6 +15,8 @@
 
 struct gguf_writer {
     char *path, *tmp;
+    char self[40]; /* the unfinished file by its descriptor */
+    bool named;    /* it lies at tmp; otherwise it has no name yet and goes with the process */
     int fd;
     int error; /* first failure */
     bool committed, header_done;
@@ -27,6 +29,36 @@ struct gguf_writer {
     uint8_t *buf;
     size_t buf_len;
 };
+
+/* A file without a name leaves nothing behind, however the process ends. False where the file system has none. */
+static bool open_nameless(struct gguf_writer *w)
+{
+    char *dir = strdup(w->path), *slash = dir ? strrchr(dir, '/') : NULL;
+    if (slash)
+        slash[slash == dir] = 0;
+    w->fd = dir ? open(slash ? dir : ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0644) : -1;
+    free(dir);
+    snprintf(w->self, sizeof w->self, "/proc/self/fd/%d", w->fd);
+    if (w->fd >= 0 && access(w->self, R_OK) == 0)
+        return true;
+    if (w->fd >= 0)
+        close(w->fd);
+    w->fd = -1;
+    return false;
+}
+
+/* Gives it the name that is renamed next. A file that a killed import left there is replaced. */
+static int give_name(struct gguf_writer *w)
+{
+    if (w->named)
+        return 0;
+    if (unlink(w->tmp) < 0 && errno != ENOENT)
+        return err_from_errno(errno);
+    if (linkat(AT_FDCWD, w->self, AT_FDCWD, w->tmp, AT_SYMLINK_FOLLOW) < 0)
+        return err_from_errno(errno);
+    w->named = true;
+    return 0;
+}
 
 int gguf_write_create(struct gguf_writer **out, const char *path, struct err_msg *em)
 {
@@ -42,7 +74,10 @@ int gguf_write_create(struct gguf_writer **out, const char *path, struct err_msg
         gguf_write_destroy(&w);
         return err_set(em, LT_ENOMEM, "no memory");
     }
-    w->fd = open(w->tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (!open_nameless(w)) {
+        w->fd = open(w->tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+        w->named = true;
+    }
     if (w->fd < 0) {
         int r = err_set(em, err_from_errno(errno), "%s: cannot create: %s", w->tmp, strerror(errno));
         gguf_write_destroy(&w);
@@ -59,7 +94,7 @@ void gguf_write_destroy(struct gguf_writer **wp)
         return;
     if (w->fd >= 0) {
         close(w->fd);
-        if (!w->committed)
+        if (!w->committed && w->named)
             unlink(w->tmp);
     }
     bytes_out_finish(&w->keys);
@@ -120,6 +155,16 @@ void gguf_write_str(struct gguf_writer *w, const char *key, const char *s, size_
 {
     put_key(w, key, GGUF_STRING);
     put_string(&w->keys, s, len);
+}
+
+void gguf_write_blank(struct gguf_writer *w, const char *key, size_t len, uint64_t *offset)
+{
+    put_key(w, key, GGUF_STRING);
+    bytes_put_u64(&w->keys, len);
+    *offset = 4 + 4 + 8 + 8 + w->keys.len;
+    uint8_t *p = bytes_room(&w->keys, len);
+    if (p)
+        memset(p, '0', len);
 }
 
 void gguf_write_array(struct gguf_writer *w, const char *key, enum gguf_type elem, const void *data, size_t count,
@@ -254,7 +299,7 @@ int gguf_write_flush(struct gguf_writer *w, struct err_msg *em)
 
 const char *gguf_write_tmp_path(const struct gguf_writer *w)
 {
-    return w->tmp;
+    return w->named ? w->tmp : w->self;
 }
 
 int gguf_write_patch(struct gguf_writer *w, uint64_t offset, const void *data, size_t len, struct err_msg *em)
@@ -281,7 +326,11 @@ int gguf_write_commit(struct gguf_writer *w, struct err_msg *em)
     int r = gguf_write_flush(w, em);
     if (r < 0)
         return r;
-    if (fsync(w->fd) < 0 || rename(w->tmp, w->path) < 0)
+    if (fsync(w->fd) < 0)
+        return fail(w, err_from_errno(errno), em);
+    if ((r = give_name(w)) < 0)
+        return fail(w, r, em);
+    if (rename(w->tmp, w->path) < 0)
         return fail(w, err_from_errno(errno), em);
     w->committed = true;
     if ((r = file_sync_parent(w->path)) < 0)

@@ -1,7 +1,7 @@
 /* Writes a GGUF file, version 3, front to back: keys, tensor list, then each tensor's bytes in the order listed.
  *
- * The file grows as PATH.tmp and takes its name only in gguf_write_commit, after a sync; until then an existing file of that
- * name stays as it is. Errors stick: after the first, every call returns it and gguf_write_commit refuses.
+ * The file grows without a name (where the file system knows none, as PATH.tmp) and takes its own only in gguf_write_commit,
+ * after a sync; until then an existing file of that name stays as it is. Errors stick: after the first, every call returns it and gguf_write_commit refuses.
  * Thread-safety: unsafe. */
 #ifndef MODEL_GGUF_WRITE_H
 #define MODEL_GGUF_WRITE_H
@@ -26,6 +26,8 @@ void gguf_write_i32(struct gguf_writer *w, const char *key, int32_t v);
 void gguf_write_f32(struct gguf_writer *w, const char *key, float v);
 void gguf_write_bool(struct gguf_writer *w, const char *key, bool v);
 void gguf_write_str(struct gguf_writer *w, const char *key, const char *s, size_t len);
+/* A string of len zeros ('0'); *offset is where they lie, for gguf_write_patch. */
+void gguf_write_blank(struct gguf_writer *w, const char *key, size_t len, uint64_t *offset);
 /* An array of u32, i32 or f32; data NULL writes zeros. *offset (may be NULL) is where the elements lie, for gguf_write_patch. */
 void gguf_write_array(struct gguf_writer *w, const char *key, enum gguf_type elem, const void *data, size_t count,
                       uint64_t *offset);

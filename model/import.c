@@ -6,6 +6,8 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include <sodium.h>
+
 #include "base/bytes.h"
 #include "base/file.h"
 #include "model/checkpoint.h"
@@ -28,13 +30,14 @@ struct import {
     struct checkpoint *checkpoint;
     struct layout_item *items;
     size_t n_items;
+    uint64_t source_bytes; /* of the checkpoint's tensors */
     struct gguf_writer *w;
     char *tokenizer;
     size_t tokenizer_len;
     int32_t *golden_ids;
     struct engine_seq golden[N_GOLDENS];
     size_t n_golden_ids;
-    uint64_t vectors_at; /* offset in the file */
+    uint64_t vectors_at, digests_at; /* offsets in the file */
     struct err_msg *em;
 };
 
@@ -258,13 +261,14 @@ static void write_keys(struct import *im)
     write_text(im, "latentd.instruct_template", im->texts.instruct_template);
     if (im->tokenizer)
         gguf_write_str(im->w, "tokenizer.huggingface.json", im->tokenizer, im->tokenizer_len);
+    gguf_write_blank(im->w, DIGEST_KEY, im->n_items * DIGEST_HEX, &im->digests_at);
     write_goldens(im);
 }
 
 static void report_progress(const struct import *im, const char *stage, double fraction)
 {
     if (im->p->progress)
-        im->p->progress(im->p->progress_arg, stage, fraction);
+        im->p->progress(im->p->progress_arg, stage, fraction, im->source_bytes);
 }
 
 static bool tensor_progress(void *arg, uint64_t n_weights)
@@ -306,6 +310,26 @@ static const struct safetensors_entry *gains_of(const struct import *im, const s
     return NULL;
 }
 
+static int name_order(const void *a, const void *b)
+{
+    const struct import_tensor *x = a, *y = b;
+    return strcmp(x->item->name, y->item->name);
+}
+
+/* In order of name, as a reader lists them. */
+static int write_digests(struct import *im, struct import_tensor *list)
+{
+    char *hex = malloc(im->n_items * DIGEST_HEX + 1);
+    if (!hex)
+        return err_set(im->em, LT_ENOMEM, "no memory for digests");
+    qsort(list, im->n_items, sizeof *list, name_order);
+    for (size_t i = 0; i < im->n_items; i++)
+        sodium_bin2hex(hex + i * DIGEST_HEX, DIGEST_HEX + 1, list[i].digest, DIGEST_BYTES);
+    int r = gguf_write_patch(im->w, im->digests_at, hex, im->n_items * DIGEST_HEX, im->em);
+    free(hex);
+    return r;
+}
+
 static int write_tensors(struct import *im)
 {
     struct import_tensor *list = calloc(im->n_items, sizeof *list);
@@ -313,12 +337,14 @@ static int write_tensors(struct import *im)
         return err_set(im->em, LT_ENOMEM, "no memory for the list of tensors");
     for (size_t i = 0; i < im->n_items; i++) {
         const struct layout_item *it = &im->items[i];
-        list[i] = (struct import_tensor){it, checkpoint_find(im->checkpoint, it->source), gains_of(im, it), stored_type(im, it)};
+        list[i] = (struct import_tensor){it, checkpoint_find(im->checkpoint, it->source), gains_of(im, it), stored_type(im, it), {0}};
         gguf_write_tensor(im->w, it->name, list[i].type, it->rows, it->cols);
     }
     const struct import_tensors all = {.dir = im->dir, .tensor = list, .n = im->n_items, .n_threads = im->p->n_threads,
                                        .progress = tensor_progress, .progress_arg = im};
     int r = import_tensors_write(&all, im->w, im->em);
+    if (!r)
+        r = write_digests(im, list);
     free(list);
     return r;
 }
@@ -358,13 +384,17 @@ static int import(struct import *im, const char *out)
 {
     int r;
     struct stat st;
+    if (sodium_init() < 0)
+        return err_set(im->em, LT_EINTERNAL, "libsodium does not start");
     if ((r = checkpoint_config(im->dir, &im->info, &im->texts, im->em)) < 0 ||
         (r = read_tokenizer(im)) < 0 || (r = layout_check(&im->info, im->em)) < 0 ||
         (r = checkpoint_open(&im->checkpoint, im->dir, im->em)) < 0 ||
         (r = layout_list(&im->info, &im->items, &im->n_items, im->em)) < 0 || (r = check_sources(im)) < 0)
         return r;
-    for (size_t i = 0; i < im->n_items; i++)
+    for (size_t i = 0; i < im->n_items; i++) {
         im->rep.n_params += im->items[i].rows * im->items[i].cols;
+        im->source_bytes += checkpoint_find(im->checkpoint, im->items[i].source)->len_bytes;
+    }
     im->rep.f16_table = fine_table(im, im->items);
     for (size_t i = 0; i < im->n_items; i++) {
         const struct layout_item *it = &im->items[i];

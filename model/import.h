@@ -14,8 +14,8 @@ struct import_params {
     enum tensor_type type; /* of the matrices; norms, biases and latents are f32 */
     unsigned n_threads;    /* 0: as many as the process may use */
     const volatile sig_atomic_t *stop; /* may be NULL; once it is not 0 the import ends with LT_ECANCELLED, leaving nothing */
-    /* Called as it goes: stage is "tensors" or "golden vectors", fraction 0…1. May be NULL. */
-    void (*progress)(void *arg, const char *stage, double fraction);
+    /* Called as it goes: stage is "tensors" or "golden vectors", fraction 0…1, bytes of the stage's whole work or 0. May be NULL. */
+    void (*progress)(void *arg, const char *stage, double fraction, uint64_t bytes);
     void *progress_arg;
 };
 

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sodium.h>
+
 #include "model/checkpoint.h"
 #include "model/quantise.h"
 
@@ -96,7 +98,7 @@ static int make_importance(const struct import_tensor *t, float **out, struct er
     return 0;
 }
 
-static int write_tensor(const struct import_tensors *all, const struct import_tensor *t, unsigned n_threads, uint64_t *done,
+static int write_tensor(const struct import_tensors *all, struct import_tensor *t, unsigned n_threads, uint64_t *done,
                         struct gguf_writer *w, struct err_msg *em)
 {
     const struct layout_item *it = t->item;
@@ -105,6 +107,8 @@ static int write_tensor(const struct import_tensors *all, const struct import_te
     const uint64_t most = step * n_threads * BLOCKS_PER_THREAD < it->rows ? step * n_threads * BLOCKS_PER_THREAD : it->rows;
     struct round round = {.t = t, .step = step, .out = malloc(most * bytes)};
     float *importance = NULL;
+    crypto_generichash_state hash;
+    crypto_generichash_init(&hash, NULL, 0, DIGEST_BYTES);
     int r = round.out ? make_importance(t, &importance, em) : err_set(em, LT_ENOMEM, "no memory for rows of %s", it->name);
     round.importance = importance;
     for (uint64_t first = 0; !r && first < it->rows; first += most) {
@@ -121,11 +125,13 @@ static int write_tensor(const struct import_tensors *all, const struct import_te
                                            : err_text(bad));
         else
             r = gguf_write_data(w, round.out, round.n_rows * bytes, em);
+        crypto_generichash_update(&hash, round.out, round.n_rows * bytes);
         checkpoint_done_with(t->source, (first + round.n_rows) * (t->source->len_bytes / it->rows));
         *done += round.n_rows * it->cols;
         if (!r && all->progress && all->progress(all->progress_arg, *done))
             r = err_set(em, LT_ECANCELLED, "%s: import stopped", all->dir);
     }
+    crypto_generichash_final(&hash, t->digest, DIGEST_BYTES);
     free(importance);
     free(round.out);
     return r;

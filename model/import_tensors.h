@@ -2,6 +2,7 @@
 #ifndef MODEL_IMPORT_TENSORS_H
 #define MODEL_IMPORT_TENSORS_H
 
+#include "model/digest.h"
 #include "model/gguf_write.h"
 #include "model/layout.h"
 #include "model/safetensors.h"
@@ -12,11 +13,12 @@ struct import_tensor {
     const struct safetensors_entry *source;
     const struct safetensors_entry *gains; /* of the norm before the matrix, one a column; NULL: columns count alike */
     enum tensor_type type;
+    uint8_t digest[DIGEST_BYTES]; /* of what was written; set by import_tensors_write */
 };
 
 struct import_tensors {
     const char *dir;                 /* for messages */
-    const struct import_tensor *tensor;
+    struct import_tensor *tensor;
     size_t n;
     unsigned n_threads;              /* 0: as many as the process may use */
     /* Called between blocks of rows with the weights done so far; true stops the import. May be NULL. */

@@ -4,12 +4,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <sodium.h>
 
 #include "base/bytes.h"
 #include "base/file.h"
 #include "base/utf8.h"
+#include "model/digest.h"
 #include "model/gguf.h"
 #include "model/layout.h"
 #include "model/model_load.h"
@@ -23,6 +26,8 @@ struct model {
     struct model_info info;
     struct file_map map;
     struct gguf *gguf;
+    uint8_t *digests; /* of its tensors in order of name */
+    bool digests_fresh;
     struct tokenizer *tokenizer;
     const char *tokenizer_json; /* borrows from map; NULL: none */
     size_t tokenizer_len;
@@ -302,7 +307,7 @@ static int fingerprint(struct model *m)
         hash_u64(&h, x->type, 4);
         hash_u64(&h, x->rows, 8);
         hash_u64(&h, x->cols, 8);
-        crypto_hash_sha256_update(&h, x->data, x->len_bytes);
+        crypto_hash_sha256_update(&h, m->digests + t * DIGEST_BYTES, DIGEST_BYTES);
     }
     hash_text(&h, i->has_tokenizer ? m->tokenizer_json : "", m->tokenizer_len);
     int n = snprintf(text, sizeof text,
@@ -318,6 +323,13 @@ static int fingerprint(struct model *m)
 }
 
 /* ---- open ---- */
+
+static const char *cache_dir;
+
+void model_cache_dir(const char *dir)
+{
+    cache_dir = dir;
+}
 
 /* A key that is missing makes the file malformed; it is the file that is not found otherwise. */
 static int required(int r)
@@ -337,6 +349,11 @@ static int load(struct model *m, const char *path, bool proven)
     if (m->tokenizer && tokenizer_info(m->tokenizer)->n_vocab > m->info.vocab)
         return err_set(m->em, LT_EFORMAT, "model: the tokenizer has %u ids, the model %u",
                        tokenizer_info(m->tokenizer)->n_vocab, m->info.vocab);
+    m->digests = calloc(gguf_n_tensors(m->gguf) + 1, DIGEST_BYTES);
+    if (!m->digests)
+        return err_set(m->em, LT_ENOMEM, "model: no memory");
+    if ((r = digest_all(m->gguf, path, cache_dir, m->digests, &m->digests_fresh, m->em)) < 0)
+        return r;
     return fingerprint(m);
 }
 
@@ -377,6 +394,7 @@ void model_destroy(struct model **mp)
     tokenizer_destroy(&m->tokenizer);
     gguf_destroy(&m->gguf);
     file_unmap(&m->map);
+    free(m->digests);
     free(m->prefix);
     free(m->instruct);
     free(m->golden);
@@ -394,6 +412,27 @@ const struct model_info *model_info(const struct model *m)
 const struct tensor *model_tensor(const struct model *m, const char *name)
 {
     return gguf_tensor(m->gguf, name);
+}
+
+const struct tensor *model_tensor_at(const struct model *m, size_t i, const uint8_t **digest)
+{
+    if (i >= gguf_n_tensors(m->gguf))
+        return NULL;
+    *digest = m->digests + i * DIGEST_BYTES;
+    return gguf_tensor_at(m->gguf, i);
+}
+
+bool model_digests_fresh(const struct model *m)
+{
+    return m->digests_fresh;
+}
+
+void model_release(const struct model *m, const struct tensor *t)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), map = (uintptr_t)m->map.data;
+    const uintptr_t first = ((uintptr_t)t->data + page - 1) & ~(page - 1), end = ((uintptr_t)t->data + t->len_bytes) & ~(page - 1);
+    if (first >= map && end > first && end <= map + m->map.len)
+        madvise((void *)first, end - first, MADV_DONTNEED);
 }
 
 const struct tokenizer *model_tokenizer(const struct model *m)

@@ -57,17 +57,30 @@ struct model_golden {
 /* Opens and checks a model file.
  *
  * Ownership: *m is the caller's, freed by model_destroy; untouched on error.
- * Blocks: on disk, the whole file is read once for the fingerprint.
+ * Blocks: on disk. The tensors' bytes are read only where the file has no digests of them (model/digest.h), and for a large
+ *         file only until model_cache_dir has them.
  * Errors: LT_ENOTFOUND, LT_EPERM, LT_EIO; LT_EFORMAT (not a GGUF file, or damaged: offset in the message);
  *         LT_EUNSUPPORTED (an architecture or tensor type we do not run, named); LT_ELIMIT; LT_ENOMEM. */
 int model_open(struct model **m, const char *path, struct err_msg *em);
 void model_destroy(struct model **m);
+
+/* Where model_open keeps what it computed for a file without digests; for the whole process, NULL (as at the start): nowhere.
+ * Borrowed until it is set anew. Thread-safety: unsafe, to be set before models are opened. */
+void model_cache_dir(const char *dir);
 
 /* Lives as long as the model. */
 const struct model_info *model_info(const struct model *m);
 
 /* A tensor by its GGUF name ("blk.0.attn_q.weight"); NULL when there is none. Lives as long as the model. */
 const struct tensor *model_tensor(const struct model *m, const char *name);
+
+/* Tensor i in order of name with the DIGEST_BYTES of its digest; NULL past the last. */
+const struct tensor *model_tensor_at(const struct model *m, size_t i, const uint8_t **digest);
+/* True when the digests were computed from the bytes as it was opened, so that comparing them tells nothing. */
+bool model_digests_fresh(const struct model *m);
+
+/* Lets go of the memory that reading t took; it is read from disk or the system's cache when it is needed again. */
+void model_release(const struct model *m, const struct tensor *t);
 
 /* NULL when the file carries none. Lives as long as the model. */
 const struct tokenizer *model_tokenizer(const struct model *m);

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 import unittest
 
 from harness import CALL_S, Daemon, LATENT, LATENTD, SRC, main
@@ -76,6 +78,44 @@ class Import(unittest.TestCase):
         got = run(TINY, "-o", self.model, "--type", "q4_k")
         self.assertEqual(got.returncode, 0, got.stderr)
         self.assertIn("are stored as f16", got.stdout)
+
+    def test_a_flipped_bit_is_found_and_named(self):
+        self.assertEqual(run(TINY, "-o", self.model, "--type", "f32").returncode, 0)
+        with open(self.model, "r+b") as f:
+            f.seek(-256, os.SEEK_END)  # the lowest bit of one bias: too little for the golden vectors
+            byte = f.read(1)[0]
+            f.seek(-256, os.SEEK_END)
+            f.write(bytes([byte ^ 1]))
+        with Daemon("--model", self.model) as d:
+            deadline = time.monotonic() + CALL_S
+            while True:
+                got = d.latent("embed", "--ids", stdin='{"ids":[1,40]}\n', check=False)
+                if got.returncode or time.monotonic() > deadline:
+                    break
+            self.assertEqual(got.returncode, 1)
+            self.assertIn("LATENT_ECORRUPT", got.stderr)
+            self.assertIn("pooler.ffn_down.bias", d.log_text())
+
+    def test_interrupted_it_leaves_nothing(self):
+        """By a signal that asks, and by one that doesn't; an older file stays as it was."""
+        folder = os.path.join(self.folder, "made")
+        subprocess.run([MAKE_CHECKPOINT, folder, "hidden=1024", "layers=6", "heads=8", "kv_heads=8", "ffn=4096", "vocab=8192",
+                        "positions=256", "latents=256", "latent_heads=1", "latent_head_dim=256"],
+                       check=True, timeout=CALL_S, stderr=subprocess.DEVNULL)
+        with open(self.model, "w") as f:
+            f.write("an older file")
+        for how, status in ((signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGKILL, -signal.SIGKILL)):
+            p = subprocess.Popen([LATENTD, "import", folder, "-o", self.model, "--type", "q4_K", "--progress"],
+                                 stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+            self.assertTrue(p.stderr.read(1))  # it is under way
+            p.send_signal(how)
+            message = p.communicate(timeout=CALL_S)[1].decode()
+            self.assertEqual(p.returncode, status, message)
+            if status == 1:
+                self.assertIn("LT_ECANCELLED", message)
+            self.assertEqual(sorted(os.listdir(self.folder)), ["made", "model.gguf"])
+            with open(self.model) as f:
+                self.assertEqual(f.read(), "an older file")
 
     def test_refusals_leave_no_file(self):
         broken = os.path.join(self.folder, "broken")

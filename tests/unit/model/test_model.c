@@ -3,6 +3,9 @@
 
 #include <unistd.h>
 
+#include <sodium.h>
+
+#include "model/digest.h"
 #include "model/gguf_write.h"
 #include "model/model.h"
 
@@ -16,10 +19,14 @@ struct forge {
     uint32_t golden_skip, golden_length;
     enum tensor_type norm_type;
     uint64_t q_rows;
+    const char *digests; /* NULL: no such key */
 };
 
 static const struct forge good = {"latentd", "mean", "", "", NULL, "", 1, D, 2, 1, 2, VOCAB, 16, 1e-5f, 1, 10000, 1, 3, 0, 2,
-                                  TENSOR_F32, D};
+                                  TENSOR_F32, D, NULL};
+
+static char digests[32 * DIGEST_HEX + 1]; /* of the last good file */
+static size_t n_digests;
 
 static bool with(const struct forge *f, const char *key)
 {
@@ -54,6 +61,8 @@ static void put_keys(struct gguf_writer *w, const struct forge *f)
     gguf_write_i32(w, "latentd.token.bos", f->bos);
     gguf_write_bool(w, "latentd.token.add_bos", true);
     gguf_write_array(w, "latentd.golden.lengths", GGUF_U32, &f->golden_length, 1, NULL);
+    if (f->digests)
+        gguf_write_str(w, DIGEST_KEY, f->digests, strlen(f->digests));
     if (with(f, "latentd.golden.skips"))
         gguf_write_array(w, "latentd.golden.skips", GGUF_U32, &f->golden_skip, 1, NULL);
     gguf_write_array(w, "latentd.golden.ids", GGUF_I32, ids, 2, NULL);
@@ -95,8 +104,14 @@ static int open_forged(const struct forge *f, struct err_msg *em, struct model_i
     gguf_write_destroy(&w);
     em->text[0] = 0;
     int r = model_open(&m, path, em);
-    if (!r)
+    if (!r) {
+        const uint8_t *d;
         *info = *model_info(m);
+        assert_int_equal(model_digests_fresh(m), !f->digests);
+        n_digests = 0;
+        while (model_tensor_at(m, n_digests, &d))
+            sodium_bin2hex(digests + n_digests++ * DIGEST_HEX, DIGEST_HEX + 1, d, DIGEST_BYTES);
+    }
     model_destroy(&m);
     unlink(path);
     return r;
@@ -113,6 +128,16 @@ static void test_good(void **state)
     f.prefix = "query: "; /* not in the fingerprint: stored vectors stay as they are */
     assert_int_equal(open_forged(&f, &em, &other), 0);
     assert_string_equal(other.fingerprint, i.fingerprint);
+    char stored[sizeof digests];
+    memcpy(stored, digests, sizeof stored);
+    assert_int_equal(n_digests, 11);
+    f.digests = stored; /* the same from the file as from its bytes */
+    assert_int_equal(open_forged(&f, &em, &other), 0);
+    assert_string_equal(other.fingerprint, i.fingerprint);
+    stored[0] = stored[0] == '0' ? '1' : '0'; /* other weights */
+    assert_int_equal(open_forged(&f, &em, &other), 0);
+    assert_string_not_equal(other.fingerprint, i.fingerprint);
+    f.digests = NULL;
     f.pooling = "last"; /* in it */
     assert_int_equal(open_forged(&f, &em, &other), 0);
     assert_string_not_equal(other.fingerprint, i.fingerprint);
@@ -158,6 +183,10 @@ static void test_forged(void **state)
     FORGED(LT_EFORMAT, f.golden_length = 3);
     FORGED(LT_EFORMAT, f.golden_length = UINT32_MAX);
     FORGED(LT_EFORMAT, f.skip_key = "latentd.golden.skips");
+    FORGED(LT_EFORMAT, f.digests = "");
+    FORGED(LT_EFORMAT, f.digests = "00");
+    digests[DIGEST_HEX * n_digests - 1] = 'x';
+    FORGED(LT_EFORMAT, f.digests = digests);
     FORGED(LT_EFORMAT, f.skip_tensor = "blk.0.ffn_up.weight");
     FORGED(LT_EFORMAT, f.extra_tensor = "blk.1.ffn_up.weight");
     FORGED(LT_EFORMAT, f.norm_type = TENSOR_F16);

@@ -3,10 +3,14 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "model/arch.h"
 
 struct layer {
     struct ops_vec *attn_norm, *ffn_norm;       /* [d] */
     struct ops_mat *qkv;                        /* [(H + 2 Hkv) D, d] */
+    struct ops_vec *qkv_bias;                   /* [(H + 2 Hkv) D], or NULL */
     struct ops_mat *attn_output;                /* [d, H D] */
     struct ops_mat *gate_up;                    /* [2 f, d] */
     struct ops_mat *ffn_down;                   /* [d, f] */
@@ -46,18 +50,76 @@ static int load_vec(struct ops *o, const struct tensor *t, struct ops_vec **v, s
     return o->v->vec_create(o, t->data, t->cols, v, em);
 }
 
+static size_t qkv_cols(const struct model_info *i)
+{
+    return ((size_t)i->n_heads + 2 * (size_t)i->n_kv_heads) * i->head_dim;
+}
+
+/* A projection whose rows are in our order of pairs: a copy, freed by the caller, where the file has another. */
+static int in_order(const struct decoder *d, const struct tensor **t, struct tensor *copy, struct err_msg *em)
+{
+    const size_t row = (*t)->len_bytes / (*t)->rows;
+    uint8_t *rows;
+    *copy = **t;
+    copy->data = NULL;
+    if (!d->info->rope_pairs)
+        return 0;
+    if (!(rows = malloc((*t)->len_bytes)))
+        return err_set(em, LT_ENOMEM, "no memory for %s", (*t)->name);
+    for (uint64_t i = 0; i < (*t)->rows; i++)
+        memcpy(rows + i * row, (const uint8_t *)(*t)->data + arch_rope_row(d->info, i) * row, row);
+    copy->data = rows;
+    *t = copy;
+    return 0;
+}
+
+static int load_qkv_bias(struct decoder *d, const struct model *m, uint32_t layer, struct ops_vec **v, struct err_msg *em)
+{
+    static const char *const parts[] = {"attn_q", "attn_k", "attn_v"};
+    const size_t n = qkv_cols(d->info);
+    size_t at = 0;
+    float *all = malloc(n * sizeof *all);
+    if (!all)
+        return err_set(em, LT_ENOMEM, "no memory");
+    for (int p = 0; p < 3; p++) {
+        char name[64];
+        snprintf(name, sizeof name, "blk.%u.%s.bias", layer, parts[p]);
+        const struct tensor *t = model_tensor(m, name);
+        const float *x = t->data;
+        for (uint64_t i = 0; i < t->cols; i++)
+            all[at++] = x[p < 2 ? arch_rope_row(d->info, i) : i];
+    }
+    int r = d->o->v->vec_create(d->o, all, n, v, em);
+    free(all);
+    return r;
+}
+
+static int load_qkv(struct decoder *d, const struct model *m, uint32_t i, struct err_msg *em)
+{
+    struct layer *l = &d->layers[i];
+    const struct tensor *qkv[] = {layer_tensor(m, i, "attn_q"), layer_tensor(m, i, "attn_k"),
+                                  layer_tensor(m, i, "attn_v")};
+    struct tensor copy[2] = {{0}};
+    int r;
+    if ((r = in_order(d, &qkv[0], &copy[0], em)) == 0 && (r = in_order(d, &qkv[1], &copy[1], em)) == 0)
+        r = d->o->v->mat_create(d->o, qkv, 3, &l->qkv, em);
+    free((void *)copy[0].data);
+    free((void *)copy[1].data);
+    if (r == 0 && d->info->qkv_bias)
+        r = load_qkv_bias(d, m, i, &l->qkv_bias, em);
+    return r;
+}
+
 static int load_layer(struct decoder *d, const struct model *m, uint32_t i, struct err_msg *em)
 {
     struct layer *l = &d->layers[i];
     struct ops *o = d->o;
-    const struct tensor *qkv[] = {layer_tensor(m, i, "attn_q"), layer_tensor(m, i, "attn_k"),
-                                  layer_tensor(m, i, "attn_v")};
     const struct tensor *gate_up[] = {layer_tensor(m, i, "ffn_gate"), layer_tensor(m, i, "ffn_up")};
     const struct tensor *out = layer_tensor(m, i, "attn_output"), *down = layer_tensor(m, i, "ffn_down");
     int r;
     if ((r = load_vec(o, layer_tensor(m, i, "attn_norm"), &l->attn_norm, em)) < 0 ||
         (r = load_vec(o, layer_tensor(m, i, "ffn_norm"), &l->ffn_norm, em)) < 0 ||
-        (r = o->v->mat_create(o, qkv, 3, &l->qkv, em)) < 0 || (r = o->v->mat_create(o, &out, 1, &l->attn_output, em)) < 0 ||
+        (r = load_qkv(d, m, i, em)) < 0 || (r = o->v->mat_create(o, &out, 1, &l->attn_output, em)) < 0 ||
         (r = o->v->mat_create(o, gate_up, 2, &l->gate_up, em)) < 0)
         return r;
     return o->v->mat_create(o, &down, 1, &l->ffn_down, em);
@@ -76,11 +138,6 @@ static int make_rows(struct decoder *d, struct rows *b, uint32_t n, struct err_m
     return o->v->buf_create(o, n, i->ffn, &b->act, em);
 }
 
-static size_t qkv_cols(const struct model_info *i)
-{
-    return ((size_t)i->n_heads + 2 * (size_t)i->n_kv_heads) * i->head_dim;
-}
-
 void decoder_row_floats(const struct model_info *i, uint64_t *widest, uint64_t *total)
 {
     uint64_t mix = (uint64_t)i->n_heads * i->head_dim, wide = 2 * (uint64_t)i->ffn, qkv = qkv_cols(i);
@@ -88,15 +145,14 @@ void decoder_row_floats(const struct model_info *i, uint64_t *widest, uint64_t *
     *total = qkv + 2 * (2 * (uint64_t)i->hidden + mix + wide + i->ffn);
 }
 
-/* As Hugging Face: theta^(-2i/D), one f32 each. */
-static int load_rope(struct decoder *d, struct err_msg *em)
+static int load_rope(struct decoder *d, const struct model *m, struct err_msg *em)
 {
+    const struct tensor *factors = d->info->rope_factors ? model_tensor(m, "rope_freqs.weight") : NULL;
     const uint32_t half = d->info->head_dim / 2;
     float *freq = calloc(half, sizeof *freq);
     if (!freq)
         return err_set(em, LT_ENOMEM, "no memory");
-    for (uint32_t i = 0; i < half; i++)
-        freq[i] = (float)pow(d->info->rope_theta, -(double)i / half);
+    arch_rope_freqs(d->info, false, factors ? factors->data : NULL, freq);
     int r = d->o->v->vec_create(d->o, freq, half, &d->inv_freq, em);
     free(freq);
     return r;
@@ -114,7 +170,7 @@ static int load(struct decoder *d, const struct model *m, uint32_t max_tokens,
     if (!d->layers)
         return err_set(em, LT_ENOMEM, "no memory for %u layers", i->n_layers);
     if ((r = make_rows(d, &d->all, max_tokens, em)) < 0 || (r = make_rows(d, &d->pooled, max_tokens, em)) < 0 ||
-        (r = o->v->buf_create(o, max_tokens, qkv_cols(i), &d->qkv, em)) < 0 || (r = load_rope(d, em)) < 0 ||
+        (r = o->v->buf_create(o, max_tokens, qkv_cols(i), &d->qkv, em)) < 0 || (r = load_rope(d, m, em)) < 0 ||
         (r = o->v->table_create(o, model_tensor(m, "token_embd.weight"), &d->table, em)) < 0 ||
         (r = load_vec(o, model_tensor(m, "output_norm.weight"), &d->output_norm, em)) < 0)
         return r;
@@ -163,6 +219,7 @@ void decoder_destroy(struct decoder **dp)
         o->v->vec_destroy(o, &l->attn_norm);
         o->v->vec_destroy(o, &l->ffn_norm);
         o->v->mat_destroy(o, &l->qkv);
+        o->v->vec_destroy(o, &l->qkv_bias);
         o->v->mat_destroy(o, &l->attn_output);
         o->v->mat_destroy(o, &l->gate_up);
         o->v->mat_destroy(o, &l->ffn_down);
@@ -202,7 +259,7 @@ int decoder_run(struct decoder *d, uint32_t n_tokens, uint32_t n_pooled, struct 
     for (uint32_t i = 0; !r && i < info->n_layers; i++) {
         const struct layer *l = &d->layers[i];
         if ((r = v->rms_norm(d->o, b->x, l->attn_norm, info->rms_eps, n, b->norm)) < 0 ||
-            (r = v->matmul(d->o, b->norm, l->qkv, NULL, NULL, n, d->qkv)) < 0 ||
+            (r = v->matmul(d->o, b->norm, l->qkv, l->qkv_bias, NULL, n, d->qkv)) < 0 ||
             (r = v->rope(d->o, d->qkv, d->inv_freq, &d->attention)) < 0 ||
             (r = v->attention(d->o, d->qkv, &d->attention, b->mix)) < 0)
             return r;

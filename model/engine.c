@@ -101,7 +101,7 @@ static int make_batch(struct engine *e, struct err_msg *em)
     e->offsets = calloc((size_t)e->max_seqs + 1, sizeof *e->offsets);
     e->skips = calloc(e->max_seqs, sizeof *e->skips);
     e->seq_of = calloc(e->max_seqs, sizeof *e->seq_of);
-    e->vectors = calloc((size_t)e->max_seqs * e->mi->dim, sizeof *e->vectors);
+    e->vectors = calloc((size_t)e->max_seqs * e->mi->full_dim, sizeof *e->vectors);
     if (!e->ids || !e->offsets || !e->skips || !e->seq_of || !e->vectors)
         return err_set(em, LT_ENOMEM, "no memory for batches of %u tokens", e->info.max_batch_tokens);
     return 0;
@@ -155,16 +155,32 @@ static bool is_unit(const float *v, uint32_t dim)
     return sum > 0.99 && sum < 1.01;
 }
 
+/* The first dim values at unit length; 0 when nothing is left of them. */
+static void cut(const float *v, uint32_t dim, float *out)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < dim; i++)
+        sum += (double)v[i] * v[i];
+    for (uint32_t i = 0; i < dim; i++)
+        out[i] = sum > 0 ? (float)(v[i] / sqrt(sum)) : 0;
+}
+
 static int flush(struct engine *e, uint32_t n_seqs, float *out, int *status, struct err_msg *em)
 {
-    const uint32_t dim = e->mi->dim;
+    const uint32_t dim = e->mi->dim, full = e->mi->full_dim;
     int r = n_seqs ? run_batch_retry(e, n_seqs, em) : 0;
     for (uint32_t i = 0; r == 0 && i < n_seqs; i++) {
-        const float *v = e->vectors + (size_t)i * dim;
+        const float *v = e->vectors + (size_t)i * full;
         size_t s = e->seq_of[i];
-        status[s] = is_unit(v, dim) ? 0 : LT_ENAN;
-        if (status[s] == 0)
+        status[s] = is_unit(v, full) ? 0 : LT_ENAN;
+        if (status[s] < 0)
+            continue;
+        if (dim == full)
             memcpy(out + s * dim, v, dim * sizeof *v);
+        else
+            cut(v, dim, out + s * dim);
+        if (dim != full && !is_unit(out + s * dim, dim))
+            status[s] = LT_ENAN;
     }
     return r;
 }

@@ -442,3 +442,15 @@ int gguf_array(const struct gguf *g, const char *key, enum gguf_type elem, const
     *count = (size_t)kv->count;
     return 0;
 }
+
+int gguf_strings(const struct gguf *g, const char *key, struct bytes_in *in, size_t *count, struct err_msg *em)
+{
+    const struct kv *kv = find(g, key, em);
+    if (!kv)
+        return LT_ENOTFOUND;
+    if (kv->type != GGUF_ARRAY || kv->elem != GGUF_STRING)
+        return wrong_type(key, em);
+    *in = bytes_in(kv->data, (size_t)(g->in.end - kv->data));
+    *count = (size_t)kv->count;
+    return 0;
+}

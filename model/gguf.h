@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/bytes.h"
 #include "base/err.h"
 #include "model/tensor.h"
 
@@ -68,5 +69,7 @@ int gguf_str(const struct gguf *g, const char *key, const char **s, size_t *len,
 /* An array of exactly this element type (no strings); *data is not aligned. */
 int gguf_array(const struct gguf *g, const char *key, enum gguf_type elem, const uint8_t **data, size_t *count,
                struct err_msg *em);
+/* An array of strings: in stands before the first; each is a u64 length and that many bytes, all there. */
+int gguf_strings(const struct gguf *g, const char *key, struct bytes_in *in, size_t *count, struct err_msg *em);
 
 #endif

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 
 #define TENSORS_PER_LAYER 9
-#define TENSORS_OF_DECODER 2
+#define TENSORS_PER_LAYER_MORE 7 /* biases and further norms, see add_layer_more */
+#define TENSORS_OF_DECODER 5
 #define TENSORS_OF_POOLER 14
 
 const char *layout_pooling_name(enum model_pooling pooling)
@@ -43,6 +44,20 @@ static int check_pooler(const struct model_info *i, struct err_msg *em)
     return 0;
 }
 
+static int check_foreign(const struct model_info *i, struct err_msg *em)
+{
+    for (int k = 0; k < 2; k++)
+        if (i->dense[k] > 65536)
+            return err_set(em, LT_EFORMAT, "model: a dense layer gives %u values", i->dense[k]);
+    if (i->window && (i->window_period < 1 || i->window_period > 1024))
+        return err_set(em, LT_EFORMAT, "model: every %u-th layer is global", i->window_period);
+    if (i->window && !(i->rope_theta_local >= 1 && isfinite(i->rope_theta_local)))
+        return err_set(em, LT_EFORMAT, "model: RoPE base %g of local layers is out of range", (double)i->rope_theta_local);
+    if (!(i->embed_scale >= 0 && i->embed_scale < 1e6f) || !(i->attention_scale >= 0 && i->attention_scale < 1e6f))
+        return err_set(em, LT_EFORMAT, "model: a scale is out of range");
+    return 0;
+}
+
 int layout_check(const struct model_info *i, struct err_msg *em)
 {
     int r;
@@ -69,6 +84,8 @@ int layout_check(const struct model_info *i, struct err_msg *em)
         return r;
     if ((i->add_bos && i->bos < 0) || (i->add_eos && i->eos < 0))
         return err_set(em, LT_EFORMAT, "model: BOS or EOS is to be added, but has no id");
+    if ((r = check_foreign(i, em)) < 0)
+        return r;
     return check_pooler(i, em);
 }
 
@@ -127,6 +144,31 @@ static void add_layer(struct list *l, const struct model_info *i, uint32_t layer
     }
 }
 
+/* What only some families have. Import does not read them, so they have no other source. */
+static void add_layer_more(struct list *l, const struct model_info *i, uint32_t layer)
+{
+    const uint64_t q = (uint64_t)i->n_heads * i->head_dim, kv = (uint64_t)i->n_kv_heads * i->head_dim;
+    const struct {
+        bool there;
+        const char *name;
+        uint64_t cols;
+    } part[TENSORS_PER_LAYER_MORE] = {
+        {i->qkv_bias, "attn_q.bias", q},
+        {i->qkv_bias, "attn_k.bias", kv},
+        {i->qkv_bias, "attn_v.bias", kv},
+        {i->qk_norm, "attn_q_norm.weight", i->head_dim},
+        {i->qk_norm, "attn_k_norm.weight", i->head_dim},
+        {i->post_norms, "post_attention_norm.weight", i->hidden},
+        {i->post_norms, "post_ffw_norm.weight", i->hidden},
+    };
+    for (int p = 0; p < TENSORS_PER_LAYER_MORE; p++) {
+        char name[64];
+        snprintf(name, sizeof name, "blk.%u.%s", layer, part[p].name);
+        if (part[p].there)
+            vector(l, part[p].cols, name, "");
+    }
+}
+
 static void add_pooler(struct list *l, const struct model_info *i)
 {
     const uint64_t d = i->hidden, inner = (uint64_t)i->n_latent_heads * i->latent_head_dim, f = i->latent_ffn;
@@ -154,14 +196,21 @@ static void add_pooler(struct list *l, const struct model_info *i)
 int layout_list(const struct model_info *i, struct layout_item **items, size_t *n, struct err_msg *em)
 {
     struct list l = {0};
-    l.items = calloc((size_t)i->n_layers * TENSORS_PER_LAYER + TENSORS_OF_DECODER + TENSORS_OF_POOLER,
-                     sizeof *l.items);
+    l.items = calloc((size_t)i->n_layers * (TENSORS_PER_LAYER + TENSORS_PER_LAYER_MORE) + TENSORS_OF_DECODER +
+                         TENSORS_OF_POOLER, sizeof *l.items);
     if (!l.items)
         return err_set(em, LT_ENOMEM, "model: no memory for the list of tensors");
     matrix(&l, i->vocab, i->hidden, "token_embd.weight", "embedding_model.embed_tokens.weight");
-    for (uint32_t layer = 0; layer < i->n_layers; layer++)
+    for (uint32_t layer = 0; layer < i->n_layers; layer++) {
         add_layer(&l, i, layer);
+        add_layer_more(&l, i, layer);
+    }
     vector(&l, i->hidden, "output_norm.weight", "embedding_model.norm.weight");
+    if (i->rope_factors)
+        vector(&l, i->head_dim / 2, "rope_freqs.weight", "");
+    for (int k = 0; k < 2; k++)
+        if (i->dense[k])
+            matrix(&l, i->dense[k], k && i->dense[0] ? i->dense[0] : i->hidden, k ? "dense_3.weight" : "dense_2.weight", "");
     if (i->pooling == MODEL_POOL_LATENT)
         add_pooler(&l, i);
     *items = l.items;

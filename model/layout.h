@@ -8,7 +8,7 @@
 
 struct layout_item {
     char name[64];      /* in the model file */
-    char source[112];   /* in NV-Embed's checkpoint */
+    char source[112];   /* in NV-Embed's checkpoint; "" where it has none */
     uint64_t rows, cols;
     bool vector;        /* one row, listed with rank 1 in a checkpoint */
     bool f32;           /* stored as F32 whatever the file's type */

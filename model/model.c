@@ -12,11 +12,13 @@
 #include "base/bytes.h"
 #include "base/file.h"
 #include "base/utf8.h"
+#include "model/arch.h"
 #include "model/digest.h"
 #include "model/gguf.h"
 #include "model/layout.h"
 #include "model/model_load.h"
 #include "model/tokenizer.h"
+#include "model/tokenizer_gguf.h"
 
 #define MAX_TEMPLATE 4096     /* bytes */
 #define MAX_GOLDENS 64
@@ -122,28 +124,50 @@ static int read_tokens(struct model *m)
     return 0;
 }
 
+static int read_name(struct model *m)
+{
+    char *name = NULL;
+    int r = get_text(m, "general.name", sizeof m->info.name - 1, &name);
+    if (r == 0)
+        snprintf(m->info.name, sizeof m->info.name, "%s", name);
+    free(name);
+    return r;
+}
+
+/* A file that another program wrote. */
+static int read_foreign(struct model *m)
+{
+    struct model_info *i = &m->info;
+    int r = arch_read(m->gguf, i, m->em);
+    if (r < 0 || (r = read_name(m)) < 0)
+        return r;
+    m->prefix = strdup("");
+    m->instruct = strdup("");
+    if (!m->prefix || !m->instruct)
+        return err_set(m->em, LT_ENOMEM, "model: no memory");
+    i->query_prefix = m->prefix;
+    i->instruct_template = m->instruct;
+    i->full_dim = i->dense[1] ? i->dense[1] : i->dense[0] ? i->dense[0] : i->hidden;
+    i->dim = i->full_dim;
+    return layout_check(i, m->em);
+}
+
 static int read_keys(struct model *m)
 {
     struct model_info *i = &m->info;
     int r;
     uint32_t version;
-    char *name = NULL;
     const char *arch;
     size_t len;
     if ((r = gguf_str(m->gguf, "general.architecture", &arch, &len, m->em)) < 0)
         return r;
     if (len != strlen("latentd") || memcmp(arch, "latentd", len))
-        return err_set(m->em, LT_EUNSUPPORTED, "model: architecture \"%.*s\"; only files made by latentd import are run",
-                       (int)(len < 40 ? len : 40), arch);
+        return read_foreign(m);
     if ((r = get_size(m, "latentd.format_version", &version)) < 0)
         return r;
     if (version != 1)
         return err_set(m->em, LT_EVERSION, "model: format version %u, this program reads 1", version);
-    if ((r = get_text(m, "general.name", sizeof i->name - 1, &name)) < 0)
-        return r;
-    snprintf(i->name, sizeof i->name, "%s", name);
-    free(name);
-    if ((r = get_size(m, "latentd.context_length", &i->token_limit)) < 0 ||
+    if ((r = read_name(m)) < 0 || (r = get_size(m, "latentd.context_length", &i->token_limit)) < 0 ||
         (r = get_size(m, "latentd.embedding_length", &i->hidden)) < 0 ||
         (r = get_size(m, "latentd.block_count", &i->n_layers)) < 0 ||
         (r = get_size(m, "latentd.feed_forward_length", &i->ffn)) < 0 ||
@@ -156,7 +180,7 @@ static int read_keys(struct model *m)
         (r = gguf_bool(m->gguf, "latentd.attention.causal", &i->causal, m->em)) < 0 ||
         (r = read_pooling(m)) < 0 || (r = read_tokens(m)) < 0)
         return r;
-    i->dim = i->hidden;
+    i->dim = i->full_dim = i->hidden;
     return layout_check(i, m->em);
 }
 
@@ -189,6 +213,8 @@ static int check_tensors(struct model *m)
     }
     for (size_t t = 0; !r && gguf_n_tensors(m->gguf) != n && t < gguf_n_tensors(m->gguf); t++) {
         const char *name = gguf_tensor_at(m->gguf, t)->name;
+        if (arch_ignores(&m->info, name))
+            continue;
         size_t i = 0;
         while (i < n && strcmp(items[i].name, name))
             i++;
@@ -220,7 +246,7 @@ static int shape_goldens(struct model *m, const uint8_t *lengths, const uint8_t 
             return err_set(m->em, LT_EFORMAT, "model: golden sequence %zu has %u ids, %u skipped", i, g->n, g->n_skip);
         sum += g->n;
     }
-    if (sum != n_ids || n_floats != m->n_golden * m->info.dim)
+    if (sum != n_ids || n_floats != m->n_golden * m->info.full_dim)
         return err_set(m->em, LT_EFORMAT, "model: golden arrays do not match: %zu ids of %zu, %zu floats", n_ids, sum,
                        n_floats);
     return 0;
@@ -228,7 +254,7 @@ static int shape_goldens(struct model *m, const uint8_t *lengths, const uint8_t 
 
 static int fill_goldens(struct model *m, const uint8_t *ids, size_t n_ids, const uint8_t *vecs, bool proven)
 {
-    const uint32_t dim = m->info.dim;
+    const uint32_t dim = m->info.full_dim;
     struct bytes_in in = bytes_in(ids, 4 * n_ids);
     for (size_t i = 0; i < n_ids; i++) {
         m->golden_ids[i] = (int32_t)bytes_u32(&in);
@@ -292,10 +318,45 @@ static void hash_text(crypto_hash_sha256_state *h, const char *s, size_t len)
     crypto_hash_sha256_update(h, (const unsigned char *)s, len);
 }
 
+/* Every key that a foreign file's tokeniser is made from. */
+static int hash_tokenizer_keys(struct model *m, crypto_hash_sha256_state *h)
+{
+#define TOKENIZER "tokenizer.ggml."
+    static const char *const strings[] = {TOKENIZER "tokens", TOKENIZER "merges"};
+    static const char *const texts[] = {TOKENIZER "model", TOKENIZER "pre"};
+    static const struct {
+        const char *key;
+        enum gguf_type type;
+    } columns[] = {{TOKENIZER "scores", GGUF_F32}, {TOKENIZER "token_type", GGUF_I32}};
+    const uint8_t *data;
+    const char *s;
+    size_t len;
+    int r = 0;
+    bool prefix = true;
+    for (size_t i = 0; i < 2 && r == 0; i++) {
+        data = NULL;
+        len = 0;
+        optional(tokenizer_gguf_blob(m->gguf, strings[i], &data, &len, m->em), &r);
+        hash_text(h, data ? (const char *)data : "", len);
+        s = "";
+        len = 0;
+        optional(gguf_str(m->gguf, texts[i], &s, &len, m->em), &r);
+        hash_text(h, s, len);
+        data = NULL;
+        len = 0;
+        optional(gguf_array(m->gguf, columns[i].key, columns[i].type, &data, &len, m->em), &r);
+        hash_text(h, data ? (const char *)data : "", 4 * len);
+    }
+    optional(gguf_bool(m->gguf, TOKENIZER "add_space_prefix", &prefix, m->em), &r);
+    hash_u64(h, prefix, 4);
+    return r;
+#undef TOKENIZER
+}
+
 static int fingerprint(struct model *m)
 {
     const struct model_info *i = &m->info;
-    char text[512];
+    char text[1024];
     unsigned char digest[crypto_hash_sha256_BYTES];
     crypto_hash_sha256_state h;
     if (sodium_init() < 0)
@@ -309,13 +370,24 @@ static int fingerprint(struct model *m)
         hash_u64(&h, x->cols, 8);
         crypto_hash_sha256_update(&h, m->digests + t * DIGEST_BYTES, DIGEST_BYTES);
     }
-    hash_text(&h, i->has_tokenizer ? m->tokenizer_json : "", m->tokenizer_len);
+    int r = i->foreign ? hash_tokenizer_keys(m, &h) : 0;
+    if (r < 0)
+        return r;
+    if (!i->foreign)
+        hash_text(&h, i->has_tokenizer ? m->tokenizer_json : "", m->tokenizer_len);
     int n = snprintf(text, sizeof text,
                      "causal=%d heads=%u kv=%u size=%u eps=%.9g rope=%.9g pooling=%s latents=%u lheads=%u lsize=%u "
                      "leps=%.9g bos=%d eos=%d add_bos=%d add_eos=%d",
                      i->causal, i->n_heads, i->n_kv_heads, i->head_dim, (double)i->rms_eps, (double)i->rope_theta,
                      layout_pooling_name(i->pooling), i->n_latents, i->n_latent_heads, i->latent_head_dim,
                      (double)i->layer_norm_eps, i->bos, i->eos, i->add_bos, i->add_eos);
+    if (i->foreign)
+        n += snprintf(text + n, sizeof text - (size_t)n,
+                      " pairs=%d divisor=%.9g qknorm=%d post=%d gelu=%d embed=%.9g scale=%.9g window=%u period=%u local=%.9g",
+                      i->rope_pairs, (double)i->rope_divisor, i->qk_norm, i->post_norms, i->gelu, (double)i->embed_scale,
+                      (double)i->attention_scale, i->window, i->window_period, (double)i->rope_theta_local);
+    if (i->dim != i->full_dim)
+        n += snprintf(text + n, sizeof text - (size_t)n, " dim=%u", i->dim);
     hash_text(&h, text, (size_t)n);
     crypto_hash_sha256_final(&h, digest);
     sodium_bin2hex(m->info.fingerprint, sizeof m->info.fingerprint, digest, sizeof digest);
@@ -337,18 +409,70 @@ static int required(int r)
     return r == LT_ENOTFOUND ? LT_EFORMAT : r;
 }
 
-static int load(struct model *m, const char *path, bool proven)
+static int make_tokenizer(struct model *m)
+{
+    struct model_info *i = &m->info;
+    int r = !i->has_tokenizer ? 0
+            : i->foreign      ? tokenizer_create_gguf(&m->tokenizer, m->gguf, m->em)
+                              : tokenizer_create(&m->tokenizer, m->tokenizer_json, m->tokenizer_len, m->em);
+    if (r == 0 && m->tokenizer && tokenizer_info(m->tokenizer)->n_vocab > i->vocab)
+        r = err_set(m->em, LT_EFORMAT, "model: the tokenizer has %u ids, the model %u",
+                    tokenizer_info(m->tokenizer)->n_vocab, i->vocab);
+    return r;
+}
+
+/* Keeps the first dim values of the golden vectors too. */
+static void cut_goldens(struct model *m)
+{
+    for (size_t g = 0; g < m->n_golden; g++) {
+        float *v = m->golden_vecs + g * m->info.full_dim;
+        double sum = 0;
+        for (uint32_t i = 0; i < m->info.dim; i++)
+            sum += (double)v[i] * v[i];
+        for (uint32_t i = 0; i < m->info.dim && sum > 0; i++)
+            v[i] = (float)(v[i] / sqrt(sum));
+    }
+}
+
+static int overrule(struct model *m, const struct model_params *p)
+{
+    struct model_info *i = &m->info;
+    const bool causal = p->mask == MODEL_MASK_FILE ? i->causal : p->mask == MODEL_MASK_CAUSAL;
+    enum model_pooling pooling = i->pooling;
+    if (p->pooling && *p->pooling) {
+        int k = 0;
+        const char *name;
+        while ((name = layout_pooling_name((enum model_pooling)k)) && strcmp(name, p->pooling))
+            k++;
+        if (!name)
+            return err_set(m->em, LT_EINVAL, "model: pooling \"%.40s\" is not known: mean, last or cls", p->pooling);
+        pooling = (enum model_pooling)k;
+        if (pooling == MODEL_POOL_LATENT && i->pooling != pooling)
+            return err_set(m->em, LT_EINVAL, "model: it has no latent attention to pool with");
+    }
+    if (p->dim > i->full_dim)
+        return err_set(m->em, LT_EINVAL, "model: a vector has %u values, %u are asked for", i->full_dim, p->dim);
+    if (causal != i->causal || pooling != i->pooling)
+        m->n_golden = 0;
+    if (pooling != MODEL_POOL_LATENT)
+        i->n_latents = i->n_latent_heads = i->latent_head_dim = i->latent_ffn = 0;
+    i->causal = causal;
+    i->pooling = pooling;
+    if (p->dim && p->dim < i->full_dim) {
+        i->dim = p->dim;
+        cut_goldens(m);
+    }
+    return 0;
+}
+
+static int load(struct model *m, const char *path, const struct model_params *p, bool proven)
 {
     int r;
     if ((r = file_map(path, &m->map, m->em)) < 0 || (r = gguf_parse(&m->gguf, m->map.data, m->map.len, m->em)) < 0 ||
         (r = required(read_keys(m))) < 0 || (r = check_tensors(m)) < 0 || (r = read_goldens(m, proven)) < 0)
         return r;
-    if (proven && m->info.has_tokenizer &&
-        (r = tokenizer_create(&m->tokenizer, m->tokenizer_json, m->tokenizer_len, m->em)) < 0)
+    if ((proven && (r = make_tokenizer(m)) < 0) || (p && (r = overrule(m, p)) < 0))
         return r;
-    if (m->tokenizer && tokenizer_info(m->tokenizer)->n_vocab > m->info.vocab)
-        return err_set(m->em, LT_EFORMAT, "model: the tokenizer has %u ids, the model %u",
-                       tokenizer_info(m->tokenizer)->n_vocab, m->info.vocab);
     m->digests = calloc(gguf_n_tensors(m->gguf) + 1, DIGEST_BYTES);
     if (!m->digests)
         return err_set(m->em, LT_ENOMEM, "model: no memory");
@@ -357,14 +481,15 @@ static int load(struct model *m, const char *path, bool proven)
     return fingerprint(m);
 }
 
-static int open_model(struct model **out, const char *path, bool proven, struct err_msg *em)
+static int open_model(struct model **out, const char *path, const struct model_params *p, bool proven,
+                      struct err_msg *em)
 {
     struct err_msg why = {0};
     struct model *m = calloc(1, sizeof *m);
     if (!m)
         return err_set(em, LT_ENOMEM, "model: no memory");
     m->em = &why;
-    int r = load(m, path, proven);
+    int r = load(m, path, p, proven);
     m->em = NULL;
     if (r < 0) {
         bool named = strstr(why.text, path) != NULL;
@@ -378,12 +503,17 @@ static int open_model(struct model **out, const char *path, bool proven, struct 
 
 int model_open(struct model **m, const char *path, struct err_msg *em)
 {
-    return open_model(m, path, true, em);
+    return open_model(m, path, NULL, true, em);
+}
+
+int model_open_as(struct model **m, const char *path, const struct model_params *p, struct err_msg *em)
+{
+    return open_model(m, path, p, true, em);
 }
 
 int model_open_unproven(struct model **m, const char *path, struct err_msg *em)
 {
-    return open_model(m, path, false, em);
+    return open_model(m, path, NULL, false, em);
 }
 
 void model_destroy(struct model **mp)

@@ -26,6 +26,7 @@ enum model_pooling {
 struct model_info {
     char name[128];         /* "latent-mini" */
     uint32_t dim;           /* floats of an embedding */
+    uint32_t full_dim;      /* those that the model makes; more than dim when model_params cut them */
     uint32_t n_layers, hidden, n_heads, n_kv_heads, head_dim;
     uint32_t ffn;           /* width between up and down projection */
     uint32_t vocab;         /* ids are 0 … vocab-1 */
@@ -35,6 +36,22 @@ struct model_info {
     enum model_pooling pooling;
     uint32_t n_latents, n_latent_heads, latent_head_dim, latent_ffn; /* 0 unless pooling is MODEL_POOL_LATENT */
     float layer_norm_eps;   /* of the pooler's norms */
+    /* What other programs' files have beyond NV-Embed's decoder; 0 and false are NV-Embed's. See model/arch.h. */
+    bool foreign;           /* written by another program: the tokeniser comes from its own keys */
+    bool rope_pairs;        /* query and key rows lie as pairs (2i, 2i + 1) of each head */
+    bool rope_factors;      /* rope_freqs.weight divides the frequencies */
+    float rope_divisor;     /* linear scaling: so are they by this in layers that see all; 0: not */
+    bool qkv_bias;          /* on query, key and value */
+    bool qk_norm;           /* RMSNorm on each query and key head */
+    bool post_norms;        /* RMSNorm on what attention and feed-forward add to the stream */
+    bool gelu;              /* the gate is the tanh GELU instead of SiLU */
+    float embed_scale;      /* token vectors are multiplied by it; 0: they are not */
+    float attention_scale;  /* multiplies q·k; 0: 1 / sqrt(head_dim) */
+    uint32_t window;        /* in local layers a token sees those less than so many away; 0: no layer is local */
+    uint32_t window_period; /* every so-many-th layer is not local */
+    float rope_theta_local; /* of local layers */
+    uint32_t dense[2];      /* widths of linear layers after the pooling; 0: none */
+
     char weight_type[16];   /* "f32", "f16", "bf16", "q8_0", "q4_K" …: what most of the decoder's weights are stored as */
     bool quantised;         /* that type has blocks: 8 bits or fewer */
     char fingerprint[65];   /* hex SHA-256 over tensors, tokeniser and pooling; two files with the same give the same vectors */
@@ -44,6 +61,20 @@ struct model_info {
     const char *query_prefix;      /* exact text before every query, e.g. "query: "; "" for none; lives as long as the model */
     const char *instruct_template; /* text before a query, "{}" stands for the instruction, e.g. "Instruct: {}\nQuery: ";
                                     * "" when the model knows no instructions */
+};
+
+enum model_mask {
+    MODEL_MASK_FILE, /* as the file says */
+    MODEL_MASK_CAUSAL,
+    MODEL_MASK_FULL,
+};
+
+/* How a model is used where its file is to be overruled. Golden vectors are dropped when the mask or the pooling
+ * differs from the file's. */
+struct model_params {
+    enum model_mask mask;
+    const char *pooling; /* "mean", "last" or "cls"; NULL or "": as the file says */
+    uint32_t dim;        /* keep the first so many values of a vector, at unit length again (Matryoshka); 0: all */
 };
 
 /* An id sequence with the unit vector that the reference computed from the weights as stored. */
@@ -62,6 +93,9 @@ struct model_golden {
  * Errors: LT_ENOTFOUND, LT_EPERM, LT_EIO; LT_EFORMAT (not a GGUF file, or damaged: offset in the message);
  *         LT_EUNSUPPORTED (an architecture or tensor type we do not run, named); LT_ELIMIT; LT_ENOMEM. */
 int model_open(struct model **m, const char *path, struct err_msg *em);
+/* The same with params, which are borrowed for the call. Further errors: LT_EINVAL (a pooling or a size that the model does
+ * not have). */
+int model_open_as(struct model **m, const char *path, const struct model_params *p, struct err_msg *em);
 void model_destroy(struct model **m);
 
 /* Where model_open keeps what it computed for a file without digests; for the whole process, NULL (as at the start): nowhere.

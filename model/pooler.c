@@ -20,6 +20,8 @@ struct pooler {
     struct ops_buf *wide, *act; /* [pooled, 2 f], [pooled, f] */
     struct ops_buf *mean_act;   /* [texts, f] */
     struct ops_buf *out;        /* [texts, d] */
+    struct ops_mat *dense[2];   /* linear layers on the result, NULL: none */
+    struct ops_buf *dense_out[2]; /* [texts, info->dense] */
 };
 
 /* A matrix of ours as the device's: 8-bit where the model's weights are, since these run for every token too. */
@@ -86,11 +88,25 @@ static int load_latent(struct pooler *p, const struct model *m, uint32_t max_tok
     return o->v->buf_create(o, max_seqs, f, &p->mean_act, em);
 }
 
+static int load_dense(struct pooler *p, const struct model *m, uint32_t max_seqs, struct err_msg *em)
+{
+    int r = 0;
+    for (int k = 0; k < 2 && r == 0; k++) {
+        if (!p->info->dense[k])
+            continue;
+        if ((r = load_mat(p, m, k ? "dense_3.weight" : "dense_2.weight", &p->dense[k], em)) == 0)
+            r = p->o->v->buf_create(p->o, max_seqs, p->info->dense[k], &p->dense_out[k], em);
+    }
+    return r;
+}
+
 void pooler_row_floats(const struct model_info *i, uint64_t *widest, uint64_t *total)
 {
     const uint64_t d = i->hidden, f = i->latent_ffn, logits = (uint64_t)i->n_latent_heads * i->n_latents;
     *widest = 2 * f > logits ? 2 * f : logits;
     *widest = *widest > d ? *widest : d;
+    for (int k = 0; k < 2; k++)
+        *widest = *widest > i->dense[k] ? *widest : i->dense[k];
     *total = 3 * d + logits + 4 * f;
 }
 
@@ -105,6 +121,8 @@ int pooler_create(struct pooler **out, const struct model *m, struct ops *o, uin
     int r = o->v->buf_create(o, max_seqs, p->info->hidden, &p->out, em);
     if (!r && p->info->pooling == MODEL_POOL_LATENT)
         r = load_latent(p, m, max_tokens, max_seqs, n_threads, em);
+    if (!r)
+        r = load_dense(p, m, max_seqs, em);
     if (r < 0)
         pooler_destroy(&p);
     else
@@ -118,9 +136,10 @@ void pooler_destroy(struct pooler **pp)
     if (!p)
         return;
     struct ops *o = p->o;
-    struct ops_mat **mats[] = {&p->a, &p->b, &p->up, &p->down};
+    struct ops_mat **mats[] = {&p->a, &p->b, &p->up, &p->down, &p->dense[0], &p->dense[1]};
     struct ops_vec **vecs[] = {&p->c, &p->norm_g, &p->norm_b, &p->up_bias, &p->down_bias};
-    struct ops_buf **bufs[] = {&p->norm, &p->x, &p->logits, &p->wide, &p->act, &p->mean_act, &p->out};
+    struct ops_buf **bufs[] = {&p->norm, &p->x,   &p->logits,       &p->wide,        &p->act,
+                               &p->mean_act, &p->out, &p->dense_out[0], &p->dense_out[1]};
     for (size_t i = 0; i < sizeof mats / sizeof *mats; i++)
         o->v->mat_destroy(o, mats[i]);
     for (size_t i = 0; i < sizeof vecs / sizeof *vecs; i++)
@@ -165,8 +184,15 @@ int pooler_run(struct pooler *p, const struct ops_buf *hidden, uint32_t n_pooled
         r = p->o->v->pick_pooled(p->o, hidden, p->info->pooling == MODEL_POOL_LAST, p->out);
         break;
     }
+    struct ops_buf *last = p->out;
+    for (int k = 0; k < 2 && r == 0; k++) {
+        if (!p->dense[k])
+            continue;
+        r = p->o->v->matmul(p->o, last, p->dense[k], NULL, NULL, n_seqs, p->dense_out[k]);
+        last = p->dense_out[k];
+    }
     if (!r)
-        r = p->o->v->l2_normalize(p->o, p->out, n_seqs);
-    *out = p->out;
+        r = p->o->v->l2_normalize(p->o, last, n_seqs);
+    *out = last;
     return r;
 }

@@ -26,7 +26,7 @@ void pooler_destroy(struct pooler **p);
 /* Widest row and total of the activation buffers' rows, in floats. */
 void pooler_row_floats(const struct model_info *i, uint64_t *widest, uint64_t *total);
 
-/* Within a batch: records everything from hidden [n_pooled, d] to *out [n_seqs, d], unit length. */
+/* Within a batch: records everything from hidden [n_pooled, d] to *out [n_seqs, full_dim], unit length. */
 int pooler_run(struct pooler *p, const struct ops_buf *hidden, uint32_t n_pooled, uint32_t n_seqs,
                struct ops_buf **out);
 

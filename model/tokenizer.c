@@ -86,11 +86,70 @@ int char_map_put(struct char_map *m, uint32_t cp, int32_t id)
     return 0;
 }
 
+static int added_order(const void *a, const void *b)
+{
+    const struct added_token *x = a, *y = b;
+    if (x->s[0] != y->s[0])
+        return (unsigned char)x->s[0] < (unsigned char)y->s[0] ? -1 : 1;
+    return x->len != y->len ? (x->len > y->len ? -1 : 1) : memcmp(x->s, y->s, x->len);
+}
+
+void tokenizer_index_added(struct tokenizer *t)
+{
+    if (!t->n_added)
+        return;
+    qsort(t->added, t->n_added, sizeof *t->added, added_order);
+    for (uint32_t b = 0, i = 0; b <= 256; b++) {
+        while (i < t->n_added && (unsigned char)t->added[i].s[0] < b)
+            i++;
+        t->added_at[b] = (uint16_t)i;
+    }
+    t->added_lead = (unsigned char)t->added[0].s[0];
+    if (t->added[t->n_added - 1].s[0] != t->added[0].s[0])
+        t->added_lead = -1;
+}
+
+int tokenizer_byte_of_piece(const char *s, size_t len)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    if (len != 6 || memcmp(s, "<0x", 3) != 0 || s[5] != '>')
+        return -1;
+    const char *hi = memchr(hex, s[3], 16), *lo = memchr(hex, s[4], 16);
+    return hi && lo ? (int)((hi - hex) << 4 | (lo - hex)) : -1;
+}
+
+static uint8_t class_of(const char *s, size_t len, bool last)
+{
+    static const char mark[] = "\xE2\x96\x81";
+    const char *at = last ? s + len - 3 : s;
+    if (len >= 3 && !memcmp(at, mark, 3))
+        return JOIN_CLASS_MARK;
+    return (uint8_t)(last ? s[len - 1] : s[0]);
+}
+
+void tokenizer_note_join(struct tokenizer *t, const char *left, size_t n_left, const char *right, size_t n_right)
+{
+    const uint8_t x = class_of(left, n_left, true), y = class_of(right, n_right, false);
+    t->joins[x][y >> 5] |= 1u << (y & 31);
+}
+
 /* ---- life ---- */
+
+struct tokenizer *tokenizer_alloc(void)
+{
+    struct tokenizer *t = calloc(1, sizeof *t);
+    if (!t)
+        return NULL;
+    memset(t->byte_id, 0xFF, sizeof t->byte_id);
+    t->info.unk = t->info.bos = t->info.eos = -1;
+    t->added_lead = -2;
+    t->n_pieces = INT32_MAX;
+    return t;
+}
 
 int tokenizer_create(struct tokenizer **out, const char *json, size_t len, struct err_msg *em)
 {
-    struct tokenizer *t = calloc(1, sizeof *t);
+    struct tokenizer *t = tokenizer_alloc();
     if (!t)
         return err_set(em, LT_ENOMEM, "%s", err_text(LT_ENOMEM));
     int r = tokenizer_read_json(t, json, len, em);
@@ -108,6 +167,8 @@ void tokenizer_destroy(struct tokenizer **out)
     if (!t)
         return;
     free(t->arena);
+    free(t->added_arena);
+    free(t->stand_in);
     free(t->pieces.slots);
     free(t->chars.pages);
     free(t->merges.slots);
@@ -137,6 +198,7 @@ void tokenizer_ids_finish(struct tokenizer_ids *ids)
 struct encoder {
     const struct tokenizer *t;
     struct tokenizer_ids *out;
+    const char *text;
     struct bpe_word word;
     uint8_t last;      /* class of the last character of the word */
     uint32_t unk_len;  /* characters of a pending run of unknown ones; 0: none */
@@ -190,13 +252,40 @@ static int push_unk(struct encoder *e)
     return push(e, e->t->info.unk, e->unk_start);
 }
 
+/* A character that no merge took, and that is no piece itself: its bytes where there are pieces for them, else the
+ * unknown piece, else nothing. */
+static int append_stand_in(struct encoder *e, int32_t id, uint32_t start)
+{
+    const struct tokenizer *t = e->t;
+    const uint32_t at = (uint32_t)(id - t->n_pieces);
+    char s[4];
+    const size_t n = at < t->n_stand_in ? utf8_encode(t->stand_in[at], s) : 0;
+    bool bytes = t->byte_fallback;
+    for (size_t i = 0; i < n && bytes; i++)
+        bytes = t->byte_id[(unsigned char)s[i]] >= 0;
+    int r = 0;
+    for (size_t i = 0; i < n && bytes && r == 0; i++)
+        r = out_append(e->out, &t->byte_id[(unsigned char)s[i]], &start, 1);
+    if (!bytes && t->info.unk >= 0)
+        r = out_append(e->out, &t->info.unk, &start, 1);
+    return r;
+}
+
 /* Merges the word and moves it to the output. */
 static int flush(struct encoder *e)
 {
     struct bpe_word *w = &e->word;
+    const int32_t n_pieces = e->t->n_pieces;
     int r = bpe_merge(&e->t->merges, w);
-    if (r == 0)
-        r = out_append(e->out, w->ids, w->starts, w->n);
+    for (uint32_t i = 0, end; i < w->n && r == 0; i = end) {
+        for (end = i; end < w->n && w->ids[end] < n_pieces;)
+            end++;
+        r = out_append(e->out, w->ids + i, w->starts + i, end - i);
+        if (r == 0 && end < w->n) {
+            r = append_stand_in(e, w->ids[end], w->starts[end]);
+            end++;
+        }
+    }
     w->n = 0;
     return r;
 }
@@ -277,11 +366,33 @@ static int end_segment(struct encoder *e, uint32_t start)
     return flush(e);
 }
 
+/* A word of a byte-level vocabulary. A byte without a piece keeps its neighbours apart and leaves no id. */
+static int encode_word(void *arg, uint32_t from, uint32_t to)
+{
+    struct encoder *e = arg;
+    const struct tokenizer *t = e->t;
+    int r = 0;
+    if (t->ignore_merges || to - from == 1) {
+        const int32_t id = piece_map_find(&t->pieces, e->text + from, to - from);
+        if (id >= 0)
+            return out_append(e->out, &id, &from, 1);
+    }
+    for (uint32_t i = from, start = from; i < to && r == 0; i++) {
+        const unsigned char b = (unsigned char)e->text[i];
+        if ((b & 0xC0) != 0x80)
+            start = i;
+        r = push(e, t->byte_id[b] >= 0 ? t->byte_id[b] : t->n_pieces, start);
+    }
+    return r == 0 ? flush(e) : r;
+}
+
 /* One segment between added tokens: text[from, to), not empty. */
 static int encode_segment(struct encoder *e, const char *text, uint32_t from, uint32_t to)
 {
     const struct norm *norm = &e->t->norm;
     int r = 0;
+    if (e->t->words != WORDS_NONE)
+        return words_split(e->t->words, text, from, to, encode_word, e);
     e->whole_len = 0;
     for (uint32_t i = 0; i < norm->n_prefix && r == 0; i++)
         r = add_char(e, norm->prefix[i], from);
@@ -330,7 +441,7 @@ static const struct added_token *next_added(const struct tokenizer *t, const cha
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, struct tokenizer_ids *out,
                      struct err_msg *em)
 {
-    struct encoder e = {.t = t, .out = out};
+    struct encoder e = {.t = t, .out = out, .text = text};
     int r = 0;
     out->n = 0;
     if (len > TOKENIZER_TEXT_MAX)

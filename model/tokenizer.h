@@ -1,7 +1,7 @@
-/* Text to token ids, id for id as the Hugging Face `tokenizers` library does it: SentencePiece-style
- * BPE with byte fallback, read from a tokenizer.json.
+/* Text to token ids: SentencePiece-style BPE with byte fallback, read from a tokenizer.json, id for id as the Hugging
+ * Face `tokenizers` library does it; tokenizer_gguf.h reads further kinds from GGUF keys, id for id as llama.cpp.
  *
- * Understood: model BPE (byte_fallback, fuse_unk, ignore_merges; no dropout, prefix or suffix);
+ * Understood of a tokenizer.json: model BPE (byte_fallback, fuse_unk, ignore_merges; no dropout, prefix or suffix);
  * normalizer null, Lowercase, Prepend, Replace of one character, and Sequences of these; pre_tokenizer
  * null; post_processor null or a TemplateProcessing with at most one token on each side; added tokens
  * that are matched in the raw text. All else is refused by name. `truncation`, `padding` and `decoder`
@@ -20,6 +20,7 @@
 #define TOKENIZER_JSON_VALUES (6u << 20)  /* values in all; Gemma's has 2.5 million */
 #define TOKENIZER_VOCAB_MAX (1u << 20)    /* ids */
 #define TOKENIZER_ADDED_MAX 8192          /* added tokens */
+#define TOKENIZER_PIECE_MAX 4096          /* bytes of one piece or added token */
 #define TOKENIZER_TEXT_MAX (64u << 20)    /* bytes of one text */
 
 /* Thread-safety: safe, immutable once created. */

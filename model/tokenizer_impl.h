@@ -1,5 +1,5 @@
-/* The tokeniser's insides, shared by its files: tokenizer_json.c reads them, tokenizer_normal.c and
- * tokenizer_bpe.c run them, tokenizer.c owns and joins them. */
+/* The tokeniser's insides, shared by its files: tokenizer_json.c and tokenizer_gguf.c read them, tokenizer_normal.c,
+ * tokenizer_words.c and tokenizer_bpe.c run them, tokenizer.c owns and joins them. */
 #ifndef MODEL_TOKENIZER_IMPL_H
 #define MODEL_TOKENIZER_IMPL_H
 
@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "model/tokenizer.h"
+#include "model/tokenizer_words.h"
 
 /* ---- vocabulary ---- */
 
@@ -112,10 +113,17 @@ struct added_token {
 
 struct tokenizer {
     struct tokenizer_info info;
-    char *arena; /* the pieces' bytes */
+    char *arena;       /* the pieces' bytes */
+    char *added_arena; /* the added tokens', where they are not in arena; NULL: they are */
     struct piece_map pieces;
     struct char_map chars;
     int32_t byte_id[256]; /* -1: not in the vocabulary */
+    enum words_kind words; /* WORDS_NONE: characters are merged, else bytes, word by word */
+    /* Ids from n_pieces on stand for characters that are no pieces but that merges start from; stand_in[i] is the
+     * character of id n_pieces + i. */
+    int32_t n_pieces;
+    uint32_t *stand_in;
+    uint32_t n_stand_in;
     bool byte_fallback, fuse_unk, ignore_merges;
     struct merge_map merges;
     struct norm norm;
@@ -132,6 +140,15 @@ static inline bool tokenizer_joins(const struct tokenizer *t, uint8_t a, uint8_t
 {
     return t->joins[a][b >> 5] >> (b & 31) & 1;
 }
+
+/* An empty one; tokenizer_destroy frees it. NULL without memory. */
+struct tokenizer *tokenizer_alloc(void);
+/* Sorts added[0 … n_added) and fills in what finds them. */
+void tokenizer_index_added(struct tokenizer *t);
+/* The byte that a piece <0x00> … <0xFF> stands for, or -1. */
+int tokenizer_byte_of_piece(const char *s, size_t len);
+/* A merge joins these two pieces: their touching ends go to joins. */
+void tokenizer_note_join(struct tokenizer *t, const char *left, size_t n_left, const char *right, size_t n_right);
 
 int tokenizer_read_json(struct tokenizer *t, const char *json, size_t len, struct err_msg *em);
 

@@ -12,8 +12,6 @@
 #include "base/utf8.h"
 #include "model/json_limit.h"
 
-#define PIECE_MAX 4096 /* bytes of one piece or added token */
-
 struct reader {
     struct tokenizer *t;
     json_t *root, *model, *vocab;
@@ -55,8 +53,8 @@ static int text_of(struct reader *r, const json_t *o, const char *where, const c
         return bad(r, LT_EFORMAT, "%s.%s is not a string", where, key);
     *s = json_string_value(v);
     *len = json_string_length(v);
-    if (*len > PIECE_MAX)
-        return bad(r, LT_ELIMIT, "%s.%s is longer than %d bytes", where, key, PIECE_MAX);
+    if (*len > TOKENIZER_PIECE_MAX)
+        return bad(r, LT_ELIMIT, "%s.%s is longer than %d bytes", where, key, TOKENIZER_PIECE_MAX);
     return 0;
 }
 
@@ -87,21 +85,11 @@ static const char *keep(struct reader *r, const char *s, size_t len)
     return p;
 }
 
-/* The byte that a piece <0x00> … <0xFF> stands for, or -1. */
-static int byte_of_piece(const char *s, size_t len)
-{
-    static const char hex[] = "0123456789ABCDEF";
-    if (len != 6 || memcmp(s, "<0x", 3) != 0 || s[5] != '>')
-        return -1;
-    const char *hi = memchr(hex, s[3], 16), *lo = memchr(hex, s[4], 16);
-    return hi && lo ? (int)((hi - hex) << 4 | (lo - hex)) : -1;
-}
-
 /* A piece of one character, and the byte pieces. */
 static int note_special_forms(struct reader *r, const char *s, size_t len, int32_t id)
 {
     uint32_t cp;
-    int byte = byte_of_piece(s, len);
+    int byte = tokenizer_byte_of_piece(s, len);
     if (len && utf8_decode(s, len, &cp) == len)
         return char_map_put(&r->t->chars, cp, id);
     if (byte >= 0)
@@ -118,8 +106,8 @@ static int read_vocab(struct reader *r, uint8_t *used)
     json_object_foreach(r->vocab, key, v) {
         size_t len = strlen(key);
         int32_t id = 0;
-        if (len > PIECE_MAX)
-            return bad(r, LT_ELIMIT, "model.vocab holds a piece longer than %d bytes", PIECE_MAX);
+        if (len > TOKENIZER_PIECE_MAX)
+            return bad(r, LT_ELIMIT, "model.vocab holds a piece longer than %d bytes", TOKENIZER_PIECE_MAX);
         if ((e = take_id(r, v, "model.vocab", key, &id)) < 0)
             return e;
         if (used[id])
@@ -131,14 +119,6 @@ static int read_vocab(struct reader *r, uint8_t *used)
             return LT_ENOMEM;
     }
     return 0;
-}
-
-static int added_order(const void *a, const void *b)
-{
-    const struct added_token *x = a, *y = b;
-    if (x->s[0] != y->s[0])
-        return (unsigned char)x->s[0] < (unsigned char)y->s[0] ? -1 : 1;
-    return x->len != y->len ? (x->len > y->len ? -1 : 1) : memcmp(x->s, y->s, x->len);
 }
 
 static int read_one_added(struct reader *r, const json_t *o, uint8_t *used)
@@ -189,7 +169,6 @@ static int read_added(struct reader *r, uint8_t *used)
         return bad(r, LT_EFORMAT, "added_tokens is not a list");
     if (n > TOKENIZER_ADDED_MAX)
         return bad(r, LT_ELIMIT, "more than %d added tokens", TOKENIZER_ADDED_MAX);
-    t->added_lead = -2;
     if (!n)
         return 0;
     if (!(t->added = calloc(n, sizeof *t->added)))
@@ -197,28 +176,11 @@ static int read_added(struct reader *r, uint8_t *used)
     for (size_t i = 0; i < n; i++)
         if ((e = read_one_added(r, json_array_get(list, i), used)) < 0)
             return e;
-    qsort(t->added, t->n_added, sizeof *t->added, added_order);
-    for (uint32_t b = 0, i = 0; b <= 256; b++) {
-        while (i < t->n_added && (unsigned char)t->added[i].s[0] < b)
-            i++;
-        t->added_at[b] = (uint16_t)i;
-    }
-    t->added_lead = (unsigned char)t->added[0].s[0];
-    if (t->added[t->n_added - 1].s[0] != t->added[0].s[0])
-        t->added_lead = -1;
+    tokenizer_index_added(t);
     return 0;
 }
 
 /* ---- merges ---- */
-
-static uint8_t class_of(const char *s, size_t len, bool last)
-{
-    static const char mark[] = "\xE2\x96\x81";
-    const char *at = last ? s + len - 3 : s;
-    if (len >= 3 && !memcmp(at, mark, 3))
-        return JOIN_CLASS_MARK;
-    return (uint8_t)(last ? s[len - 1] : s[0]);
-}
 
 /* A merge is "left right" or ["left", "right"]. */
 static int split_merge(struct reader *r, const json_t *v, size_t i, const char *part[2], size_t len[2])
@@ -242,7 +204,7 @@ static int split_merge(struct reader *r, const json_t *v, size_t i, const char *
             len[k] = json_string_length(json_array_get(v, (size_t)k));
         }
     }
-    if (!len[0] || !len[1] || len[0] + len[1] > PIECE_MAX)
+    if (!len[0] || !len[1] || len[0] + len[1] > TOKENIZER_PIECE_MAX)
         return bad(r, LT_EFORMAT, "model.merges[%zu] has an empty or over-long piece", i);
     return 0;
 }
@@ -265,7 +227,7 @@ static int read_merges(struct reader *r)
     for (size_t i = 0; i < n; i++) {
         const char *part[2];
         size_t len[2];
-        char both[PIECE_MAX];
+        char both[TOKENIZER_PIECE_MAX];
         if ((e = split_merge(r, json_array_get(list, i), i, part, len)) < 0)
             return e;
         memcpy(both, part[0], len[0]);
@@ -275,9 +237,8 @@ static int read_merges(struct reader *r)
         if (a < 0 || b < 0 || ab < 0)
             return bad(r, LT_EFORMAT, "model.merges[%zu] names a piece that is not in the vocabulary", i);
         merge_map_put(&t->merges, a, b, (uint32_t)i, ab);
-        uint8_t x = class_of(part[0], len[0], true), y = class_of(part[1], len[1], false);
-        t->joins[x][y >> 5] |= 1u << (y & 31);
-        cut = cut && byte_of_piece(part[0], len[0]) < 0 && byte_of_piece(part[1], len[1]) < 0;
+        tokenizer_note_join(t, part[0], len[0], part[1], len[1]);
+        cut = cut && tokenizer_byte_of_piece(part[0], len[0]) < 0 && tokenizer_byte_of_piece(part[1], len[1]) < 0;
     }
     if (!cut)
         memset(t->joins, 0xFF, sizeof t->joins);
@@ -487,8 +448,6 @@ int tokenizer_read_json(struct tokenizer *t, const char *json, size_t len, struc
     struct reader r = {.t = t, .em = em};
     json_error_t je;
     int e;
-    memset(t->byte_id, 0xFF, sizeof t->byte_id);
-    t->info.unk = t->info.bos = t->info.eos = -1;
     if (len > TOKENIZER_JSON_MAX)
         return bad(&r, LT_ELIMIT, "%zu bytes, at most %u are read", len, TOKENIZER_JSON_MAX);
     if ((e = json_limit_check("tokenizer.json", json, len, TOKENIZER_JSON_DEPTH, TOKENIZER_JSON_VALUES, em)) < 0)

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/arch.h"
+
 struct forward {
     const struct model *m;
     const struct model_info *info;
@@ -16,6 +18,7 @@ struct forward {
     const struct ref_probe *probe;
     double *x, *norm, *qkv, *mix, *wide, *act; /* [n, …] each; see prepare */
     double *latent, *latent_norm, *latent_kv;  /* [r, d], [r, d], [r, 2 H E] */
+    double *pooled, *pooled_tmp; /* widest of hidden and dense layers */
     double *scores; /* longest text or number of latents */
     float *row;     /* one weight row */
     size_t row_cap;
@@ -32,6 +35,14 @@ static const struct tensor *layer_weight(const struct forward *f, uint32_t layer
     char name[64];
     snprintf(name, sizeof name, "blk.%u.%s.weight", layer, part);
     return weight(f, name);
+}
+
+/* NULL where the family has none. */
+static const struct tensor *layer_bias(const struct forward *f, uint32_t layer, const char *part)
+{
+    char name[64];
+    snprintf(name, sizeof name, "blk.%u.%s.bias", layer, part);
+    return f->info->qkv_bias ? weight(f, name) : NULL;
 }
 
 static void probe(const struct forward *f, const char *stage, const double *x, size_t n_rows, size_t cols)
@@ -67,15 +78,17 @@ static double dot(const double *x, const float *w, size_t n)
     return (s[0] + s[1]) + (s[2] + s[3]);
 }
 
-/* y[t, at … at+rows-1] (+)= x[t, cols] wᵀ + bias, rows of y being `stride` apart */
-static void linear(struct forward *f, const struct tensor *w, const struct tensor *bias, const double *x, size_t n,
-                   double *y, size_t stride, bool add)
+/* y[t, at … at+rows-1] (+)= x[t, cols] wᵀ + bias, rows of y being `stride` apart; `reorder` undoes the file's order of a
+ * query or key projection's rows. */
+static void linear_rows(struct forward *f, const struct tensor *w, const struct tensor *bias, const double *x, size_t n,
+                        double *y, size_t stride, bool add, bool reorder)
 {
     for (uint64_t o = 0; o < w->rows && !f->failed; o++) {
+        const uint64_t at = reorder ? arch_rope_row(f->info, o) : o;
         float b = 0;
         if (bias)
-            memcpy(&b, (const uint8_t *)bias->data + 4 * o, 4);
-        const float *row = dequantised(f, w, o);
+            memcpy(&b, (const uint8_t *)bias->data + 4 * at, 4);
+        const float *row = dequantised(f, w, at);
         for (size_t t = 0; row && t < n; t++) {
             double v = dot(x + t * w->cols, row, w->cols) + b;
             y[t * stride + o] = add ? y[t * stride + o] + v : v;
@@ -83,17 +96,30 @@ static void linear(struct forward *f, const struct tensor *w, const struct tenso
     }
 }
 
-static void rms_norm(struct forward *f, const struct tensor *g, const double *x, double *y)
+static void linear(struct forward *f, const struct tensor *w, const struct tensor *bias, const double *x, size_t n,
+                   double *y, size_t stride, bool add)
 {
-    const size_t d = f->info->hidden;
+    linear_rows(f, w, bias, x, n, y, stride, add, false);
+}
+
+/* y[t, d] = (+)= norm of x[t, d] for n rows, `stride` apart in x and y */
+static void rms_norm_rows(struct forward *f, const struct tensor *g, const double *x, size_t n, size_t stride, double *y,
+                          bool add)
+{
+    const size_t d = g->cols;
     const float *gain = dequantised(f, g, 0);
-    for (size_t t = 0; gain && t < f->n; t++) {
+    for (size_t t = 0; gain && t < n; t++, x += stride, y += stride) {
         double sum = 0;
         for (size_t i = 0; i < d; i++)
-            sum += x[t * d + i] * x[t * d + i];
+            sum += x[i] * x[i];
         for (size_t i = 0; i < d; i++)
-            y[t * d + i] = x[t * d + i] / sqrt(sum / (double)d + f->info->rms_eps) * gain[i];
+            y[i] = (add ? y[i] : 0) + x[i] / sqrt(sum / (double)d + f->info->rms_eps) * gain[i];
     }
+}
+
+static void rms_norm(struct forward *f, const struct tensor *g, const double *x, double *y)
+{
+    rms_norm_rows(f, g, x, f->n, f->info->hidden, y, false);
 }
 
 static void layer_norm(struct forward *f, const char *name, const double *x, size_t n, double *y)
@@ -116,27 +142,31 @@ static void layer_norm(struct forward *f, const char *name, const double *x, siz
     }
 }
 
-static void rope(struct forward *f, double *head, size_t pos)
+static void rope(struct forward *f, bool local, double *head, size_t pos)
 {
     const uint32_t half = f->info->head_dim / 2;
+    const double theta = local ? f->info->rope_theta_local : f->info->rope_theta;
+    const double divisor = local || !(f->info->rope_divisor > 0) ? 1 : f->info->rope_divisor;
     for (uint32_t i = 0; i < half; i++) {
-        double angle = (double)pos * pow(f->info->rope_theta, -(double)i / half);
+        double angle = (double)pos * pow(theta, -(double)i / half) / divisor;
+        if (f->info->rope_factors)
+            angle /= ((const float *)weight(f, "rope_freqs.weight")->data)[i];
         double lo = head[i], hi = head[i + half];
         head[i] = lo * cos(angle) - hi * sin(angle);
         head[i + half] = hi * cos(angle) + lo * sin(angle);
     }
 }
 
-/* out[e] = softmax(q·k / sqrt(e)) v over n_keys rows that are `stride` apart */
+/* out[e] = softmax(scale q·k) v over n_keys rows that are `stride` apart */
 static void attend(const struct forward *f, const double *q, const double *k, const double *v, size_t n_keys,
-                   size_t stride, size_t e, double *out)
+                   size_t stride, size_t e, double scale, double *out)
 {
     double max = -INFINITY, sum = 0, *p = f->scores;
     for (size_t j = 0; j < n_keys; j++) {
         p[j] = 0;
         for (size_t i = 0; i < e; i++)
             p[j] += q[i] * k[j * stride + i];
-        p[j] /= sqrt((double)e);
+        p[j] *= scale;
         max = fmax(max, p[j]);
     }
     for (size_t j = 0; j < n_keys; j++)
@@ -148,27 +178,49 @@ static void attend(const struct forward *f, const double *q, const double *k, co
     }
 }
 
+/* The stream += the projection of x, normed first where the family does. */
+static void add_to_stream(struct forward *f, uint32_t layer, const char *projection, const char *norm, const double *x)
+{
+    const size_t d = f->info->hidden;
+    if (!f->info->post_norms) {
+        linear(f, layer_weight(f, layer, projection), NULL, x, f->n, f->x, d, true);
+        return;
+    }
+    linear(f, layer_weight(f, layer, projection), NULL, x, f->n, f->norm, d, false);
+    rms_norm_rows(f, layer_weight(f, layer, norm), f->norm, f->n, d, f->x, true);
+}
+
 static void self_attention(struct forward *f, uint32_t layer)
 {
     const struct model_info *i = f->info;
     const size_t e = i->head_dim, q = i->n_heads * e, kv = i->n_kv_heads * e, cols = q + 2 * kv;
-    linear(f, layer_weight(f, layer, "attn_q"), NULL, f->norm, f->n, f->qkv, cols, false);
-    linear(f, layer_weight(f, layer, "attn_k"), NULL, f->norm, f->n, f->qkv + q, cols, false);
-    linear(f, layer_weight(f, layer, "attn_v"), NULL, f->norm, f->n, f->qkv + q + kv, cols, false);
+    const double scale = i->attention_scale > 0 ? i->attention_scale : 1 / sqrt((double)e);
+    const bool local = arch_layer_is_local(i, layer);
+    linear_rows(f, layer_weight(f, layer, "attn_q"), layer_bias(f, layer, "attn_q"), f->norm, f->n, f->qkv, cols, false, true);
+    linear_rows(f, layer_weight(f, layer, "attn_k"), layer_bias(f, layer, "attn_k"), f->norm, f->n, f->qkv + q, cols, false,
+                true);
+    linear(f, layer_weight(f, layer, "attn_v"), layer_bias(f, layer, "attn_v"), f->norm, f->n, f->qkv + q + kv, cols, false);
+    for (uint32_t h = 0; i->qk_norm && h < i->n_heads + i->n_kv_heads; h++)
+        rms_norm_rows(f, layer_weight(f, layer, h < i->n_heads ? "attn_q_norm" : "attn_k_norm"), f->qkv + h * e, f->n, cols,
+                      f->qkv + h * e, false);
     for (size_t s = 0, first = 0; s < f->n_seqs; first += f->seqs[s++].n) {
         const size_t n = f->seqs[s].n;
         double *base = f->qkv + first * cols;
         for (size_t t = 0; t < n; t++)
             for (uint32_t h = 0; h < i->n_heads + i->n_kv_heads; h++)
-                rope(f, base + t * cols + h * e, t);
+                rope(f, local, base + t * cols + h * e, t);
         for (size_t t = 0; t < n; t++)
             for (uint32_t h = 0; h < i->n_heads; h++) {
                 uint32_t group = h / (i->n_heads / i->n_kv_heads);
-                attend(f, base + t * cols + h * e, base + q + group * e, base + q + kv + group * e,
-                       i->causal ? t + 1 : n, cols, e, f->mix + (first + t) * q + h * e);
+                size_t begin = local && t + 1 > i->window ? t + 1 - i->window : 0, end = i->causal ? t + 1 : n;
+                if (local && end > t + i->window)
+                    end = t + i->window;
+                attend(f, base + t * cols + h * e, base + begin * cols + q + group * e,
+                       base + begin * cols + q + kv + group * e, end - begin, cols, e, scale,
+                       f->mix + (first + t) * q + h * e);
             }
     }
-    linear(f, layer_weight(f, layer, "attn_output"), NULL, f->mix, f->n, f->x, i->hidden, true);
+    add_to_stream(f, layer, "attn_output", "post_attention_norm", f->mix);
 }
 
 static void feed_forward(struct forward *f, uint32_t layer)
@@ -179,9 +231,11 @@ static void feed_forward(struct forward *f, uint32_t layer)
     for (size_t t = 0; t < f->n; t++)
         for (size_t j = 0; j < w; j++) {
             double gate = f->wide[t * 2 * w + j];
-            f->act[t * w + j] = gate / (1 + exp(-gate)) * f->wide[t * 2 * w + w + j];
+            gate = f->info->gelu ? 0.5 * gate * (1 + tanh(sqrt(2 / M_PI) * (gate + 0.044715 * gate * gate * gate)))
+                                 : gate / (1 + exp(-gate));
+            f->act[t * w + j] = gate * f->wide[t * 2 * w + w + j];
         }
-    linear(f, layer_weight(f, layer, "ffn_down"), NULL, f->act, f->n, f->x, f->info->hidden, true);
+    add_to_stream(f, layer, "ffn_down", "post_ffw_norm", f->act);
 }
 
 static void decoder(struct forward *f)
@@ -192,7 +246,7 @@ static void decoder(struct forward *f)
         for (uint32_t j = 0; j < f->seqs[s].n; j++, t++) {
             const float *row = dequantised(f, weight(f, "token_embd.weight"), (uint64_t)f->seqs[s].ids[j]);
             for (size_t i = 0; row && i < d; i++)
-                f->x[t * d + i] = row[i];
+                f->x[t * d + i] = f->info->embed_scale > 0 ? (double)row[i] * f->info->embed_scale : row[i];
         }
     probe(f, "embed", f->x, f->n, d);
     for (uint32_t layer = 0; layer < f->info->n_layers && !f->failed; layer++) {
@@ -226,7 +280,7 @@ static void latent_attention(struct forward *f)
     for (size_t t = 0; t < f->n; t++)
         for (uint32_t h = 0; h < i->n_latent_heads; h++)
             attend(f, f->qkv + t * inner + h * e, f->latent_kv + h * e, f->latent_kv + inner + h * e, i->n_latents,
-                   2 * inner, e, f->mix + t * inner + h * e);
+                   2 * inner, e, 1 / sqrt((double)e), f->mix + t * inner + h * e);
     linear(f, weight(f, "pooler.attn_output.weight"), NULL, f->mix, f->n, f->x, d, true);
     probe(f, "cross", f->x, f->n, d);
     layer_norm(f, "pooler.ffn_norm", f->x, f->n, f->norm);
@@ -240,11 +294,25 @@ static void latent_attention(struct forward *f)
     probe(f, "ffn", f->x, f->n, d);
 }
 
-static int pool(struct forward *f, double *out, struct err_msg *em)
+/* The dense layers on one pooled vector, in place. v has room for every width, tmp too. */
+static void dense(struct forward *f, double *v, double *tmp)
+{
+    size_t d = f->info->hidden;
+    for (int k = 0; k < 2; k++) {
+        if (!f->info->dense[k])
+            continue;
+        memcpy(tmp, v, d * sizeof *v);
+        d = f->info->dense[k];
+        linear(f, weight(f, k ? "dense_3.weight" : "dense_2.weight"), NULL, tmp, 1, v, d, false);
+    }
+}
+
+static int pool(struct forward *f, double *result, struct err_msg *em)
 {
     const size_t d = f->info->hidden;
     const double *x = f->x;
-    for (size_t s = 0; s < f->n_seqs; x += f->seqs[s++].n * d, out += d) {
+    double *out = f->pooled;
+    for (size_t s = 0; s < f->n_seqs; x += f->seqs[s++].n * d, result += f->info->dim) {
         size_t first = f->seqs[s].n_skip, end = f->seqs[s].n;
         if (f->info->pooling == MODEL_POOL_LAST)
             first = end - 1;
@@ -255,12 +323,14 @@ static int pool(struct forward *f, double *out, struct err_msg *em)
             out[i] = 0;
             for (size_t t = first; t < end; t++)
                 out[i] += x[t * d + i] / (double)(end - first);
-            sum += out[i] * out[i];
         }
+        dense(f, out, f->pooled_tmp);
+        for (size_t i = 0; i < f->info->dim; i++)
+            sum += out[i] * out[i];
         if (!(sum > 0) || !isfinite(sum))
             return err_set(em, LT_ENAN, "sequence %zu: the vector's length is %g", s, sqrt(sum));
-        for (size_t i = 0; i < d; i++)
-            out[i] /= sqrt(sum);
+        for (size_t i = 0; i < f->info->dim; i++)
+            result[i] = out[i] / sqrt(sum);
     }
     return 0;
 }
@@ -291,7 +361,10 @@ static bool prepare(struct forward *f)
     f->latent = calloc(i->n_latents * d + 1, sizeof(double));
     f->latent_norm = calloc(i->n_latents * d + 1, sizeof(double));
     f->latent_kv = calloc(i->n_latents * 2 * inner + 1, sizeof(double));
-    return f->x && f->norm && f->qkv && f->mix && f->wide && f->act && f->scores && f->latent && f->latent_norm &&
+    const size_t widest = max_size(d, max_size(i->dense[0], i->dense[1]));
+    f->pooled = calloc(widest, sizeof(double));
+    f->pooled_tmp = calloc(widest, sizeof(double));
+    return f->pooled && f->pooled_tmp && f->x && f->norm && f->qkv && f->mix && f->wide && f->act && f->scores && f->latent && f->latent_norm &&
            f->latent_kv;
 }
 
@@ -310,6 +383,8 @@ int ref_forward(const struct model *m, const struct engine_seq *seqs, size_t n_s
     if (f.failed)
         r = err_set(em, LT_ENOMEM, "reference: no memory for %zu tokens", f.n);
     free(f.x);
+    free(f.pooled);
+    free(f.pooled_tmp);
     free(f.norm);
     free(f.qkv);
     free(f.mix);

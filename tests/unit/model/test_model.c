@@ -155,7 +155,8 @@ static void test_forged(void **state)
         if (r != (code) || !strstr(em.text, "/tmp/test_model"))                                    \
             fail_msg("%s: %s (%s)", #__VA_ARGS__, err_name(r), em.text);                           \
     } while (0)
-    FORGED(LT_EUNSUPPORTED, f.arch = "llama");
+    FORGED(LT_EUNSUPPORTED, f.arch = "bert");
+    FORGED(LT_EFORMAT, f.arch = "llama"); /* its keys are not there */
     FORGED(LT_EVERSION, f.version = 2);
     FORGED(LT_EUNSUPPORTED, f.pooling = "max");
     FORGED(LT_EFORMAT, f.pooling = "latent"); /* without its keys */

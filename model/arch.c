@@ -1,0 +1,243 @@
+#include "model/arch.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+struct family {
+    const char *name; /* general.architecture */
+    bool rope_pairs;  /* the converter reorders query and key rows */
+    bool qk_norm;
+    bool gemma;       /* post-norms, tanh GELU, scaled token vectors, local layers */
+    bool full_mask;   /* where the file does not say */
+};
+
+static const struct family families[] = {
+    {"llama", true, false, false, false},
+    {"llama-embed", true, false, false, true},
+    {"qwen2", false, false, false, false},
+};
+
+struct reader {
+    const struct gguf *g;
+    const struct family *family;
+    struct model_info *i;
+    struct err_msg *em;
+};
+
+/* ---- keys "family.name" ---- */
+
+struct key {
+    char s[96];
+};
+
+static struct key key_of(const struct reader *r, const char *name)
+{
+    struct key k;
+    snprintf(k.s, sizeof k.s, "%s.%s", r->family->name, name);
+    return k;
+}
+
+static int get_u32(struct reader *r, const char *name, uint32_t *out)
+{
+    return gguf_u32(r->g, key_of(r, name).s, out, r->em);
+}
+
+/* 0 and *out untouched where the key is absent. */
+static int maybe(int e)
+{
+    return e == LT_ENOTFOUND ? 0 : e;
+}
+
+static int maybe_u32(struct reader *r, const char *name, uint32_t *out)
+{
+    return maybe(get_u32(r, name, out));
+}
+
+static int maybe_f32(struct reader *r, const char *name, float *out)
+{
+    return maybe(gguf_f32(r->g, key_of(r, name).s, out, r->em));
+}
+
+static int unsupported(struct reader *r, const char *what)
+{
+    return err_set(r->em, LT_EUNSUPPORTED, "model: %s is not supported (architecture %s)", what, r->family->name);
+}
+
+static bool is(const char *s, size_t len, const char *want)
+{
+    return strlen(want) == len && !memcmp(s, want, len);
+}
+
+/* ---- decoder ---- */
+
+static int read_sizes(struct reader *r)
+{
+    struct model_info *i = r->i;
+    uint32_t value_length, n_experts = 0;
+    int e;
+    if ((e = get_u32(r, "context_length", &i->token_limit)) < 0 ||
+        (e = get_u32(r, "embedding_length", &i->hidden)) < 0 || (e = get_u32(r, "block_count", &i->n_layers)) < 0 ||
+        (e = maybe_u32(r, "expert_count", &n_experts)) < 0)
+        return e;
+    if (n_experts)
+        return unsupported(r, "a mixture of experts");
+    if ((e = get_u32(r, "feed_forward_length", &i->ffn)) < 0 ||
+        (e = get_u32(r, "attention.head_count", &i->n_heads)) < 0)
+        return e;
+    i->n_kv_heads = i->n_heads;
+    i->head_dim = i->n_heads ? i->hidden / i->n_heads : 0;
+    if ((e = maybe_u32(r, "attention.head_count_kv", &i->n_kv_heads)) < 0 ||
+        (e = maybe_u32(r, "attention.key_length", &i->head_dim)) < 0 ||
+        (e = gguf_f32(r->g, key_of(r, "attention.layer_norm_rms_epsilon").s, &i->rms_eps, r->em)) < 0)
+        return e;
+    value_length = i->head_dim;
+    if ((e = maybe_u32(r, "attention.value_length", &value_length)) < 0)
+        return e;
+    if (value_length != i->head_dim)
+        return unsupported(r, "a value size other than the key size");
+    const struct tensor *table = gguf_tensor(r->g, "token_embd.weight");
+    if (!table || table->rows > UINT32_MAX)
+        return err_set(r->em, LT_EFORMAT, "model: tensor token_embd.weight is missing or too large");
+    i->vocab = (uint32_t)table->rows;
+    return 0;
+}
+
+static int read_scaling(struct reader *r)
+{
+    const char *type = "linear";
+    size_t len = strlen(type);
+    float factor = 0, temperature = 0;
+    char what[80];
+    int e;
+    if ((e = maybe(gguf_str(r->g, key_of(r, "rope.scaling.type").s, &type, &len, r->em))) < 0 ||
+        (e = maybe_f32(r, "rope.scale_linear", &factor)) < 0 || (e = maybe_f32(r, "rope.scaling.factor", &factor)) < 0 ||
+        (e = maybe_f32(r, "attention.temperature_scale", &temperature)) < 0)
+        return e;
+    if (temperature != 0)
+        return unsupported(r, "an attention scale that depends on the length (attention.temperature_scale)");
+    if (is(type, len, "none"))
+        return 0;
+    if (!is(type, len, "linear")) {
+        snprintf(what, sizeof what, "RoPE scaling \"%.*s\"", (int)(len < 40 ? len : 40), type);
+        return unsupported(r, what);
+    }
+    if (!(factor >= 0 && factor <= 1e6f))
+        return err_set(r->em, LT_EFORMAT, "model: RoPE scaling factor %g is out of range", (double)factor);
+    r->i->rope_divisor = factor;
+    return 0;
+}
+
+static int read_rope(struct reader *r)
+{
+    struct model_info *i = r->i;
+    uint32_t rotated = i->head_dim;
+    int e;
+    i->rope_theta = 10000;
+    i->rope_pairs = r->family->rope_pairs;
+    if ((e = maybe_f32(r, "rope.freq_base", &i->rope_theta)) < 0 ||
+        (e = maybe_u32(r, "rope.dimension_count", &rotated)) < 0 || (e = read_scaling(r)) < 0)
+        return e;
+    if (rotated != i->head_dim)
+        return unsupported(r, "RoPE on a part of each head");
+    i->rope_factors = gguf_tensor(r->g, "rope_freqs.weight") != NULL;
+    i->qkv_bias = gguf_tensor(r->g, "blk.0.attn_q.bias") != NULL;
+    i->qk_norm = r->family->qk_norm;
+    return 0;
+}
+
+/* ---- what surrounds it ---- */
+
+static int read_pooling(struct reader *r)
+{
+    static const enum model_pooling known[] = {MODEL_POOL_MEAN, MODEL_POOL_MEAN, MODEL_POOL_CLS, MODEL_POOL_LAST};
+    uint32_t type = 0; /* none: the file is a plain language model */
+    int e = maybe_u32(r, "pooling_type", &type);
+    r->i->causal = !r->family->full_mask;
+    if (e < 0 || (e = maybe(gguf_bool(r->g, key_of(r, "attention.causal").s, &r->i->causal, r->em))) < 0)
+        return e;
+    if (type == 4)
+        return unsupported(r, "a reranker (pooling_type rank)");
+    if (type > 4)
+        return err_set(r->em, LT_EUNSUPPORTED, "model: pooling_type %u is not known", type);
+    r->i->pooling = known[type];
+    return 0;
+}
+
+static int read_tokens(struct reader *r)
+{
+#define TOKENIZER "tokenizer.ggml."
+    struct model_info *i = r->i;
+    const char *kind = "none", *pre = "";
+    size_t len = strlen(kind), pre_len = 0;
+    int e;
+    if ((e = maybe(gguf_str(r->g, TOKENIZER "model", &kind, &len, r->em))) < 0 ||
+        (e = maybe(gguf_str(r->g, TOKENIZER "pre", &pre, &pre_len, r->em))) < 0)
+        return e;
+    i->has_tokenizer = !is(kind, len, "none") && !is(kind, len, "no_vocab");
+    i->bos = i->eos = i->unk = -1;
+    if (!i->has_tokenizer)
+        return 0;
+    /* What a file that does not say means. */
+    const bool sentencepiece = is(kind, len, "llama");
+    if (sentencepiece) {
+        i->bos = 1;
+        i->eos = 2;
+        i->unk = 0;
+    }
+    i->add_bos = sentencepiece || is(pre, pre_len, "llama-bpe") || is(pre, pre_len, "llama3") || is(pre, pre_len, "llama-v3");
+    if ((e = maybe(gguf_i32(r->g, TOKENIZER "bos_token_id", &i->bos, r->em))) < 0 ||
+        (e = maybe(gguf_i32(r->g, TOKENIZER "eos_token_id", &i->eos, r->em))) < 0 ||
+        (e = maybe(gguf_i32(r->g, TOKENIZER "unknown_token_id", &i->unk, r->em))) < 0 ||
+        (e = maybe(gguf_bool(r->g, TOKENIZER "add_bos_token", &i->add_bos, r->em))) < 0 ||
+        (e = maybe(gguf_bool(r->g, TOKENIZER "add_eos_token", &i->add_eos, r->em))) < 0)
+        return e;
+    return 0;
+#undef TOKENIZER
+}
+
+int arch_read(const struct gguf *g, struct model_info *i, struct err_msg *em)
+{
+    struct reader r = {.g = g, .i = i, .em = em};
+    const char *arch;
+    size_t len;
+    int e = gguf_str(g, "general.architecture", &arch, &len, em);
+    if (e < 0)
+        return e;
+    for (size_t f = 0; f < sizeof families / sizeof *families; f++)
+        if (is(arch, len, families[f].name))
+            r.family = &families[f];
+    if (!r.family)
+        return err_set(em, LT_EUNSUPPORTED, "model: architecture \"%.*s\" is not supported", (int)(len < 40 ? len : 40), arch);
+    i->foreign = true;
+    if ((e = read_sizes(&r)) < 0 || (e = read_rope(&r)) < 0 || (e = read_pooling(&r)) < 0)
+        return e;
+    return read_tokens(&r);
+}
+
+/* ---- what follows from the numbers ---- */
+
+bool arch_ignores(const struct model_info *i, const char *tensor)
+{
+    return i->foreign && (!strcmp(tensor, "output.weight") || (!strcmp(tensor, "rope_freqs.weight") && !i->rope_factors));
+}
+
+uint64_t arch_rope_row(const struct model_info *i, uint64_t row)
+{
+    const uint64_t at = row % i->head_dim, half = i->head_dim / 2;
+    return i->rope_pairs ? row - at + 2 * (at % half) + at / half : row;
+}
+
+bool arch_layer_is_local(const struct model_info *i, uint32_t layer)
+{
+    return i->window && (layer + 1) % i->window_period != 0;
+}
+
+void arch_rope_freqs(const struct model_info *i, bool local, const float *factors, float *out)
+{
+    const uint32_t half = i->head_dim / 2;
+    const double theta = local ? i->rope_theta_local : i->rope_theta;
+    const float divisor = local || !(i->rope_divisor > 0) ? 1 : i->rope_divisor;
+    for (uint32_t k = 0; k < half; k++)
+        out[k] = (float)pow(theta, -(double)k / half) / (factors ? factors[k] : 1) / divisor;
+}

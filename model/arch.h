@@ -1,0 +1,29 @@
+/* The decoders of other programs' files: which of model_info's numbers follow from the keys that llama.cpp's converter
+ * writes, family by family. model/FORMAT.md says the same in words. Thread-safety: safe. */
+#ifndef MODEL_ARCH_H
+#define MODEL_ARCH_H
+
+#include "model/gguf.h"
+#include "model/model.h"
+
+/* Fills *i from a file whose general.architecture is not ours: the decoder's numbers, special tokens, mask, pooling and
+ * dense layers. Texts (name, prefix, template) are the caller's.
+ *
+ * Errors: LT_EUNSUPPORTED (a family, a scaling or a kind of layer that we do not run, named); LT_EFORMAT, LT_ENOTFOUND
+ *         (the key in the message). */
+int arch_read(const struct gguf *g, struct model_info *i, struct err_msg *em);
+
+/* True for a tensor that such files carry and that an embedding does not need. */
+bool arch_ignores(const struct model_info *i, const char *tensor);
+
+/* Where row `row` of a query or key projection lies in the file, [heads·size] rows: undoes the converter's reordering. */
+uint64_t arch_rope_row(const struct model_info *i, uint64_t row);
+
+/* The head_dim / 2 inverse frequencies of a layer, as f32: theta^(-2i/D), divided by the file's factors. factors are those of
+ * rope_freqs.weight, or NULL. */
+void arch_rope_freqs(const struct model_info *i, bool local, const float *factors, float *out);
+
+/* Layer's rows see only those nearby. */
+bool arch_layer_is_local(const struct model_info *i, uint32_t layer);
+
+#endif

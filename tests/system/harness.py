@@ -97,6 +97,9 @@ class Daemon:
                 if kind is None and code != 0:
                     raise AssertionError(f"latentd stopped with {code}:\n{self.log_text()}")
         finally:
+            if kind and os.path.exists(self.log_path):
+                code = self.process.returncode if self.process else None
+                print(f"latentd's log, exit status {code}:\n{self.log_text()[-12000:]}", file=sys.stderr)
             if self.own_folder:
                 shutil.rmtree(self.folder, ignore_errors=True)
 

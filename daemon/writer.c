@@ -64,11 +64,13 @@ static void run_group(struct writer *w, struct writer_op *group, size_t n)
         log_error("writer", "commit: %s: %s", err_name(r), em.text);
     atomic_fetch_sub(&w->depth, n);
     for (struct writer_op *op = group, *next; op; op = next) {
-        next = op->next; /* done() may free op */
-        if (op->result == 0 && r < 0)
+        next = op->next; /* done() may free op, with its message */
+        if (op->result == 0 && r < 0) {
             op->done(op, r, 0, &em);
-        else
-            op->done(op, op->result, seq, &op->em);
+        } else {
+            struct err_msg own = op->em;
+            op->done(op, op->result, seq, &own);
+        }
     }
 }
 

@@ -19,7 +19,7 @@ struct writer;
 struct writer_op {
     /* Applies the change. A negative result fails this op alone, unless the store itself is out of order. */
     int (*apply)(struct writer_op *op, struct index *ix, struct err_msg *em);
-    /* After the commit (result 0: durable), or after a failure. */
+    /* After the commit (result 0: durable), or after a failure. em is not the op's: it outlives it. */
     void (*done)(struct writer_op *op, int result, uint64_t seq, const struct err_msg *em);
     bool alone; /* commits by itself (collections, jobs): applied between groups */
     uint32_t n_items;       /* documents or vectors: groups are bounded by them; 0 counts as 1 */

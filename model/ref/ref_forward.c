@@ -10,6 +10,9 @@
 
 #include "model/arch.h"
 
+/* Bytes of weights that are let go of after use, so that a model larger than memory can be computed. */
+#define LARGE_TENSOR (8u << 20)
+
 struct forward {
     const struct model *m;
     const struct model_info *info;
@@ -94,6 +97,8 @@ static void linear_rows(struct forward *f, const struct tensor *w, const struct 
             y[t * stride + o] = add ? y[t * stride + o] + v : v;
         }
     }
+    if (w->len_bytes > LARGE_TENSOR)
+        model_release(f->m, w);
 }
 
 static void linear(struct forward *f, const struct tensor *w, const struct tensor *bias, const double *x, size_t n,

@@ -11,12 +11,12 @@
 #include "base/paths.h"
 #include "daemon/core.h"
 #include "daemon/feed.h"
+#include "daemon/find_model.h"
 #include "model/text.h"
 
 #define SEARCHERS_MIN 2
 #define SEARCHERS_DEFAULT_MAX 16
 #define TOKENISERS 2
-#define MODEL_FILE "latent-mini-q8_0.gguf"
 
 static unsigned processors(void)
 {
@@ -40,31 +40,6 @@ static void enter(struct core *c, Latent__V1__Phase phase)
 {
     atomic_store(&c->percent, 0);
     atomic_store(&c->phase, (int)phase);
-}
-
-/* The model that came with latentd: beside an uninstalled or moved executable, else where it was installed. */
-static int find_model(char *out, size_t size, struct err_msg *em)
-{
-    static const char *const beside[] = {"/../share/latentd/", "/../models/", "/../../models/"};
-    char exe[PATHS_MAX];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
-    exe[n > 0 ? n : 0] = '\0';
-    char *slash = strrchr(exe, '/');
-    if (slash)
-        *slash = '\0';
-    for (unsigned i = 0; slash && i < sizeof beside / sizeof *beside; i++) {
-        snprintf(out, size, "%s%s" MODEL_FILE, exe, beside[i]);
-        char *real = access(out, R_OK) == 0 ? realpath(out, NULL) : NULL;
-        if (real) {
-            snprintf(out, size, "%s", real);
-            free(real);
-            return 0;
-        }
-    }
-    snprintf(out, size, "%s/" MODEL_FILE, LATENTD_DATADIR);
-    if (access(out, R_OK) == 0)
-        return 0;
-    return err_set(em, LT_ENOTFOUND, "no model: %s is not there; name one with --model FILE", out);
 }
 
 static int load_model(struct core *c, struct err_msg *em)

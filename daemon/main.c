@@ -9,6 +9,7 @@
 #include "daemon/core.h"
 #include "daemon/options.h"
 #include "daemon/tool_import.h"
+#include "daemon/tool_selftest.h"
 
 /* oneDNN's OpenMP teams would spin between batches and take the processors from searches. Their library reads the
  * environment before main runs, so the variable has to be there before the process starts. */
@@ -32,6 +33,10 @@ int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "import") == 0)
         return tool_import(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "selftest") == 0) {
+        want_passive_threads(argv);
+        return tool_selftest(argc - 1, argv + 1);
+    }
     struct settings s;
     enum options_action action;
     struct err_msg em = {""};

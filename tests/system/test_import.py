@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
 import time
@@ -142,6 +143,30 @@ class Import(unittest.TestCase):
                                   "--device", "cpu", "--model", path], capture_output=True, text=True, timeout=CALL_S)
             self.assertEqual(got.returncode, 1, name)
             self.assertIn(name + ".gguf", got.stderr)
+
+    def test_selftest(self):
+        """A table, a line for every kind of case; a model whose golden vectors are wrong fails, by name and exit status."""
+        def selftest(*args):
+            return subprocess.run([LATENT, "selftest", *args], capture_output=True, text=True, timeout=CALL_S)
+        got = selftest("--device", "cpu")
+        self.assertEqual(got.returncode, 0, got.stdout + got.stderr)
+        for name in ("embed_rows", "matmul", "attention", "softmax_groups", "batch", "golden vectors"):
+            self.assertRegex(got.stdout, rf"(?m)^  {name} +[1-9][0-9]* +0  passed")
+        self.assertIn("1 of 1 devices passed", got.stdout)
+        self.assertEqual(run(TINY, "-o", self.model, "--type", "f32").returncode, 0)
+        with open(self.model, "r+b") as f:
+            data = f.read()
+            at = data.index(b"latentd.golden.vectors") + len("latentd.golden.vectors") + 4 + 4 + 8
+            f.seek(at)
+            first = struct.unpack("<ff", data[at:at + 8])
+            f.write(struct.pack("<ff", first[0] - 1e-4 * first[1], first[1] + 1e-4 * first[0]))  # turned a little
+        got = selftest("--device", "cpu", "--model", self.model)
+        self.assertEqual(got.returncode, 1, got.stdout)
+        self.assertRegex(got.stdout, r"golden vectors +4 +1  FAILED; .* fails the self-test: largest difference")
+        for args, status in ((["--device", "nowhere"], 1), (["--model", "/nowhere"], 1), (["--nothing"], 2), (["word"], 2)):
+            got = selftest(*args)
+            self.assertEqual(got.returncode, status, args)
+            self.assertTrue(got.stderr)
 
 
 if __name__ == "__main__":

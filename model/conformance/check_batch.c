@@ -1,6 +1,6 @@
 /* A layer and a pooler's end in one batch: what a text gives alone and among others must be the same, bit for bit where
  * products are int8, within 1e-6 otherwise; wrong shapes are refused; the batch is one submission and one readback. */
-#include "tests/kernels/kernels.h"
+#include "model/conformance/conform.h"
 
 #include <math.h>
 
@@ -12,20 +12,20 @@ struct layer {
     struct ops_buf *x, *norm, *wide, *att, *gate, *act, *pooled, *mean;
 };
 
-static struct ops_mat *matrix(struct kernels *k, enum tensor_type type, uint64_t m, uint64_t d, bool table, void **keep)
+static struct ops_mat *matrix(struct conform *k, enum tensor_type type, uint64_t m, uint64_t d, bool table, void **keep)
 {
     struct ops_mat *w = NULL;
-    float *v = kernels_fill(k, m * d, FILL_NORMAL);
+    float *v = conform_fill(k, m * d, FILL_NORMAL);
     for (size_t i = 0; i < m * d && !table; i++)
         v[i] /= sqrtf((float)d); /* as trained weights: sizes stay about 1 from op to op */
     const size_t len = m * tensor_row_bytes(type, d);
     void *data = malloc(len);
     if (!data)
         exit(1);
-    kernels_encode(type, v, m * d, data);
+    conform_encode(type, v, m * d, data);
     const struct tensor t = {"w", type, m, d, data, len}, *const parts[1] = {&t};
     int r = table ? k->o->v->table_create(k->o, &t, &w, NULL) : k->o->v->mat_create(k->o, parts, 1, &w, NULL);
-    kernels_ok(k, r, "mat_create");
+    conform_ok(k, r, "mat_create");
     if (r)
         exit(1);
     if (keep)
@@ -36,7 +36,7 @@ static struct ops_mat *matrix(struct kernels *k, enum tensor_type type, uint64_t
     return w;
 }
 
-static void record(struct kernels *k, struct layer *l, uint32_t n, uint32_t n_pooled, uint32_t n_seqs)
+static void record(struct conform *k, struct layer *l, uint32_t n, uint32_t n_pooled, uint32_t n_seqs)
 {
     const struct ops_vtbl *v = k->o->v;
     const struct ops_attention a = {HEADS, HEADS, D / HEADS, false, 0.1f};
@@ -54,75 +54,75 @@ static void record(struct kernels *k, struct layer *l, uint32_t n, uint32_t n_po
     r |= v->softmax_groups(k->o, l->pooled, n_pooled, 4, D / 4);
     r |= v->mean_pool(k->o, l->pooled, l->mean);
     r |= v->l2_normalize(k->o, l->mean, n_seqs);
-    kernels_ok(k, r, "recording");
+    conform_ok(k, r, "recording");
 }
 
 /* Texts of the given length, of which every one is then run alone. */
-static void one(struct kernels *k, struct layer *l, uint32_t n, uint32_t text, uint32_t skip)
+static void one(struct conform *k, struct layer *l, uint32_t n, uint32_t text, uint32_t skip)
 {
-    struct kernel_batch b;
+    struct conform_batch b;
     float all[ROWS * D], alone[D];
     struct err_msg em = {""};
-    kernels_case(k, "batch n %u texts of %u skip %u%s", n, text, skip, k->int8 ? " int8" : "");
-    kernels_layout(k, &b, n, text, skip);
+    conform_case(k, "batch n %u texts of %u skip %u%s", n, text, skip, k->int8 ? " int8" : "");
+    conform_layout(k, &b, n, text, skip);
     const uint64_t submits = k->o->info.n_submits, reads = k->o->info.n_readbacks;
-    kernels_start(k, &b);
+    conform_start(k, &b);
     record(k, l, n, b.n_pooled, b.n_seqs);
-    kernels_ok(k, k->o->v->end(k->o, l->mean, b.n_seqs, all, &em), "end");
+    conform_ok(k, k->o->v->end(k->o, l->mean, b.n_seqs, all, &em), "end");
     if (k->o->info.n_submits != submits + 1 || k->o->info.n_readbacks != reads + 1)
-        kernels_fail(k, "more than one submission or readback");
+        conform_fail(k, "more than one submission or readback");
     for (uint32_t s = 0; s < b.n_seqs; s++) {
         const uint32_t offset[2] = {0, b.seq_offset[s + 1] - b.seq_offset[s]};
         const struct ops_batch single = {b.ids + b.seq_offset[s], offset[1], offset, 1, b.pool_skip + s};
-        kernels_ok(k, k->o->v->begin(k->o, &single, &em), "begin");
+        conform_ok(k, k->o->v->begin(k->o, &single, &em), "begin");
         record(k, l, offset[1], offset[1] - b.pool_skip[s], 1);
-        kernels_ok(k, k->o->v->end(k->o, l->mean, 1, alone, &em), "end");
+        conform_ok(k, k->o->v->end(k->o, l->mean, 1, alone, &em), "end");
         for (int i = 0; i < D; i++) {
             const double d = fabs((double)all[s * D + (uint32_t)i] - alone[i]);
             if (!(d <= (k->int8 ? 0 : 1e-6)))
-                kernels_fail(k, "text %u component %d: %.9g among others, %.9g alone", s, i, all[s * D + (uint32_t)i], alone[i]);
+                conform_fail(k, "text %u component %d: %.9g among others, %.9g alone", s, i, all[s * D + (uint32_t)i], alone[i]);
         }
     }
-    kernels_forget(&b);
+    conform_forget(&b);
 }
 
-static void refusals(struct kernels *k, struct layer *l)
+static void refusals(struct conform *k, struct layer *l)
 {
     const int32_t ids[4] = {0};
     const uint32_t skip[2] = {0}, good[3] = {0, 2, 4};
-    kernels_case(k, "batch: refusals");
+    conform_case(k, "batch: refusals");
     if (k->o->v->begin(k->o, &(struct ops_batch){ids, k->o->info.max_batch_tokens + 1, good, 2, skip}, NULL) != LT_ELIMIT)
-        kernels_fail(k, "a batch over the limit was taken");
+        conform_fail(k, "a batch over the limit was taken");
     (void)l;
 }
 
-void check_batch(struct kernels *k)
+void check_batch(struct conform *k)
 {
     static const enum tensor_type types[] = {TENSOR_Q8_0, TENSOR_F32};
     const bool int8 = k->int8;
     for (size_t t = 0; t < 2; t++) {
         void *rows = NULL;
-        float freq[D / HEADS / 2], *ones = kernels_fill(k, D, FILL_NORMAL);
+        float freq[D / HEADS / 2], *ones = conform_fill(k, D, FILL_NORMAL);
         for (int i = 0; i < D / HEADS / 2; i++)
             freq[i] = (float)pow(10000, -(double)i / (D / HEADS / 2.0));
         const enum tensor_type type = types[t];
-        kernels_case(k, "batch: making a layer");
+        conform_case(k, "batch: making a layer");
         struct layer l = {
             .table = matrix(k, type, 50, D, true, &rows),
             .qkv = matrix(k, type, 3 * D, D, false, NULL),
             .out = matrix(k, type, D, D, false, NULL),
             .up = matrix(k, type, 2 * FFN, D, false, NULL),
             .down = matrix(k, type, D, FFN, false, NULL),
-            .g = kernels_vec(k, ones, D),
-            .freq = kernels_vec(k, freq, D / HEADS / 2),
-            .x = kernels_buf(k, NULL, ROWS, D),
-            .norm = kernels_buf(k, NULL, ROWS, D),
-            .wide = kernels_buf(k, NULL, ROWS, 3 * D),
-            .att = kernels_buf(k, NULL, ROWS, D),
-            .gate = kernels_buf(k, NULL, ROWS, 2 * FFN),
-            .act = kernels_buf(k, NULL, ROWS, FFN),
-            .pooled = kernels_buf(k, NULL, ROWS, D),
-            .mean = kernels_buf(k, NULL, ROWS, D),
+            .g = conform_vec(k, ones, D),
+            .freq = conform_vec(k, freq, D / HEADS / 2),
+            .x = conform_buf(k, NULL, ROWS, D),
+            .norm = conform_buf(k, NULL, ROWS, D),
+            .wide = conform_buf(k, NULL, ROWS, 3 * D),
+            .att = conform_buf(k, NULL, ROWS, D),
+            .gate = conform_buf(k, NULL, ROWS, 2 * FFN),
+            .act = conform_buf(k, NULL, ROWS, FFN),
+            .pooled = conform_buf(k, NULL, ROWS, D),
+            .mean = conform_buf(k, NULL, ROWS, D),
         };
         k->int8 = int8 && type == TENSOR_Q8_0;
         one(k, &l, 1, 1, 0);
@@ -136,11 +136,11 @@ void check_batch(struct kernels *k)
         struct ops_buf *bufs[] = {l.x, l.norm, l.wide, l.att, l.gate, l.act, l.pooled, l.mean};
         struct ops_mat *mats[] = {l.table, l.qkv, l.out, l.up, l.down};
         for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
-            kernels_drop(k, bufs[i]);
+            conform_drop(k, bufs[i]);
         for (size_t i = 0; i < sizeof mats / sizeof *mats; i++)
             k->o->v->mat_destroy(k->o, &mats[i]);
-        kernels_drop_vec(k, l.g);
-        kernels_drop_vec(k, l.freq);
+        conform_drop_vec(k, l.g);
+        conform_drop_vec(k, l.freq);
         free(rows);
         free(ones);
     }

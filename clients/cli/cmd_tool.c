@@ -1,4 +1,4 @@
-/* latent import: latentd does the work (it has the model code), so this runs `latentd import …`. */
+/* latent import and latent selftest: latentd does the work (it has the model code), so this runs `latentd import …`. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,21 +33,28 @@ static int run(struct cli *c, int argc, char **argv)
     }
     static char name[] = "latentd";
     args[0] = name;
-    memcpy(args + 1, argv, (size_t)argc * sizeof *args); /* argv[0] is "import" */
+    memcpy(args + 1, argv, (size_t)argc * sizeof *args); /* argv[0] is the command */
     try_beside("latentd", args);
     try_beside("../../daemon/latentd", args);
     execvp("latentd", args);
-    fprintf(stderr, "latent: cannot run latentd, which imports models: %s\n", strerror(errno));
+    fprintf(stderr, "latent: cannot run latentd, which has the model code: %s\n", strerror(errno));
     free(args);
     return CLI_REFUSED;
 }
 
 const struct cli_command cli_import_command = {
     "import", "turn a Hugging Face checkpoint folder into a model file",
-    "Usage: latent import DIR -o FILE.gguf [--type f32|f16|bf16|q8_0]\n\n"
+    "Usage: latent import DIR -o FILE.gguf [--type f32|f16|bf16|q8_0|q4_K]\n\n"
     "Runs `latentd import`. DIR is a Hugging Face checkpoint folder in NV-Embed's layout: config.json,\n"
     "safetensors in one or more shards, tokenizer.json. A folder without a tokenizer imports too; its\n"
     "model then serves token ids only (`latent embed --ids`). FILE appears when it is complete.\n\n"
     "  -o FILE.gguf    where to\n"
-    "  --type TYPE     how weights are stored (default q8_0); rows that q8_0 cannot hold become f16\n",
+    "  --type TYPE     how weights are stored (default q8_0); rows that the type cannot hold become f16\n",
+    run};
+
+const struct cli_command cli_selftest_command = {
+    "selftest", "check this machine's devices against the reference",
+    "Usage: latent selftest [--device D] [--model FILE]\n\n"
+    "Runs `latentd selftest`: every operation's conformance cases, then the model's golden vectors, on the devices that D\n"
+    "means (default auto: all that would be tried). Prints a table; exit status 1 when a device fails.\n",
     run};

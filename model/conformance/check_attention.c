@@ -1,6 +1,6 @@
 /* Tolerance: 2e-6 absolute and relative of values of size 1: scores of size s are off by s · 1e-7, and so are their exponentials,
  * relatively; scores here are below 20. Huge inputs make one key win: their values, times 1e-5, must come out. */
-#include "tests/kernels/kernels.h"
+#include "model/conformance/conform.h"
 
 #include <math.h>
 
@@ -15,28 +15,28 @@ static int call(struct ops *o, void *arg)
     return o->v->attention(o, c->qkv, &c->a, c->y);
 }
 
-static void one(struct kernels *k, uint32_t n, uint32_t text, struct ops_attention a, enum fill fill)
+static void one(struct conform *k, uint32_t n, uint32_t text, struct ops_attention a, enum fill fill)
 {
-    struct kernel_batch b;
-    kernels_case(k, "attention n %u texts of %u heads %u/%u dim %u%s fill %d", n, text, a.n_heads, a.n_kv_heads,
+    struct conform_batch b;
+    conform_case(k, "attention n %u texts of %u heads %u/%u dim %u%s fill %d", n, text, a.n_heads, a.n_kv_heads,
                  a.head_dim, a.causal ? " causal" : "", fill);
     const size_t cols = (size_t)(a.n_heads + 2 * a.n_kv_heads) * a.head_dim, out = (size_t)a.n_heads * a.head_dim;
-    float *x = kernels_fill(k, n * cols, fill), *y = kernels_fill(k, n * out, FILL_ZERO);
-    struct call c = {kernels_buf(k, x, n, cols), kernels_buf(k, NULL, n, out), a};
-    kernels_begin(k, &b, n, text, 0);
-    kernels_ok(k, call(k->o, &c), "attention");
-    kernels_end(k, &b);
+    float *x = conform_fill(k, n * cols, fill), *y = conform_fill(k, n * out, FILL_ZERO);
+    struct call c = {conform_buf(k, x, n, cols), conform_buf(k, NULL, n, out), a};
+    conform_begin(k, &b, n, text, 0);
+    conform_ok(k, call(k->o, &c), "attention");
+    conform_end(k, &b);
     if (!ref_attention(x, b.seq_offset, b.n_seqs, &a, y))
         exit(1);
-    kernels_forget(&b);
-    kernels_compare(k, c.y, y, n, out, fill == FILL_HUGE ? 10 : 2e-6, 2e-6, NULL);
-    kernels_drop(k, c.qkv);
-    kernels_drop(k, c.y);
+    conform_forget(&b);
+    conform_compare(k, c.y, y, n, out, fill == FILL_HUGE ? 10 : 2e-6, 2e-6, NULL);
+    conform_drop(k, c.qkv);
+    conform_drop(k, c.y);
     free(x);
     free(y);
 }
 
-void check_attention(struct kernels *k)
+void check_attention(struct conform *k)
 {
     static const uint32_t rows[] = {1, 2, 15, 16, 17, 31, 32, 33, 65, 200}, texts[] = {1, 3, 33, 200};
     static const struct ops_attention shapes[] = {
@@ -53,10 +53,10 @@ void check_attention(struct kernels *k)
         for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
             one(k, lengths[l] + 40, lengths[l], (struct ops_attention){1, 1, 32, causal, 0.3f}, FILL_NORMAL);
     }
-    float *x = kernels_fill(k, 1024 * 1152, FILL_NORMAL);
-    struct call c = {kernels_buf(k, x, 1024, 1152), kernels_buf(k, NULL, 1024, 384), {6, 6, 64, false, 0.125f}};
-    kernels_bench(k, "attention 6 of 64, 128 keys", 1024, call, &c, 4.0 * 1024 * 128 * 384);
-    kernels_drop(k, c.qkv);
-    kernels_drop(k, c.y);
+    float *x = conform_fill(k, 1024 * 1152, FILL_NORMAL);
+    struct call c = {conform_buf(k, x, 1024, 1152), conform_buf(k, NULL, 1024, 384), {6, 6, 64, false, 0.125f}};
+    conform_bench(k, "attention 6 of 64, 128 keys", 1024, call, &c, 4.0 * 1024 * 128 * 384);
+    conform_drop(k, c.qkv);
+    conform_drop(k, c.y);
     free(x);
 }

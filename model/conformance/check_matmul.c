@@ -3,7 +3,7 @@
  * Tolerance: 1e-6 of Σ|x w| (f32 sums of k products, whatever the order) for weights as stored. Where q8_0 products are made in
  * int8, the reference is the same quantisation in plain C: sums are then exact, and 1e-6 of the result's parts remain.
  * The types with 4 to 6 bits may be held as f16: 1e-3. */
-#include "tests/kernels/kernels.h"
+#include "model/conformance/conform.h"
 
 #include <math.h>
 
@@ -32,7 +32,7 @@ static float to_int8(float *v, size_t n)
     return largest > 1e-30f ? largest * (1 / 127.0f) : 0;
 }
 
-static void reference(const struct kernels *k, enum tensor_type type, float *x, float *w, uint32_t n, size_t m,
+static void reference(const struct conform *k, enum tensor_type type, float *x, float *w, uint32_t n, size_t m,
                       size_t d, float *y, float *size)
 {
     const bool int8 = k->int8 && type == TENSOR_Q8_0;
@@ -61,37 +61,37 @@ static void reference(const struct kernels *k, enum tensor_type type, float *x, 
 }
 
 /* form: 1 bias, 2 residual, 4 residual in place, 8 two parts */
-static void one(struct kernels *k, enum tensor_type type, uint32_t n, size_t m, size_t d, int form, enum fill fill)
+static void one(struct conform *k, enum tensor_type type, uint32_t n, size_t m, size_t d, int form, enum fill fill)
 {
-    struct kernel_batch b;
-    kernels_case(k, "matmul %s n %u m %zu k %zu form %d fill %d", tensor_type_name(type), n, m, d, form, fill);
+    struct conform_batch b;
+    conform_case(k, "matmul %s n %u m %zu k %zu form %d fill %d", tensor_type_name(type), n, m, d, form, fill);
     const size_t row_bytes = tensor_row_bytes(type, d);
-    float *x = kernels_fill(k, n * d, fill), *w = kernels_fill(k, m * d, FILL_NORMAL);
-    float *bias = kernels_fill(k, m, FILL_NORMAL), *y = kernels_fill(k, n * m, form & 6 ? FILL_NORMAL : FILL_ZERO);
-    float *size = kernels_fill(k, n * m, FILL_ZERO);
+    float *x = conform_fill(k, n * d, fill), *w = conform_fill(k, m * d, FILL_NORMAL);
+    float *bias = conform_fill(k, m, FILL_NORMAL), *y = conform_fill(k, n * m, form & 6 ? FILL_NORMAL : FILL_ZERO);
+    float *size = conform_fill(k, n * m, FILL_ZERO);
     uint8_t *data = malloc(m * row_bytes);
     if (!data)
         exit(1);
-    kernels_encode(type, w, m * d, data);
+    conform_encode(type, w, m * d, data);
     const size_t cut = form & 8 && m > 1 ? m / 3 + 1 : m;
     const struct tensor parts[2] = {{"a", type, cut, d, data, cut * row_bytes},
                                     {"b", type, m - cut, d, data + cut * row_bytes, (m - cut) * row_bytes}};
     const struct tensor *const views[2] = {&parts[0], &parts[1]};
     struct err_msg em = {""};
-    struct call c = {kernels_buf(k, x, n, d), NULL, NULL, NULL, form & 1 ? kernels_vec(k, bias, m) : NULL, n};
-    c.y = kernels_buf(k, form & 4 ? y : NULL, n, m);
-    c.residual = form & 4 ? c.y : form & 2 ? kernels_buf(k, y, n, m) : NULL;
+    struct call c = {conform_buf(k, x, n, d), NULL, NULL, NULL, form & 1 ? conform_vec(k, bias, m) : NULL, n};
+    c.y = conform_buf(k, form & 4 ? y : NULL, n, m);
+    c.residual = form & 4 ? c.y : form & 2 ? conform_buf(k, y, n, m) : NULL;
     if (k->o->v->mat_create(k->o, views, cut < m ? 2 : 1, &c.w, &em)) {
-        kernels_fail(k, "mat_create: %s", em.text);
+        conform_fail(k, "mat_create: %s", em.text);
         exit(1);
     }
     for (size_t o = 0; o < m; o++)
         tensor_row_f32(&(struct tensor){"w", type, m, d, data, m * row_bytes}, o, w + o * d);
     memset(data, 0x5A, m * row_bytes); /* the device keeps no reference to the file */
-    kernels_begin(k, &b, n, 50, 0);
-    kernels_ok(k, call(k->o, &c), "matmul");
-    kernels_end(k, &b);
-    kernels_forget(&b);
+    conform_begin(k, &b, n, 50, 0);
+    conform_ok(k, call(k->o, &c), "matmul");
+    conform_end(k, &b);
+    conform_forget(&b);
     for (size_t i = 0; i < n * m; i++) {
         size[i] = fabsf(y[i]);
         y[i] += form & 1 ? bias[i % m] : 0;
@@ -99,13 +99,13 @@ static void one(struct kernels *k, enum tensor_type type, uint32_t n, size_t m, 
     }
     reference(k, type, x, w, n, m, d, y, size);
     const bool few_bits = tensor_block_len(type) > 1 && type != TENSOR_Q8_0;
-    kernels_compare(k, c.y, y, n, m, 1e-12, few_bits ? 1e-3 : 1e-6, size);
-    kernels_drop(k, c.x);
-    kernels_drop(k, c.y);
+    conform_compare(k, c.y, y, n, m, 1e-12, few_bits ? 1e-3 : 1e-6, size);
+    conform_drop(k, c.x);
+    conform_drop(k, c.y);
     if (c.residual && c.residual != c.y)
-        kernels_drop(k, c.residual);
+        conform_drop(k, c.residual);
     if (c.bias)
-        kernels_drop_vec(k, c.bias);
+        conform_drop_vec(k, c.bias);
     k->o->v->mat_destroy(k->o, &c.w);
     free(x);
     free(w);
@@ -115,30 +115,30 @@ static void one(struct kernels *k, enum tensor_type type, uint32_t n, size_t m, 
     free(data);
 }
 
-static void bench(struct kernels *k, enum tensor_type type, uint32_t n, size_t d, size_t m)
+static void bench(struct conform *k, enum tensor_type type, uint32_t n, size_t d, size_t m)
 {
     const size_t row_bytes = tensor_row_bytes(type, d);
-    float *w = kernels_fill(k, m * d, FILL_NORMAL), *x = kernels_fill(k, n * d, FILL_NORMAL);
+    float *w = conform_fill(k, m * d, FILL_NORMAL), *x = conform_fill(k, n * d, FILL_NORMAL);
     uint8_t *data = malloc(m * row_bytes);
     if (!data)
         exit(1);
-    kernels_encode(type, w, m * d, data);
+    conform_encode(type, w, m * d, data);
     const struct tensor t = {"w", type, m, d, data, m * row_bytes}, *const parts[1] = {&t};
-    struct call c = {kernels_buf(k, x, n, d), NULL, kernels_buf(k, NULL, n, m), NULL, NULL, n};
+    struct call c = {conform_buf(k, x, n, d), NULL, conform_buf(k, NULL, n, m), NULL, NULL, n};
     if (k->o->v->mat_create(k->o, parts, 1, &c.w, NULL) == 0) {
         char name[64];
         snprintf(name, sizeof name, "matmul %s %zu to %zu", tensor_type_name(type), d, m);
-        kernels_bench(k, name, n, call, &c, 2.0 * n * (double)d * (double)m);
+        conform_bench(k, name, n, call, &c, 2.0 * n * (double)d * (double)m);
         k->o->v->mat_destroy(k->o, &c.w);
     }
-    kernels_drop(k, c.x);
-    kernels_drop(k, c.y);
+    conform_drop(k, c.x);
+    conform_drop(k, c.y);
     free(x);
     free(w);
     free(data);
 }
 
-void check_matmul(struct kernels *k)
+void check_matmul(struct conform *k)
 {
     static const enum tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_Q8_0};
     static const uint32_t rows[] = {1, 2, 7, 16, 63, 64, 65, 130};

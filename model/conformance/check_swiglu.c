@@ -1,5 +1,5 @@
 /* Tolerance: 1e-6 of |a b|, a few roundings of the function's value, plus 1e-7 absolute. */
-#include "tests/kernels/kernels.h"
+#include "model/conformance/conform.h"
 
 #include <math.h>
 
@@ -14,32 +14,32 @@ static int call(struct ops *o, void *arg)
     return o->v->swiglu(o, c->x, c->n, c->f, c->y);
 }
 
-static void one(struct kernels *k, uint32_t n, uint32_t f, enum fill fill)
+static void one(struct conform *k, uint32_t n, uint32_t f, enum fill fill)
 {
-    struct kernel_batch b;
-    kernels_case(k, "swiglu n %u f %u fill %d", n, f, fill);
-    float *x = kernels_fill(k, (size_t)n * 2 * f, fill), *y = kernels_fill(k, (size_t)n * f, FILL_ZERO);
-    float *size = kernels_fill(k, (size_t)n * f, FILL_ZERO);
+    struct conform_batch b;
+    conform_case(k, "swiglu n %u f %u fill %d", n, f, fill);
+    float *x = conform_fill(k, (size_t)n * 2 * f, fill), *y = conform_fill(k, (size_t)n * f, FILL_ZERO);
+    float *size = conform_fill(k, (size_t)n * f, FILL_ZERO);
     for (size_t i = 0; fill == FILL_NORMAL && i < (size_t)n * 2 * f; i++)
         x[i] *= 5; /* out to where the function is flat */
     for (size_t t = 0; t < n; t++)
         for (size_t i = 0; i < f; i++)
             size[t * f + i] = fabsf(x[t * 2 * f + i] * x[(t * 2 + 1) * f + i]);
-    struct call c = {kernels_buf(k, x, n, 2 * (size_t)f), kernels_buf(k, NULL, n, f), n, f};
-    kernels_begin(k, &b, n, 20, 0);
-    kernels_ok(k, call(k->o, &c), "swiglu");
-    kernels_end(k, &b);
-    kernels_forget(&b);
+    struct call c = {conform_buf(k, x, n, 2 * (size_t)f), conform_buf(k, NULL, n, f), n, f};
+    conform_begin(k, &b, n, 20, 0);
+    conform_ok(k, call(k->o, &c), "swiglu");
+    conform_end(k, &b);
+    conform_forget(&b);
     ref_swiglu(x, n, f, y);
-    kernels_compare(k, c.y, y, n, f, 1e-7, 1e-6, size);
-    kernels_drop(k, c.x);
-    kernels_drop(k, c.y);
+    conform_compare(k, c.y, y, n, f, 1e-7, 1e-6, size);
+    conform_drop(k, c.x);
+    conform_drop(k, c.y);
     free(x);
     free(y);
     free(size);
 }
 
-void check_swiglu(struct kernels *k)
+void check_swiglu(struct conform *k)
 {
     static const uint32_t rows[] = {1, 2, 7, 33, 129, 300}, widths[] = {1, 3, 15, 16, 17, 63, 64, 65, 1000, 1536};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
@@ -47,10 +47,10 @@ void check_swiglu(struct kernels *k)
             one(k, rows[i], widths[j], (i + j) % 3 ? FILL_NORMAL : (enum fill)((i + j) / 3 % FILL_N));
     for (int f = 0; f < FILL_N; f++)
         one(k, 5, 1024, (enum fill)f);
-    float *x = kernels_fill(k, 1024 * 2 * 1024, FILL_NORMAL);
-    struct call c = {kernels_buf(k, x, 1024, 2 * 1024), kernels_buf(k, NULL, 1024, 1024), 1024, 1024};
-    kernels_bench(k, "swiglu 1024", 1024, call, &c, 0);
-    kernels_drop(k, c.x);
-    kernels_drop(k, c.y);
+    float *x = conform_fill(k, 1024 * 2 * 1024, FILL_NORMAL);
+    struct call c = {conform_buf(k, x, 1024, 2 * 1024), conform_buf(k, NULL, 1024, 1024), 1024, 1024};
+    conform_bench(k, "swiglu 1024", 1024, call, &c, 0);
+    conform_drop(k, c.x);
+    conform_drop(k, c.y);
     free(x);
 }

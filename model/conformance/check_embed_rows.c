@@ -1,40 +1,40 @@
 /* Rows of a table in each storage type. Dequantising has one rounding at most: 1e-7 relative. */
-#include "tests/kernels/kernels.h"
+#include "model/conformance/conform.h"
 
-static void one(struct kernels *k, enum tensor_type type, uint64_t cols, uint32_t n)
+static void one(struct conform *k, enum tensor_type type, uint64_t cols, uint32_t n)
 {
     enum { VOCABULARY = 50 };
-    struct kernel_batch b;
+    struct conform_batch b;
     const size_t row_bytes = tensor_row_bytes(type, cols);
-    kernels_case(k, "embed_rows %s cols %llu n %u", tensor_type_name(type), (unsigned long long)cols, n);
+    conform_case(k, "embed_rows %s cols %llu n %u", tensor_type_name(type), (unsigned long long)cols, n);
     uint8_t *data = malloc(VOCABULARY * row_bytes);
-    float *want = kernels_fill(k, n * cols, FILL_ZERO), *v = kernels_fill(k, cols * VOCABULARY, FILL_NORMAL);
+    float *want = conform_fill(k, n * cols, FILL_ZERO), *v = conform_fill(k, cols * VOCABULARY, FILL_NORMAL);
     if (!data)
         exit(1);
-    kernels_encode(type, v, VOCABULARY * cols, data);
+    conform_encode(type, v, VOCABULARY * cols, data);
     const struct tensor t = {"table", type, VOCABULARY, cols, data, VOCABULARY * row_bytes};
     struct ops_mat *table = NULL;
     struct err_msg em = {""};
-    struct ops_buf *y = kernels_buf(k, NULL, n, cols);
+    struct ops_buf *y = conform_buf(k, NULL, n, cols);
     if (k->o->v->table_create(k->o, &t, &table, &em)) {
-        kernels_fail(k, "table_create: %s", em.text);
+        conform_fail(k, "table_create: %s", em.text);
     } else {
-        kernels_begin(k, &b, n, 20, 0);
-        kernels_ok(k, k->o->v->embed_rows(k->o, table, y), "embed_rows");
-        kernels_end(k, &b);
+        conform_begin(k, &b, n, 20, 0);
+        conform_ok(k, k->o->v->embed_rows(k->o, table, y), "embed_rows");
+        conform_end(k, &b);
         for (uint32_t i = 0; i < n; i++)
             tensor_row_f32(&t, (uint64_t)b.ids[i], want + i * cols);
-        kernels_forget(&b);
-        kernels_compare(k, y, want, n, cols, 1e-12, 1e-7, NULL);
+        conform_forget(&b);
+        conform_compare(k, y, want, n, cols, 1e-12, 1e-7, NULL);
         k->o->v->mat_destroy(k->o, &table);
     }
-    kernels_drop(k, y);
+    conform_drop(k, y);
     free(data);
     free(want);
     free(v);
 }
 
-void check_embed_rows(struct kernels *k)
+void check_embed_rows(struct conform *k)
 {
     static const enum tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_Q8_0};
     static const uint64_t cols[] = {32, 64, 96, 384, 1, 3, 17};

@@ -8,6 +8,7 @@
 #include "base/version.h"
 #include "daemon/core.h"
 #include "daemon/options.h"
+#include "daemon/tool_check.h"
 #include "daemon/tool_import.h"
 #include "daemon/tool_selftest.h"
 
@@ -37,6 +38,8 @@ int main(int argc, char **argv)
         want_passive_threads(argv);
         return tool_selftest(argc - 1, argv + 1);
     }
+    if (argc > 1 && strcmp(argv[1], "check") == 0)
+        return tool_check(argc - 1, argv + 1);
     struct settings s;
     enum options_action action;
     struct err_msg em = {""};

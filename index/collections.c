@@ -120,13 +120,15 @@ void collections_free(struct index *ix)
 int collection_open_graph(struct index *ix, struct collection *c, struct err_msg *em)
 {
     struct graph_params gp = {.dim = c->dim, .metric = c->metric, .m = c->m,
-                              .ef_construction = c->ef_construction};
+                              .ef_construction = c->ef_construction, .inspect = ix->inspect};
     struct graph_report rep = {0};
     uint64_t covered = 0, left = 0;
     int r = graph_open(&c->graph, c->graph_dir, &gp, &covered, &rep, em);
     if (r < 0)
         return r;
-    if (rep.text[0])
+    if (ix->inspect && rep.damaged)
+        snprintf(c->damage, sizeof c->damage, "%s", rep.text);
+    else if (rep.text[0])
         log_warn("index", "collection %s: %s", c->name, rep.text);
     /* A graph from the store's future belongs to a store that was put back. */
     bool foreign = covered > ix->seq;
@@ -142,7 +144,11 @@ int collection_open_graph(struct index *ix, struct collection *c, struct err_msg
             return r;
         foreign = graph_count(c->graph) + left != (uint64_t)atomic_load(&c->chunks);
     }
-    if (foreign && graph_count(c->graph) > 0) {
+    if (foreign && graph_count(c->graph) > 0 && ix->inspect) {
+        snprintf(c->damage, sizeof c->damage, "its files are not of this store: %llu vectors saved, %llu more to come, "
+                 "%lld in the store", (unsigned long long)graph_count(c->graph), (unsigned long long)left,
+                 (long long)atomic_load(&c->chunks));
+    } else if (foreign && graph_count(c->graph) > 0) {
         log_warn("index", "collection %s: the graph's files are not of this store, made anew", c->name);
         graph_destroy(&c->graph);
         if ((r = graph_erase(c->graph_dir, em)) < 0 ||
@@ -208,7 +214,7 @@ int collections_load(struct index *ix, const struct index_params *p, struct err_
 {
     sqlite3_stmt *st = NULL, *count = NULL;
     int64_t n = 0, i = 0;
-    int r = sql_exec(ix->db, "UPDATE collections SET dropped = 1 WHERE temporary AND NOT dropped", em);
+    int r = ix->inspect ? 0 : sql_exec(ix->db, "UPDATE collections SET dropped = 1 WHERE temporary AND NOT dropped", em);
     if (r == LT_ENOSPC) { /* they stay for now; searches of them do no harm */
         space_failed(ix, r, false, em ? em->text : "");
         r = 0;

@@ -47,6 +47,7 @@ struct graph_params {
     uint32_t ef_construction; /* candidates per insertion; 0: 200 */
     enum graph_codes codes;
     uint64_t seed;            /* of the level draw; 0: a fixed one */
+    bool inspect;             /* only to look: opening changes nothing in dir; no graph_add, no graph_checkpoint */
 };
 
 /* What was found on disk, in words for the log. */

@@ -83,7 +83,12 @@ int index_open(struct index **out, const struct index_params *p, struct err_msg 
     snprintf(ix->vfs, sizeof ix->vfs, "%s", p->vfs ? p->vfs : "");
     if (p->fingerprint && (r = index_set_model(ix, p->fingerprint, p->dim, em)) < 0)
         goto out;
-    if ((r = file_make_dirs(ix->dir, 0700)) < 0) {
+    ix->inspect = p->inspect;
+    if (ix->inspect && access(ix->db_path, F_OK) < 0) {
+        r = err_set(em, LT_ENOTFOUND, "%s: no store there", ix->dir);
+        goto out;
+    }
+    if (!ix->inspect && (r = file_make_dirs(ix->dir, 0700)) < 0) {
         err_set(em, r, "%s: cannot create the data folder: %s", ix->dir, err_text(r));
         goto out;
     }
@@ -93,7 +98,8 @@ int index_open(struct index **out, const struct index_params *p, struct err_msg 
         goto out;
     if ((r = load_counters(ix, em)) < 0)
         goto out;
-    space_make_reserve(ix);
+    if (!ix->inspect)
+        space_make_reserve(ix);
     if ((r = collections_load(ix, p, em)) < 0)
         goto out;
     if (p->progress)
@@ -117,7 +123,7 @@ void index_close(struct index **pix)
     for (size_t i = 0; i < ix->n_collections; i++) {
         struct collection *c = ix->collections[i];
         struct err_msg em;
-        if (c->graph && !ix->broken && graph_wants_checkpoint(c->graph, true) &&
+        if (c->graph && !ix->broken && !ix->inspect && graph_wants_checkpoint(c->graph, true) &&
             refill_checkpoint(ix, c, &em) < 0)
             log_warn("index", "collection %s: checkpoint failed: %s", c->name, em.text);
     }

@@ -49,6 +49,7 @@ struct index_params {
     const char *fingerprint; /* of the model that embeds; NULL: not known yet, index_set_model later */
     uint32_t dim;            /* of that model */
     const char *vfs;         /* name of a registered SQLite VFS; NULL: the default (tests use their own) */
+    bool inspect;            /* for checks: the folder must be there, and nothing in it is changed by opening and closing */
     /* Called while opening, at most some times a second; percent never goes back. May be NULL. */
     void (*progress)(void *arg, unsigned percent);
     void *progress_arg;
@@ -341,5 +342,24 @@ int index_get(struct index_reader *r, const char *collection, const struct index
  * and every graph; found problems go to say(), one line each. 0: none; LT_ECORRUPT: some. */
 int index_check(struct index *ix, void (*say)(void *arg, const char *line), void *arg,
                 struct err_msg *em);
+
+struct index_check_params {
+    const char *dir;
+    const char *vfs; /* as index_params */
+    bool repair;
+    void (*say)(void *arg, const char *line); /* a problem, or what was done about it */
+    void *arg;
+};
+struct index_check_report {
+    unsigned n_problems; /* found */
+    unsigned n_left;     /* of them, or of their consequences, after repairing; n_problems without */
+    uint64_t n_collections, n_documents, n_chunks;
+};
+/* Checks a folder that no daemon has open, whatever state it is in; with repair, mends it: words and graphs are made
+ * anew from the store, rows that contradict each other are set right, a document whose vectors are lost waits to be
+ * embedded again, and one that cannot be kept (its text is lost, or its vector where the client brought it) is named and
+ * taken out. Blocks: for minutes where there are millions of vectors.
+ * Errors: LT_ECORRUPT (problems are left), LT_ENOTFOUND (no store there), LT_ELOCKED, LT_EVERSION, LT_EIO … */
+int index_check_folder(const struct index_check_params *p, struct index_check_report *out, struct err_msg *em);
 
 #endif

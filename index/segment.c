@@ -209,7 +209,7 @@ int segment_load(struct graph *g, struct core **out, struct graph_report *rep, s
     struct err_msg local = {{0}};
     struct core *c = NULL;
     uint64_t bytes = 0;
-    int r = file_make_dirs(g->dir, 0700);
+    int r = g->p.inspect ? 0 : file_make_dirs(g->dir, 0700);
     if (r < 0)
         return err_set(em, r, "%s: %s", g->dir, err_text(r));
     r = segment_manifest_read(g->dir, &m, &local);
@@ -217,7 +217,7 @@ int segment_load(struct graph *g, struct core **out, struct graph_report *rep, s
         report_problem(rep, "%s", local.text);
     if (r == 0)
         c = load_core(g, &m, rep);
-    if ((r = segment_sweep_dir(g->dir, c ? &m : NULL, rep, &g->gen, &bytes, em)) < 0) {
+    if (!g->p.inspect && (r = segment_sweep_dir(g->dir, c ? &m : NULL, rep, &g->gen, &bytes, em)) < 0) {
         core_destroy(c);
         return r;
     }

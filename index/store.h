@@ -39,6 +39,7 @@ struct collection {
     atomic_bool behind;     /* the graph is being refilled by index_maintain */
     atomic_uint_fast64_t refill_left;  /* chunks, estimate */
     char why_behind[128];   /* written before the collection is shared */
+    char damage[480];       /* what was wrong with the graph's files, where only looked at */
 
     atomic_uint_fast64_t accepted_seq, searchable_seq;
     atomic_llong documents, chunks, pending, bytes;
@@ -103,6 +104,7 @@ struct index {
     uint64_t maintain_ns; /* last housekeeping */
     bool has_reserve;
     bool freed_rows; /* there may be free pages to give back */
+    bool inspect;    /* opened for a check */
 };
 
 /* sql for statement id, prepared on first use; NULL on failure (em is set). (writer) */

@@ -1,4 +1,4 @@
-/* latent import and latent selftest: latentd does the work (it has the model code), so this runs `latentd import …`. */
+/* latent import, selftest and check: latentd does the work (it has the model's and the index's code), so this runs `latentd import …`. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,7 +37,7 @@ static int run(struct cli *c, int argc, char **argv)
     try_beside("latentd", args);
     try_beside("../../daemon/latentd", args);
     execvp("latentd", args);
-    fprintf(stderr, "latent: cannot run latentd, which has the model code: %s\n", strerror(errno));
+    fprintf(stderr, "latent: cannot run latentd, which does this: %s\n", strerror(errno));
     free(args);
     return CLI_REFUSED;
 }
@@ -57,4 +57,15 @@ const struct cli_command cli_selftest_command = {
     "Usage: latent selftest [--device D] [--model FILE]\n\n"
     "Runs `latentd selftest`: every operation's conformance cases, then the model's golden vectors, on the devices that D\n"
     "means (default auto: all that would be tried). Prints a table; exit status 1 when a device fails.\n",
+    run};
+
+const struct cli_command cli_check_command = {
+    "check", "verify a data folder, and mend it",
+    "Usage: latent check [--data DIR] [--config FILE] [--repair]\n\n"
+    "Runs `latentd check`: verifies the folder of a daemon that does not run. The database, the words, every\n"
+    "graph and that they agree; one line for each problem; exit status 1 where there are some.\n\n"
+    "  --data DIR      the folder (default: the one latentd would use)\n"
+    "  --config FILE   take the folder from these settings\n"
+    "  --repair        make words and graphs anew from the database, set right what contradicts itself,\n"
+    "                  name what cannot be mended\n",
     run};

@@ -1,0 +1,250 @@
+/* The checker and its repairs: each kind of damage is found by name, mended, and nothing else is lost. */
+#include "store_kit.h"
+
+#include <sqlite3.h>
+
+#define N_DOCS 60
+
+static char text_of_says[65536];
+
+static void say(void *arg, const char *line)
+{
+    (void)arg;
+    size_t n = strlen(text_of_says);
+    snprintf(text_of_says + n, sizeof text_of_says - n, "%s\n", line);
+}
+
+static int check(const char *dir, bool repair, struct index_check_report *rep)
+{
+    struct err_msg em = {""};
+    struct index_check_params p = {.dir = dir, .repair = repair, .say = say};
+    text_of_says[0] = 0;
+    return index_check_folder(&p, rep, &em);
+}
+
+/* Two collections: texts, of which one has three chunks, and vectors of a client's own. */
+static void make_folder(const char *dir)
+{
+    struct err_msg em;
+    struct index *ix = kit_open(dir);
+    kit_create(ix, "t");
+    kit_ok(index_create(ix, &(struct index_collection_params){.name = "v", .dim = 3, .vectors_only = true}, &em), &em);
+    for (int i = 0; i < N_DOCS; i++) {
+        char id[16], text[64];
+        snprintf(id, sizeof id, "d%d", i);
+        snprintf(text, sizeof text, "word%d of a text in three parts", i);
+        struct index_span spans[3] = {{0, 8}, {8, 16}, {16, 24}};
+        struct index_doc d = {.collection = "t", .id = id, .id_len = strlen(id), .text = text, .text_len = strlen(text),
+                              .spans = i == 7 ? spans : NULL, .n_spans = 3};
+        kit_ok(index_put(ix, &d, &em), &em);
+        float v[3] = {1, (float)i, 2};
+        struct index_doc dv = {.collection = "v", .id = id, .id_len = strlen(id), .text = text, .text_len = strlen(text),
+                               .vectors = v, .dim = 3};
+        kit_ok(index_put(ix, &dv, &em), &em);
+    }
+    kit_commit(ix);
+    kit_embed_pending(ix);
+    kit_ok(index_delete(ix, "t", "d50", 3, &em), &em);
+    kit_commit(ix);
+    index_close(&ix);
+}
+
+static void sql(const char *dir, const char *text)
+{
+    sqlite3 *db;
+    char path[300], *error = NULL;
+    snprintf(path, sizeof path, "%s/store.db", dir);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    if (sqlite3_exec(db, text, NULL, NULL, &error) != SQLITE_OK)
+        fail_msg("%s: %s", text, error);
+    sqlite3_close(db);
+}
+
+/* The folder serves: documents are there but for the lost ones, each is found by its word and by its vector. */
+static void serves(const char *dir, const char *lost_t, const char *lost_v)
+{
+    struct index *ix = kit_open(dir);
+    struct index_reader *rd;
+    struct err_msg em;
+    struct index_collection info;
+    kit_embed_pending(ix);
+    bool more = true;
+    while (more)
+        kit_ok(index_maintain(ix, 100, &more, &em), &em);
+    kit_check(ix);
+    kit_ok(index_info(ix, "t", &info, &em), &em);
+    assert_false(info.degraded);
+    assert_int_equal(info.pending_chunks, 0);
+    assert_int_equal(index_reader_create(&rd, ix, &em), 0);
+    for (int i = 0; i < N_DOCS; i++) {
+        char id[16], word[16];
+        struct index_result res;
+        snprintf(id, sizeof id, "d%d", i);
+        snprintf(word, sizeof word, "word%d", i);
+        assert_int_equal(kit_search(rd, "t", INDEX_TEXT, word, NULL, 1, &res), 0);
+        bool there = i != 50 && !(lost_t && strcmp(lost_t, id) == 0);
+        if (res.n != there)
+            fail_msg("%s: %zu hits for its word", id, res.n);
+        index_result_finish(&res);
+        struct index_query q = {.collection = "v", .vector = (float[]){1, (float)i, 2}, .dim = 3, .k = 1,
+                                .mode = INDEX_DENSE};
+        kit_ok(index_search(rd, &q, &res, &em), &em);
+        assert_int_equal(res.n, 1);
+        if (!(lost_v && strcmp(lost_v, id) == 0))
+            if (strcmp(res.hits[0].id, id) != 0)
+                fail_msg("%s is nearest to the vector of %s", res.hits[0].id, id);
+        index_result_finish(&res);
+    }
+    index_reader_destroy(&rd);
+    index_close(&ix);
+}
+
+#define DOC_T(n) "(SELECT doc FROM documents WHERE coll = 1 AND id = 'd" #n "')"
+#define CHUNK_T(n) "(SELECT first_chunk FROM documents WHERE coll = 1 AND id = 'd" #n "')"
+#define DOC_V(n) "(SELECT doc FROM documents WHERE coll = 2 AND id = 'd" #n "')"
+#define CHUNK_V(n) "(SELECT first_chunk FROM documents WHERE coll = 2 AND id = 'd" #n "')"
+
+static void test_rows(void **state)
+{
+    static const struct {
+        const char *damage, *named, *mended, *lost_t, *lost_v;
+    } cases[] = {
+        {"DELETE FROM texts WHERE doc = " DOC_T(5), "1 documents without text", "document d5: is taken out", "d5", NULL},
+        {"DELETE FROM documents WHERE doc = " DOC_T(5), "1 texts without document", "", "d5", NULL},
+        {"DELETE FROM chunks WHERE chunk = 1 + " CHUNK_T(7), "1 documents that miss chunks", "document d7: is taken out",
+         "d7", NULL},
+        {"UPDATE chunks SET end = 9999 WHERE chunk = " CHUNK_T(9), "1 chunks that lie outside", "document d9: is taken out",
+         "d9", NULL},
+        {"DELETE FROM vectors WHERE chunk = 1 + " CHUNK_T(7), "1 chunks whose vector is missing",
+         "document d7: will be embedded again", NULL, NULL},
+        {"UPDATE vectors SET data = substr(data, 1, 40) WHERE chunk = " CHUNK_T(8), "the wrong length",
+         "document d8: will be embedded again", NULL, NULL},
+        {"DELETE FROM vectors WHERE chunk = " CHUNK_V(8), "1 chunks whose vector is missing",
+         "collection v, document d8: is taken out; add it again", NULL, "d8"},
+        {"UPDATE chunks SET vseq = NULL WHERE chunk = " CHUNK_T(8), "1 documents neither searchable nor pending",
+         "document d8: will be embedded again", NULL, NULL},
+        {"UPDATE documents SET live = 0 WHERE doc = " DOC_T(8), "1 documents neither searchable nor pending",
+         "document d8: will be embedded again", NULL, NULL},
+        {"INSERT INTO vectors VALUES(99999, x'00')", "1 vectors without chunk", "", NULL, NULL},
+        {"INSERT INTO chunks VALUES(5000, 77777, 1, 0, 0, 1, NULL)", "1 chunks without document", "", NULL, NULL},
+        {"UPDATE documents SET n_pending = 3 WHERE doc = " DOC_T(8), "miscount what is pending", "", NULL, NULL},
+        {"UPDATE counters SET next_chunk = 4, next_doc = 4, seq = 4", "rows from the future", "", NULL, NULL},
+        {"UPDATE collections SET documents = 3, chunks = 12", "2 collections with wrong figures", "", NULL, NULL},
+        {"INSERT INTO jobs(collection, coll, label, state, total_documents, total_bytes, created_ms)"
+         " VALUES('t', 1, '', 9, 0, 0, 0)", "1 jobs in no known state", "", NULL, NULL},
+        {"INSERT INTO documents VALUES(4000, 3, 'x', 1, 1, 0, 1, 1, 0, 0, NULL, '')",
+         "1 documents of no collection", "", NULL, NULL},
+        /* A vector that another one took the place of: the graph's is not the store's. */
+        {"UPDATE vectors SET data = (SELECT data FROM vectors v WHERE v.chunk = " CHUNK_T(3) ") WHERE chunk = " CHUNK_T(4),
+         "collection t: 1 vectors of the graph are not the store's", "collection t: graph made anew", NULL, NULL},
+        {"UPDATE texts SET text = CAST('word8, other words than these before' AS BLOB) WHERE doc = " DOC_V(8), "collection v: words do not match",
+         "collection v: words indexed anew", NULL, NULL},
+        {"UPDATE texts SET text = CAST('word8 of a text that has changed' AS BLOB) WHERE doc = " DOC_T(8),
+         "collection t: words do not match", "collection t: words indexed anew", NULL, NULL},
+        {"DELETE FROM words_1_idx; DELETE FROM words_1_data WHERE id > 10", "collection t: words do not match",
+         "collection t: words indexed anew", NULL, NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char dir[128];
+        struct index_check_report rep;
+        make_folder(kit_dir(dir));
+        assert_int_equal(check(dir, false, &rep), 0);
+        assert_int_equal(rep.n_documents, 2 * N_DOCS - 1);
+        sql(dir, cases[i].damage);
+        for (int repeat = 0; repeat < 2; repeat++) { /* looking changes nothing */
+            if (check(dir, false, &rep) != LT_ECORRUPT || !strstr(text_of_says, cases[i].named) || !rep.n_problems)
+                fail_msg("%s:\n%s", cases[i].damage, text_of_says);
+        }
+        if (check(dir, true, &rep) != 0 || !strstr(text_of_says, cases[i].mended) || rep.n_left)
+            fail_msg("repair after %s:\n%s", cases[i].damage, text_of_says);
+        if (check(dir, false, &rep) != 0)
+            fail_msg("left after %s:\n%s", cases[i].damage, text_of_says);
+        serves(dir, cases[i].lost_t, cases[i].lost_v);
+        kit_remove(dir);
+    }
+}
+
+static void damage_segment(const char *dir, int coll, int how)
+{
+    char path[400], name[300] = "";
+    snprintf(path, sizeof path, "%s/graph/%d", dir, coll);
+    DIR *d = opendir(path);
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d));)
+        if (strstr(e->d_name, how == 3 ? ".vec" : how == 4 ? "MANIFEST" : ".seg"))
+            snprintf(name, sizeof name, "%s", e->d_name);
+    closedir(d);
+    assert_true(name[0]);
+    snprintf(path + strlen(path), sizeof path - strlen(path), "/%s", name);
+    FILE *f = fopen(path, how == 0 ? "wb" : "r+b");
+    assert_non_null(f);
+    for (int i = 0; how < 2 && i < 20000; i++)
+        fputc(i * 37, f);
+    if (how == 2 || how == 3) { /* one bit, far behind the header */
+        assert_int_equal(fseek(f, 4096 + 20, SEEK_SET), 0);
+        int c = fgetc(f);
+        assert_int_equal(fseek(f, 4096 + 20, SEEK_SET), 0);
+        fputc(c ^ 64, f);
+    }
+    if (how == 4)
+        assert_int_equal(ftruncate(fileno(f), 10), 0);
+    fclose(f);
+}
+
+static void test_graphs(void **state)
+{
+    for (int how = 0; how < 6; how++) {
+        char dir[128], cmd[500];
+        struct index_check_report rep;
+        make_folder(kit_dir(dir));
+        if (how == 5) { /* another collection's graph */
+            snprintf(cmd, sizeof cmd, "rm -rf '%s/graph/1' && cp -r '%s/graph/2' '%s/graph/1'", dir, dir, dir);
+            assert_int_equal(system(cmd), 0);
+        } else {
+            damage_segment(dir, 1, how);
+        }
+        for (int repeat = 0; repeat < 2; repeat++)
+            if (check(dir, false, &rep) != LT_ECORRUPT || !strstr(text_of_says, "collection t: "))
+                fail_msg("damage %d: %s", how, text_of_says);
+        if (check(dir, true, &rep) != 0 || !strstr(text_of_says, "collection t: graph made anew, 61 vectors"))
+            fail_msg("damage %d: %s", how, text_of_says);
+        assert_true(rep.n_problems > 0 && rep.n_left == 0);
+        assert_int_equal(check(dir, false, &rep), 0);
+        serves(dir, NULL, NULL);
+        kit_remove(dir);
+    }
+}
+
+static void test_no_store(void **state)
+{
+    char dir[128], path[200];
+    struct index_check_report rep;
+    kit_dir(dir);
+    assert_int_equal(check(dir, true, &rep), LT_ENOTFOUND);
+    assert_int_equal(access(dir, F_OK), 0);
+    snprintf(path, sizeof path, "%s/absent", dir);
+    assert_int_equal(check(path, true, &rep), LT_ENOTFOUND);
+    assert_int_not_equal(access(path, F_OK), 0);
+    make_folder(dir);
+    struct index *ix = kit_open(dir);
+    assert_int_equal(check(dir, false, &rep), LT_ELOCKED);
+    index_close(&ix);
+    assert_int_equal(check(dir, false, &rep), 0);
+    /* Noise where the store was. */
+    snprintf(path, sizeof path, "%s/store.db", dir);
+    FILE *f = fopen(path, "r+b");
+    for (int i = 0; i < 8192; i++)
+        fputc(i * 7, f);
+    fclose(f);
+    int r = check(dir, true, &rep);
+    assert_true(r == LT_ECORRUPT || r == LT_EFORMAT);
+    assert_int_equal(rep.n_left, 1);
+    kit_remove(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_graphs),
+                                       cmocka_unit_test(test_no_store)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

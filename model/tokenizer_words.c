@@ -270,7 +270,7 @@ struct split {
 static int split(const struct split *s, uint32_t i, uint32_t at, uint32_t end)
 {
     int r = 0;
-    if (i == plans[s->kind].n)
+    if (i >= STEPS_MAX || i >= plans[s->kind].n)
         return at < end ? s->word(s->arg, at, end) : 0;
     const struct step *step = &plans[s->kind].step[i];
     while (at < end && r == 0) {

@@ -151,9 +151,12 @@ static int create_apply(struct writer_op *op, struct index *ix, struct err_msg *
         .m = m->m,
         .ef_construction = m->ef_construction,
         .temporary = m->temporary,
+        .codes = (enum graph_codes)m->codes,
     };
     if ((unsigned)m->metric > LATENT__V1__METRIC__METRIC_L2)
         return err_set(em, LT_EINVAL, "unknown metric %d", (int)m->metric);
+    if ((unsigned)m->codes > LATENT__V1__CODES__CODES_1BIT)
+        return err_set(em, LT_EINVAL, "unknown kind of codes %d", (int)m->codes);
     if (m->vectors_only && m->dim == 0)
         p.dim = model_info(change_of(op)->rq->core->model)->dim;
     return index_create(ix, &p, em);

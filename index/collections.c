@@ -120,7 +120,7 @@ void collections_free(struct index *ix)
 int collection_open_graph(struct index *ix, struct collection *c, struct err_msg *em)
 {
     struct graph_params gp = {.dim = c->dim, .metric = c->metric, .m = c->m,
-                              .ef_construction = c->ef_construction, .inspect = ix->inspect};
+                              .ef_construction = c->ef_construction, .codes = c->codes, .inspect = ix->inspect};
     struct graph_report rep = {0};
     uint64_t covered = 0, left = 0;
     int r = graph_open(&c->graph, c->graph_dir, &gp, &covered, &rep, em);
@@ -192,6 +192,7 @@ static int load_one(struct index *ix, sqlite3_stmt *st, struct err_msg *em)
     atomic_store(&c->chunks, sqlite3_column_int64(st, 11));
     atomic_store(&c->pending, sqlite3_column_int64(st, 12));
     atomic_store(&c->bytes, sqlite3_column_int64(st, 13));
+    c->codes = (enum graph_codes)sqlite3_column_int(st, 14);
     sqlite3_stmt *old = store_stmt(ix, ST_DOC_OLDEST_STAGED, em);
     if (!old) {
         r = LT_EIO;
@@ -224,7 +225,7 @@ int collections_load(struct index *ix, const struct index_params *p, struct err_
         goto out;
     if ((r = sql_prepare(ix->db, &st,
                          "SELECT coll, name, dim, metric, vectors_only, temporary, m, ef_construction,"
-                         " fingerprint, accepted_seq, documents, chunks, pending, bytes FROM collections"
+                         " fingerprint, accepted_seq, documents, chunks, pending, bytes, codes FROM collections"
                          " WHERE dropped = 0 ORDER BY name",
                          em)) < 0)
         goto out;
@@ -266,6 +267,8 @@ static int check_params(const struct index *ix, const struct index_collection_pa
                        p->dim, ix->model_dim);
     if ((unsigned)p->metric > METRIC_L2)
         return err_set(em, LT_EINVAL, "unknown metric %d", (int)p->metric);
+    if ((unsigned)p->codes > GRAPH_CODES_1BIT)
+        return err_set(em, LT_EINVAL, "unknown kind of codes %d", (int)p->codes);
     if (p->m && (p->m < GRAPH_M_MIN || p->m > GRAPH_M_MAX))
         return err_set(em, LT_EINVAL, "M %u: %u to %u", p->m, GRAPH_M_MIN, GRAPH_M_MAX);
     if (p->ef_construction > GRAPH_EF_CONSTRUCTION_MAX)
@@ -280,9 +283,9 @@ static int insert_rows(struct index *ix, struct collection *c, struct err_msg *e
     if (!st)
         return LT_EIO;
     ix->seq++;
-    sql_bind(st, "tiiiiiiti", c->name, strlen(c->name), (int64_t)c->dim, (int64_t)c->metric,
+    sql_bind(st, "tiiiiiitii", c->name, strlen(c->name), (int64_t)c->dim, (int64_t)c->metric,
              (int64_t)c->vectors_only, (int64_t)c->temporary, (int64_t)c->m, (int64_t)c->ef_construction,
-             c->fingerprint, strlen(c->fingerprint), (int64_t)ix->seq);
+             c->fingerprint, strlen(c->fingerprint), (int64_t)ix->seq, (int64_t)c->codes);
     int r = sql_run(st, em);
     if (r < 0)
         return r;
@@ -313,6 +316,7 @@ int index_create(struct index *ix, const struct index_collection_params *p, stru
     snprintf(c->name, sizeof c->name, "%s", p->name);
     c->dim = p->dim ? p->dim : ix->model_dim;
     c->metric = p->metric;
+    c->codes = p->codes;
     c->vectors_only = p->vectors_only;
     c->temporary = p->temporary;
     c->m = p->m ? p->m : 16;
@@ -379,6 +383,7 @@ int collection_rebuild(struct index *ix, struct collection *c, const char *why, 
     n->m = c->m;
     n->ef_construction = c->ef_construction;
     n->metric = c->metric;
+    n->codes = c->codes;
     n->vectors_only = c->vectors_only;
     n->temporary = c->temporary;
     atomic_store(&n->accepted_seq, atomic_load(&c->accepted_seq));
@@ -426,6 +431,7 @@ static void describe(const struct collection *c, struct index_collection *out)
     snprintf(out->index_kind, sizeof out->index_kind, "%s",
              out->degraded && !gi.n_live            ? "exact"
              : gi.codes == GRAPH_CODES_INT8         ? "hnsw-int8"
+             : gi.codes == GRAPH_CODES_1BIT         ? "hnsw-1bit"
                                                     : "hnsw-f32");
 }
 

@@ -100,7 +100,7 @@ void graph_labels(const struct graph *g, bool (*fn)(void *arg, uint64_t label), 
 struct graph_query {
     const float *v; /* dim floats; need not be unit length */
     uint32_t k;     /* 0: no hits, not an error */
-    uint32_t ef;    /* candidates kept; 0: max(64, 2k); raised to k */
+    uint32_t ef;    /* candidates kept; 0: max(64, 2k), with 1-bit codes twice that; raised to k */
     /* NULL: every label. Called on the searching thread, for labels about to become a hit only. */
     bool (*allow)(void *arg, uint64_t label);
     void *allow_arg;

@@ -103,7 +103,7 @@ struct index_collection {
     uint64_t accepted_seq, searchable_seq;
     bool degraded;
     char degraded_reason[160];
-    char index_kind[16]; /* "hnsw-int8", "hnsw-f32", "exact" (while the graph is empty and behind) */
+    char index_kind[16]; /* "hnsw-int8", "hnsw-1bit", "hnsw-f32", "exact" (while the graph is empty and behind) */
 };
 
 struct index_collection_params {
@@ -113,6 +113,7 @@ struct index_collection_params {
     bool vectors_only;     /* clients bring vectors */
     uint32_t m, ef_construction; /* 0: 16, 200 */
     bool temporary;        /* dropped by the next index_open */
+    enum graph_codes codes;
 };
 
 /* (writer) Durable when it returns: it ends an open group with a commit of its own, so call it between groups.

@@ -17,7 +17,7 @@ static const char tables[] =
     " fingerprint TEXT NOT NULL, dropped INTEGER NOT NULL DEFAULT 0,"
     " accepted_seq INTEGER NOT NULL DEFAULT 0, documents INTEGER NOT NULL DEFAULT 0,"
     " chunks INTEGER NOT NULL DEFAULT 0, pending INTEGER NOT NULL DEFAULT 0,"
-    " bytes INTEGER NOT NULL DEFAULT 0);"
+    " bytes INTEGER NOT NULL DEFAULT 0, codes INTEGER NOT NULL DEFAULT 0);"
     "CREATE UNIQUE INDEX collections_name ON collections(name) WHERE dropped = 0;"
     "CREATE TABLE documents(doc INTEGER PRIMARY KEY, coll INTEGER NOT NULL, id TEXT NOT NULL,"
     " live INTEGER NOT NULL, seq INTEGER NOT NULL, job INTEGER NOT NULL,"
@@ -41,6 +41,9 @@ static const char tables[] =
     " failed INTEGER NOT NULL DEFAULT 0, total_documents INTEGER NOT NULL,"
     " total_bytes INTEGER NOT NULL, created_ms INTEGER NOT NULL,"
     " last_error TEXT NOT NULL DEFAULT '');";
+
+/* What turns a store of version 1 into one of version 2. */
+static const char upgrade_2[] = "ALTER TABLE collections ADD COLUMN codes INTEGER NOT NULL DEFAULT 0";
 
 static int pragma_int(sqlite3 *db, const char *text, int64_t *out, struct err_msg *em)
 {
@@ -84,11 +87,11 @@ static int prepare_tables(sqlite3 *db, const char *path, struct err_msg *em)
     if (version > SCHEMA_VERSION)
         return err_set(em, LT_EVERSION, "%s: written by a newer latentd (store version %lld, known: %d)",
                        path, (long long)version, SCHEMA_VERSION);
-    if (n_tables > 0)
+    if (n_tables > 0 && version == SCHEMA_VERSION)
         return 0;
     if ((r = sql_exec(db, "BEGIN IMMEDIATE", em)) < 0)
         return r;
-    if ((r = sql_exec(db, tables, em)) < 0 ||
+    if ((r = sql_exec(db, n_tables > 0 ? upgrade_2 : tables, em)) < 0 ||
         (r = sql_execf(db, em, "PRAGMA application_id = %d; PRAGMA user_version = %d",
                        SCHEMA_APPLICATION_ID, SCHEMA_VERSION)) < 0 ||
         (r = sql_exec(db, "COMMIT", em)) < 0)

@@ -26,6 +26,7 @@ struct collection {
     char name[INDEX_NAME_MAX + 1];
     uint32_t dim, m, ef_construction;
     enum metric metric;
+    enum graph_codes codes; /* as asked for */
     bool vectors_only, temporary;
     char fingerprint[INDEX_FINGERPRINT_SIZE];
 

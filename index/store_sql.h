@@ -2,7 +2,7 @@
 S(COUNTERS, "SELECT seq, next_doc, next_chunk FROM counters")
 S(SAVE_COUNTERS, "UPDATE counters SET seq = ?, next_doc = ?, next_chunk = ?")
 S(COLLECTION_ADD, "INSERT INTO collections(name, dim, metric, vectors_only, temporary, m, ef_construction,"
-                  " fingerprint, accepted_seq) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)")
+                  " fingerprint, accepted_seq, codes) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
 S(COLLECTION_DROP, "UPDATE collections SET dropped = 1 WHERE coll = ?")
 S(COLLECTION_FIGURES, "UPDATE collections SET documents = ?, chunks = ?, pending = ?, bytes = ?,"
                       " accepted_seq = ? WHERE coll = ?")

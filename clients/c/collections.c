@@ -129,6 +129,7 @@ int latent_collection_create(struct latent *c, const char *name, const struct la
     body.temporary = p->temporary;
     body.m = p->m;
     body.ef_construction = p->ef_construction;
+    body.codes = (Latent__V1__Codes)p->codes;
     r.body_case = LATENT__V1__REQUEST__BODY_COLLECTION_CREATE;
     r.collection_create = &body;
     return collection_call(c, &r, out);

@@ -134,6 +134,10 @@ enum latent_phase {
     LATENT_PHASE_STOPPING,
 };
 
+/* What the graph's nodes carry. AUTO: int8 from 32 dimensions on, f32 below. 1BIT takes a fifth of int8's memory at 384
+ * dimensions, and wants a larger ef for the same recall. Hits have exact scores in any case. */
+enum latent_codes { LATENT_CODES_AUTO, LATENT_CODES_INT8, LATENT_CODES_F32, LATENT_CODES_1BIT };
+
 enum latent_metric { LATENT_METRIC_COSINE, LATENT_METRIC_IP, LATENT_METRIC_L2 };
 
 struct latent_collection {
@@ -144,7 +148,7 @@ struct latent_collection {
     bool degraded;              /* answers come from an exact scan while the graph is rebuilt */
     const char *degraded_reason;
     const char *fingerprint;    /* of the model; empty with vectors_only */
-    const char *index_kind;     /* "hnsw-int8", "hnsw-f32", "exact" */
+    const char *index_kind;     /* "hnsw-int8", "hnsw-1bit", "hnsw-f32", "exact" */
     uint64_t documents, chunks;
     uint64_t pending_chunks;    /* durable, not searchable yet */
     uint64_t bytes_store, bytes_index;
@@ -183,6 +187,7 @@ struct latent_collection_params {
     bool vectors_only;          /* vectors come with the documents, nothing is embedded */
     bool temporary;             /* dropped at the daemon's next start */
     uint32_t m, ef_construction; /* 0: 16 and 200 */
+    enum latent_codes codes;
     uint64_t reserved[4];
 };
 

@@ -26,6 +26,19 @@ static bool parse_metric(const char *s, enum latent_metric *metric)
     return false;
 }
 
+static bool parse_codes(const char *s, enum latent_codes *codes)
+{
+    static const char *const names[] = {"auto", "int8", "f32", "1bit"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(s, names[i]) == 0) {
+            *codes = (enum latent_codes)i;
+            return true;
+        }
+    }
+    cli_usage_error(&cli_collection_command, "--codes takes int8, 1bit, f32 or auto, not '%s'", s);
+    return false;
+}
+
 struct collection_args {
     struct latent_collection_params params;
     bool json;
@@ -34,13 +47,14 @@ struct collection_args {
 
 static bool parse(struct collection_args *a, int argc, char **argv)
 {
-    enum { OPT_DIM = 256, OPT_METRIC, OPT_VECTORS_ONLY, OPT_M, OPT_EFC, OPT_TEMPORARY, OPT_JSON };
+    enum { OPT_DIM = 256, OPT_METRIC, OPT_VECTORS_ONLY, OPT_M, OPT_EFC, OPT_CODES, OPT_TEMPORARY, OPT_JSON };
     static const struct option options[] = {
         {"dim", required_argument, NULL, OPT_DIM},
         {"metric", required_argument, NULL, OPT_METRIC},
         {"vectors-only", no_argument, NULL, OPT_VECTORS_ONLY},
         {"m", required_argument, NULL, OPT_M},
         {"ef-construction", required_argument, NULL, OPT_EFC},
+        {"codes", required_argument, NULL, OPT_CODES},
         {"temporary", no_argument, NULL, OPT_TEMPORARY},
         {"json", no_argument, NULL, OPT_JSON},
         {0},
@@ -72,6 +86,10 @@ static bool parse(struct collection_args *a, int argc, char **argv)
             if (!cli_number(cmd, "--ef-construction", optarg, 1, 4096, &v))
                 return false;
             a->params.ef_construction = (uint32_t)v;
+            break;
+        case OPT_CODES:
+            if (!parse_codes(optarg, &a->params.codes))
+                return false;
             break;
         case OPT_TEMPORARY:
             a->params.temporary = true;
@@ -152,6 +170,8 @@ const struct cli_command cli_collection_command = {
     "  --vectors-only       vectors come with the documents, nothing is embedded\n"
     "  --m N                links per node of the graph (default 16)\n"
     "  --ef-construction N  candidates looked at per insertion (default 200)\n"
+    "  --codes KIND         what nodes carry: int8 (default), 1bit (least memory; ask with a larger ef),\n"
+    "                       f32; hits have exact scores in any case\n"
     "  --temporary          dropped when the daemon starts again\n"
     "  --json               JSON, one object a line\n",
     run};

@@ -1,7 +1,7 @@
 /* The graph on vectors of a file: build, recall against exact search, queries per second, reopening.
  *
  *   bench_graph BASE.fvecs QUERIES.fvecs [M [EF_CONSTRUCTION [FOLDER]]]
- *   bench_graph --serve BASE.fvecs QUERIES.fvecs cosine|l2 auto|int8|f32
+ *   bench_graph --serve BASE.fvecs QUERIES.fvecs cosine|l2 auto|int8|1bit|f32
  *
  * The second form is one of bench_peers.py's processes: it reads commands and prints one line for each, "build" -> "SECONDS
  * BYTES" and "search EF OUT" -> "QUERIES-PER-SECOND", by CPU time; the labels go to OUT.
@@ -152,7 +152,7 @@ static int serve(char **argv)
     load(&q, argv[3]);
     p.dim = base.dim;
     p.metric = strcmp(argv[4], "l2") ? METRIC_COSINE : METRIC_L2;
-    p.codes = !strcmp(argv[5], "int8") ? GRAPH_CODES_INT8 : !strcmp(argv[5], "f32") ? GRAPH_CODES_F32 : GRAPH_CODES_AUTO;
+    p.codes = !strcmp(argv[5], "int8") ? GRAPH_CODES_INT8 : !strcmp(argv[5], "f32") ? GRAPH_CODES_F32 : !strcmp(argv[5], "1bit") ? GRAPH_CODES_1BIT : GRAPH_CODES_AUTO;
     if (q.dim != base.dim || graph_open(&g, NULL, &p, &seq, NULL, &em) < 0 || graph_scratch_create(&s) < 0)
         return 1;
     while (r == 0 && fgets(line, sizeof line, stdin)) {

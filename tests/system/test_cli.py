@@ -145,6 +145,17 @@ class CommandLine(unittest.TestCase):
         wrong = self.daemon.latent("search", "-c", "raw", "--vector", "[1]", check=False)
         self.assertIn("LATENT_EDIM", wrong.stderr)
 
+    def test_codes(self):
+        self.daemon.latent("collection", "create", "bits", "--dim", "40", "--vectors-only", "--codes", "1bit")
+        near, far = [1] * 40, [1] * 20 + [-1] * 20
+        self.daemon.add("bits", [{"id": "near", "vector": near}, {"id": "far", "vector": far}])
+        self.assertEqual([h["id"] for h in self.daemon.search("bits", "--vector", json.dumps(near))], ["near", "far"])
+        info = json.loads(self.daemon.latent("collection", "info", "bits", "--json").stdout)
+        self.assertEqual(info["index_kind"], "hnsw-1bit")
+        wrong = self.daemon.latent("collection", "create", "other", "--codes", "2bit", check=False)
+        self.assertEqual(wrong.returncode, 2)
+        self.assertIn("--codes takes", wrong.stderr)
+
     def test_long_text_is_chunked(self):
         self.daemon.latent("collection", "create", "long")
         filler = "The committee met again and talked about the budget of the town. " * 120

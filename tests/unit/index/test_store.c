@@ -1,6 +1,8 @@
 /* The store: documents in and out, groups, jobs, limits, reopening. */
 #include "store_kit.h"
 
+#include <sqlite3.h>
+
 #include "base/clock.h"
 
 struct box {
@@ -382,6 +384,42 @@ static void test_collections(void **state)
     kit_create(b->ix, "own");
 }
 
+/* 1-bit codes: asked for, reported, kept; and stores from before they could be asked for. */
+static void test_codes(void **state)
+{
+    struct box *b = *state;
+    struct err_msg em;
+    struct index_collection c;
+    char path[300];
+    sqlite3 *db;
+    assert_int_equal(index_create(b->ix, &(struct index_collection_params){.name = "x", .codes = (enum graph_codes)4}, &em), LT_EINVAL);
+    kit_ok(index_create(b->ix, &(struct index_collection_params){.name = "bits", .codes = GRAPH_CODES_1BIT}, &em), &em);
+    kit_ok(kit_put(b->ix, "bits", "a", "one bit each", NULL, 0, &em), &em);
+    kit_commit(b->ix);
+    kit_embed_pending(b->ix);
+    for (int i = 0; i < 2; i++) {
+        kit_ok(index_info(b->ix, "bits", &c, &em), &em);
+        assert_string_equal(c.index_kind, "hnsw-1bit");
+        kit_ok(index_info(b->ix, "c", &c, &em), &em);
+        assert_string_equal(c.index_kind, "hnsw-int8");
+        reopen(b);
+    }
+    index_reader_destroy(&b->r);
+    index_close(&b->ix);
+    snprintf(path, sizeof path, "%s/store.db", b->dir);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "ALTER TABLE collections DROP COLUMN codes; PRAGMA user_version = 1", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    b->ix = kit_open(b->dir);
+    assert_int_equal(index_reader_create(&b->r, b->ix, NULL), 0);
+    bool more = true;
+    for (int i = 0; more && i < 100; i++)
+        kit_ok(index_maintain(b->ix, 10, &more, &em), &em);
+    kit_ok(index_info(b->ix, "bits", &c, &em), &em);
+    assert_string_equal(c.index_kind, "hnsw-int8"); /* the graph on disk was of another kind: dropped and refilled */
+    kit_check(b->ix);
+}
+
 static void test_rollback(void **state)
 {
     struct box *b = *state;
@@ -455,6 +493,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_life_of_a_document), T(test_refused_items), T(test_set_vectors_checks), T(test_chunks),
         T(test_failed_chunk),       T(test_cancel),        T(test_collections),        T(test_rollback),
+        T(test_failed_chunk),       T(test_cancel),        T(test_codes),        T(test_rollback),
         T(test_lock),               T(test_reopen_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,11 +22,15 @@
     X(MATMUL_Q8W, matmul_q8w, "rrrrrw", 6, push_matmul)                                            \
     X(MATMUL_Q8S, matmul_q8s, "rrrrrw", 6, push_matmul)                                            \
     X(RMS_NORM, rms_norm, "rrw", 1, push_norm)                                                     \
+    X(RMS_NORM_ADD, rms_norm_add, "rrb", 1, push_norm)                                             \
+    X(SCALE, scale, "b", 1, push_scale)                                                            \
     X(LAYER_NORM, layer_norm, "rrrw", 1, push_norm)                                                \
+    X(QK_NORM, qk_norm, "brr", 1, push_qk_norm)                                                    \
     X(ROPE, rope, "brr", 1, push_rope)                                                             \
     X(ATTENTION, attention, "rrw", 5, push_attention)                                              \
     X(SWIGLU, swiglu, "rw", 1, push_glu)                                                           \
     X(GEGLU, geglu, "rw", 1, push_glu)                                                             \
+    X(GEGLU_TANH, geglu_tanh, "rw", 1, push_glu)                                                   \
     X(SOFTMAX_GROUPS, softmax_groups, "b", 1, push_softmax)                                        \
     X(GATHER_POOLED, gather_pooled, "rrw", 1, push_rows)                                           \
     X(MEAN_POOL, mean_pool, "rrw", 1, push_rows)                                                   \

@@ -8,7 +8,7 @@ struct family {
     const char *name; /* general.architecture */
     bool rope_pairs;  /* the converter reorders query and key rows */
     bool qk_norm;
-    bool gemma;       /* post-norms, tanh GELU, scaled token vectors, local layers */
+    bool gemma;       /* post-norms, tanh GELU, scaled token vectors, local layers, dense layers at the end */
     bool full_mask;   /* where the file does not say */
 };
 
@@ -16,6 +16,9 @@ static const struct family families[] = {
     {"llama", true, false, false, false},
     {"llama-embed", true, false, false, true},
     {"qwen2", false, false, false, false},
+    {"qwen3", false, true, false, false},
+    {"gemma3", false, true, true, false},
+    {"gemma-embedding", false, true, true, true},
 };
 
 struct reader {
@@ -146,6 +149,31 @@ static int read_rope(struct reader *r)
     return 0;
 }
 
+static int read_gemma(struct reader *r)
+{
+    struct model_info *i = r->i;
+    const struct tensor *dense[] = {gguf_tensor(r->g, "dense_2.weight"), gguf_tensor(r->g, "dense_3.weight")};
+    int e;
+    if (!r->family->gemma)
+        return 0;
+    i->post_norms = i->gelu = true;
+    i->embed_scale = sqrtf((float)i->hidden);
+    i->window_period = 6;
+    i->rope_theta_local = 10000;
+    if ((e = get_u32(r, "attention.sliding_window", &i->window)) < 0 ||
+        (e = maybe_u32(r, "attention.sliding_window_pattern", &i->window_period)) < 0 ||
+        (e = maybe_f32(r, "rope.freq_base_swa", &i->rope_theta_local)) < 0)
+        return e;
+    if (r->family->full_mask) /* the key counts both sides */
+        i->window = i->window / 2 + 1;
+    if (i->n_layers == 62 && i->n_heads) /* Gemma 3 27B alone scales by another size than its heads' */
+        i->attention_scale = 1 / sqrtf((float)i->hidden / (float)i->n_heads);
+    for (int k = 0; k < 2; k++)
+        if (dense[k])
+            i->dense[k] = dense[k]->rows > UINT32_MAX ? UINT32_MAX : (uint32_t)dense[k]->rows;
+    return 0;
+}
+
 /* ---- what surrounds it ---- */
 
 static int read_pooling(struct reader *r)
@@ -210,7 +238,8 @@ int arch_read(const struct gguf *g, struct model_info *i, struct err_msg *em)
     if (!r.family)
         return err_set(em, LT_EUNSUPPORTED, "model: architecture \"%.*s\" is not supported", (int)(len < 40 ? len : 40), arch);
     i->foreign = true;
-    if ((e = read_sizes(&r)) < 0 || (e = read_rope(&r)) < 0 || (e = read_pooling(&r)) < 0)
+    if ((e = read_sizes(&r)) < 0 || (e = read_rope(&r)) < 0 || (e = read_gemma(&r)) < 0 ||
+        (e = read_pooling(&r)) < 0)
         return e;
     return read_tokens(&r);
 }

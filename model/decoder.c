@@ -9,6 +9,8 @@
 
 struct layer {
     struct ops_vec *attn_norm, *ffn_norm;       /* [d] */
+    struct ops_vec *post_attn, *post_ffn;       /* [d], or NULL */
+    struct ops_vec *q_norm, *k_norm;            /* [D], or NULL */
     struct ops_mat *qkv;                        /* [(H + 2 Hkv) D, d] */
     struct ops_vec *qkv_bias;                   /* [(H + 2 Hkv) D], or NULL */
     struct ops_mat *attn_output;                /* [d, H D] */
@@ -30,11 +32,11 @@ struct decoder {
     const struct model_info *info;
     struct ops *o;
     struct ops_mat *table;
-    struct ops_vec *inv_freq, *output_norm;
+    struct ops_vec *inv_freq, *local_freq, *output_norm; /* local_freq: NULL where no layer is local */
     struct layer *layers;
     struct rows all, pooled;
     struct ops_buf *qkv;
-    struct ops_attention attention;
+    struct ops_attention attention, local;
 };
 
 static const struct tensor *layer_tensor(const struct model *m, uint32_t layer, const char *part)
@@ -117,6 +119,12 @@ static int load_layer(struct decoder *d, const struct model *m, uint32_t i, stru
     const struct tensor *gate_up[] = {layer_tensor(m, i, "ffn_gate"), layer_tensor(m, i, "ffn_up")};
     const struct tensor *out = layer_tensor(m, i, "attn_output"), *down = layer_tensor(m, i, "ffn_down");
     int r;
+    if (d->info->qk_norm && ((r = load_vec(o, layer_tensor(m, i, "attn_q_norm"), &l->q_norm, em)) < 0 ||
+                             (r = load_vec(o, layer_tensor(m, i, "attn_k_norm"), &l->k_norm, em)) < 0))
+        return r;
+    if (d->info->post_norms && ((r = load_vec(o, layer_tensor(m, i, "post_attention_norm"), &l->post_attn, em)) < 0 ||
+                                (r = load_vec(o, layer_tensor(m, i, "post_ffw_norm"), &l->post_ffn, em)) < 0))
+        return r;
     if ((r = load_vec(o, layer_tensor(m, i, "attn_norm"), &l->attn_norm, em)) < 0 ||
         (r = load_vec(o, layer_tensor(m, i, "ffn_norm"), &l->ffn_norm, em)) < 0 ||
         (r = load_qkv(d, m, i, em)) < 0 || (r = o->v->mat_create(o, &out, 1, &l->attn_output, em)) < 0 ||
@@ -154,6 +162,10 @@ static int load_rope(struct decoder *d, const struct model *m, struct err_msg *e
         return err_set(em, LT_ENOMEM, "no memory");
     arch_rope_freqs(d->info, false, factors ? factors->data : NULL, freq);
     int r = d->o->v->vec_create(d->o, freq, half, &d->inv_freq, em);
+    if (r == 0 && d->info->window) {
+        arch_rope_freqs(d->info, true, factors ? factors->data : NULL, freq);
+        r = d->o->v->vec_create(d->o, freq, half, &d->local_freq, em);
+    }
     free(freq);
     return r;
 }
@@ -164,8 +176,9 @@ static int load(struct decoder *d, const struct model *m, uint32_t max_tokens,
     const struct model_info *i = d->info;
     struct ops *o = d->o;
     int r;
-    d->attention = (struct ops_attention){i->n_heads, i->n_kv_heads, i->head_dim, i->causal,
-                                          1 / sqrtf((float)i->head_dim)};
+    const float scale = i->attention_scale > 0 ? i->attention_scale : 1 / sqrtf((float)i->head_dim);
+    d->attention = d->local = (struct ops_attention){i->n_heads, i->n_kv_heads, i->head_dim, i->causal, scale, 0};
+    d->local.window = i->window;
     d->layers = calloc(i->n_layers, sizeof *d->layers);
     if (!d->layers)
         return err_set(em, LT_ENOMEM, "no memory for %u layers", i->n_layers);
@@ -218,6 +231,10 @@ void decoder_destroy(struct decoder **dp)
         struct layer *l = &d->layers[i];
         o->v->vec_destroy(o, &l->attn_norm);
         o->v->vec_destroy(o, &l->ffn_norm);
+        o->v->vec_destroy(o, &l->post_attn);
+        o->v->vec_destroy(o, &l->post_ffn);
+        o->v->vec_destroy(o, &l->q_norm);
+        o->v->vec_destroy(o, &l->k_norm);
         o->v->mat_destroy(o, &l->qkv);
         o->v->vec_destroy(o, &l->qkv_bias);
         o->v->mat_destroy(o, &l->attn_output);
@@ -227,6 +244,7 @@ void decoder_destroy(struct decoder **dp)
     free(d->layers);
     o->v->mat_destroy(o, &d->table);
     o->v->vec_destroy(o, &d->inv_freq);
+    o->v->vec_destroy(o, &d->local_freq);
     o->v->vec_destroy(o, &d->output_norm);
     o->v->buf_destroy(o, &d->qkv);
     free_rows(o, &d->all);
@@ -235,18 +253,46 @@ void decoder_destroy(struct decoder **dp)
     *dp = NULL;
 }
 
+/* x += the projection of in; where the family does, what is added is normed first. */
+static int add_projection(struct decoder *d, const struct rows *b, const struct ops_buf *in, const struct ops_mat *w,
+                          const struct ops_vec *post, uint32_t n)
+{
+    const struct ops_vtbl *v = d->o->v;
+    if (!post)
+        return v->matmul(d->o, in, w, NULL, b->x, n, b->x);
+    int r = v->matmul(d->o, in, w, NULL, NULL, n, b->norm);
+    return r < 0 ? r : v->rms_norm_add(d->o, b->norm, post, d->info->rms_eps, n, b->x);
+}
+
 /* x + attention's output projection, then x + feed-forward, on n rows */
 static int finish_layer(struct decoder *d, const struct layer *l, const struct rows *b, uint32_t n)
 {
     const struct ops_vtbl *v = d->o->v;
     const struct model_info *i = d->info;
     int r;
-    if ((r = v->matmul(d->o, b->mix, l->attn_output, NULL, b->x, n, b->x)) < 0 ||
+    if ((r = add_projection(d, b, b->mix, l->attn_output, l->post_attn, n)) < 0 ||
         (r = v->rms_norm(d->o, b->x, l->ffn_norm, i->rms_eps, n, b->norm)) < 0 ||
         (r = v->matmul(d->o, b->norm, l->gate_up, NULL, NULL, n, b->wide)) < 0 ||
-        (r = v->swiglu(d->o, b->wide, n, i->ffn, b->act)) < 0)
+        (r = (i->gelu ? v->geglu_tanh : v->swiglu)(d->o, b->wide, n, i->ffn, b->act)) < 0)
         return r;
-    return v->matmul(d->o, b->act, l->ffn_down, NULL, b->x, n, b->x);
+    return add_projection(d, b, b->act, l->ffn_down, l->post_ffn, n);
+}
+
+/* From x to mix, on all tokens. */
+static int run_attention(struct decoder *d, uint32_t layer, uint32_t n)
+{
+    const struct ops_vtbl *v = d->o->v;
+    const struct layer *l = &d->layers[layer];
+    const struct rows *b = &d->all;
+    const bool local = arch_layer_is_local(d->info, layer);
+    const struct ops_attention *a = local ? &d->local : &d->attention;
+    int r;
+    if ((r = v->rms_norm(d->o, b->x, l->attn_norm, d->info->rms_eps, n, b->norm)) < 0 ||
+        (r = v->matmul(d->o, b->norm, l->qkv, l->qkv_bias, NULL, n, d->qkv)) < 0 ||
+        (l->q_norm && (r = v->qk_norm(d->o, d->qkv, l->q_norm, l->k_norm, d->info->rms_eps, a)) < 0) ||
+        (r = v->rope(d->o, d->qkv, local ? d->local_freq : d->inv_freq, a)) < 0)
+        return r;
+    return v->attention(d->o, d->qkv, a, b->mix);
 }
 
 int decoder_run(struct decoder *d, uint32_t n_tokens, uint32_t n_pooled, struct ops_buf **hidden)
@@ -256,12 +302,11 @@ int decoder_run(struct decoder *d, uint32_t n_tokens, uint32_t n_pooled, struct 
     const struct rows *b = &d->all;
     uint32_t n = n_tokens;
     int r = v->embed_rows(d->o, d->table, b->x);
+    if (!r && info->embed_scale > 0)
+        r = v->scale(d->o, b->x, info->embed_scale, n);
     for (uint32_t i = 0; !r && i < info->n_layers; i++) {
         const struct layer *l = &d->layers[i];
-        if ((r = v->rms_norm(d->o, b->x, l->attn_norm, info->rms_eps, n, b->norm)) < 0 ||
-            (r = v->matmul(d->o, b->norm, l->qkv, l->qkv_bias, NULL, n, d->qkv)) < 0 ||
-            (r = v->rope(d->o, d->qkv, d->inv_freq, &d->attention)) < 0 ||
-            (r = v->attention(d->o, d->qkv, &d->attention, b->mix)) < 0)
+        if ((r = run_attention(d, i, n)) < 0)
             return r;
         if (i + 1 == info->n_layers && n_pooled != n_tokens) {
             b = &d->pooled;

@@ -49,6 +49,8 @@ static int check_foreign(const struct model_info *i, struct err_msg *em)
     for (int k = 0; k < 2; k++)
         if (i->dense[k] > 65536)
             return err_set(em, LT_EFORMAT, "model: a dense layer gives %u values", i->dense[k]);
+    if (i->window > 1u << 20)
+        return err_set(em, LT_EFORMAT, "model: a window of %u tokens", i->window);
     if (i->window && (i->window_period < 1 || i->window_period > 1024))
         return err_set(em, LT_EFORMAT, "model: every %u-th layer is global", i->window_period);
     if (i->window && !(i->rope_theta_local >= 1 && isfinite(i->rope_theta_local)))

@@ -40,6 +40,7 @@ struct ops_attention {
     uint32_t n_heads, n_kv_heads, head_dim;
     bool causal;
     float scale; /* multiplies q·k; usually 1/sqrt(head_dim) */
+    uint32_t window; /* a token sees only those less than so many rows away; 0: all */
 };
 
 struct ops_vtbl {
@@ -66,6 +67,11 @@ struct ops_vtbl {
     /* y[n, d] = x / sqrt(mean(x²) + eps) * g; y may be x */
     int (*rms_norm)(struct ops *o, const struct ops_buf *x, const struct ops_vec *g, float eps, uint32_t n,
                     struct ops_buf *y);
+    /* y[n, d] += x / sqrt(mean(x²) + eps) * g; y is not x */
+    int (*rms_norm_add)(struct ops *o, const struct ops_buf *x, const struct ops_vec *g, float eps, uint32_t n,
+                        struct ops_buf *y);
+    /* In place on x[n, d]: x * s */
+    int (*scale)(struct ops *o, struct ops_buf *x, float s, uint32_t n);
     /* y[n, d] = (x - mean) / sqrt(var + eps) * g + b; g and b may be NULL (1 and 0); y may be x */
     int (*layer_norm)(struct ops *o, const struct ops_buf *x, const struct ops_vec *g, const struct ops_vec *b,
                       float eps, uint32_t n, struct ops_buf *y);
@@ -76,12 +82,17 @@ struct ops_vtbl {
      * by the row's position within its text times inv_freq[i] (f32 product of f32 values, as Hugging Face);
      * inv_freq has D/2 values. */
     int (*rope)(struct ops *o, struct ops_buf *qkv, const struct ops_vec *inv_freq, const struct ops_attention *a);
+    /* In place on qkv[n_tokens, (H + 2 Hkv) D]: rms_norm on each q head with gq[D] and on each k head with gk[D] */
+    int (*qk_norm)(struct ops *o, struct ops_buf *qkv, const struct ops_vec *gq, const struct ops_vec *gk, float eps,
+                   const struct ops_attention *a);
     /* y[n_tokens, H D] = softmax(scale q kᵀ) v within each text, online softmax, grouped heads */
     int (*attention)(struct ops *o, const struct ops_buf *qkv, const struct ops_attention *a, struct ops_buf *y);
     /* y[n, f] = silu(x[:, :f]) * x[:, f:] for x[n, 2f] */
     int (*swiglu)(struct ops *o, const struct ops_buf *x, uint32_t n, uint32_t f, struct ops_buf *y);
     /* y[n, f] = x[:, :f] * gelu(x[:, f:]), the exact erf form */
     int (*geglu)(struct ops *o, const struct ops_buf *x, uint32_t n, uint32_t f, struct ops_buf *y);
+    /* y[n, f] = gelu(x[:, :f]) * x[:, f:], the tanh form */
+    int (*geglu_tanh)(struct ops *o, const struct ops_buf *x, uint32_t n, uint32_t f, struct ops_buf *y);
     /* In place: softmax over each run of r values in x[n, groups r] */
     int (*softmax_groups)(struct ops *o, struct ops_buf *x, uint32_t n, uint32_t groups, uint32_t r);
     /* y[n_pooled, d] = the pooled rows of x[n_tokens, d], in order; y is not x */

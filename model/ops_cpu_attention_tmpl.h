@@ -9,7 +9,8 @@
 #define INLINE static inline __attribute__((always_inline))
 
 struct attention_tile {
-    size_t row, n_rows, key_end; /* query rows; keys first … key_end - 1 */
+    size_t row, n_rows;            /* query rows */
+    size_t key_begin, key_end;     /* keys; the first is a whole number of steps behind the text's first */
     const float *k, *v;          /* row 0 of the packed batch, this head's columns */
     size_t ld;
     float *q, *s, *o; /* [dim, LANES], [ATTENTION_KEYS, LANES], [dim, LANES] */
@@ -79,16 +80,21 @@ INLINE void attention_scores(const struct attention_tile *t, size_t first, size_
     }
 }
 
-/* Masks what lies after each lane's own row; the maximum is taken anew. */
-INLINE void attention_mask(const struct attention_tile *t, size_t first, size_t n, int nv, const vf *old, vf *max)
+/* Masks what lies after each lane's own row, or too far from it; the maximum is taken anew. A lane that sees nothing of its first
+ * steps gets finite nonsense, which the step with its own row multiplies by 0. */
+INLINE void attention_mask(const struct cpu_attention *a, const struct attention_tile *t, size_t first, size_t n, int nv,
+                           const vf *old, vf *max)
 {
     for (int v = 0; v < nv; v++)
         max[v] = old[v];
     for (size_t j = 0; j < n; j++) {
         float *s = t->s + j * LANES;
-        for (size_t lane = 0; lane < (size_t)nv * VW; lane++)
-            if (first + j > t->row + lane)
+        const size_t key = first + j;
+        for (size_t lane = 0; lane < (size_t)nv * VW; lane++) {
+            const size_t row = t->row + lane, away = key > row ? key - row : row - key;
+            if ((a->causal && key > row) || (a->window && away >= a->window))
                 s[lane] = -1e38f;
+        }
         for (int v = 0; v < nv; v++)
             max[v] = vf_max(max[v], vf_load(s + (size_t)v * VW));
     }
@@ -131,12 +137,12 @@ INLINE void attention_tile(const struct cpu_attention *a, const struct attention
     const size_t dim = a->head_dim;
     attention_load_q(a->qkv + t->row * t->ld + head * dim, t->ld, t->n_rows, dim, a->scale, nv, t->q);
     vf max[2] = {vf_set(-1e38f), vf_set(-1e38f)}, total[2] = {vf_set(0), vf_set(0)};
-    for (size_t first = a->first; first < t->key_end; first += ATTENTION_KEYS) {
+    for (size_t first = t->key_begin; first < t->key_end; first += ATTENTION_KEYS) {
         const size_t n = t->key_end - first < ATTENTION_KEYS ? t->key_end - first : ATTENTION_KEYS;
         const vf old[2] = {max[0], max[1]};
         attention_scores(t, first, n, dim, nv, max);
-        if (a->causal && first + n > t->row + 1)
-            attention_mask(t, first, n, nv, old, max);
+        if (a->window || (a->causal && first + n > t->row + 1))
+            attention_mask(a, t, first, n, nv, old, max);
         vf keep[2];
         for (int v = 0; v < nv; v++) {
             keep[v] = vf_exp(old[v] - max[v]);
@@ -150,7 +156,7 @@ INLINE void attention_tile(const struct cpu_attention *a, const struct attention
                 total[v] = total[v] + e;
             }
         }
-        attention_values(t, first, n, dim, nv, keep, first == a->first);
+        attention_values(t, first, n, dim, nv, keep, first == t->key_begin);
     }
     for (int v = 0; v < nv; v++)
         total[v] = vf_set(1) / total[v];
@@ -168,7 +174,12 @@ static void attention(const struct cpu_attention *a)
         t.v = t.k + a->n_kv_heads * dim;
         for (t.row = a->begin; t.row < a->end; t.row += t.n_rows) {
             t.n_rows = a->end - t.row < LANES ? a->end - t.row : LANES;
+            t.key_begin = a->first;
             t.key_end = a->causal ? t.row + t.n_rows : a->last;
+            if (a->window && t.row - a->first >= a->window)
+                t.key_begin += (t.row - a->first - a->window + 1) / ATTENTION_KEYS * ATTENTION_KEYS;
+            if (a->window && t.key_end - t.row > t.n_rows + a->window - 1)
+                t.key_end = t.row + t.n_rows + a->window - 1;
             if (t.n_rows > VW)
                 attention_tile(a, &t, head, 2);
             else

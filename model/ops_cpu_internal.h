@@ -51,12 +51,16 @@ struct ops_vec {
 enum cpu_op {
     OP_EMBED,
     OP_RMS_NORM,
+    OP_RMS_NORM_ADD,
+    OP_SCALE,
     OP_LAYER_NORM,
     OP_MATMUL,
     OP_ROPE,
+    OP_QK_NORM,
     OP_ATTENTION,
     OP_SWIGLU,
     OP_GEGLU,
+    OP_GEGLU_TANH,
     OP_SOFTMAX,
     OP_GATHER,
     OP_MEAN,
@@ -74,7 +78,7 @@ struct cpu_command {
     const struct ops_mat *w;
     const struct ops_vec *g, *b;
     struct ops_attention attention;
-    float eps;
+    float eps; /* of a norm; the factor of a scaling */
     uint32_t groups, r; /* softmax: groups of r; swiglu and geglu: r values out */
     bool last;
 };

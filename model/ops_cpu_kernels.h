@@ -24,6 +24,7 @@ struct cpu_attention {
     uint32_t n_heads, n_kv_heads, head_dim;
     bool causal;
     float scale;
+    size_t window; /* 0: none */
     float *scratch; /* ATTENTION_SCRATCH floats, 64-byte aligned */
 };
 
@@ -43,6 +44,8 @@ struct cpu_tile {
 struct cpu_kernels {
     const char *name;
     void (*rms_norm)(const float *x, const float *g, float eps, size_t n, size_t d, float *y);
+    void (*rms_norm_add)(const float *x, const float *g, float eps, size_t n, size_t d, float *y);
+    void (*scale)(float *x, float s, size_t n);
     void (*layer_norm)(const float *x, const float *g, const float *b, float eps, size_t n, size_t d, float *y);
     /* x[n, k] → q = x / scale + 128, scale = largest |x| of the row / 127, NaN when the row holds NaN or Inf */
     void (*quantise)(const float *x, size_t n, size_t k, uint8_t *q, float *scale);
@@ -53,6 +56,7 @@ struct cpu_kernels {
     void (*attention)(const struct cpu_attention *a);
     void (*swiglu)(const float *x, size_t n, size_t f, float *y);
     void (*geglu)(const float *x, size_t n, size_t f, float *y);
+    void (*geglu_tanh)(const float *x, size_t n, size_t f, float *y);
     void (*softmax)(float *x, size_t n, size_t r); /* n runs of r */
     void (*mean_rows)(const float *x, size_t n, size_t d, float *y);
     void (*l2_normalize)(float *x, size_t n, size_t d);

@@ -82,6 +82,22 @@ static int rms_norm(struct ops *op, const struct ops_buf *x, const struct ops_ve
                   domain_of(o, n));
 }
 
+static int rms_norm_add(struct ops *op, const struct ops_buf *x, const struct ops_vec *g, float eps, uint32_t n,
+                        struct ops_buf *y)
+{
+    struct cpu_ops *o = (struct cpu_ops *)op;
+    if (x == y || x->cols != y->cols || g->n != y->cols)
+        return fail(o, LT_EINVAL);
+    return record(o, (struct cpu_command){.op = OP_RMS_NORM_ADD, .n = n, .x = x, .residual = y, .y = y, .g = g, .eps = eps},
+                  domain_of(o, n));
+}
+
+static int scale(struct ops *op, struct ops_buf *x, float s, uint32_t n)
+{
+    struct cpu_ops *o = (struct cpu_ops *)op;
+    return record(o, (struct cpu_command){.op = OP_SCALE, .n = n, .x = x, .y = x, .eps = s}, domain_of(o, n));
+}
+
 static int layer_norm(struct ops *op, const struct ops_buf *x, const struct ops_vec *g, const struct ops_vec *b,
                       float eps, uint32_t n, struct ops_buf *y)
 {
@@ -144,6 +160,16 @@ static int rope(struct ops *op, struct ops_buf *qkv, const struct ops_vec *inv_f
                   CPU_TOKENS);
 }
 
+static int qk_norm(struct ops *op, struct ops_buf *qkv, const struct ops_vec *gq, const struct ops_vec *gk, float eps,
+                   const struct ops_attention *a)
+{
+    struct cpu_ops *o = (struct cpu_ops *)op;
+    if (!attention_shape(a, qkv) || gq->n != a->head_dim || gk->n != a->head_dim)
+        return fail(o, LT_EINVAL);
+    return record(o, (struct cpu_command){.op = OP_QK_NORM, .n = o->batch.n_tokens, .x = qkv, .y = qkv, .g = gq, .b = gk,
+                                          .eps = eps, .attention = *a}, CPU_TOKENS);
+}
+
 static int attention(struct ops *op, const struct ops_buf *qkv, const struct ops_attention *a, struct ops_buf *y)
 {
     struct cpu_ops *o = (struct cpu_ops *)op;
@@ -168,6 +194,11 @@ static int swiglu(struct ops *op, const struct ops_buf *x, uint32_t n, uint32_t 
 static int geglu(struct ops *op, const struct ops_buf *x, uint32_t n, uint32_t f, struct ops_buf *y)
 {
     return gated((struct cpu_ops *)op, OP_GEGLU, x, n, f, y);
+}
+
+static int geglu_tanh(struct ops *op, const struct ops_buf *x, uint32_t n, uint32_t f, struct ops_buf *y)
+{
+    return gated((struct cpu_ops *)op, OP_GEGLU_TANH, x, n, f, y);
 }
 
 static int softmax_groups(struct ops *op, struct ops_buf *x, uint32_t n, uint32_t groups, uint32_t r)
@@ -213,12 +244,16 @@ void cpu_record_table(struct ops_vtbl *v)
 {
     v->embed_rows = embed_rows;
     v->rms_norm = rms_norm;
+    v->rms_norm_add = rms_norm_add;
+    v->scale = scale;
     v->layer_norm = layer_norm;
     v->matmul = matmul;
     v->rope = rope;
+    v->qk_norm = qk_norm;
     v->attention = attention;
     v->swiglu = swiglu;
     v->geglu = geglu;
+    v->geglu_tanh = geglu_tanh;
     v->softmax_groups = softmax_groups;
     v->gather_pooled = gather_pooled;
     v->mean_pool = mean_pool;

@@ -14,6 +14,26 @@ static void rms_norm(const float *x, const float *g, float eps, size_t n, size_t
     }
 }
 
+static void rms_norm_add(const float *x, const float *g, float eps, size_t n, size_t d, float *y)
+{
+    for (size_t t = 0; t < n; t++, x += d, y += d) {
+        vf sum = vf_set(0);
+        for (size_t i = 0; i < d; i += VW) {
+            vf a = vf_get(x + i, d - i);
+            sum = vf_fma(a, a, sum);
+        }
+        vf scale = vf_set(1 / sqrtf(vf_sum(sum) / (float)d + eps));
+        for (size_t i = 0; i < d; i += VW)
+            vf_put(y + i, vf_get(y + i, d - i) + vf_get(x + i, d - i) * scale * vf_get(g + i, d - i), d - i);
+    }
+}
+
+static void scale(float *x, float s, size_t n)
+{
+    for (size_t i = 0; i < n; i += VW)
+        vf_put(x + i, vf_get(x + i, n - i) * vf_set(s), n - i);
+}
+
 static void layer_norm(const float *x, const float *g, const float *b, float eps, size_t n, size_t d, float *y)
 {
     for (size_t t = 0; t < n; t++, x += d, y += d) {
@@ -80,6 +100,20 @@ static void geglu(const float *x, size_t n, size_t f, float *y)
     for (size_t t = 0; t < n; t++, x += 2 * f, y += f)
         for (size_t i = 0; i < f; i += VW)
             vf_put(y + i, vf_get(x + i, f - i) * gelu(vf_get(x + f + i, f - i)), f - i);
+}
+
+/* a (1 + tanh(u)) / 2 = a / (1 + e^-2u) with u = sqrt(2 / pi) (a + 0.044715 a³) */
+static inline vf gelu_tanh(vf a)
+{
+    vf u = a * vf_fma(a * a, vf_set(0.0713548163f), vf_set(1.59576912f)); /* 2 u */
+    return a / (vf_set(1) + vf_exp(vf_set(0) - u));
+}
+
+static void geglu_tanh(const float *x, size_t n, size_t f, float *y)
+{
+    for (size_t t = 0; t < n; t++, x += 2 * f, y += f)
+        for (size_t i = 0; i < f; i += VW)
+            vf_put(y + i, gelu_tanh(vf_get(x + i, f - i)) * vf_get(x + f + i, f - i), f - i);
 }
 
 static void softmax(float *x, size_t n, size_t r)

@@ -50,6 +50,16 @@ static void run_rope(const struct cpu_ops *o, const struct cpu_command *c, struc
     }
 }
 
+static void run_qk_norm(const struct cpu_ops *o, const struct cpu_command *c, struct range rows)
+{
+    const struct ops_attention *a = &c->attention;
+    for (size_t t = rows.begin; t < rows.end; t++) {
+        float *q = c->y->v + t * c->y->cols, *k = q + (size_t)a->n_heads * a->head_dim;
+        o->kernels->rms_norm(q, c->g->v, c->eps, a->n_heads, a->head_dim, q);
+        o->kernels->rms_norm(k, c->b->v, c->eps, a->n_kv_heads, a->head_dim, k);
+    }
+}
+
 static void run_attention(const struct cpu_ops *o, const struct cpu_command *c, struct range rows, unsigned thread)
 {
     for (size_t t = rows.begin, end; t < rows.end; t = end) {
@@ -67,6 +77,7 @@ static void run_attention(const struct cpu_ops *o, const struct cpu_command *c, 
             .head_dim = c->attention.head_dim,
             .causal = c->attention.causal,
             .scale = c->attention.scale,
+            .window = c->attention.window,
             .scratch = o->workers[thread].attention,
         };
         o->kernels->attention(&a);
@@ -115,6 +126,12 @@ static int run_command(struct cpu_ops *o, const struct cpu_command *c, struct ra
     case OP_RMS_NORM:
         k->rms_norm(x, c->g->v, c->eps, n, d, y);
         return 0;
+    case OP_RMS_NORM_ADD:
+        k->rms_norm_add(x, c->g->v, c->eps, n, d, y);
+        return 0;
+    case OP_SCALE:
+        k->scale(y, c->eps, n * d);
+        return 0;
     case OP_LAYER_NORM:
         k->layer_norm(x, c->g ? c->g->v : NULL, c->b ? c->b->v : NULL, c->eps, n, d, y);
         return 0;
@@ -122,6 +139,9 @@ static int run_command(struct cpu_ops *o, const struct cpu_command *c, struct ra
         return cpu_matmul(o, thread, c, rows.begin, n);
     case OP_ROPE:
         run_rope(o, c, rows);
+        return 0;
+    case OP_QK_NORM:
+        run_qk_norm(o, c, rows);
         return 0;
     case OP_ATTENTION:
         run_attention(o, c, rows, thread);
@@ -131,6 +151,9 @@ static int run_command(struct cpu_ops *o, const struct cpu_command *c, struct ra
         return 0;
     case OP_GEGLU:
         k->geglu(x, n, c->r, y);
+        return 0;
+    case OP_GEGLU_TANH:
+        k->geglu_tanh(x, n, c->r, y);
         return 0;
     case OP_SOFTMAX:
         k->softmax(y, n * c->groups, c->r);

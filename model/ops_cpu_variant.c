@@ -13,6 +13,8 @@
 const struct cpu_kernels TABLE_NAME(SIMD_SUFFIX) = {
     .name = SIMD_NAME,
     .rms_norm = rms_norm,
+    .rms_norm_add = rms_norm_add,
+    .scale = scale,
     .layer_norm = layer_norm,
     .quantise = quantise,
     .finish_int8 = finish_int8,
@@ -21,6 +23,7 @@ const struct cpu_kernels TABLE_NAME(SIMD_SUFFIX) = {
     .attention = attention,
     .swiglu = swiglu,
     .geglu = geglu,
+    .geglu_tanh = geglu_tanh,
     .softmax = softmax,
     .mean_rows = mean_rows,
     .l2_normalize = l2_normalize,

@@ -88,6 +88,11 @@ void ops_vulkan_rope_forget(struct ops_vulkan *v, const struct ops_vec *freq);
 int ops_vulkan_embed_rows(struct ops *o, const struct ops_mat *table, struct ops_buf *y);
 int ops_vulkan_rms_norm(struct ops *o, const struct ops_buf *x, const struct ops_vec *g, float eps, uint32_t n,
                         struct ops_buf *y);
+int ops_vulkan_rms_norm_add(struct ops *o, const struct ops_buf *x, const struct ops_vec *g, float eps, uint32_t n,
+                            struct ops_buf *y);
+int ops_vulkan_scale(struct ops *o, struct ops_buf *x, float s, uint32_t n);
+int ops_vulkan_qk_norm(struct ops *o, struct ops_buf *qkv, const struct ops_vec *gq, const struct ops_vec *gk, float eps,
+                       const struct ops_attention *a);
 int ops_vulkan_layer_norm(struct ops *o, const struct ops_buf *x, const struct ops_vec *g,
                           const struct ops_vec *b, float eps, uint32_t n, struct ops_buf *y);
 int ops_vulkan_matmul(struct ops *o, const struct ops_buf *x, const struct ops_mat *w,
@@ -99,6 +104,7 @@ int ops_vulkan_attention(struct ops *o, const struct ops_buf *qkv, const struct 
                          struct ops_buf *y);
 int ops_vulkan_swiglu(struct ops *o, const struct ops_buf *x, uint32_t n, uint32_t f, struct ops_buf *y);
 int ops_vulkan_geglu(struct ops *o, const struct ops_buf *x, uint32_t n, uint32_t f, struct ops_buf *y);
+int ops_vulkan_geglu_tanh(struct ops *o, const struct ops_buf *x, uint32_t n, uint32_t f, struct ops_buf *y);
 int ops_vulkan_softmax_groups(struct ops *o, struct ops_buf *x, uint32_t n, uint32_t groups, uint32_t r);
 int ops_vulkan_gather_pooled(struct ops *o, const struct ops_buf *x, struct ops_buf *y);
 int ops_vulkan_mean_pool(struct ops *o, const struct ops_buf *x, struct ops_buf *y);

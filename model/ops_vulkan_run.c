@@ -119,6 +119,32 @@ int ops_vulkan_rms_norm(struct ops *o, const struct ops_buf *x, const struct ops
     return run(v, GPU_KERNEL_RMS_NORM, tuning_row_group(v->g, d), args, &push, n, 1);
 }
 
+int ops_vulkan_rms_norm_add(struct ops *o, const struct ops_buf *x, const struct ops_vec *g, float eps, uint32_t n,
+                            struct ops_buf *y)
+{
+    struct ops_vulkan *v = ops_vulkan(o);
+    struct err_msg em;
+    uint32_t d = (uint32_t)g->n;
+    int r = ready(v, &em);
+    if (r < 0 || (r = check(x, "rms_norm_add", n, d, &em)) < 0 || (r = check(y, "rms_norm_add", n, d, &em)) < 0)
+        return finish(v, r, &em);
+    struct push_norm push = {d, 0, eps};
+    struct gpu_arg args[] = {arg(x->b), arg(g->b), arg(y->b)};
+    return run(v, GPU_KERNEL_RMS_NORM_ADD, tuning_row_group(v->g, d), args, &push, n, 1);
+}
+
+int ops_vulkan_scale(struct ops *o, struct ops_buf *x, float s, uint32_t n)
+{
+    struct ops_vulkan *v = ops_vulkan(o);
+    struct err_msg em;
+    int r = ready(v, &em);
+    if (r < 0 || (r = check(x, "scale", n, x->cols, &em)) < 0)
+        return finish(v, r, &em);
+    struct push_scale push = {(uint32_t)x->cols, s};
+    struct gpu_arg args[] = {arg(x->b)};
+    return run_elements(v, GPU_KERNEL_SCALE, args, &push, n, (uint32_t)x->cols);
+}
+
 int ops_vulkan_layer_norm(struct ops *o, const struct ops_buf *x, const struct ops_vec *g,
                           const struct ops_vec *b, float eps, uint32_t n, struct ops_buf *y)
 {
@@ -209,6 +235,23 @@ int ops_vulkan_rope(struct ops *o, struct ops_buf *qkv, const struct ops_vec *in
                         (a->n_heads + a->n_kv_heads) * (a->head_dim / 2));
 }
 
+int ops_vulkan_qk_norm(struct ops *o, struct ops_buf *qkv, const struct ops_vec *gq, const struct ops_vec *gk, float eps,
+                       const struct ops_attention *a)
+{
+    struct ops_vulkan *v = ops_vulkan(o);
+    struct err_msg em;
+    int r = ready(v, &em);
+    if (r < 0 || (r = check_attention(a, &em)) < 0 ||
+        (r = check(qkv, "qk_norm", v->n_tokens, qkv_cols(a), &em)) < 0)
+        return finish(v, r, &em);
+    if (gq->n != a->head_dim || gk->n != a->head_dim)
+        return finish(v, err_set(&em, LT_EINVAL, "qk_norm: %zu and %zu gains for heads of %u", gq->n, gk->n, a->head_dim), &em);
+    struct push_qk_norm push = {a->n_heads, qkv_cols(a), a->head_dim, eps};
+    struct gpu_arg args[] = {arg(qkv->b), arg(gq->b), arg(gk->b)};
+    return run(v, GPU_KERNEL_QK_NORM, tuning_row_group(v->g, a->head_dim), args, &push, a->n_heads + a->n_kv_heads,
+               v->n_tokens);
+}
+
 int ops_vulkan_attention(struct ops *o, const struct ops_buf *qkv, const struct ops_attention *a,
                          struct ops_buf *y)
 {
@@ -223,7 +266,7 @@ int ops_vulkan_attention(struct ops *o, const struct ops_buf *qkv, const struct 
     if ((r = ops_vulkan_blocks(v, t.bq, &em)) < 0)
         return finish(v, r, &em);
     uint32_t spec[] = {t.group, a->head_dim, t.bq, t.bk, a->causal};
-    struct push_attention push = {a->n_heads, a->n_kv_heads, a->scale};
+    struct push_attention push = {a->n_heads, a->n_kv_heads, a->scale, a->window ? a->window : PARAMS_NO_WINDOW};
     struct gpu_arg args[] = {arg(qkv->b), meta_arg(v, &v->blocks), arg(y->b)};
     struct gpu_dispatch d = {
         .kernel = GPU_KERNEL_ATTENTION,
@@ -257,6 +300,11 @@ int ops_vulkan_swiglu(struct ops *o, const struct ops_buf *x, uint32_t n, uint32
 int ops_vulkan_geglu(struct ops *o, const struct ops_buf *x, uint32_t n, uint32_t f, struct ops_buf *y)
 {
     return glu(o, GPU_KERNEL_GEGLU, x, n, f, y);
+}
+
+int ops_vulkan_geglu_tanh(struct ops *o, const struct ops_buf *x, uint32_t n, uint32_t f, struct ops_buf *y)
+{
+    return glu(o, GPU_KERNEL_GEGLU_TANH, x, n, f, y);
 }
 
 int ops_vulkan_softmax_groups(struct ops *o, struct ops_buf *x, uint32_t n, uint32_t groups, uint32_t r_len)

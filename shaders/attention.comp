@@ -4,7 +4,8 @@
 // keys BK at a time with the online softmax: running maximum and sum per row, the output rescaled when the maximum grows.
 // blocks [n_blocks]: (first row of the text, one past its last, first query row of the block, 0), made on the host.
 // Groups: x = block, y = head. Each query row belongs to GROUP / BQ invocations. Scores and sums in f32; K and V tiles
-// share the same shared memory. The order of a row's sums depends on its place within its text only.
+// share the same shared memory. A row that sees nothing of its first tiles gets finite nonsense, which the tile with its own
+// row multiplies by 0. The order of a row's sums depends on its place within its text only.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -74,7 +75,13 @@ void main()
     [[unroll]] for (uint i = 0; i < NV; i++)
         acc[i] = vec4(0.0);
 
-    for (uint first = block.x; first < end; first += BK) {
+    uint begin = block.x;
+    if (p.window != PARAMS_NO_WINDOW) { // whole tiles that no row of the block sees
+        if (q0 - block.x >= p.window)
+            begin += (q0 - block.x - p.window + 1) / BK * BK;
+        end = min(end, q0 + BQ + p.window - 1);
+    }
+    for (uint first = begin; first < end; first += BK) {
         load_kv(first, end, kv_head);
         barrier();
         for (uint i = t; i < BQ * BK; i += GROUP) {
@@ -83,7 +90,8 @@ void main()
             float s = 0.0;
             for (uint c = 0; c < D4; c++)
                 s += dot(tile_q[qi * ROW + c], tile_kv[ki * ROW + c]);
-            bool hidden = first + ki >= end || (CAUSAL != 0 && first + ki > q0 + qi);
+            bool hidden = first + ki >= end || (CAUSAL != 0 && first + ki > q0 + qi) ||
+                uint(abs(int(first + ki) - int(q0 + qi))) >= p.window;
             scores[i] = hidden ? MASKED : s;
         }
         barrier();

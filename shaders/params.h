@@ -46,8 +46,22 @@ PARAMS_CHECK(push_rope, 3)
 struct push_attention {
     PARAMS_UINT n_heads, n_kv_heads;
     float scale;
+    PARAMS_UINT window; /* keys so far away or farther are hidden; PARAMS_NO_WINDOW: none */
 };
-PARAMS_CHECK(push_attention, 3)
+PARAMS_CHECK(push_attention, 4)
+#define PARAMS_NO_WINDOW 0xFFFFFFFFu
+
+struct push_qk_norm {
+    PARAMS_UINT n_heads, stride, head_dim; /* query heads; floats of a row */
+    float eps;
+};
+PARAMS_CHECK(push_qk_norm, 4)
+
+struct push_scale {
+    PARAMS_UINT cols;
+    float s;
+};
+PARAMS_CHECK(push_scale, 2)
 
 struct push_glu {
     PARAMS_UINT f;

@@ -18,8 +18,8 @@ static int call(struct ops *o, void *arg)
 static void one(struct conform *k, uint32_t n, uint32_t text, struct ops_attention a, enum fill fill)
 {
     struct conform_batch b;
-    conform_case(k, "attention n %u texts of %u heads %u/%u dim %u%s fill %d", n, text, a.n_heads, a.n_kv_heads,
-                 a.head_dim, a.causal ? " causal" : "", fill);
+    conform_case(k, "attention n %u texts of %u heads %u/%u dim %u%s window %u fill %d", n, text, a.n_heads, a.n_kv_heads,
+                 a.head_dim, a.causal ? " causal" : "", a.window, fill);
     const size_t cols = (size_t)(a.n_heads + 2 * a.n_kv_heads) * a.head_dim, out = (size_t)a.n_heads * a.head_dim;
     float *x = conform_fill(k, n * cols, fill), *y = conform_fill(k, n * out, FILL_ZERO);
     struct call c = {conform_buf(k, x, n, cols), conform_buf(k, NULL, n, out), a};
@@ -52,6 +52,13 @@ void check_attention(struct conform *k)
         static const uint32_t lengths[] = {127, 128, 129, 255, 256, 257, 300, 600};
         for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
             one(k, lengths[l] + 40, lengths[l], (struct ops_attention){1, 1, 32, causal, 0.3f}, FILL_NORMAL);
+    }
+    static const uint32_t windows[] = {1, 2, 15, 16, 17, 127, 128, 129, 250, 1u << 30};
+    for (size_t w = 0; w < sizeof windows / sizeof *windows; w++) { /* a row's keys start and end anywhere in a step */
+        static const uint32_t lengths[] = {1, 3, 33, 129, 300, 600};
+        for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
+            one(k, lengths[l] + 7, lengths[l],
+                (struct ops_attention){2, 1, 24, (w + l) % 2, 0.3f, windows[w]}, l == 2 ? (enum fill)(w % FILL_N) : FILL_NORMAL);
     }
     float *x = conform_fill(k, 1024 * 1152, FILL_NORMAL);
     struct call c = {conform_buf(k, x, 1024, 1152), conform_buf(k, NULL, 1024, 384), {6, 6, 64, false, 0.125f}};

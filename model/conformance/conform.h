@@ -70,12 +70,16 @@ void conform_compare(struct conform *k, struct ops_buf *b, const float *want, si
 #define CONFORM_CHECKS(X)                                                                           \
     X(embed_rows)                                                                                  \
     X(rms_norm)                                                                                    \
+    X(rms_norm_add)                                                                                \
+    X(scale)                                                                                       \
     X(layer_norm)                                                                                  \
     X(matmul)                                                                                      \
+    X(qk_norm)                                                                                     \
     X(rope)                                                                                        \
     X(attention)                                                                                   \
     X(swiglu)                                                                                      \
     X(geglu)                                                                                       \
+    X(geglu_tanh)                                                                                  \
     X(softmax_groups)                                                                              \
     X(pool)                                                                                        \
     X(l2_normalize)                                                                                \

@@ -22,6 +22,34 @@ void ref_rms_norm(const float *x, const float *g, float eps, uint32_t n, size_t 
     }
 }
 
+void ref_rms_norm_add(const float *x, const float *g, float eps, uint32_t n, size_t d, float *y)
+{
+    for (size_t t = 0; t < n; t++, x += d, y += d) {
+        double sum = 0;
+        for (size_t i = 0; i < d; i++)
+            sum += (double)x[i] * x[i];
+        double scale = 1 / sqrt(sum / (double)d + eps);
+        for (size_t i = 0; i < d; i++)
+            y[i] = (float)(y[i] + x[i] * scale * g[i]);
+    }
+}
+
+void ref_scale(float *x, float s, uint32_t n, size_t d)
+{
+    for (size_t i = 0; i < n * d; i++)
+        x[i] = (float)((double)x[i] * s);
+}
+
+void ref_qk_norm(float *qkv, const float *gq, const float *gk, float eps, uint32_t n, const struct ops_attention *a)
+{
+    const uint32_t d = a->head_dim, heads = a->n_heads + 2 * a->n_kv_heads;
+    for (size_t t = 0; t < n; t++)
+        for (uint32_t h = 0; h < a->n_heads + a->n_kv_heads; h++) {
+            float *x = qkv + (t * heads + h) * d;
+            ref_rms_norm(x, h < a->n_heads ? gq : gk, eps, 1, d, x);
+        }
+}
+
 void ref_layer_norm(const float *x, const float *g, const float *b, float eps, uint32_t n, size_t d, float *y)
 {
     for (size_t t = 0; t < n; t++, x += d, y += d) {
@@ -109,10 +137,15 @@ bool ref_attention(const float *qkv, const uint32_t *seq_offset, uint32_t n_seqs
     if (!p)
         return false;
     for (uint32_t s = 0; s < n_seqs; s++)
-        for (uint32_t t = seq_offset[s]; t < seq_offset[s + 1]; t++)
+        for (uint32_t t = seq_offset[s]; t < seq_offset[s + 1]; t++) {
+            uint32_t first = seq_offset[s], end = a->causal ? t + 1 : seq_offset[s + 1];
+            if (a->window && t - first >= a->window)
+                first = t - a->window + 1;
+            if (a->window && end - t > a->window)
+                end = t + a->window;
             for (uint32_t h = 0; h < a->n_heads; h++)
-                attend(qkv, cols, t, seq_offset[s], a->causal ? t + 1 : seq_offset[s + 1], h, a, p,
-                       y + ((size_t)t * a->n_heads + h) * a->head_dim);
+                attend(qkv, cols, t, first, end, h, a, p, y + ((size_t)t * a->n_heads + h) * a->head_dim);
+        }
     free(p);
     return true;
 }
@@ -129,6 +162,15 @@ void ref_geglu(const float *x, uint32_t n, size_t f, float *y)
     for (size_t t = 0; t < n; t++, x += 2 * f, y += f)
         for (size_t i = 0; i < f; i++)
             y[i] = (float)(x[i] * (0.5 * x[f + i] * (1 + erf(x[f + i] * 0.70710678118654752440))));
+}
+
+void ref_geglu_tanh(const float *x, uint32_t n, size_t f, float *y)
+{
+    for (size_t t = 0; t < n; t++, x += 2 * f, y += f)
+        for (size_t i = 0; i < f; i++) {
+            double a = x[i], u = 0.79788456080286535588 * (a + 0.044715 * a * a * a); /* sqrt(2 / pi) */
+            y[i] = (float)(0.5 * a * (1 + tanh(u)) * x[f + i]);
+        }
 }
 
 void ref_softmax_groups(float *x, uint32_t n, uint32_t groups, uint32_t r)

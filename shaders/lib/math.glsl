@@ -57,6 +57,12 @@ float gelu_f32(float x)
     return x * (x < 0.0 ? half_tail : 1.0 - half_tail);
 }
 
+// x (1 + tanh(u)) / 2 = x / (1 + exp(-2u)), u = sqrt(2 / pi) (x + 0.044715 x³)
+float gelu_tanh_f32(float x)
+{
+    return x / (1.0 + exp_f32(-x * (1.59576912 + 0.0713548163 * x * x)));
+}
+
 // 1 / sqrt(x) with one Newton step, since some drivers use the CPU's 12-bit estimate.
 float rsqrt_f32(float x)
 {

@@ -17,7 +17,7 @@
 #include "model/ref/ref_forward.h"
 #include "model/text.h"
 
-static const char *const families[] = {"mistral", "llama", "qwen2"};
+static const char *const families[] = {"mistral", "llama", "qwen2", "qwen3", "gemma3", "embeddinggemma"};
 
 static int n_bad;
 

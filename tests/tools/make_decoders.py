@@ -205,7 +205,56 @@ def qwen2(w):
     return tf.Qwen2Model(c), dict(f16=True, pooling="mean", causal=True)
 
 
-FAMILIES = [mistral, llama, qwen2]
+def qwen3(w):
+    n = byte_level(w, "qwen2", ["<|endoftext|>", "<|im_end|>"], eos="<|endoftext|>", bos="<|im_end|>", add_eos=True)
+    c = tf.Qwen3Config(**SHAPE, vocab_size=n, rope_parameters={"rope_theta": 1e6, "rope_type": "default"})
+    common(w, c)
+    w.add_rope_freq_base(1e6)
+    w.add_pooling_type(gguf.PoolingType.LAST)
+    return tf.Qwen3Model(c), dict(f16=True, pooling="last", causal=True)
+
+
+def gemma_config(n, **more):
+    local, whole = ["sliding_attention"], ["full_attention"]
+    shape = SHAPE | dict(num_hidden_layers=4, intermediate_size=32, num_attention_heads=2, num_key_value_heads=1)
+    return tf.Gemma3TextConfig(**shape, vocab_size=n, query_pre_attn_scalar=16, layer_types=local * 2 + whole + local, **more)
+
+
+def gemma3(w):
+    n = sentencepiece(w, False, ["<pad>", "<eos>", "<bos>", "<unk>"], unk="<unk>", bos="<bos>", eos="<eos>", add_bos=True)
+    c = gemma_config(n, sliding_window=7, rope_parameters={
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+        "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6}})
+    common(w, c)
+    w.add_rope_freq_base(1e6)
+    w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+    w.add_rope_scaling_factor(8.0)
+    w.add_sliding_window(7)
+    w.add_uint32("gemma3.attention.sliding_window_pattern", 3)
+    return tf.Gemma3TextModel(c), dict(f16=True, pooling="mean", causal=True)
+
+
+def embeddinggemma(w):
+    n = sentencepiece(w, False, ["<pad>", "<eos>", "<bos>", "<unk>"], unk="<unk>", bos="<bos>", eos="<eos>", add_bos=True,
+                      add_eos=True)
+    c = gemma_config(n, sliding_window=10, use_bidirectional_attention=True, rope_parameters={
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+        "full_attention": {"rope_type": "default", "rope_theta": 1e6}})
+    common(w, c)
+    w.add_rope_freq_base(1e6)
+    w.add_sliding_window(10)
+    w.add_uint32("gemma-embedding.attention.sliding_window_pattern", 3)
+    w.add_pooling_type(gguf.PoolingType.MEAN)
+    g = torch.Generator().manual_seed(3)
+    dense = [torch.randn(48, 32, generator=g).half().double(), torch.randn(32, 48, generator=g).half().double()]
+    w.add_uint32("gemma-embedding.dense_2_feat_in", 32)
+    w.add_uint32("gemma-embedding.dense_2_feat_out", 48)
+    w.add_uint32("gemma-embedding.dense_3_feat_in", 48)
+    w.add_uint32("gemma-embedding.dense_3_feat_out", 32)
+    return tf.Gemma3TextModel(c), dict(f16=True, pooling="mean", causal=False, dense=dense)
+
+
+FAMILIES = [mistral, llama, qwen2, qwen3, gemma3, embeddinggemma]
 
 
 # ---- expectations ----

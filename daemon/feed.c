@@ -240,6 +240,10 @@ static void set_current(struct feed *f, const struct index_chunk *c)
 
 static void fill(struct feed *f, struct index *ix)
 {
+    struct index_status st;
+    index_get_status(ix, &st);
+    if (st.read_only)
+        return; /* vectors could not be stored */
     for (int i = 0; i < BATCHES && !f->at_end && !atomic_load(&f->stop); i++) {
         struct batch *b = &f->batches[i];
         struct err_msg em;

@@ -116,10 +116,11 @@ static void *writer_main(void *arg)
         }
         w->hooks.between(w->hooks.arg, w->ix, group != NULL);
         pthread_mutex_lock(&w->lock);
-        if (!w->head && more && !w->stop) {
+        if (more && !w->stop) {
+            unsigned budget_ms = w->head ? 0 : MAINTAIN_MS;
             pthread_mutex_unlock(&w->lock);
             struct err_msg em;
-            int r = index_maintain(w->ix, MAINTAIN_MS, &more, &em);
+            int r = index_maintain(w->ix, budget_ms, &more, &em);
             if (r < 0) {
                 log_warn("writer", "maintenance: %s: %s", err_name(r), em.text);
                 more = false;

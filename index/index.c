@@ -66,6 +66,15 @@ static int load_counters(struct index *ix, struct err_msg *em)
     return 0;
 }
 
+static int count_wal_pages(void *arg, sqlite3 *db, const char *name, int n)
+{
+    struct index *ix = arg;
+    (void)db;
+    (void)name;
+    ix->wal_pages = n;
+    return SQLITE_OK;
+}
+
 int index_open(struct index **out, const struct index_params *p, struct err_msg *em)
 {
     int r;
@@ -94,8 +103,11 @@ int index_open(struct index **out, const struct index_params *p, struct err_msg 
     }
     if ((r = lock_folder(ix, em)) < 0)
         goto out;
+    if (!ix->inspect)
+        space_open(ix);
     if ((r = schema_open_writer(&ix->db, ix->db_path, p->vfs, em)) < 0)
         goto out;
+    sqlite3_wal_hook(ix->db, count_wal_pages, ix);
     if ((r = load_counters(ix, em)) < 0)
         goto out;
     if (!ix->inspect)
@@ -132,6 +144,8 @@ void index_close(struct index **pix)
         sqlite3_finalize(ix->stmt[i]);
     if (ix->db && sqlite3_close(ix->db) != SQLITE_OK)
         log_error("index", "%s: a statement is still open", ix->db_path);
+    if (ix->db && !ix->inspect)
+        space_make_reserve(ix); /* the log has gone */
     if (ix->lock_fd >= 0)
         close(ix->lock_fd);
     pthread_mutex_destroy(&ix->lock);

@@ -208,8 +208,9 @@ int index_set_vectors(struct index *ix, const uint64_t *chunks, const float *vec
  * A chunk that is gone is fine. */
 int index_fail_chunk(struct index *ix, uint64_t chunk, int code, const char *reason, struct err_msg *em);
 
-/* (writer) Work that can wait, in small bites: refilling graphs, erasing dropped collections, graph and store
- * checkpoints, giving space back, leaving read-only mode. Between groups, in idle moments and every second or so.
+/* (writer) Work that can wait a little, in small bites: refilling graphs, erasing dropped collections, graph and store
+ * checkpoints, giving space back, leaving read-only mode. Between groups: in idle moments, and after each group, with a
+ * budget of 0 while others wait: the log must not outgrow its bounds.
  * Returns after about budget_ms (one graph checkpoint may take longer); *more: there is more of it to do now. */
 int index_maintain(struct index *ix, unsigned budget_ms, bool *more, struct err_msg *em);
 

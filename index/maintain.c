@@ -11,6 +11,7 @@
 #define WAL_PAGES_PASSIVE 1000  /* 4 MiB: SQLite's own default for a checkpoint */
 #define WAL_PAGES_RESTART 16384 /* 64 MiB: then wait a little for readers, to start the file over */
 #define VACUUM_PAGES 512
+#define GRAPH_RETRY_NS 60000000000ull
 
 static int run_ids(struct index *ix, enum store_stmt id, int64_t a, int64_t b, struct err_msg *em)
 {
@@ -89,6 +90,7 @@ fail:
 static int checkpoint_wal(struct index *ix, struct err_msg *em)
 {
     int n_log = 0, n_done = 0;
+    ix->wal_pages = 0;
     int rc = sqlite3_wal_checkpoint_v2(ix->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &n_log, &n_done);
     if (rc == SQLITE_OK && n_log > WAL_PAGES_RESTART) {
         sqlite3_busy_timeout(ix->db, 100);
@@ -116,8 +118,8 @@ static int vacuum(struct index *ix, bool *more, struct err_msg *em)
     sqlite3_finalize(st);
     if (r < 0)
         return r;
-    /* A tenth free is what the next documents use. */
-    if (n < VACUUM_PAGES || n < total / 10) {
+    /* A tenth free is what the next documents use; on a full disk every page counts. */
+    if (n == 0 || (!ix->read_only && (n < VACUUM_PAGES || n < total / 10))) {
         ix->freed_rows = false;
         return 0;
     }
@@ -130,20 +132,27 @@ static int housekeeping(struct index *ix, bool *more, struct err_msg *em)
 {
     int r;
     space_check(ix);
-    if (!ix->read_only)
-        space_make_reserve(ix);
+    space_make_reserve(ix);
     collections_sweep(ix);
-    if ((r = vacuum(ix, more, em)) < 0)
+    if ((r = vacuum(ix, more, em)) < 0 && r != LT_ENOSPC)
         return r;
+    if (ix->read_only)
+        space_empty_log(ix);
     for (size_t i = 0; i < ix->n_collections; i++) {
         struct collection *c = ix->collections[i];
         uint32_t n;
         struct graph_report rep;
         if (graph_scrub(c->graph, 16, &n, &rep) == LT_ECORRUPT)
             return collection_rebuild(ix, c, rep.text, em);
-        if (!ix->read_only && graph_wants_checkpoint(c->graph, false) &&
-            (r = refill_checkpoint(ix, c, em)) < 0)
+        if (ix->read_only || clock_ns() < ix->graph_retry_ns || !graph_wants_checkpoint(c->graph, false))
+            continue;
+        if ((r = refill_checkpoint(ix, c, em)) == LT_ENOSPC) {
+            /* The store goes on; without its file a graph is only slower to open. */
+            log_warn("index", "collection %s: its graph is not saved: %s", c->name, em->text);
+            ix->graph_retry_ns = clock_ns() + GRAPH_RETRY_NS;
+        } else if (r < 0) {
             return r;
+        }
     }
     return checkpoint_wal(ix, em);
 }
@@ -160,6 +169,8 @@ int index_maintain(struct index *ix, unsigned budget_ms, bool *more, struct err_
     if (start - ix->maintain_ns >= HOUSEKEEPING_EVERY_NS || !ix->maintain_ns) {
         r = housekeeping(ix, &m, em);
         ix->maintain_ns = clock_ns();
+    } else if (ix->wal_pages > WAL_PAGES_PASSIVE) {
+        r = checkpoint_wal(ix, em);
     }
     for (size_t i = 0; i < ix->n_collections && r == 0; i++) {
         struct collection *c = ix->collections[i];

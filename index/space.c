@@ -1,9 +1,15 @@
-/* Full disks. A small file is held in reserve; on LT_ENOSPC writing stops, deletes may use the reserve, and
- * writing resumes by itself when the file system has room for the reserve and a margin again. */
+/* Full disks.
+ *
+ * A group is refused before its commit when the file system has no room for it twice over, once in the log and once in
+ * the store, and a margin; so by our own doing the disk never fills to the point where the log cannot be emptied. When
+ * others fill it, a write fails with LT_ENOSPC and writing stops. Deletes go on: a small file is held in reserve for
+ * them, the log is emptied after each, and what they free goes back to the file system. Writing resumes by itself when
+ * there is room again. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -11,9 +17,14 @@
 #include "base/log.h"
 #include "index/store.h"
 
-/* Enough for the pages that a delete of some thousand chunks rewrites. */
+/* Enough for the log's share of a delete of some thousand chunks, and for what the log holds between two checkpoints. */
 #define RESERVE_BYTES (4u << 20)
-#define MARGIN_BYTES (4u << 20)
+/* What a group has to leave free. */
+#define MARGIN_BYTES (8u << 20)
+/* A group of this size that finds no room makes the store read-only; a larger one is refused alone. */
+#define SMALL_BYTES (1u << 20)
+/* Writing resumes with this much; above what a small group needs, so that it does not stop again at once. */
+#define RESUME_BYTES (12u << 20)
 #define CHECK_EVERY_NS 500000000ull
 
 static uint64_t bytes_free(const struct index *ix)
@@ -27,11 +38,39 @@ static void reserve_path(const struct index *ix, char *path, size_t size)
     snprintf(path, size, "%s/reserve", ix->dir);
 }
 
+static void use_reserve(struct index *ix)
+{
+    char path[3200];
+    reserve_path(ix, path, sizeof path);
+    unlink(path);
+    ix->has_reserve = false;
+}
+
+void space_for_delete(struct index *ix)
+{
+    if (ix->has_reserve && bytes_free(ix) < RESERVE_BYTES)
+        use_reserve(ix);
+}
+
+void space_open(struct index *ix)
+{
+    char path[3200];
+    struct stat st;
+    reserve_path(ix, path, sizeof path);
+    ix->has_reserve = stat(path, &st) == 0 && st.st_blocks * 512ll >= RESERVE_BYTES;
+    /* Opening needs a little room, too. */
+    if (ix->has_reserve && bytes_free(ix) < RESERVE_BYTES / 2) {
+        log_warn("index", "%s: no space left (%llu bytes free); opening with the reserve", ix->dir,
+                 (unsigned long long)bytes_free(ix));
+        use_reserve(ix);
+    }
+}
+
 void space_make_reserve(struct index *ix)
 {
     char path[3200];
     reserve_path(ix, path, sizeof path);
-    if (ix->has_reserve || bytes_free(ix) < (uint64_t)RESERVE_BYTES + MARGIN_BYTES)
+    if (ix->has_reserve || bytes_free(ix) < 2ull * RESERVE_BYTES)
         return;
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
@@ -42,37 +81,89 @@ void space_make_reserve(struct index *ix)
         unlink(path);
 }
 
-void space_use_reserve(struct index *ix)
+/* What has to be free before writing goes on. */
+static uint64_t bytes_to_resume(const struct index *ix)
 {
-    char path[3200];
-    reserve_path(ix, path, sizeof path);
-    unlink(path);
-    ix->has_reserve = false;
+    return (uint64_t)RESUME_BYTES + (ix->has_reserve ? 0 : RESERVE_BYTES);
+}
+
+/* For the open group: itself in the log and in the store, with their overhead, and the margin. */
+static uint64_t bytes_for_group(const struct index *ix)
+{
+    return MARGIN_BYTES + ix->group_bytes / 2 * 5;
+}
+
+int space_error(const struct index *ix, struct err_msg *em)
+{
+    uint64_t need = bytes_for_group(ix), left = bytes_free(ix);
+    if (ix->read_only && need < bytes_to_resume(ix))
+        need = bytes_to_resume(ix);
+    return err_set(em, LT_ENOSPC, "%.300s: no space left (%llu bytes free, %llu needed)", ix->dir, (unsigned long long)left,
+                   (unsigned long long)need);
+}
+
+static void enter_read_only(struct index *ix, const char *text)
+{
+    uint64_t left = bytes_free(ix);
+    pthread_mutex_lock(&ix->lock);
+    if (!ix->read_only)
+        log_error("index", "%s: no space left (%llu bytes free), read-only until there is: %s", ix->dir,
+                  (unsigned long long)left, text);
+    snprintf(ix->reason, sizeof ix->reason, "%.150s: no space left (%llu bytes free, %llu needed)", ix->dir,
+             (unsigned long long)left, (unsigned long long)bytes_to_resume(ix));
+    ix->read_only = true;
+    ix->space_checked_ns = clock_ns();
+    pthread_mutex_unlock(&ix->lock);
+}
+
+int space_want(struct index *ix, uint64_t bytes, struct err_msg *em)
+{
+    ix->group_bytes += bytes;
+    if (ix->group_checked && ix->group_bytes < ix->group_checked + SMALL_BYTES / 4)
+        return 0;
+    ix->group_checked = ix->group_bytes;
+    if (bytes_free(ix) >= bytes_for_group(ix))
+        return 0;
+    if (ix->group_bytes <= SMALL_BYTES)
+        enter_read_only(ix, "a small write would not leave enough");
+    ix->group_refused = true;
+    return space_error(ix, em);
+}
+
+static int empty_log(struct index *ix)
+{
+    sqlite3_busy_timeout(ix->db, 100); /* readers are short */
+    int rc = sqlite3_wal_checkpoint_v2(ix->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    sqlite3_busy_timeout(ix->db, 5000);
+    return rc;
+}
+
+void space_empty_log(struct index *ix)
+{
+    if ((empty_log(ix) & 0xff) == SQLITE_FULL && ix->has_reserve) {
+        use_reserve(ix);
+        empty_log(ix);
+    }
 }
 
 void space_failed(struct index *ix, int code, bool sync_failed, const char *text)
 {
-    uint64_t left = bytes_free(ix);
-    if (code != LT_ENOSPC && code != LT_EIO)
-        return;
-    pthread_mutex_lock(&ix->lock);
+    if (code == LT_ENOSPC && ix->group_refused)
+        return; /* nothing was tried */
     if (code == LT_ENOSPC) {
-        if (!ix->read_only)
-            log_error("index", "%s: no space left (%llu bytes free), read-only until there is: %s", ix->dir,
-                      (unsigned long long)left, text);
-        snprintf(ix->reason, sizeof ix->reason, "%.120s: no space left (%llu bytes free, %u needed)", ix->dir,
-                 (unsigned long long)left, RESERVE_BYTES + MARGIN_BYTES);
-        ix->read_only = true;
-        ix->space_checked_ns = clock_ns();
+        enter_read_only(ix, text);
+        if (!ix->in_group)
+            space_empty_log(ix);
     }
     if (sync_failed) {
         /* After a failed sync nobody knows what is on the disk; going on would build on sand. */
         log_error("index", "%s: a sync failed, no writing until the next start: %s", ix->db_path, text);
+        pthread_mutex_lock(&ix->lock);
         snprintf(ix->reason, sizeof ix->reason, "%.120s: a sync failed; restart after a look at the disk",
                  ix->db_path);
         ix->broken = true;
+        pthread_mutex_unlock(&ix->lock);
     }
-    pthread_mutex_unlock(&ix->lock);
 }
 
 bool space_check(struct index *ix)
@@ -81,17 +172,22 @@ bool space_check(struct index *ix)
         return false;
     if (!ix->read_only)
         return true;
-    uint64_t now = clock_ns();
+    uint64_t now = clock_ns(), left;
     if (now - ix->space_checked_ns < CHECK_EVERY_NS)
         return false;
     ix->space_checked_ns = now;
-    if (bytes_free(ix) < (uint64_t)MARGIN_BYTES + (ix->has_reserve ? 0 : RESERVE_BYTES))
+    if ((left = bytes_free(ix)) < bytes_to_resume(ix)) {
+        pthread_mutex_lock(&ix->lock);
+        snprintf(ix->reason, sizeof ix->reason, "%.150s: no space left (%llu bytes free, %llu needed)", ix->dir,
+                 (unsigned long long)left, (unsigned long long)bytes_to_resume(ix));
+        pthread_mutex_unlock(&ix->lock);
         return false;
-    space_make_reserve(ix);
+    }
     pthread_mutex_lock(&ix->lock);
     ix->read_only = false;
     ix->reason[0] = 0;
     pthread_mutex_unlock(&ix->lock);
+    space_make_reserve(ix);
     log_info("index", "%s: there is space again, writing resumes", ix->dir);
     return true;
 }

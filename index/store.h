@@ -101,7 +101,11 @@ struct index {
     struct removal *removals;
     size_t n_removals, cap_removals;
 
+    uint64_t group_bytes, group_checked; /* the open group's size, estimated; at the last look for room */
+    bool group_refused;                  /* there was no room for it, and nothing was tried */
+    int wal_pages;                       /* in the log after the last commit */
     uint64_t space_checked_ns;
+    uint64_t graph_retry_ns; /* saving a graph found no room: not before */
     uint64_t maintain_ns; /* last housekeeping */
     bool has_reserve;
     bool freed_rows; /* there may be free pages to give back */
@@ -119,7 +123,7 @@ int group_begin(struct index *ix, bool for_delete, struct err_msg *em);
 /* The same for changes that are a group of their own: LT_EBUSY when one is open. */
 int group_begin_alone(struct index *ix, bool for_delete, struct err_msg *em);
 /* Remembers that the group is lost and returns code. */
-int group_fail(struct index *ix, int code, const struct err_msg *em);
+int group_fail(struct index *ix, int code, struct err_msg *em);
 void group_rollback(struct index *ix);
 /* Takes the figures of c along into the next commit. */
 void group_touch(struct collection *c);
@@ -182,8 +186,16 @@ int refill_checkpoint(struct index *ix, struct collection *c, struct err_msg *em
 void space_failed(struct index *ix, int code, bool sync_failed, const char *text);
 /* Leaves read-only mode when there is room again; true: writing is possible. */
 bool space_check(struct index *ix);
-/* Gives the reserve back to the file system so that a delete can be written. */
-void space_use_reserve(struct index *ix);
+/* Before the store is opened: does the reserve exist, and is it needed for that already? */
+void space_open(struct index *ix);
+/* Counts bytes that are about to be written to the open group. LT_ENOSPC: there is no room for the group. */
+int space_want(struct index *ix, uint64_t bytes, struct err_msg *em);
+/* LT_ENOSPC with path, bytes free and bytes needed. */
+int space_error(const struct index *ix, struct err_msg *em);
+/* Takes the log into the store and shortens it to nothing, if no reader is in the way; from the reserve if need be. */
+void space_empty_log(struct index *ix);
+/* On a full disk: gives the reserve back to the file system, if a delete needs it. */
+void space_for_delete(struct index *ix);
 void space_make_reserve(struct index *ix);
 
 #endif

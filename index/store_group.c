@@ -21,18 +21,18 @@ int group_begin(struct index *ix, bool for_delete, struct err_msg *em)
         return ix->group_error;
     }
     if (!space_check(ix) && for_delete && !ix->broken) {
-        space_use_reserve(ix);
+        space_for_delete(ix);
     } else if (ix->read_only || ix->broken) {
-        pthread_mutex_lock(&ix->lock);
-        int r = err_set(em, ix->broken ? LT_EIO : LT_ENOSPC, "%s", ix->reason);
-        pthread_mutex_unlock(&ix->lock);
-        return r;
+        ix->group_bytes = 0;
+        return ix->broken ? err_set(em, LT_EIO, "%s", ix->reason) : space_error(ix, em);
     }
     int r = sql_exec(ix->db, "BEGIN IMMEDIATE", em);
     if (r < 0)
         return r;
     ix->in_group = true;
     ix->group_error = 0;
+    ix->group_bytes = ix->group_checked = 0;
+    ix->group_refused = false;
     ix->saved_seq = ix->seq;
     ix->saved_next_doc = ix->next_doc;
     ix->saved_next_chunk = ix->next_chunk;
@@ -45,8 +45,10 @@ int group_begin_alone(struct index *ix, bool for_delete, struct err_msg *em)
                         : group_begin(ix, for_delete, em);
 }
 
-int group_fail(struct index *ix, int code, const struct err_msg *em)
+int group_fail(struct index *ix, int code, struct err_msg *em)
 {
+    if (code == LT_ENOSPC && !ix->group_refused)
+        space_error(ix, em);
     if (ix->in_group && !ix->group_error) {
         ix->group_error = code;
         if (em)
@@ -198,6 +200,8 @@ int index_commit(struct index *ix, uint64_t *seq, struct err_msg *em)
     atomic_store(&ix->committed_seq, ix->seq);
     publish(ix);
     forget_changes(ix);
+    if (ix->read_only)
+        space_empty_log(ix); /* a delete: the next one finds the log empty */
     if (seq)
         *seq = ix->seq;
     return 0;
@@ -205,5 +209,7 @@ fail:;
     int rc = sqlite3_extended_errcode(ix->db);
     group_rollback(ix);
     space_failed(ix, r, rc == SQLITE_IOERR_FSYNC || rc == SQLITE_IOERR_DIR_FSYNC, em->text);
+    if (r == LT_ENOSPC && !ix->group_refused)
+        space_error(ix, em);
     return r;
 }

@@ -135,13 +135,19 @@ static int insert_chunks(struct index *ix, struct collection *c, const struct in
     return r;
 }
 
+/* What a document takes in the store: its text, the words' index of it, the rest. */
+static uint64_t doc_bytes(const struct collection *c, const struct index_doc *d, size_t n_chunks)
+{
+    return d->text_len + d->text_len / 2 + d->title_len + d->metadata_len + d->id_len +
+           n_chunks * (c->dim * sizeof(float) + 64);
+}
+
 /* Everything has been checked; what fails here is the store's. */
 static int insert_doc(struct index *ix, struct collection *c, const struct index_doc *d, size_t n,
                       struct err_msg *em)
 {
     struct doc_row old;
-    int64_t bytes = (int64_t)(d->text_len + d->text_len / 2 + d->title_len + d->metadata_len + d->id_len +
-                              n * (c->dim * sizeof(float) + 64));
+    int64_t bytes = (int64_t)doc_bytes(c, d, n);
     int r = documents_find(ix, c, d->id, d->id_len, false, &old, em);
     if (r > 0) { /* superseded before it was searchable */
         if ((r = documents_erase(ix, c, &old, em)) < 0)
@@ -207,7 +213,7 @@ int index_put(struct index *ix, const struct index_doc *doc, struct err_msg *em)
         return r;
     if (doc->job && (r = check_job(ix, doc->job, em)) < 0)
         return r;
-    if ((r = insert_doc(ix, c, doc, n, em)) < 0)
+    if ((r = space_want(ix, doc_bytes(c, doc, n), em)) < 0 || (r = insert_doc(ix, c, doc, n, em)) < 0)
         return group_fail(ix, r, em);
     return 0;
 }
@@ -302,6 +308,8 @@ int index_set_vectors(struct index *ix, const uint64_t *chunks, const float *vec
     }
     if ((r = group_begin(ix, false, em)) < 0)
         return r;
+    if ((r = space_want(ix, n * (dim * sizeof(float) + 64), em)) < 0)
+        return group_fail(ix, r, em);
     for (size_t i = 0; i < n; i++) {
         bool set;
         if ((r = set_vector(ix, chunks[i], vectors + i * dim, &set, em)) < 0)

@@ -113,7 +113,7 @@ static size_t take(struct device *d, struct queue *q, uint64_t budget, struct de
 static uint64_t bulk_budget(const struct device *d)
 {
     double want = d->tokens_per_ms * BULK_BATCH_MS;
-    uint64_t max = d->info.max_batch_tokens;
+    uint64_t max = d->info.batch_tokens;
     uint64_t budget = want < BULK_TOKENS_MIN ? BULK_TOKENS_MIN : (uint64_t)want;
     return budget > max ? max : budget;
 }
@@ -169,7 +169,7 @@ static void serve(struct device *d)
             break;
         struct device_job *over = NULL;
         struct queue *q = &d->query;
-        uint64_t budget = d->info.max_batch_tokens;
+        uint64_t budget = d->info.batch_tokens;
         if (!d->query.head || (d->bulk.head && d->streak >= QUERY_STREAK_MAX)) {
             q = &d->bulk;
             budget = bulk_budget(d);

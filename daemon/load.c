@@ -63,6 +63,7 @@ static int load_model(struct core *c, struct err_msg *em)
     struct engine_params p = {
         .device = c->settings->device,
         .n_threads = (unsigned)c->settings->threads,
+        .memory_bytes = c->settings->device_memory_mb << 20,
         .cache_dir = have_cache ? cache : NULL,
         .progress = on_fraction,
         .progress_arg = c,

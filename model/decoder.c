@@ -29,11 +29,13 @@ struct rows {
 };
 
 struct decoder {
+    const struct model *m;
     const struct model_info *info;
     struct ops *o;
     struct ops_mat *table;
     struct ops_vec *inv_freq, *local_freq, *output_norm; /* local_freq: NULL where no layer is local */
     struct layer *layers;
+    uint32_t n_resident; /* the first so many stay on the device */
     struct rows all, pooled;
     struct ops_buf *qkv;
     struct ops_attention attention, local;
@@ -170,48 +172,6 @@ static int load_rope(struct decoder *d, const struct model *m, struct err_msg *e
     return r;
 }
 
-static int load(struct decoder *d, const struct model *m, uint32_t max_tokens,
-                void (*progress)(void *arg, double fraction), void *arg, struct err_msg *em)
-{
-    const struct model_info *i = d->info;
-    struct ops *o = d->o;
-    int r;
-    const float scale = i->attention_scale > 0 ? i->attention_scale : 1 / sqrtf((float)i->head_dim);
-    d->attention = d->local = (struct ops_attention){i->n_heads, i->n_kv_heads, i->head_dim, i->causal, scale, 0};
-    d->local.window = i->window;
-    d->layers = calloc(i->n_layers, sizeof *d->layers);
-    if (!d->layers)
-        return err_set(em, LT_ENOMEM, "no memory for %u layers", i->n_layers);
-    if ((r = make_rows(d, &d->all, max_tokens, em)) < 0 || (r = make_rows(d, &d->pooled, max_tokens, em)) < 0 ||
-        (r = o->v->buf_create(o, max_tokens, qkv_cols(i), &d->qkv, em)) < 0 || (r = load_rope(d, m, em)) < 0 ||
-        (r = o->v->table_create(o, model_tensor(m, "token_embd.weight"), &d->table, em)) < 0 ||
-        (r = load_vec(o, model_tensor(m, "output_norm.weight"), &d->output_norm, em)) < 0)
-        return r;
-    for (uint32_t l = 0; l < i->n_layers; l++) {
-        if ((r = load_layer(d, m, l, em)) < 0)
-            return r;
-        if (progress)
-            progress(arg, (l + 1.0) / i->n_layers);
-    }
-    return 0;
-}
-
-int decoder_create(struct decoder **out, const struct model *m, struct ops *o, uint32_t max_tokens,
-                   void (*progress)(void *arg, double fraction), void *arg, struct err_msg *em)
-{
-    struct decoder *d = calloc(1, sizeof *d);
-    if (!d)
-        return err_set(em, LT_ENOMEM, "no memory");
-    d->info = model_info(m);
-    d->o = o;
-    int r = load(d, m, max_tokens, progress, arg, em);
-    if (r < 0)
-        decoder_destroy(&d);
-    else
-        *out = d;
-    return r;
-}
-
 static void free_rows(struct ops *o, struct rows *b)
 {
     o->v->buf_destroy(o, &b->x);
@@ -221,26 +181,115 @@ static void free_rows(struct ops *o, struct rows *b)
     o->v->buf_destroy(o, &b->act);
 }
 
+int decoder_resize(struct decoder *d, uint32_t max_tokens, struct err_msg *em)
+{
+    int r;
+    d->o->v->buf_destroy(d->o, &d->qkv);
+    free_rows(d->o, &d->all);
+    free_rows(d->o, &d->pooled);
+    if ((r = make_rows(d, &d->all, max_tokens, em)) < 0 || (r = make_rows(d, &d->pooled, max_tokens, em)) < 0)
+        return r;
+    return d->o->v->buf_create(d->o, max_tokens, qkv_cols(d->info), &d->qkv, em);
+}
+
+static void free_layer(struct decoder *d, uint32_t i)
+{
+    struct ops *o = d->o;
+    struct layer *l = &d->layers[i];
+    o->v->vec_destroy(o, &l->attn_norm);
+    o->v->vec_destroy(o, &l->ffn_norm);
+    o->v->vec_destroy(o, &l->post_attn);
+    o->v->vec_destroy(o, &l->post_ffn);
+    o->v->vec_destroy(o, &l->q_norm);
+    o->v->vec_destroy(o, &l->k_norm);
+    o->v->mat_destroy(o, &l->qkv);
+    o->v->vec_destroy(o, &l->qkv_bias);
+    o->v->mat_destroy(o, &l->attn_output);
+    o->v->mat_destroy(o, &l->gate_up);
+    o->v->mat_destroy(o, &l->ffn_down);
+}
+
+/* What a layer's matrices take on the device. */
+static uint64_t layer_bytes(const struct decoder *d, uint32_t layer)
+{
+    static const char *const parts[] = {"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"};
+    uint64_t sum = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        const struct tensor *t = layer_tensor(d->m, layer, parts[i]);
+        sum += d->o->v->mat_bytes(d->o, t);
+    }
+    return sum;
+}
+
+/* All, or as many as leave room for one more, through which the others pass. */
+static uint32_t choose_resident(const struct decoder *d, uint64_t room)
+{
+    const uint32_t n = d->info->n_layers;
+    uint64_t all = 0, largest = 0, used = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const uint64_t bytes = layer_bytes(d, i);
+        all += bytes;
+        largest = bytes > largest ? bytes : largest;
+    }
+    if (!room || all <= room)
+        return n;
+    uint32_t i = 0;
+    while (i < n && (used += layer_bytes(d, i)) + largest <= room)
+        i++;
+    return i;
+}
+
+static int load(struct decoder *d, const struct decoder_params *p, struct err_msg *em)
+{
+    const struct model *m = d->m;
+    const struct model_info *i = d->info;
+    struct ops *o = d->o;
+    int r;
+    const float scale = i->attention_scale > 0 ? i->attention_scale : 1 / sqrtf((float)i->head_dim);
+    d->attention = d->local = (struct ops_attention){i->n_heads, i->n_kv_heads, i->head_dim, i->causal, scale, 0};
+    d->local.window = i->window;
+    d->layers = calloc(i->n_layers, sizeof *d->layers);
+    if (!d->layers)
+        return err_set(em, LT_ENOMEM, "no memory for %u layers", i->n_layers);
+    if ((r = decoder_resize(d, p->max_tokens, em)) < 0 || (r = load_rope(d, m, em)) < 0 ||
+        (r = o->v->table_create(o, model_tensor(m, "token_embd.weight"), &d->table, em)) < 0 ||
+        (r = load_vec(o, model_tensor(m, "output_norm.weight"), &d->output_norm, em)) < 0)
+        return r;
+    d->n_resident = choose_resident(d, p->layer_bytes);
+    for (uint32_t l = 0; l < d->n_resident; l++) {
+        if ((r = load_layer(d, m, l, em)) < 0)
+            return r;
+        if (p->progress)
+            p->progress(p->progress_arg, (l + 1.0) / i->n_layers);
+    }
+    return 0;
+}
+
+int decoder_create(struct decoder **out, const struct model *m, struct ops *o, const struct decoder_params *p,
+                   struct err_msg *em)
+{
+    struct decoder *d = calloc(1, sizeof *d);
+    if (!d)
+        return err_set(em, LT_ENOMEM, "no memory");
+    d->m = m;
+    d->info = model_info(m);
+    d->o = o;
+    int r = load(d, p, em);
+    if (r < 0)
+        decoder_destroy(&d);
+    else
+        *out = d;
+    return r;
+}
+
 void decoder_destroy(struct decoder **dp)
 {
     struct decoder *d = dp ? *dp : NULL;
     if (!d)
         return;
     struct ops *o = d->o;
-    for (uint32_t i = 0; d->layers && i < d->info->n_layers; i++) {
-        struct layer *l = &d->layers[i];
-        o->v->vec_destroy(o, &l->attn_norm);
-        o->v->vec_destroy(o, &l->ffn_norm);
-        o->v->vec_destroy(o, &l->post_attn);
-        o->v->vec_destroy(o, &l->post_ffn);
-        o->v->vec_destroy(o, &l->q_norm);
-        o->v->vec_destroy(o, &l->k_norm);
-        o->v->mat_destroy(o, &l->qkv);
-        o->v->vec_destroy(o, &l->qkv_bias);
-        o->v->mat_destroy(o, &l->attn_output);
-        o->v->mat_destroy(o, &l->gate_up);
-        o->v->mat_destroy(o, &l->ffn_down);
-    }
+    for (uint32_t i = 0; d->layers && i < d->info->n_layers; i++)
+        free_layer(d, i);
     free(d->layers);
     o->v->mat_destroy(o, &d->table);
     o->v->vec_destroy(o, &d->inv_freq);
@@ -251,6 +300,30 @@ void decoder_destroy(struct decoder **dp)
     free_rows(o, &d->pooled);
     free(d);
     *dp = NULL;
+}
+
+uint32_t decoder_n_streamed(const struct decoder *d)
+{
+    return d->info->n_layers - d->n_resident;
+}
+
+uint32_t decoder_n_parts(const struct decoder *d)
+{
+    return 1 + decoder_n_streamed(d);
+}
+
+int decoder_fetch(struct decoder *d, uint32_t part, struct err_msg *em)
+{
+    int r = part ? load_layer(d, d->m, d->n_resident + part - 1, em) : 0;
+    if (r < 0)
+        decoder_drop(d, part);
+    return r;
+}
+
+void decoder_drop(struct decoder *d, uint32_t part)
+{
+    if (part)
+        free_layer(d, d->n_resident + part - 1);
 }
 
 /* x += the projection of in; where the family does, what is added is normed first. */
@@ -295,16 +368,17 @@ static int run_attention(struct decoder *d, uint32_t layer, uint32_t n)
     return v->attention(d->o, d->qkv, a, b->mix);
 }
 
-int decoder_run(struct decoder *d, uint32_t n_tokens, uint32_t n_pooled, struct ops_buf **hidden)
+int decoder_run(struct decoder *d, uint32_t part, uint32_t n_tokens, uint32_t n_pooled, struct ops_buf **hidden)
 {
     const struct ops_vtbl *v = d->o->v;
     const struct model_info *info = d->info;
+    const uint32_t first = part ? d->n_resident + part - 1 : 0, end = d->n_resident + part;
     const struct rows *b = &d->all;
     uint32_t n = n_tokens;
-    int r = v->embed_rows(d->o, d->table, b->x);
-    if (!r && info->embed_scale > 0)
+    int r = part ? 0 : v->embed_rows(d->o, d->table, b->x);
+    if (!r && !part && info->embed_scale > 0)
         r = v->scale(d->o, b->x, info->embed_scale, n);
-    for (uint32_t i = 0; !r && i < info->n_layers; i++) {
+    for (uint32_t i = first; !r && i < end; i++) {
         const struct layer *l = &d->layers[i];
         if ((r = run_attention(d, i, n)) < 0)
             return r;
@@ -317,7 +391,7 @@ int decoder_run(struct decoder *d, uint32_t n_tokens, uint32_t n_pooled, struct 
         }
         r = finish_layer(d, l, b, n);
     }
-    if (!r)
+    if (!r && end == info->n_layers)
         r = v->rms_norm(d->o, b->x, d->output_norm, info->rms_eps, n, b->norm);
     *hidden = b->norm;
     return r;

@@ -11,20 +11,42 @@
 
 struct decoder;
 
+struct decoder_params {
+    uint32_t max_tokens;   /* rows of a batch; decoder_resize changes it */
+    uint64_t layer_bytes;  /* device memory for the layers; those that do not fit are streamed. 0: no bound */
+    /* Called with 0…1 after each layer; may be NULL. */
+    void (*progress)(void *arg, double fraction);
+    void *progress_arg;
+};
+
 /* Uploads the weights and makes the activation buffers.
  *
  * m, o       borrowed; outlive the decoder
- * progress   called with 0…1 after each layer; may be NULL
+ * p          for the call
  *
  * Errors: LT_ENOMEM, LT_ELIMIT (max_tokens is too much for the device). */
-int decoder_create(struct decoder **d, const struct model *m, struct ops *o, uint32_t max_tokens,
-                   void (*progress)(void *arg, double fraction), void *arg, struct err_msg *em);
+int decoder_create(struct decoder **d, const struct model *m, struct ops *o, const struct decoder_params *p,
+                   struct err_msg *em);
 void decoder_destroy(struct decoder **d);
 
 /* Widest row and total of the activation buffers' rows, in floats. */
 void decoder_row_floats(const struct model_info *i, uint64_t *widest, uint64_t *total);
 
-/* Within a batch: records everything up to *hidden [n_pooled, hidden]. */
-int decoder_run(struct decoder *d, uint32_t n_tokens, uint32_t n_pooled, struct ops_buf **hidden);
+/* Makes the activation buffers anew for batches of max_tokens rows. After an error there are none: resize again, or destroy. */
+int decoder_resize(struct decoder *d, uint32_t max_tokens, struct err_msg *em);
+
+/* Layers that are not on the device between batches: the last so many. */
+uint32_t decoder_n_streamed(const struct decoder *d);
+
+/* A batch runs in parts, each a submission of its own: everything up to the first streamed layer, then each of these. What is
+ * in the activation buffers stays there between parts. */
+uint32_t decoder_n_parts(const struct decoder *d);
+
+/* Before begin: brings the part's weights to the device; after end: frees what decoder_fetch brought. */
+int decoder_fetch(struct decoder *d, uint32_t part, struct err_msg *em);
+void decoder_drop(struct decoder *d, uint32_t part);
+
+/* Within a batch: records the part. The last one leaves everything in *hidden [n_pooled, hidden]. */
+int decoder_run(struct decoder *d, uint32_t part, uint32_t n_tokens, uint32_t n_pooled, struct ops_buf **hidden);
 
 #endif

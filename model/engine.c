@@ -35,6 +35,7 @@ struct engine {
     struct decoder *decoder;
     struct pooler *pooler;
     struct verify *verify; /* NULL: nothing to compare */
+    uint32_t rows; /* that the activation buffers have */
     uint32_t max_seqs;
     /* one batch, packed */
     int32_t *ids;
@@ -52,37 +53,72 @@ static void close_device(struct engine *e)
     ops_destroy(&e->ops);
 }
 
-static uint32_t batch_tokens(const struct engine *e, uint32_t *max_cols)
+/* Bytes of all activation buffers for one row. */
+static uint64_t row_bytes(const struct engine *e, uint32_t *max_cols)
 {
     uint64_t wide_d, total_d, wide_p, total_p;
     decoder_row_floats(e->mi, &wide_d, &total_d);
     pooler_row_floats(e->mi, &wide_p, &total_p);
     *max_cols = (uint32_t)(wide_d > wide_p ? wide_d : wide_p);
+    return (total_d + total_p) * sizeof(float);
+}
+
+/* Rows of a submission: what the activations may take, or what was asked for. */
+static uint32_t batch_tokens(const struct engine *e, uint64_t row)
+{
     uint64_t n = e->params.max_batch_tokens;
     if (!n) {
-        n = ACTIVATION_BYTES / ((total_d + total_p) * sizeof(float));
+        n = ACTIVATION_BYTES / row;
         n = n > BATCH_TOKENS_MAX ? BATCH_TOKENS_MAX : n < BATCH_TOKENS_MIN ? BATCH_TOKENS_MIN : n;
-        if (n < e->mi->token_limit)
-            n = e->mi->token_limit;
     }
     return (uint32_t)(n > INT32_MAX ? INT32_MAX : n);
 }
 
+/* What is left for the layers once batches, token table and pooler have theirs; at least 1, which streams them all. */
+static uint64_t layer_room(const struct engine *e, uint64_t activations)
+{
+    uint64_t all = e->params.memory_bytes, used = activations;
+    const uint8_t *digest;
+    const struct tensor *t;
+    if (!all)
+        all = e->ops->info.memory_bytes / 10 * 9;
+    if (!all)
+        return 0;
+    for (size_t i = 0; (t = model_tensor_at(e->model, i, &digest)); i++)
+        if (strncmp(t->name, "blk.", 4) && t->rows > 1 && !pooler_folds(t->name))
+            used += e->ops->v->mat_bytes(e->ops, t);
+    return all > used ? all - used : 1;
+}
+
+static void note_streaming(struct engine *e)
+{
+    e->info.n_streamed = decoder_n_streamed(e->decoder);
+    size_t at = strlen(e->info.note);
+    if (e->info.n_streamed)
+        snprintf(e->info.note + at, sizeof e->info.note - at, "%s%u of %u layers do not fit the device and are streamed",
+                 at ? "; " : "", e->info.n_streamed, e->mi->n_layers);
+}
+
 static int open_device(struct engine *e, const struct engine_candidate *c, struct err_msg *em)
 {
-    uint32_t max_cols, tokens = batch_tokens(e, &max_cols);
-    int r = engine_open_device(c, &e->params, tokens, max_cols, &e->ops, em);
+    uint32_t max_cols;
+    const uint64_t row = row_bytes(e, &max_cols);
+    uint32_t tokens = batch_tokens(e, row), most = tokens > e->mi->token_limit ? tokens : e->mi->token_limit;
+    int r = engine_open_device(c, &e->params, most, max_cols, &e->ops, em);
     if (r < 0)
         return r;
-    if (tokens > e->ops->info.max_batch_tokens)
-        tokens = e->ops->info.max_batch_tokens;
-    e->info.max_batch_tokens = tokens;
+    most = most > e->ops->info.max_batch_tokens ? e->ops->info.max_batch_tokens : most;
+    tokens = tokens > most ? most : tokens;
+    e->info.max_batch_tokens = most;
+    e->info.batch_tokens = e->rows = tokens;
     e->max_seqs = tokens < BATCH_SEQS_MAX ? tokens : BATCH_SEQS_MAX;
-    if ((r = decoder_create(&e->decoder, e->model, e->ops, tokens, e->params.progress, e->params.progress_arg, em)) < 0 ||
+    const struct decoder_params p = {tokens, layer_room(e, tokens * row), e->params.progress, e->params.progress_arg};
+    if ((r = decoder_create(&e->decoder, e->model, e->ops, &p, em)) < 0 ||
         (r = pooler_create(&e->pooler, e->model, e->ops, tokens, e->max_seqs, e->params.n_threads, em)) < 0) {
         close_device(e);
         return r;
     }
+    model_release_all(e->model);
     snprintf(e->info.device, sizeof e->info.device, "%s", e->ops->info.name);
     snprintf(e->info.kind, sizeof e->info.kind, "%s", e->ops->info.kind);
     snprintf(e->info.uuid, sizeof e->info.uuid, "%s", e->ops->info.uuid);
@@ -117,16 +153,37 @@ static int run_batch(struct engine *e, uint32_t n_seqs, struct err_msg *em)
     struct ops_buf *hidden, *out;
     for (uint32_t i = 0; i < n_seqs; i++)
         n_pooled -= e->skips[i];
-    int r = e->ops->v->begin(e->ops, &b, em);
-    if (r < 0)
-        return r;
-    if ((r = decoder_run(e->decoder, b.n_tokens, n_pooled, &hidden)) < 0 ||
-        (r = pooler_run(e->pooler, hidden, n_pooled, n_seqs, &out)) < 0)
-        return err_set(em, r, "cannot record the batch: %s", err_text(r));
-    r = e->ops->v->end(e->ops, out, n_seqs, e->vectors, em);
+    const uint32_t n_parts = decoder_n_parts(e->decoder);
+    int r = 0;
+    for (uint32_t part = 0; !r && part < n_parts; part++) {
+        const bool last = part + 1 == n_parts;
+        if ((r = decoder_fetch(e->decoder, part, em)) < 0)
+            break;
+        if ((r = e->ops->v->begin(e->ops, &b, em)) == 0) {
+            if ((r = decoder_run(e->decoder, part, b.n_tokens, n_pooled, &hidden)) < 0 ||
+                (last && (r = pooler_run(e->pooler, hidden, n_pooled, n_seqs, &out)) < 0))
+                err_set(em, r, "cannot record the batch: %s", err_text(r));
+            else
+                r = e->ops->v->end(e->ops, last ? out : NULL, last ? n_seqs : 0, e->vectors, em);
+        }
+        decoder_drop(e->decoder, part);
+    }
     e->info.n_submits = e->ops->info.n_submits;
     e->info.n_readbacks = e->ops->info.n_readbacks;
     return r;
+}
+
+/* Activation buffers for n rows: more than a submission's only for a text that is longer. */
+static int resize(struct engine *e, uint32_t n, struct err_msg *em)
+{
+    int r;
+    if (n == e->rows)
+        return 0;
+    e->rows = 0;
+    if ((r = decoder_resize(e->decoder, n, em)) < 0 || (r = pooler_resize(e->pooler, n, em)) < 0)
+        return r;
+    e->rows = n;
+    return 0;
 }
 
 /* A lost device is opened anew and the batch tried once more. */
@@ -136,13 +193,15 @@ static int run_batch_retry(struct engine *e, uint32_t n_seqs, struct err_msg *em
     if (r != LT_EDEVICELOST)
         return r;
     log_warn("model", "%s was lost, opening it again", e->info.device);
-    uint32_t tokens = e->info.max_batch_tokens;
+    const uint32_t tokens = e->info.batch_tokens, most = e->info.max_batch_tokens, rows = e->rows;
     close_device(e);
     e->params.max_batch_tokens = tokens;
     struct engine_candidate c = e->device;
     r = open_device(e, &c, em);
-    if (r == 0 && e->info.max_batch_tokens < tokens)
+    if (r == 0 && (e->info.batch_tokens < tokens || e->info.max_batch_tokens < most))
         r = err_set(em, LT_EDEVICELOST, "%s came back with less memory", e->info.device);
+    if (r == 0)
+        r = resize(e, rows, em);
     return r < 0 ? LT_EDEVICELOST : run_batch(e, n_seqs, em);
 }
 
@@ -197,6 +256,21 @@ static int check_seq(const struct engine *e, const struct engine_seq *s)
     return 0;
 }
 
+/* Memory for a text of n tokens, which starts a batch where that is more than a submission's. LT_ETOOLONG: there is none, and the
+ * engine goes on without this text. */
+static int make_room(struct engine *e, uint32_t n, struct err_msg *em)
+{
+    const uint32_t usual = e->info.batch_tokens;
+    int r = resize(e, n > usual ? n : usual, em);
+    if (r == LT_ENOMEM && n > usual) {
+        log_warn("model", "no memory on the device for a text of %u tokens: %s", n, em->text);
+        r = resize(e, usual, em);
+        if (!r)
+            return LT_ETOOLONG;
+    }
+    return r < 0 ? err_set(em, LT_EDEVICELOST, "%s: no memory for batches", e->info.device) : 0;
+}
+
 int engine_embed(struct engine *e, const struct engine_seq *seqs, size_t n_seqs, float *out, int *status,
                  struct err_msg *em)
 {
@@ -212,11 +286,16 @@ int engine_embed(struct engine *e, const struct engine_seq *seqs, size_t n_seqs,
         const struct engine_seq *s = &seqs[i];
         if ((status[i] = check_seq(e, s)) < 0)
             continue;
-        if (n == e->max_seqs || tokens + s->n > e->info.max_batch_tokens) {
+        if (n == e->max_seqs || tokens + s->n > e->info.batch_tokens) {
             if ((r = flush(e, n, out, status, em)) < 0)
                 break;
             n = tokens = 0;
         }
+        status[i] = make_room(e, s->n, em);
+        if (status[i] == LT_ETOOLONG)
+            continue;
+        if ((r = status[i]) < 0)
+            break;
         memcpy(e->ids + tokens, s->ids, s->n * sizeof *s->ids);
         e->offsets[n] = tokens;
         e->skips[n] = s->n_skip;
@@ -299,8 +378,10 @@ static int choose(struct engine *e, struct err_msg *em)
         return r;
     for (size_t i = 0; i < n; i++) {
         struct err_msg why = {{0}};
-        if ((r = try_device(e, &list[i], &why)) == 0)
+        if ((r = try_device(e, &list[i], &why)) == 0) {
+            note_streaming(e);
             return 0;
+        }
         if (named || i + 1 == n)
             return err_set(em, r, "%s", why.text[0] ? why.text : err_text(r));
         log_warn("model", "%s is skipped: %s", list[i].name, why.text);

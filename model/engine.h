@@ -19,8 +19,10 @@ struct engine_params {
                                * otherwise a UUID or any part of a device's name, case ignored */
     unsigned n_threads;       /* CPU threads; 0: as many as the process may use */
     const char *cache_dir;    /* pipeline cache; NULL: none */
-    uint32_t max_batch_tokens; /* rows of one submission at most; 0: chosen by model size. At least the longest
-                               * text to be embedded; the engine may settle for fewer, see engine_info */
+    uint32_t max_batch_tokens; /* rows of one submission, but for longer texts; 0: chosen by model size. The engine
+                               * may settle for fewer, see engine_info */
+    uint64_t memory_bytes;    /* device memory for weights and batches; 0: most of what the device has. Layers that do not fit
+                               * are streamed from the host's memory in every batch */
     /* Called from engine_create with 0…1 while weights are loaded; may be NULL. */
     void (*progress)(void *arg, double fraction);
     void *progress_arg;
@@ -33,8 +35,11 @@ struct engine_info {
     char note[512];            /* devices that were skipped and why; empty when none were */
     double selftest_error;     /* largest difference of a component from the golden vectors; -1 when the file has none */
     double selftest_cosine;    /* smallest cosine to a golden vector; 1 when the file has none */
-    uint32_t max_batch_tokens; /* rows of one submission; a longer text is refused with LT_ETOOLONG */
-    uint64_t n_submits, n_readbacks; /* so far; refreshed by engine_embed */
+    uint32_t max_batch_tokens; /* of one text at most; a longer one is refused with LT_ETOOLONG */
+    uint32_t batch_tokens;     /* of one submission; a longer text gets one of its own, with memory of its own */
+    uint32_t n_streamed;       /* layers that do not fit the device: they pass through it in every batch */
+    uint64_t n_submits, n_readbacks; /* so far; refreshed by engine_embed. A batch is one of each, and a submission more for
+                                      * each streamed layer */
 };
 
 struct engine_seq {
@@ -58,7 +63,7 @@ void engine_destroy(struct engine **e);
  *
  * out     n_seqs × dim floats, unit length; rows of failed texts are zero
  * status  n_seqs codes: 0, LT_EEMPTY (nothing left to pool), LT_EINVAL (an id outside the vocabulary),
- *         LT_ETOOLONG (more than the model's limit or max_batch_tokens), LT_ENAN
+ *         LT_ETOOLONG (more than the model's limit or max_batch_tokens, or than the device has memory for), LT_ENAN
  *
  * Blocks: until the device is done.
  * Errors: LT_ECORRUPT when the model file's bytes are not those that were imported, which a thread finds out after the load;

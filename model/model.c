@@ -565,6 +565,12 @@ void model_release(const struct model *m, const struct tensor *t)
         madvise((void *)first, end - first, MADV_DONTNEED);
 }
 
+void model_release_all(const struct model *m)
+{
+    for (size_t i = 0; i < gguf_n_tensors(m->gguf); i++)
+        model_release(m, gguf_tensor_at(m->gguf, i));
+}
+
 const struct tokenizer *model_tokenizer(const struct model *m)
 {
     return m->tokenizer;

@@ -115,6 +115,7 @@ bool model_digests_fresh(const struct model *m);
 
 /* Lets go of the memory that reading t took; it is read from disk or the system's cache when it is needed again. */
 void model_release(const struct model *m, const struct tensor *t);
+void model_release_all(const struct model *m);
 
 /* NULL when the file carries none. Lives as long as the model. */
 const struct tokenizer *model_tokenizer(const struct model *m);

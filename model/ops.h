@@ -53,6 +53,8 @@ struct ops_vtbl {
      * all parts have the same cols. The tensors' data is not used after return. */
     int (*mat_create)(struct ops *o, const struct tensor *const *parts, size_t n_parts, struct ops_mat **w,
                       struct err_msg *em);
+    /* Bytes that a matrix of these rows takes on the device. */
+    uint64_t (*mat_bytes)(struct ops *o, const struct tensor *t);
     /* A token-vector table, used by embed_rows only. Its tensor's data stays valid as long as the ops. */
     int (*table_create)(struct ops *o, const struct tensor *t, struct ops_mat **w, struct err_msg *em);
     void (*mat_destroy)(struct ops *o, struct ops_mat **w);
@@ -119,6 +121,7 @@ struct ops_info {
     char uuid[40];           /* empty where there is none */
     bool software;           /* a Vulkan driver that runs on the CPU */
     uint32_t max_batch_tokens; /* most rows begin() takes */
+    uint64_t memory_bytes;   /* of the device, for everything; 0: not known */
     uint64_t n_submits;      /* submissions so far; a batch is one */
     uint64_t n_readbacks;    /* copies to the host so far; a batch is one, at its end */
 };

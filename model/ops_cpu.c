@@ -67,6 +67,11 @@ static int mat_create(struct ops *op, const struct tensor *const *parts, size_t 
     return cpu_mat_create((struct cpu_ops *)op, parts, n_parts, w, em);
 }
 
+static uint64_t mat_bytes(struct ops *op, const struct tensor *t)
+{
+    return cpu_mat_bytes((struct cpu_ops *)op, t);
+}
+
 static int table_create(struct ops *op, const struct tensor *t, struct ops_mat **out, struct err_msg *em)
 {
     (void)op;
@@ -225,6 +230,20 @@ static unsigned usable_cpus(void)
     return n < 1 ? 1 : n > CPU_MAX_THREADS ? CPU_MAX_THREADS : (unsigned)n;
 }
 
+/* What the system says can be had without swapping; 0: it does not say. */
+static uint64_t available_memory(void)
+{
+    unsigned long long kib = 0;
+    char line[128];
+    FILE *f = fopen("/proc/meminfo", "re");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
+            break;
+    if (f)
+        fclose(f);
+    return kib * 1024;
+}
+
 static void name_cpu(struct cpu_ops *o)
 {
     char brand[49] = "CPU";
@@ -273,6 +292,7 @@ static const struct ops_vtbl *table(void)
         .buf_create = buf_create,
         .buf_destroy = buf_destroy,
         .mat_create = mat_create,
+        .mat_bytes = mat_bytes,
         .table_create = table_create,
         .mat_destroy = mat_destroy,
         .vec_create = vec_create,
@@ -297,6 +317,7 @@ int ops_cpu_create(struct ops **out, const struct ops_cpu_params *p, struct err_
     o->n_threads = p->n_threads ? p->n_threads : usable_cpus();
     if (o->n_threads > CPU_MAX_THREADS)
         o->n_threads = CPU_MAX_THREADS;
+    base->info.memory_bytes = available_memory();
     base->info.max_batch_tokens = p->max_batch_tokens ? p->max_batch_tokens : DEFAULT_BATCH_TOKENS;
     o->kernels = cpu_kernels_choose();
     r = make_memory(o);

@@ -135,6 +135,8 @@ int cpu_run(struct cpu_ops *o);
 int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t n_parts, struct ops_mat **w,
                    struct err_msg *em);
 void cpu_mat_destroy(struct ops_mat **w);
+/* What cpu_mat_create takes for these rows */
+uint64_t cpu_mat_bytes(const struct cpu_ops *o, const struct tensor *t);
 /* Most rows that cpu_matmul should be given at once for these weights */
 size_t cpu_matmul_rows(const struct cpu_ops *o);
 /* Rows first … first + n - 1 of command c, by worker `thread` */

@@ -133,6 +133,12 @@ out:
     return r;
 }
 
+uint64_t cpu_mat_bytes(const struct cpu_ops *o, const struct tensor *t)
+{
+    const bool int8 = o->int8 && t->cols <= INT8_MAX_K && t->type == TENSOR_Q8_0;
+    return t->rows * (t->cols * (int8 ? 1 : sizeof(float)) + sizeof(float) + sizeof(int32_t));
+}
+
 void cpu_mat_destroy(struct ops_mat **wp)
 {
     struct ops_mat *w = *wp;

@@ -117,6 +117,7 @@ static const struct ops_vtbl vtbl = {
     .buf_create = buf_create,
     .buf_destroy = buf_destroy,
     .mat_create = ops_vulkan_mat_create,
+    .mat_bytes = ops_vulkan_mat_bytes,
     .table_create = ops_vulkan_table_create,
     .mat_destroy = ops_vulkan_mat_destroy,
     .vec_create = vec_create,
@@ -181,6 +182,7 @@ int ops_vulkan_create(struct ops **out, const struct ops_vulkan_params *p, struc
     memcpy(o->info.uuid, info->uuid, sizeof o->info.uuid);
     strcpy(o->info.kind, "vulkan");
     o->info.software = info->software;
+    o->info.memory_bytes = info->memory_bytes;
     o->info.max_batch_tokens = batch_tokens(gpu_limits(v->g), p);
     if (!o->info.max_batch_tokens) {
         r = err_set(em, LT_ELIMIT, "%s: a row of %u floats does not fit one binding", info->name, p->max_cols);

@@ -69,6 +69,7 @@ static inline struct ops_vulkan *ops_vulkan(struct ops *o)
 }
 
 /* ops_vulkan_mat.c */
+uint64_t ops_vulkan_mat_bytes(struct ops *o, const struct tensor *t);
 int ops_vulkan_mat_create(struct ops *o, const struct tensor *const *parts, size_t n_parts, struct ops_mat **w,
                           struct err_msg *em);
 int ops_vulkan_table_create(struct ops *o, const struct tensor *t, struct ops_mat **w, struct err_msg *em);

@@ -182,6 +182,14 @@ out:
     return r;
 }
 
+uint64_t ops_vulkan_mat_bytes(struct ops *o, const struct tensor *t)
+{
+    const enum tensor_type type = held_type(t->type);
+    const uint64_t kp = (t->cols + PARAMS_K_PAD - 1) / PARAMS_K_PAD * PARAMS_K_PAD;
+    (void)o;
+    return t->rows * (row_bytes(type, (uint32_t)kp) + (type == TENSOR_Q8_0 ? kp / Q8_BLOCK * 2 : 0));
+}
+
 int ops_vulkan_table_create(struct ops *o, const struct tensor *t, struct ops_mat **w, struct err_msg *em)
 {
     return ops_vulkan_mat_create(o, &t, 1, w, em);

@@ -59,6 +59,29 @@ static int load_mat(struct pooler *p, const struct model *m, const char *name, s
     return p->o->v->mat_create(p->o, &t, 1, w, em);
 }
 
+bool pooler_folds(const char *tensor)
+{
+    return !strncmp(tensor, "pooler.attn_", 12) || !strcmp(tensor, "pooler.latents.weight");
+}
+
+int pooler_resize(struct pooler *p, uint32_t max_tokens, struct err_msg *em)
+{
+    const uint32_t d = p->info->hidden, f = p->info->latent_ffn;
+    struct ops *o = p->o;
+    struct {
+        struct ops_buf **b;
+        size_t cols;
+    } bufs[] = {{&p->norm, d}, {&p->x, d}, {&p->logits, p->n_logits}, {&p->wide, 2 * (size_t)f}, {&p->act, f}};
+    int r = 0;
+    if (p->info->pooling != MODEL_POOL_LATENT)
+        return 0;
+    for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
+        o->v->buf_destroy(o, bufs[i].b);
+    for (size_t i = 0; !r && i < sizeof bufs / sizeof *bufs; i++)
+        r = o->v->buf_create(o, max_tokens, bufs[i].cols, bufs[i].b, em);
+    return r;
+}
+
 static int load_latent(struct pooler *p, const struct model *m, uint32_t max_tokens, uint32_t max_seqs,
                        unsigned n_threads, struct err_msg *em)
 {
@@ -79,11 +102,7 @@ static int load_latent(struct pooler *p, const struct model *m, uint32_t max_tok
         (r = load_vec(p, m, "pooler.ffn_down.bias", &p->down_bias, em)) < 0 ||
         (r = load_mat(p, m, "pooler.ffn_up.weight", &p->up, em)) < 0 ||
         (r = load_mat(p, m, "pooler.ffn_down.weight", &p->down, em)) < 0 ||
-        (r = o->v->buf_create(o, max_tokens, d, &p->norm, em)) < 0 ||
-        (r = o->v->buf_create(o, max_tokens, d, &p->x, em)) < 0 ||
-        (r = o->v->buf_create(o, max_tokens, p->n_logits, &p->logits, em)) < 0 ||
-        (r = o->v->buf_create(o, max_tokens, 2 * (size_t)f, &p->wide, em)) < 0 ||
-        (r = o->v->buf_create(o, max_tokens, f, &p->act, em)) < 0)
+        (r = pooler_resize(p, max_tokens, em)) < 0)
         return r;
     return o->v->buf_create(o, max_seqs, f, &p->mean_act, em);
 }

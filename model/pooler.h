@@ -26,6 +26,12 @@ void pooler_destroy(struct pooler **p);
 /* Widest row and total of the activation buffers' rows, in floats. */
 void pooler_row_floats(const struct model_info *i, uint64_t *widest, uint64_t *total);
 
+/* True for a tensor that is folded into others, so that it takes no memory on the device. */
+bool pooler_folds(const char *tensor);
+
+/* Makes the activation buffers anew for batches of max_tokens pooled rows. After an error there are none: resize again, or destroy. */
+int pooler_resize(struct pooler *p, uint32_t max_tokens, struct err_msg *em);
+
 /* Within a batch: records everything from hidden [n_pooled, d] to *out [n_seqs, full_dim], unit length. */
 int pooler_run(struct pooler *p, const struct ops_buf *hidden, uint32_t n_pooled, uint32_t n_seqs,
                struct ops_buf **out);

@@ -1,0 +1,126 @@
+/* A device with less memory than the model wants: golden_streaming DEVICE. With layers streamed the vectors are those of the engine that
+ * holds them all, and so are those of texts longer than a submission. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gpu/gpu.h"
+#include "model/engine.h"
+#include "model/model.h"
+#include "tests/golden/golden.h"
+#include "tests/tools/checkpoint_maker.h"
+
+enum { LAYERS = 5, N = 6, ROWS = 64, LONGEST = 130 };
+
+static int n_bad;
+
+static void expect(bool good, const char *what, double got)
+{
+    if (!good) {
+        printf("FAIL %s: %g\n", what, got);
+        n_bad++;
+    }
+}
+
+static void embed(const struct model *m, const char *device, uint32_t rows, uint64_t memory, const struct engine_seq *seqs,
+                  float *out, struct engine_info *info, uint64_t *n_submits)
+{
+    struct engine *e = NULL;
+    struct err_msg em = {{0}};
+    struct engine_params p = {.device = device, .n_threads = 2, .max_batch_tokens = rows, .memory_bytes = memory};
+    int status[N], one;
+    if (engine_create(&e, m, &p, &em) < 0) {
+        printf("FAIL %s\n", em.text);
+        exit(1);
+    }
+    if (engine_embed(e, seqs, N, out, status, &em) < 0)
+        expect(false, em.text, 0);
+    for (int i = 0; i < N; i++)
+        expect(status[i] == 0, err_name(status[i]), i);
+    const uint64_t before = engine_info(e)->n_submits, read = engine_info(e)->n_readbacks;
+    float *v = malloc(model_info(m)->dim * sizeof *v);
+    if (!v || engine_embed(e, seqs, 1, v, &one, &em) < 0)
+        expect(false, em.text, 0);
+    free(v);
+    *info = *engine_info(e);
+    *n_submits = info->n_submits - before;
+    expect(info->n_readbacks == read + 1, "readbacks of a batch", (double)(info->n_readbacks - read));
+    engine_destroy(&e);
+}
+
+static void check(const struct model *m, const char *device, const struct engine_seq *seqs)
+{
+    const size_t dim = model_info(m)->dim;
+    float *want = calloc(N * dim, sizeof *want), *got = calloc(N * dim, sizeof *got);
+    struct engine_info info;
+    uint64_t submits;
+    if (!want || !got)
+        exit(1);
+    embed(m, device, 1024, 0, seqs, want, &info, &submits);
+    expect(info.n_streamed == 0 && !info.note[0], "streamed layers of a device with room", info.n_streamed);
+    expect(submits == 1, "submissions of a batch", (double)submits);
+    /* none fits; all do; and the middle between too little and enough, until a part of them streams */
+    uint64_t low = 1, high = 1ull << 30, memory = low;
+    for (int step = 0; step < 32; step++, memory = step == 1 ? high : low + (high - low) / 2) {
+        double worst = 0;
+        embed(m, device, ROWS, memory, seqs, got, &info, &submits);
+        for (int s = 0; s < N; s++)
+            worst = fmax(worst, golden_max_diff(got + s * dim, want + s * dim, (uint32_t)dim));
+        printf("%s, %s: %llu bytes: %u of %d layers streamed, largest change %.3g\n", info.device,
+               model_info(m)->weight_type, (unsigned long long)memory, info.n_streamed, LAYERS, worst);
+        expect(worst <= (model_info(m)->quantised ? 1e-3 : 1e-6), "streaming changes vectors", worst);
+        expect(submits == 1u + info.n_streamed, "submissions of a batch", (double)submits);
+        expect(!strstr(info.note, "streamed") == !info.n_streamed, info.note, info.n_streamed);
+        if (step < 2)
+            expect(info.n_streamed == (step ? 0 : LAYERS), "streamed layers with memory for none, or all", info.n_streamed);
+        else if (info.n_streamed > 0 && info.n_streamed < LAYERS)
+            break;
+        *(info.n_streamed ? &low : &high) = memory;
+    }
+    expect(info.n_streamed > 0 && info.n_streamed < LAYERS, "at some size a part of the layers streams", info.n_streamed);
+    free(want);
+    free(got);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct checkpoint_shape shape = {.hidden = 256, .layers = LAYERS, .heads = 4, .kv_heads = 4, .ffn = 512,
+                                                  .vocab = 256, .positions = LONGEST, .latents = 32, .latent_heads = 1,
+                                                  .latent_head_dim = 64, .type = TENSOR_F16, .seed = 3};
+    static const enum tensor_type types[] = {TENSOR_F32, TENSOR_Q4_K, TENSOR_Q8_0};
+    static const uint32_t n[N] = {5, 60, LONGEST, 1, 90, 33}, skip[N] = {0, 10, 3, 0, 0, 32};
+    static int32_t ids[N][LONGEST];
+    const char *device = argc == 2 ? argv[1] : "cpu";
+    char dir[] = "/tmp/latentd-streaming.XXXXXX", command[128];
+    struct engine_seq seqs[N];
+    struct err_msg em;
+    uint32_t state = 5;
+    for (int s = 0; s < N; s++) {
+        for (uint32_t i = 0; i < n[s]; i++)
+            ids[s][i] = (int32_t)((state = state * 1664525 + 1013904223) >> 24);
+        seqs[s] = (struct engine_seq){ids[s], n[s], skip[s]};
+    }
+    if (!mkdtemp(dir) || checkpoint_make(dir, &shape, NULL, &em) < 0) {
+        printf("FAIL %s: %s\n", dir, em.text);
+        return 1;
+    }
+    for (size_t t = strcmp(device, "cpu") ? 2 : 0; t < sizeof types / sizeof *types; t++) { /* software drivers are slow */
+        struct model *m = NULL;
+        char *path = golden_import(dir, types[t]);
+        if (model_open(&m, path, &em) < 0) {
+            printf("FAIL %s\n", em.text);
+            return 1;
+        }
+        check(m, device, seqs);
+        model_destroy(&m);
+        golden_remove(&path);
+    }
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    if (system(command))
+        n_bad++;
+    if (gpu_validation_messages())
+        expect(false, "messages of the validation layers", (double)gpu_validation_messages());
+    return n_bad ? 1 : 0;
+}

@@ -42,6 +42,17 @@ static void enter(struct core *c, Latent__V1__Phase phase)
     atomic_store(&c->phase, (int)phase);
 }
 
+static int open_model(struct core *c, struct err_msg *em)
+{
+    const struct settings *s = c->settings;
+    struct model_params p = {
+        .mask = !s->mask ? MODEL_MASK_FILE : strcmp(s->mask, "full") == 0 ? MODEL_MASK_FULL : MODEL_MASK_CAUSAL,
+        .pooling = s->pooling,
+        .dim = (uint32_t)s->dim,
+    };
+    return model_open_as(&c->model, c->model_path, &p, em);
+}
+
 static int load_model(struct core *c, struct err_msg *em)
 {
     char cache[PATHS_MAX];
@@ -56,7 +67,7 @@ static int load_model(struct core *c, struct err_msg *em)
                             : paths_cache_dir(cache) == 0 && file_make_dirs(cache, 0700) == 0;
     model_cache_dir(have_cache ? cache : NULL);
     if (!r)
-        r = model_open(&c->model, c->model_path, em);
+        r = open_model(c, em);
     model_cache_dir(NULL);
     if (r < 0)
         return r;

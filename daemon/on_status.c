@@ -28,6 +28,7 @@ static void fill_model(const struct core *c, Latent__V1__StatusReply *out)
     out->dim = m->dim;
     out->token_limit = m->token_limit;
     out->pooling = (char *)pooling_name(m->pooling);
+    out->mask = (char *)(m->causal ? "causal" : "full");
     out->weight_type = (char *)m->weight_type;
     out->has_tokenizer = m->has_tokenizer;
     out->query_template = (char *)(m->query_prefix[0] ? m->query_prefix : m->instruct_template);

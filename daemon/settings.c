@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "base/paths.h"
 
 #define TEXT(name, field, arg, help) {name, offsetof(struct settings, field), false, 0, 0, arg, help}
@@ -15,6 +14,9 @@ const struct setting settings_table[] = {
     TEXT("socket", socket, "PATH", "Unix socket to serve"),
     TEXT("listen", listen, "HOST:PORT", "also serve authenticated clients over TCP (Noise)"),
     TEXT("model", model, "FILE", "model file (.gguf); default: the one that came with latentd"),
+    TEXT("mask", mask, "causal|full", "what a token sees; default: as the model file says"),
+    TEXT("pooling", pooling, "mean|last|cls", "how a text's tokens become one vector; default: as the file says"),
+    NUMBER("dim", dim, 0, 65536, "N", "keep the first N values of each vector (Matryoshka models); 0: all"),
     TEXT("device", device, "DEVICE", "auto, cpu, vulkan, or part of a device's name, or its UUID"),
     TEXT("log-level", log_level, "LEVEL", "error, warn, info or debug"),
     TEXT("authorized-keys", authorized_keys, "FILE", "clients' keys; default: authorized_keys in the data folder"),
@@ -54,6 +56,24 @@ static int set_number(const struct setting *t, uint64_t *field, const char *valu
     return 0;
 }
 
+/* Settings with few values. */
+static const struct choice {
+    const char *name, *say, *values[5];
+} choices[] = {
+    {"log-level", "error, warn, info or debug", {"error", "warn", "info", "debug"}},
+    {"mask", "causal or full", {"causal", "full"}},
+    {"pooling", "mean, last or cls", {"mean", "last", "cls"}},
+    {"socket-keys", "yes or no", {"yes", "no"}},
+};
+
+static int check_choice(const struct choice *c, const char *value, struct err_msg *em)
+{
+    for (unsigned i = 0; c->values[i]; i++)
+        if (strcmp(c->values[i], value) == 0)
+            return 0;
+    return err_set(em, LT_EINVAL, "%s must be %s, not '%.100s'", c->name, c->say, value);
+}
+
 int settings_set(struct settings *s, const char *name, const char *value, struct err_msg *em)
 {
     const struct setting *t = settings_table, *end = settings_table + settings_count;
@@ -64,13 +84,11 @@ int settings_set(struct settings *s, const char *name, const char *value, struct
     void *field = (char *)s + t->offset;
     if (t->number)
         return set_number(t, field, value, em);
-    enum log_level level;
-    if (strcmp(name, "log-level") == 0 && log_level_parse(value, &level) < 0)
-        return err_set(em, LT_EINVAL, "log-level must be error, warn, info or debug, not '%.100s'", value);
     if (!*value)
         return err_set(em, LT_EINVAL, "%s is empty", name);
-    if (strcmp(name, "socket-keys") == 0 && strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
-        return err_set(em, LT_EINVAL, "socket-keys must be yes or no, not '%.100s'", value);
+    for (unsigned i = 0; i < sizeof choices / sizeof *choices; i++)
+        if (strcmp(name, choices[i].name) == 0 && check_choice(&choices[i], value, em) < 0)
+            return LT_EINVAL;
     char *copy = strdup(value);
     if (!copy)
         return err_set(em, LT_ENOMEM, "out of memory");

@@ -13,6 +13,9 @@ struct settings {
     char *socket;          /* path of the Unix socket */
     char *listen;          /* HOST:PORT for Noise over TCP; NULL: none */
     char *model;           /* model file; NULL: the one that came with latentd */
+    char *mask;            /* "causal" or "full"; NULL: as the model file says */
+    char *pooling;         /* "mean", "last" or "cls"; NULL: as the model file says */
+    uint64_t dim;          /* first so many values of a vector; 0: all */
     char *device;          /* "auto", "cpu", "vulkan", part of a name, UUID */
     char *log_level;       /* "error", "warn", "info", "debug" */
     char *authorized_keys; /* key file; NULL: authorized_keys in the data folder */

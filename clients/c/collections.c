@@ -61,6 +61,7 @@ static void status_fill(struct latent_status *to, const Latent__V1__StatusReply 
         .pid = s->pid,
         .data_dir = s->data_dir,
         .server_key = s->server_key,
+        .mask = s->mask,
     };
     if (s->queue) {
         to->query_depth = s->queue->query_depth;

@@ -174,7 +174,8 @@ struct latent_status {
     uint64_t uptime_ms;
     uint32_t pid;
     const char *data_dir;
-    const char *server_key;     /* for TCP clients; empty: TCP is not served */
+    const char *server_key;     /* for clients with keys; empty: they are not served */
+    const char *mask;           /* "causal" or "full": what a token sees */
 };
 
 LATENT_API int latent_status(struct latent *c, struct latent_status **out);

@@ -23,7 +23,7 @@ static void print_json(const struct latent_status *s)
         json_array_append_new(collections, collection_json(&s->collections[i]));
     json_out(json_pack(
         "{s:o, s:s, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:I, s:I, s:s, s:s, s:b, s:o, s:o, "
-        "s:{s:I, s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:o, s:s}",
+        "s:{s:I, s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:o, s:s, s:s}",
         "version", json_text(s->version), "phase", phase_name(s->phase), "percent",
         (json_int_t)s->percent, "read_only", (int)s->read_only, "read_only_reason",
         json_text(s->read_only_reason), "device", json_text(s->device), "device_kind",
@@ -36,7 +36,7 @@ static void print_json(const struct latent_status *s)
         (json_int_t)s->pending_chunks, "writes", (json_int_t)s->writes_waiting, "tokens_done",
         (json_int_t)s->tokens_done, "texts_done", (json_int_t)s->texts_done, "uptime_ms",
         (json_int_t)s->uptime_ms, "pid", (json_int_t)s->pid, "data_dir", json_text(s->data_dir),
-        "server_key", s->server_key));
+        "server_key", s->server_key, "mask", s->mask));
 }
 
 static void print_plain(const struct latent_status *s)
@@ -54,8 +54,8 @@ static void print_plain(const struct latent_status *s)
     if (s->device_note[0])
         printf("             %s\n", s->device_note);
     if (s->model[0]) {
-        printf("model:       %s, %s, %s pooling, %u dimensions, at most %u tokens a text\n",
-               s->model, s->weight_type, s->pooling, s->dim, s->token_limit);
+        printf("model:       %s, %s, %s pooling, %s mask, %u dimensions, at most %u tokens a text\n",
+               s->model, s->weight_type, s->pooling, s->mask, s->dim, s->token_limit);
         printf("             %s\n", s->model_path);
         printf("fingerprint: %s\n", s->fingerprint);
         if (!s->has_tokenizer)

@@ -10,7 +10,7 @@ import subprocess
 import time
 import unittest
 
-from harness import BUILD, CALL_S, Daemon, LATENT, LATENTD, main
+from harness import BUILD, CALL_S, Daemon, LATENT, LATENTD, SRC, main
 
 
 def free_port():
@@ -94,6 +94,31 @@ class Process(unittest.TestCase):
             status = d.status()
             self.assertEqual(status["device_kind"], "cpu")
             self.assertEqual(status.get("device_note", ""), "")  # nothing that was asked for is missing
+
+    def test_model_file_is_overruled(self):
+        """With causal mask and the first token's vector, what comes after it cannot matter; with the full mask it does."""
+        model = os.path.join(SRC, "tests", "golden", "decoders", "mistral.gguf")
+        texts = ['{"ids":[1,20,21]}', '{"ids":[1,30,31,32]}']
+
+        def run(*args):
+            with Daemon("--model", model, *args) as d:
+                got = d.json_lines("embed", "--ids", stdin="\n".join(texts) + "\n")
+                return d.status(), [g["embedding"] for g in got]
+
+        plain, vectors = run()
+        self.assertEqual((plain["mask"], plain["pooling"], plain["dim"]), ("causal", "mean", 32))
+        self.assertNotEqual(vectors[0], vectors[1])
+        causal, vectors = run("--pooling", "cls")
+        self.assertEqual((causal["mask"], causal["pooling"]), ("causal", "cls"))
+        self.assertEqual(vectors[0], vectors[1])
+        full, vectors = run("--pooling", "cls", "--mask", "full")
+        self.assertEqual((full["mask"], full["pooling"]), ("full", "cls"))
+        self.assertNotEqual(vectors[0], vectors[1])
+        cut, vectors = run("--dim", "16")
+        self.assertEqual((cut["dim"], len(vectors[0])), (16, 16))
+        self.assertAlmostEqual(sum(x * x for x in vectors[0]), 1, places=5)
+        # Vectors of different kinds never meet in a collection.
+        self.assertEqual(len({s["fingerprint"] for s in (plain, causal, full, cut)}), 4)
 
     def test_llvmpipe_when_named(self):
         with Daemon(device="LLVMpipe") as d:

@@ -50,6 +50,9 @@ static void file_errors_name_the_line(void **state)
     expect_error("threads = -1\n", ":1: threads");
     expect_error("memory = 3\n", ":1: memory");
     expect_error("log-level = loud\n", ":1: log-level");
+    expect_error("log-level = warn, info\n", ":1: log-level");
+    expect_error("mask = caus\n", ":1: mask must be causal or full, not 'caus'");
+    expect_error("pooling = latent\n", ":1: pooling must be mean, last or cls, not 'latent'");
     expect_error("socket-keys = maybe\n", ":1: socket-keys must be yes or no, not 'maybe'");
     expect_error("data = /x\nwhat is this\n", ":2: not a `name = value` line");
     expect_error("[server]\ndata = /x\n", "unknown section [server]");

@@ -9,6 +9,7 @@
 #include "daemon/core.h"
 #include "daemon/options.h"
 #include "daemon/tool_check.h"
+#include "daemon/tool_hnswlib.h"
 #include "daemon/tool_import.h"
 #include "daemon/tool_selftest.h"
 
@@ -40,6 +41,8 @@ int main(int argc, char **argv)
     }
     if (argc > 1 && strcmp(argv[1], "check") == 0)
         return tool_check(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "import-hnswlib") == 0)
+        return tool_hnswlib(argc - 1, argv + 1);
     struct settings s;
     enum options_action action;
     struct err_msg em = {""};

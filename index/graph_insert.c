@@ -157,7 +157,7 @@ int vector_prepare(enum metric metric, const float *v, uint32_t dim, float *out)
 }
 
 /* Fills the record of a new slot, except for its links. */
-static int fill(struct core *c, struct graph_scratch *s, uint32_t id, uint64_t label, const float *v)
+int node_fill(struct core *c, struct graph_scratch *s, uint32_t id, uint64_t label, const float *v)
 {
     struct node_head *h = core_head(c, id);
     h->label = label;
@@ -188,7 +188,7 @@ int graph_add(struct graph *g, uint64_t label, const float *v)
         (r = core_hash_reserve(c)) < 0 || (r = remove_reserve(c)) < 0 ||
         (r = core_alloc(c, level, &id)) < 0)
         return r;
-    if ((r = fill(c, s, id, label, s->query_f32)) < 0) {
+    if ((r = node_fill(c, s, id, label, s->query_f32)) < 0) {
         core_release(c, id); /* never published */
         return r;
     }

@@ -287,7 +287,10 @@ uint32_t walk_greedy(const struct core *c, struct graph_scratch *s, const struct
 uint32_t walk_level(const struct core *c, struct graph_scratch *s, const struct probe *p,
                     const uint32_t *starts, uint32_t n_starts, uint32_t level, uint32_t ef);
 
-/* graph_insert.c: checks v and brings it to unit length where the metric wants it. LT_ENAN. */
+/* graph_insert.c */
+/* Fills the record of a new slot, except for its links. LT_EIO, LT_ENOSPC. */
+int node_fill(struct core *c, struct graph_scratch *s, uint32_t id, uint64_t label, const float *v);
+/* Checks v and brings it to unit length where the metric wants it. LT_ENAN. */
 int vector_prepare(enum metric metric, const float *v, uint32_t dim, float *out);
 
 /* graph_tree.c */

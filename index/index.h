@@ -364,4 +364,18 @@ struct index_check_report {
  * Errors: LT_ECORRUPT (problems are left), LT_ENOTFOUND (no store there), LT_ELOCKED, LT_EVERSION, LT_EIO … */
 int index_check_folder(const struct index_check_params *p, struct index_check_report *out, struct err_msg *em);
 
+/* ---- other programs' files ---------------------------------------------------- */
+
+struct index_import {
+    const char *path, *name; /* hnswlib's file; the collection to make */
+    uint32_t dim;            /* neither is in the file */
+    enum metric metric;
+    enum graph_codes codes; /* F32: searches compare exactly what hnswlib compares at the same ef */
+};
+
+/* (writer) A new vectors-only collection of an index file that hnswlib saved: labels become ids, the graph is taken over as it
+ * is. *n documents. Nothing stays of one that fails half-way. Between groups; takes as long as storing the vectors does.
+ * Errors: LT_EFORMAT, LT_EUNSUPPORTED (its M), LT_EEXIST, LT_ENAN, what index_create and index_put say. */
+int index_import_hnswlib(struct index *ix, const struct index_import *p, uint64_t *n, struct err_msg *em);
+
 #endif

@@ -30,6 +30,9 @@ struct cli_command {
     int (*run)(struct cli *c, int argc, char **argv); /* argv[0] is the command's name; an enum cli_status */
 };
 
+/* Runs latentd as `latentd argv[0] …`, where it is; does not return when that works. */
+int cli_run_tool(struct cli *c, int argc, char **argv);
+
 extern const struct cli_command cli_status_command, cli_collection_command, cli_add_command,
     cli_get_command, cli_delete_command, cli_search_command, cli_embed_command, cli_import_command, cli_selftest_command,
     cli_eval_command, cli_key_command, cli_job_command, cli_check_command;

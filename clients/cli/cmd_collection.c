@@ -126,6 +126,8 @@ static int run(struct cli *c, int argc, char **argv)
 {
     const struct cli_command *cmd = &cli_collection_command;
     struct collection_args a = {0};
+    if (argc > 1 && strcmp(argv[1], "import-hnswlib") == 0)
+        return cli_run_tool(c, argc - 1, argv + 1);
     if (!parse(&a, argc, argv))
         return CLI_USAGE;
     int n = argc - optind;
@@ -162,9 +164,11 @@ const struct cli_command cli_collection_command = {
     "Usage: latent collection create NAME [OPTIONS]\n"
     "       latent collection list\n"
     "       latent collection info NAME\n"
-    "       latent collection drop NAME\n\n"
+    "       latent collection drop NAME\n"
+    "       latent collection import-hnswlib FILE --space cosine|ip|l2 --dim N [--name NAME] [--data DIR]\n\n"
     "A collection holds documents and is searched as a whole. NAME: 1 to 64 letters, digits,\n"
-    "'.', '_' and '-', not starting with '.'.\n\n"
+    "'.', '_' and '-', not starting with '.'. import-hnswlib runs `latentd import-hnswlib`, which makes a\n"
+    "collection of an index that hnswlib saved, while no daemon runs (--help tells more).\n\n"
     "  --dim N              vector length (default: the model's)\n"
     "  --metric M           cosine (default), ip or l2\n"
     "  --vectors-only       vectors come with the documents, nothing is embedded\n"

@@ -24,7 +24,7 @@ static void try_beside(const char *relative, char **argv)
     }
 }
 
-static int run(struct cli *c, int argc, char **argv)
+int cli_run_tool(struct cli *c, int argc, char **argv)
 {
     char **args = calloc((size_t)argc + 2, sizeof *args);
     if (!args) {
@@ -50,14 +50,14 @@ const struct cli_command cli_import_command = {
     "model then serves token ids only (`latent embed --ids`). FILE appears when it is complete.\n\n"
     "  -o FILE.gguf    where to\n"
     "  --type TYPE     how weights are stored (default q8_0); rows that the type cannot hold become f16\n",
-    run};
+    cli_run_tool};
 
 const struct cli_command cli_selftest_command = {
     "selftest", "check this machine's devices against the reference",
     "Usage: latent selftest [--device D] [--model FILE]\n\n"
     "Runs `latentd selftest`: every operation's conformance cases, then the model's golden vectors, on the devices that D\n"
     "means (default auto: all that would be tried). Prints a table; exit status 1 when a device fails.\n",
-    run};
+    cli_run_tool};
 
 const struct cli_command cli_check_command = {
     "check", "verify a data folder, and mend it",
@@ -68,4 +68,4 @@ const struct cli_command cli_check_command = {
     "  --config FILE   take the folder from these settings\n"
     "  --repair        make words and graphs anew from the database, set right what contradicts itself,\n"
     "                  name what cannot be mended\n",
-    run};
+    cli_run_tool};

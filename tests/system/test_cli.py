@@ -156,6 +156,21 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(wrong.returncode, 2)
         self.assertIn("--codes takes", wrong.stderr)
 
+    def test_import_hnswlib(self):
+        fixture = os.path.join(os.environ["LATENTD_SRC"], "tests", "golden", "hnswlib", "index.bin")
+        with tempfile.TemporaryDirectory() as folder:
+            def run(*args):
+                return self.daemon.latent("collection", "import-hnswlib", *args, "--data", folder, check=False)
+            got = run(fixture, "--space", "l2", "--dim", "8")
+            self.assertEqual((got.returncode, got.stdout), (0, "collection index: 600 documents\n"), got.stderr)
+            for args, status, word in (([fixture, "--space", "l2", "--dim", "8"], 1, "exists"),
+                                       ([fixture, "--space", "l2", "--dim", "9", "--name", "n"], 1, "dimension 9"),
+                                       ([fixture, "--space", "l3", "--dim", "8"], 2, "--space"),
+                                       ([fixture, "--space", "l2"], 2, "--dim"), (["--space", "l2", "--dim", "8"], 2, "FILE")):
+                got = run(*args)
+                self.assertEqual(got.returncode, status, args)
+                self.assertIn(word, got.stderr)
+
     def test_long_text_is_chunked(self):
         self.daemon.latent("collection", "create", "long")
         filler = "The committee met again and talked about the budget of the town. " * 120

@@ -1,0 +1,95 @@
+"""Ids and vectors of one GGUF file beside llama.cpp: smollm2.py LIBRARY-FOLDER MODEL BUILD [LINES]
+
+llama.cpp rounds activations to 8 bits for 4-bit weights; latentd does not. So its vectors are compared twice: for the same weights at f32,
+where both compute the same (every cosine 0.9999 or more), and for the file as it is, where ours must be as near to its vectors as its
+own f32 ones are.
+"""
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+
+import gguf
+import numpy as np
+
+import llama_peer
+import mixed_lines
+
+TEXTS, LONGEST = 40, 120
+
+
+def records(items, code):
+    return b"".join(struct.pack("<I", len(i)) + (i if code is None else struct.pack(f"<{len(i)}{code}", *i)) for i in items)
+
+
+def at_f32(source, path):
+    r = gguf.GGUFReader(source)
+    w = gguf.GGUFWriter(path, r.fields["general.architecture"].contents())
+    for key, field in r.fields.items():
+        if key.startswith("GGUF.") or key in ("general.architecture", "general.file_type"):
+            continue
+        if field.types[0] == gguf.GGUFValueType.ARRAY:
+            w.add_key_value(key, field.contents(), field.types[0], sub_type=field.types[-1])
+        else:
+            w.add_key_value(key, field.contents(), field.types[0])
+    for t in r.tensors:
+        x = gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float32)
+        w.add_tensor(t.name, x.reshape([int(d) for d in reversed(t.shape)]))
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+
+
+def compare_ids(model, path, build, lines):
+    out = subprocess.run([os.path.join(build, "tests/tools/dump_ids"), path], input=records(lines, None),
+                         stdout=subprocess.PIPE, check=True).stdout
+    at = total = bad = 0
+    for line in lines:
+        n, = struct.unpack_from("<I", out, at)
+        ids = list(struct.unpack_from(f"<{n}i", out, at + 4))
+        at += 4 + 4 * n
+        want = list(model.ids(line))
+        total += len(want)
+        if ids != want:
+            bad += 1
+            print("ids differ:", repr(line)[:200], ids[:20], want[:20])
+    print(f"{len(lines)} lines, {total} ids, {bad} lines differ")
+    return bad == 0
+
+
+def vectors(lib, path, ids):
+    model = llama_peer.Model(lib, path)
+    context = llama_peer.Context(model, llama_peer.MEAN, True)
+    v = np.array([context.embed(i)[:model.dim] for i in ids], dtype=np.float64)
+    context.close()
+    model.close()
+    return v / np.linalg.norm(v, axis=1, keepdims=True)
+
+
+def main():
+    folder, path, build = sys.argv[1:4]
+    n = int(sys.argv[4]) if len(sys.argv) > 4 else 100_000
+    lib = llama_peer.load(os.path.abspath(folder))
+    model = llama_peer.Model(lib, path)
+    lines = [t.encode() for t in mixed_lines.lines(n, special=["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<s>", "</s>"])]
+    good = compare_ids(model, path, build, lines)
+    ids = [list(model.ids(line, True))[:LONGEST] for line in lines[::max(1, n // TEXTS)]]
+    model.close()
+    out = subprocess.run([os.path.join(build, "tests/tools/dump_vectors"), path, "--mask", "causal", "--pooling", "mean"],
+                         input=records(ids, "i"), stdout=subprocess.PIPE, check=True).stdout
+    ours = np.frombuffer(out, dtype=np.float32).reshape(len(ids), -1).astype(np.float64)
+    with tempfile.TemporaryDirectory() as home:
+        whole = os.path.join(home, "f32.gguf")
+        at_f32(path, whole)
+        exact, rounded = vectors(lib, whole, ids), vectors(lib, path, ids)
+    same = (ours * exact).sum(1)
+    near, own = (ours * rounded).sum(1), (exact * rounded).sum(1)
+    print(f"{len(ids)} texts: cosine to llama.cpp with f32 weights at least {same.min():.7f}; with the file's own {near.min():.6f}, "
+          f"where llama.cpp is at {own.min():.6f} from itself")
+    good = good and same.min() >= 0.9999 and (near >= own - 1e-4).all()
+    return 0 if good else 1
+
+
+sys.exit(main())

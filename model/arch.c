@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 struct family {
     const char *name; /* general.architecture */
@@ -242,6 +243,29 @@ int arch_read(const struct gguf *g, struct model_info *i, struct err_msg *em)
         (e = read_pooling(&r)) < 0)
         return e;
     return read_tokens(&r);
+}
+
+/* ASCII, case ignored */
+static bool contains(const char *s, const char *word)
+{
+    for (; *s; s++)
+        if (!strncasecmp(s, word, strlen(word)))
+            return true;
+    return false;
+}
+
+void arch_texts(struct model_info *i, const char *arch, size_t len)
+{
+    i->query_prefix = i->instruct_template = "";
+    i->pool_prefix = true;
+    if (is(arch, len, "gemma-embedding")) {
+        i->query_prefix = "task: search result | query: ";
+        i->instruct_template = "task: {} | query: ";
+        i->passage_template = "title: {} | text: ";
+    } else if (is(arch, len, "qwen3") && i->pooling == MODEL_POOL_LAST && contains(i->name, "embedding")) {
+        i->query_prefix = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:";
+        i->instruct_template = "Instruct: {}\nQuery:";
+    }
 }
 
 /* ---- what follows from the numbers ---- */

@@ -13,6 +13,10 @@
  *         (the key in the message). */
 int arch_read(const struct gguf *g, struct model_info *i, struct err_msg *em);
 
+/* The texts that go with a model which arch_read recognised (i->name filled in): query prefix, instruction template and
+ * passage template, static strings. */
+void arch_texts(struct model_info *i, const char *arch, size_t len);
+
 /* True for a tensor that such files carry and that an embedding does not need. */
 bool arch_ignores(const struct model_info *i, const char *tensor);
 

@@ -135,18 +135,13 @@ static int read_name(struct model *m)
 }
 
 /* A file that another program wrote. */
-static int read_foreign(struct model *m)
+static int read_foreign(struct model *m, const char *arch, size_t len)
 {
     struct model_info *i = &m->info;
     int r = arch_read(m->gguf, i, m->em);
     if (r < 0 || (r = read_name(m)) < 0)
         return r;
-    m->prefix = strdup("");
-    m->instruct = strdup("");
-    if (!m->prefix || !m->instruct)
-        return err_set(m->em, LT_ENOMEM, "model: no memory");
-    i->query_prefix = m->prefix;
-    i->instruct_template = m->instruct;
+    arch_texts(i, arch, len);
     i->full_dim = i->dense[1] ? i->dense[1] : i->dense[0] ? i->dense[0] : i->hidden;
     i->dim = i->full_dim;
     return layout_check(i, m->em);
@@ -162,7 +157,7 @@ static int read_keys(struct model *m)
     if ((r = gguf_str(m->gguf, "general.architecture", &arch, &len, m->em)) < 0)
         return r;
     if (len != strlen("latentd") || memcmp(arch, "latentd", len))
-        return read_foreign(m);
+        return read_foreign(m, arch, len);
     if ((r = get_size(m, "latentd.format_version", &version)) < 0)
         return r;
     if (version != 1)
@@ -229,6 +224,17 @@ static int check_tensors(struct model *m)
     snprintf(m->info.weight_type, sizeof m->info.weight_type, "%s", tensor_type_name((enum tensor_type)most));
     m->info.quantised = tensor_block_len((enum tensor_type)most) > 1;
     return r;
+}
+
+static int check_rope_factors(struct model *m)
+{
+    const struct tensor *t = m->info.rope_factors ? gguf_tensor(m->gguf, "rope_freqs.weight") : NULL;
+    for (uint64_t i = 0; t && i < t->cols; i++) {
+        const float f = ((const float *)t->data)[i];
+        if (!(f > 1e-6f && f < 1e6f))
+            return err_set(m->em, LT_EFORMAT, "model: rope_freqs.weight holds %g", (double)f);
+    }
+    return 0;
 }
 
 /* ---- golden vectors ---- */
@@ -469,7 +475,8 @@ static int load(struct model *m, const char *path, const struct model_params *p,
 {
     int r;
     if ((r = file_map(path, &m->map, m->em)) < 0 || (r = gguf_parse(&m->gguf, m->map.data, m->map.len, m->em)) < 0 ||
-        (r = required(read_keys(m))) < 0 || (r = check_tensors(m)) < 0 || (r = read_goldens(m, proven)) < 0)
+        (r = required(read_keys(m))) < 0 || (r = check_tensors(m)) < 0 ||
+        (r = check_rope_factors(m)) < 0 || (r = read_goldens(m, proven)) < 0)
         return r;
     if ((proven && (r = make_tokenizer(m)) < 0) || (p && (r = overrule(m, p)) < 0))
         return r;

@@ -61,6 +61,8 @@ struct model_info {
     const char *query_prefix;      /* exact text before every query, e.g. "query: "; "" for none; lives as long as the model */
     const char *instruct_template; /* text before a query, "{}" stands for the instruction, e.g. "Instruct: {}\nQuery: ";
                                     * "" when the model knows no instructions */
+    const char *passage_template;  /* text before a passage, "{}" stands for its title or "none"; NULL: the title, a space */
+    bool pool_prefix;              /* what goes before a query takes part in the pool; NV-Embed leaves it out */
 };
 
 enum model_mask {

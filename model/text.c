@@ -45,7 +45,7 @@ static int put_prefix(const struct text_rules *r, const struct text_input *in, s
     const char *prefix = r->query_prefix ? r->query_prefix : "", *slot = NULL;
     size_t n_instruct = in->instruct ? strlen(in->instruct) : 0;
     *len = 0;
-    if (!in->query || (in->instruct && !n_instruct))
+    if (in->instruct && !n_instruct)
         return 0;
     if (in->instruct) {
         prefix = r->instruct_template && *r->instruct_template ? r->instruct_template : TEXT_INSTRUCT_TEMPLATE;
@@ -62,6 +62,29 @@ static int put_prefix(const struct text_rules *r, const struct text_input *in, s
         memcpy(out->joined + head + n_instruct, slot + 2, n - head - 2);
         *len = n + n_instruct - 2;
     }
+    return 0;
+}
+
+/* What goes before a passage, its title included, into out->joined; its length. */
+static int put_title(const struct text_rules *r, const char *title, size_t title_len, bool alone, struct text_tokens *out,
+                     size_t *len, struct err_msg *em)
+{
+    const char *form = r->passage_template ? r->passage_template : "", *slot = strstr(form, "{}"), *tail = slot ? slot + 2 : "";
+    const size_t head = slot ? (size_t)(slot - form) : strlen(form);
+    *len = 0;
+    if (*form && !title_len) {
+        title = "none";
+        title_len = slot ? 4 : 0;
+    }
+    if (!*form && !alone)
+        tail = title_len ? " " : "";
+    if (title_len > TOKENIZER_TEXT_MAX || join_reserve(out, head + title_len + strlen(tail) + 1) < 0)
+        return err_set(em, LT_ENOMEM, "%s", err_text(LT_ENOMEM));
+    memcpy(out->joined, form, head);
+    if (title_len)
+        memcpy(out->joined + head, title, title_len);
+    memcpy(out->joined + head + title_len, tail, strlen(tail));
+    *len = head + title_len + strlen(tail);
     return 0;
 }
 
@@ -83,19 +106,19 @@ static int join(const struct text_rules *r, const struct text_input *in, struct 
             return err_set(em, LT_EEMPTY, "the text is empty");
         text_len = 0;
     }
-    if ((e = put_prefix(r, in, out, prefix_len, em)) < 0)
+    size_t n;
+    *prefix_len = 0;
+    if (in->query) {
+        if ((e = put_prefix(r, in, out, prefix_len, em)) < 0)
+            return e;
+        n = *prefix_len;
+    } else if ((e = put_title(r, in->title, title_len, !text_len, out, &n, em)) < 0) {
         return e;
-    size_t n = *prefix_len;
-    if (!size_add(n + 1, title_len, len) || !size_add(*len, text_len, len) || *len > TOKENIZER_TEXT_MAX)
+    }
+    if (!size_add(n, text_len, len) || *len > TOKENIZER_TEXT_MAX)
         return err_set(em, LT_ELIMIT, "a text of more than %u bytes", TOKENIZER_TEXT_MAX);
     if (join_reserve(out, *len + 1) < 0)
         return err_set(em, LT_ENOMEM, "%s", err_text(LT_ENOMEM));
-    if (title_len) {
-        memcpy(out->joined + n, in->title, title_len);
-        n += title_len;
-        if (text_len)
-            out->joined[n++] = ' ';
-    }
     if (text_len)
         memcpy(out->joined + n, text, text_len);
     *len = n + text_len;
@@ -142,7 +165,7 @@ int text_encode_rules(const struct text_rules *r, const struct text_input *in, s
         (e = tokenizer_encode(r->tokenizer, out->joined, len, &out->scratch, em)) < 0 ||
         (e = finish(r, &out->scratch, in->truncate, out, em)) < 0)
         goto out;
-    if (prefix_len) {
+    if (prefix_len && !r->pool_prefix) {
         if ((e = tokenizer_encode(r->tokenizer, out->joined, prefix_len, &out->scratch, em)) < 0)
             goto out;
         if (out->scratch.n >= out->n) {

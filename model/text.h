@@ -23,13 +23,16 @@ struct text_rules {
     int32_t bos, eos;              /* -1: none is added */
     const char *query_prefix;      /* exact text before a query; NULL or "": none */
     const char *instruct_template; /* "{}" stands for the instruction; NULL or "": TEXT_INSTRUCT_TEMPLATE */
+    const char *passage_template;  /* text before a passage, "{}" stands for its title or "none"; NULL or "": the title, a space */
+    bool pool_prefix;              /* what goes before a query takes part in the pool */
 };
 
 /* One text; all pointers are borrowed for the call. */
 struct text_input {
     const char *text;
     size_t len; /* bytes */
-    const char *title; /* passages: goes before the text with one space between, alone when that is blank; NULL: none */
+    const char *title; /* passages: goes before the text with one space between (or as the model's template has it), alone
+                        * when that is blank; NULL: none */
     size_t title_len;
     bool query;           /* takes the model's prefix or instruction */
     const char *instruct; /* queries: NULL takes the model's prefix, "" neither prefix nor instruction */

@@ -97,7 +97,7 @@ static void tokenise(struct family *f)
     for (size_t i = 0; i < f->n; i++) {
         const json_t *c = json_array_get(f->cases, i), *ids = json_object_get(c, "ids");
         const char *text = json_string_value(json_object_get(c, "text"));
-        struct text_input in = {.text = text, .len = strlen(text)};
+        struct text_input in = {.text = text, .len = strlen(text), .query = true, .instruct = ""}; /* as it is */
         if (text_encode(f->m, &in, &f->tokens[i], &em) < 0)
             die(f->name, em.text);
         bool same = f->tokens[i].n == json_array_size(ids);

@@ -74,6 +74,41 @@ static void test_forms(void **state)
     check(&in, "1 275 61 259 273 2", 3); /* queries have no title */
 }
 
+/* A model with a form for passages, and one that pools what goes before a query. */
+static void test_other_models(void **state)
+{
+    struct text_rules kept = rules;
+    struct text_input in = passage("d", "cd");
+    rules.passage_template = "a{}b: ";
+    check(&in, "1 270 263 261 61 259 273 2", 0);
+    in = passage(NULL, "cd");
+    check(&in, "1 270 113 114 113 264 261 61 259 273 2", 0); /* none */
+    in = passage(" ", "cd");
+    check(&in, "1 270 113 114 113 264 261 61 259 273 2", 0);
+    in = query(NULL, "cd");
+    check(&in, "1 275 61 259 273 2", 3); /* queries have their own */
+    rules.pool_prefix = true;
+    check(&in, "1 275 61 259 273 2", 0);
+    rules = kept;
+}
+
+/* Special pieces in a query's text, and a query that is cut. */
+static void test_query_to_the_letter(void **state)
+{
+    struct text_input in = query("e", "cd</s>a");
+    check(&in, "1 259 267 259 264 13 265 61 259 273 2 270 2", 8);
+    uint32_t kept = rules.token_limit;
+    in = query("e", "cd cd cd cd");
+    in.truncate = true;
+    rules.token_limit = 12;
+    check(&in, "1 259 267 259 264 13 265 61 259 273 259 273", 8);
+    assert_true(tokens.truncated);
+    rules.token_limit = 8; /* exactly the instruction: nothing is left to pool */
+    struct err_msg em;
+    assert_int_equal(text_encode_rules(&rules, &in, &tokens, &em), LT_EEMPTY);
+    rules.token_limit = kept;
+}
+
 static void test_cut(void **state)
 {
     struct text_input in = passage(NULL, "c e c e");
@@ -178,6 +213,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forms),
         cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_other_models),
+        cmocka_unit_test(test_query_to_the_letter),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_latent_mini_cases),
         cmocka_unit_test(test_nv_embed_query),

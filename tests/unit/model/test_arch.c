@@ -1,0 +1,188 @@
+/* Other programs' files: what follows from their keys, defaults, and what is refused by its name. */
+#include "tests/unit.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "model/arch.h"
+#include "model/gguf_write.h"
+
+struct file {
+    const char *arch, *skip; /* skip: a key that is left out */
+    struct {
+        const char *key;
+        uint32_t v;
+    } u32[3];
+    struct {
+        const char *key;
+        float v;
+    } f32[2];
+    struct {
+        const char *key, *v;
+    } str[3];
+    const char *tensor; /* one more, 4 floats */
+};
+
+static void put_u32(struct gguf_writer *w, const struct file *f, const char *key, uint32_t v)
+{
+    char full[80];
+    snprintf(full, sizeof full, "%s.%s", f->arch, key);
+    if (!f->skip || strcmp(f->skip, key))
+        gguf_write_u32(w, full, v);
+}
+
+/* Writes the file and reads it back. */
+static int read_arch(const struct file *f, struct model_info *i, struct err_msg *em)
+{
+    static const float zeros[8 * 32];
+    char path[] = "/tmp/test_arch.XXXXXX", full[80];
+    struct gguf_writer *w = NULL;
+    struct file_map map = {0};
+    struct gguf *g = NULL;
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(gguf_write_create(&w, path, em), 0);
+    gguf_write_str(w, "general.architecture", f->arch, strlen(f->arch));
+    put_u32(w, f, "context_length", 512);
+    put_u32(w, f, "embedding_length", 32);
+    put_u32(w, f, "block_count", 2);
+    put_u32(w, f, "feed_forward_length", 48);
+    put_u32(w, f, "attention.head_count", 4);
+    snprintf(full, sizeof full, "%s.attention.layer_norm_rms_epsilon", f->arch);
+    gguf_write_f32(w, full, 1e-6f);
+    for (int k = 0; k < 3 && f->u32[k].key; k++)
+        put_u32(w, f, f->u32[k].key, f->u32[k].v);
+    for (int k = 0; k < 2 && f->f32[k].key; k++) {
+        snprintf(full, sizeof full, "%s.%s", f->arch, f->f32[k].key);
+        gguf_write_f32(w, full, f->f32[k].v);
+    }
+    for (int k = 0; k < 3 && f->str[k].key; k++)
+        gguf_write_str(w, f->str[k].key, f->str[k].v, strlen(f->str[k].v));
+    gguf_write_tensor(w, "token_embd.weight", TENSOR_F32, 8, 32);
+    if (f->tensor)
+        gguf_write_tensor(w, f->tensor, TENSOR_F32, 1, 4);
+    assert_int_equal(gguf_write_data(w, zeros, sizeof zeros, em), 0);
+    if (f->tensor)
+        assert_int_equal(gguf_write_data(w, zeros, 16, em), 0);
+    assert_int_equal(gguf_write_commit(w, em), 0);
+    gguf_write_destroy(&w);
+    assert_int_equal(file_map(path, &map, em), 0);
+    assert_int_equal(gguf_parse(&g, map.data, map.len, em), 0);
+    memset(i, 0, sizeof *i);
+    int r = arch_read(g, i, em);
+    gguf_destroy(&g);
+    file_unmap(&map);
+    unlink(path);
+    return r;
+}
+
+static void test_defaults(void **state)
+{
+    struct model_info i;
+    struct err_msg em = {{0}};
+    assert_int_equal(read_arch(&(struct file){.arch = "llama"}, &i, &em), 0);
+    assert_true(i.foreign && i.causal && i.pooling == MODEL_POOL_MEAN && i.rope_pairs && !i.has_tokenizer);
+    assert_true(i.n_kv_heads == 4 && i.head_dim == 8 && i.vocab == 8 && i.token_limit == 512);
+    assert_true(i.rope_theta == 10000 && i.rope_divisor == 0 && !i.window && !i.qk_norm && !i.qkv_bias && !i.rope_factors);
+    assert_int_equal(read_arch(&(struct file){.arch = "llama-embed"}, &i, &em), 0);
+    assert_true(!i.causal && i.rope_pairs);
+    assert_int_equal(read_arch(&(struct file){.arch = "qwen2", .tensor = "blk.0.attn_q.bias"}, &i, &em), 0);
+    assert_true(i.causal && i.qkv_bias && !i.rope_pairs);
+    assert_int_equal(read_arch(&(struct file){.arch = "qwen3", .u32 = {{"attention.key_length", 16}, {"pooling_type", 3}}}, &i, &em), 0);
+    assert_true(i.qk_norm && i.head_dim == 16 && i.pooling == MODEL_POOL_LAST);
+    assert_int_equal(read_arch(&(struct file){.arch = "gemma3", .u32 = {{"attention.sliding_window", 512}}}, &i, &em), 0);
+    assert_true(i.causal && i.window == 512 && i.window_period == 6 && i.rope_theta_local == 10000 && i.gelu && i.post_norms);
+    assert_true(fabsf(i.embed_scale - sqrtf(32)) < 1e-6f && i.attention_scale == 0);
+    assert_true(arch_layer_is_local(&i, 0) && arch_layer_is_local(&i, 4) && !arch_layer_is_local(&i, 5));
+    assert_int_equal(read_arch(&(struct file){.arch = "gemma-embedding", .u32 = {{"attention.sliding_window", 512}}}, &i, &em), 0);
+    assert_true(!i.causal && i.window == 257);
+}
+
+static void test_tokens(void **state)
+{
+    struct model_info i;
+    struct err_msg em = {{0}};
+    assert_int_equal(read_arch(&(struct file){.arch = "llama", .str = {{"tokenizer.ggml.model", "llama"}}}, &i, &em), 0);
+    assert_true(i.has_tokenizer && i.bos == 1 && i.eos == 2 && i.unk == 0 && i.add_bos && !i.add_eos);
+    assert_int_equal(read_arch(&(struct file){.arch = "llama", .str = {{"tokenizer.ggml.model", "gpt2"}}}, &i, &em), 0);
+    assert_true(i.has_tokenizer && i.bos == -1 && i.eos == -1 && !i.add_bos);
+    assert_int_equal(read_arch(&(struct file){.arch = "llama", .str = {{"tokenizer.ggml.model", "gpt2"},
+                                                                       {"tokenizer.ggml.pre", "llama-bpe"}}}, &i, &em), 0);
+    assert_true(i.add_bos);
+    assert_int_equal(read_arch(&(struct file){.arch = "llama", .str = {{"tokenizer.ggml.model", "no_vocab"}}}, &i, &em), 0);
+    assert_false(i.has_tokenizer);
+}
+
+static void refused(const struct file *f, int code, const char *names)
+{
+    struct model_info i;
+    struct err_msg em = {{0}};
+    assert_int_equal(read_arch(f, &i, &em), code);
+    if (!strstr(em.text, names))
+        fail_msg("\"%s\" does not name %s", em.text, names);
+}
+
+static void test_refused(void **state)
+{
+    static const char *const needed[] = {"context_length", "embedding_length", "block_count", "feed_forward_length",
+                                         "attention.head_count"};
+    for (size_t k = 0; k < sizeof needed / sizeof *needed; k++)
+        refused(&(struct file){.arch = "llama", .skip = needed[k]}, LT_ENOTFOUND, needed[k]);
+    refused(&(struct file){.arch = "bert"}, LT_EUNSUPPORTED, "\"bert\"");
+    refused(&(struct file){.arch = "qwen3moe"}, LT_EUNSUPPORTED, "\"qwen3moe\"");
+    refused(&(struct file){.arch = "llama", .u32 = {{"expert_count", 8}}}, LT_EUNSUPPORTED, "mixture of experts");
+    refused(&(struct file){.arch = "llama", .u32 = {{"attention.value_length", 4}}}, LT_EUNSUPPORTED, "value size");
+    refused(&(struct file){.arch = "llama", .u32 = {{"rope.dimension_count", 4}}}, LT_EUNSUPPORTED, "part of each head");
+    refused(&(struct file){.arch = "llama", .u32 = {{"pooling_type", 4}}}, LT_EUNSUPPORTED, "reranker");
+    refused(&(struct file){.arch = "llama", .u32 = {{"pooling_type", 9}}}, LT_EUNSUPPORTED, "pooling_type 9");
+    refused(&(struct file){.arch = "llama", .str = {{"llama.rope.scaling.type", "yarn"}}}, LT_EUNSUPPORTED, "\"yarn\"");
+    refused(&(struct file){.arch = "llama", .f32 = {{"attention.temperature_scale", 0.1f}}}, LT_EUNSUPPORTED,
+            "attention.temperature_scale");
+    refused(&(struct file){.arch = "llama", .f32 = {{"rope.scaling.factor", -1}}}, LT_EFORMAT, "factor");
+    refused(&(struct file){.arch = "llama", .f32 = {{"rope.scaling.factor", NAN}}}, LT_EFORMAT, "factor");
+    refused(&(struct file){.arch = "gemma3"}, LT_ENOTFOUND, "attention.sliding_window");
+}
+
+static void test_rope(void **state)
+{
+    struct model_info i = {.n_heads = 2, .head_dim = 8, .rope_pairs = true, .rope_theta = 10000, .rope_theta_local = 100};
+    static const uint64_t want[] = {0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15};
+    static const float factors[] = {1, 2, 4, 8};
+    float f[4];
+    for (uint64_t row = 0; row < 16; row++)
+        assert_int_equal(arch_rope_row(&i, row), want[row]);
+    i.rope_pairs = false;
+    assert_int_equal(arch_rope_row(&i, 13), 13);
+    i.rope_divisor = 4;
+    arch_rope_freqs(&i, false, factors, f);
+    for (int k = 0; k < 4; k++)
+        assert_true(fabs(f[k] * factors[k] * 4 - pow(10000, -k / 4.0)) < 1e-7);
+    arch_rope_freqs(&i, true, NULL, f);
+    for (int k = 0; k < 4; k++)
+        assert_true(fabs(f[k] - pow(100, -k / 4.0)) < 1e-7);
+}
+
+static void test_texts(void **state)
+{
+    struct model_info i = {.name = "Qwen3-EMBEDDING-0.6B", .pooling = MODEL_POOL_LAST};
+    arch_texts(&i, "qwen3", 5);
+    assert_true(i.pool_prefix && !i.passage_template && strstr(i.instruct_template, "\nQuery:"));
+    snprintf(i.name, sizeof i.name, "Qwen3 0.6B");
+    arch_texts(&i, "qwen3", 5);
+    assert_string_equal(i.instruct_template, "");
+    assert_string_equal(i.query_prefix, "");
+    arch_texts(&i, "gemma-embedding", 15);
+    assert_string_equal(i.passage_template, "title: {} | text: ");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults), cmocka_unit_test(test_tokens), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_rope),     cmocka_unit_test(test_texts),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

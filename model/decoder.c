@@ -209,16 +209,23 @@ static void free_layer(struct decoder *d, uint32_t i)
     o->v->mat_destroy(o, &l->ffn_down);
 }
 
+static const char *const matrices[] = {"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"};
+#define N_MATRICES (sizeof matrices / sizeof *matrices)
+
 /* What a layer's matrices take on the device. */
 static uint64_t layer_bytes(const struct decoder *d, uint32_t layer)
 {
-    static const char *const parts[] = {"attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"};
     uint64_t sum = 0;
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        const struct tensor *t = layer_tensor(d->m, layer, parts[i]);
-        sum += d->o->v->mat_bytes(d->o, t);
-    }
+    for (size_t i = 0; i < N_MATRICES; i++)
+        sum += d->o->v->mat_bytes(d->o, layer_tensor(d->m, layer, matrices[i]));
     return sum;
+}
+
+/* The pages of the model file that a layer was made from. */
+static void release_layer(const struct decoder *d, uint32_t layer)
+{
+    for (size_t i = 0; i < N_MATRICES; i++)
+        model_release(d->m, layer_tensor(d->m, layer, matrices[i]));
 }
 
 /* All, or as many as leave room for one more, through which the others pass. */
@@ -259,6 +266,7 @@ static int load(struct decoder *d, const struct decoder_params *p, struct err_ms
     for (uint32_t l = 0; l < d->n_resident; l++) {
         if ((r = load_layer(d, m, l, em)) < 0)
             return r;
+        release_layer(d, l);
         if (p->progress)
             p->progress(p->progress_arg, (l + 1.0) / i->n_layers);
     }
@@ -307,6 +315,11 @@ uint32_t decoder_n_streamed(const struct decoder *d)
     return d->info->n_layers - d->n_resident;
 }
 
+const struct ops_buf *decoder_stream(const struct decoder *d)
+{
+    return d->all.x;
+}
+
 uint32_t decoder_n_parts(const struct decoder *d)
 {
     return 1 + decoder_n_streamed(d);
@@ -314,7 +327,10 @@ uint32_t decoder_n_parts(const struct decoder *d)
 
 int decoder_fetch(struct decoder *d, uint32_t part, struct err_msg *em)
 {
-    int r = part ? load_layer(d, d->m, d->n_resident + part - 1, em) : 0;
+    const uint32_t layer = d->n_resident + part - 1;
+    int r = part ? load_layer(d, d->m, layer, em) : 0;
+    if (part)
+        release_layer(d, layer);
     if (r < 0)
         decoder_drop(d, part);
     return r;

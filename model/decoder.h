@@ -46,6 +46,9 @@ uint32_t decoder_n_parts(const struct decoder *d);
 int decoder_fetch(struct decoder *d, uint32_t part, struct err_msg *em);
 void decoder_drop(struct decoder *d, uint32_t part);
 
+/* For tests: the residual stream [n_tokens, hidden] as the last part left it; after the last layer only where all rows are pooled. */
+const struct ops_buf *decoder_stream(const struct decoder *d);
+
 /* Within a batch: records the part. The last one leaves everything in *hidden [n_pooled, hidden]. */
 int decoder_run(struct decoder *d, uint32_t part, uint32_t n_tokens, uint32_t n_pooled, struct ops_buf **hidden);
 

@@ -16,7 +16,7 @@ struct pooler;
  *
  * m, o       borrowed; outlive the pooler
  * max_tokens, max_seqs  most pooled rows and texts of a batch
- * n_threads  for folding; 0 counts as 1
+ * n_threads  for folding; 0: as many as the process may use
  *
  * Errors: LT_ENOMEM, LT_ELIMIT. */
 int pooler_create(struct pooler **p, const struct model *m, struct ops *o, uint32_t max_tokens, uint32_t max_seqs,

@@ -55,6 +55,8 @@ void check_rope(struct conform *k)
                 one(k, rows[i], (uint32_t)(5 + 40 * h), (struct ops_attention){6, kv[h], dims[j], false, 1},
                     (enum fill)((i + j + h) % FILL_N));
     one(k, 4000, 4000, (struct ops_attention){1, 1, 64, false, 1}, FILL_NORMAL);
+    const uint32_t most = k->o->info.max_batch_tokens < 32768 ? k->o->info.max_batch_tokens : 32768;
+    one(k, most, most, (struct ops_attention){1, 1, 8, false, 1}, FILL_NORMAL); /* the last positions of the longest texts */
     float f[32], *x = conform_fill(k, 1024 * 1152, FILL_NORMAL);
     struct call c = {conform_buf(k, x, 1024, 1152), frequencies(k, 32, f), {6, 6, 64, false, 1}};
     conform_bench(k, "rope 6+6 of 64", 1024, call, &c, 0);

@@ -87,6 +87,9 @@ static void test_defaults(void **state)
     assert_true(i.foreign && i.causal && i.pooling == MODEL_POOL_MEAN && i.rope_pairs && !i.has_tokenizer);
     assert_true(i.n_kv_heads == 4 && i.head_dim == 8 && i.vocab == 8 && i.token_limit == 512);
     assert_true(i.rope_theta == 10000 && i.rope_divisor == 0 && !i.window && !i.qk_norm && !i.qkv_bias && !i.rope_factors);
+    /* Mistral's embedding models attend to the whole text, whatever their language model did. */
+    assert_int_equal(read_arch(&(struct file){.arch = "llama", .u32 = {{"attention.sliding_window", 4096}}}, &i, &em), 0);
+    assert_int_equal(i.window, 0);
     assert_int_equal(read_arch(&(struct file){.arch = "llama-embed"}, &i, &em), 0);
     assert_true(!i.causal && i.rope_pairs);
     assert_int_equal(read_arch(&(struct file){.arch = "qwen2", .tensor = "blk.0.attn_q.bias"}, &i, &em), 0);

@@ -1,8 +1,7 @@
 /* The ops of model/ops.h on the CPU: oneDNN for the matrix products, kernels of ours for everything else.
  *
- * F32, F16 and BF16 weights are multiplied in f32. Q8_0 weights become int8 with one scale per output
- * channel where the CPU multiplies int8 exactly (AVX-512 VNNI), and f32 elsewhere; their activations
- * are quantised per token, so a row's result is the same bit for bit whatever rows lie beside it.
+ * Q8_0 weights with rows of 256 and more become int8 with one scale per output channel where the CPU multiplies int8
+ * exactly (AVX-512 VNNI); all others are multiplied in f32. The activations of int8 products are quantised per token, so a row's result is the same bit for bit whatever rows lie beside it.
  *
  * Calls between begin and end are only recorded. end runs them, split over the threads by texts where
  * there are enough of them, by rows otherwise. The threads sleep between batches. */

@@ -15,6 +15,10 @@
 #define ATTENTION_MAX_DIM 512 /* of a head */
 #define ATTENTION_SCRATCH ((2 * (ATTENTION_MAX_DIM + 16) + ATTENTION_KEYS) * ATTENTION_LANES) /* floats */
 
+#define MIX_WAYS 8
+#define MIX_LANES 16
+#define MIX_BLOCK (MIX_WAYS * MIX_LANES)
+
 /* Some query rows of one text, all heads */
 struct cpu_attention {
     const float *qkv;      /* [rows, (n_heads + 2 n_kv_heads) head_dim] */
@@ -47,7 +51,10 @@ struct cpu_kernels {
     void (*rms_norm_add)(const float *x, const float *g, float eps, size_t n, size_t d, float *y);
     void (*scale)(float *x, float s, size_t n);
     void (*layer_norm)(const float *x, const float *g, const float *b, float eps, size_t n, size_t d, float *y);
-    /* x[n, k] → q = x / scale + 128, scale = largest |x| of the row / 127, NaN when the row holds NaN or Inf */
+    /* x[n, k] → q = z / scale + 128 with z = mixed x, scale = largest |z| of the row / 127, NaN when the row holds NaN or Inf.
+     * Mixed: in each whole block of MIX_BLOCK values, the MIX_WAYS that lie MIX_LANES apart are replaced by their
+     * Walsh-Hadamard transform, divided by MIX_WAYS. An outlier's size is shared out, so that the others keep more of
+     * their bits; the products with weights transformed likewise, undivided, are those of before. */
     void (*quantise)(const float *x, size_t n, size_t k, uint8_t *q, float *scale);
     void (*finish_int8)(const struct cpu_tile *t);
     void (*finish_f32)(const struct cpu_tile *t);

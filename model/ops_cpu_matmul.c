@@ -3,7 +3,9 @@
  * A weight matrix is cut into panels that fit the second-level cache together with a block of sums. For each panel,
  * oneDNN multiplies up to DNNL_ROWS rows into a scratch tile, and a kernel of ours scales it, adds bias and residual and writes
  * the result. int8: rows are quantised once per call, before the first panel; u8 with 128 as zero, since the
- * CPU multiplies unsigned by signed bytes; what the 128 adds is known per column and taken off. */
+ * CPU multiplies unsigned by signed bytes; what the 128 adds is known per column and taken off. Rows and weights first go
+ * through a Walsh-Hadamard transform in blocks, which leaves products as they are but shares out the few large values that
+ * would cost all others their bits (as in QuaRot, arXiv 2404.00456, but at run time, where it costs a few additions a value). */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +16,7 @@
 #define PANEL_BYTES (512u * 1024) /* of weights */
 #define MANY_ROWS CPU_MATMUL_MOST_ROWS
 #define INT8_MAX_K 65536 /* 255 · 127 · k stays below 2^31 */
+#define INT8_MIN_K 256   /* shorter rows lose too much to rounding, and cost little in f32 */
 
 static size_t panel_cols(size_t m, size_t k, size_t value_bytes)
 {
@@ -31,8 +34,25 @@ static void row_f32(const struct tensor *const *parts, size_t row, float *out)
     tensor_row_f32(*parts, row, out);
 }
 
-static int32_t quantise_column(const float *w, size_t k, int8_t *q, float *scale)
+/* The transform of cpu_kernels' quantise, undivided */
+static void mix_weights(float *w, size_t k)
 {
+    for (; k >= MIX_BLOCK; w += MIX_BLOCK, k -= MIX_BLOCK) {
+        for (size_t h = MIX_LANES; h < MIX_BLOCK; h *= 2) {
+            for (size_t i = 0; i < MIX_BLOCK; i++) {
+                if (i & h)
+                    continue;
+                const float a = w[i], b = w[i + h];
+                w[i] = a + b;
+                w[i + h] = a - b;
+            }
+        }
+    }
+}
+
+static int32_t quantise_column(float *w, size_t k, int8_t *q, float *scale)
+{
+    mix_weights(w, k);
     float largest = 0;
     int32_t sum = 0;
     for (size_t i = 0; i < k; i++)
@@ -97,7 +117,7 @@ int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t 
     if (!w)
         return err_set(em, LT_ENOMEM, "no memory for a matrix");
     w->k = parts[0]->cols;
-    w->int8 = o->int8 && w->k <= INT8_MAX_K;
+    w->int8 = o->int8 && w->k >= INT8_MIN_K && w->k <= INT8_MAX_K;
     for (size_t i = 0; i < n_parts; i++) {
         w->m += parts[i]->rows;
         w->int8 = w->int8 && parts[i]->type == TENSOR_Q8_0;

@@ -1,15 +1,48 @@
 /* From f32 to int8 and from the products' sums back, written once over ops_cpu_simd.h. */
 
+/* MIX_WAYS vectors of a block, transformed; the division comes first, so that nothing overflows */
+static inline void mix(const float *x, vf z[MIX_WAYS])
+{
+    for (int i = 0; i < MIX_WAYS; i++)
+        z[i] = vf_load(x + i * MIX_LANES) * vf_set(1.0f / MIX_WAYS);
+    for (int h = 1; h < MIX_WAYS; h *= 2)
+        for (int i = 0; i < MIX_WAYS; i++)
+            if (!(i & h)) {
+                const vf a = z[i], b = z[i + h];
+                z[i] = a + b;
+                z[i + h] = a - b;
+            }
+}
+
+/* The largest |z| of a row; *bad is not 0 when it holds NaN or Inf. */
+static float mixed_largest(const float *x, size_t k, float *bad)
+{
+    vf max = vf_set(0), taint = vf_set(0); /* 0·x is NaN for NaN and Inf, which max would lose */
+    size_t i = 0;
+    for (; i + MIX_BLOCK <= k; i += MIX_BLOCK) {
+        for (size_t lane = 0; lane < MIX_LANES; lane += VW) {
+            vf z[MIX_WAYS];
+            mix(x + i + lane, z);
+            for (int w = 0; w < MIX_WAYS; w++) {
+                max = vf_max(max, vf_abs(z[w]));
+                taint = vf_fma(z[w], vf_set(0), taint);
+            }
+        }
+    }
+    for (; i < k; i += VW) {
+        const vf a = vf_get(x + i, k - i);
+        max = vf_max(max, vf_abs(a));
+        taint = vf_fma(a, vf_set(0), taint);
+    }
+    *bad = vf_sum(taint);
+    return vf_hmax(max);
+}
+
 static void quantise(const float *x, size_t n, size_t k, uint8_t *q, float *scale)
 {
     for (size_t t = 0; t < n; t++, x += k, q += k) {
-        vf max = vf_set(0), taint = vf_set(0); /* 0·x is NaN for NaN and Inf, which max would lose */
-        for (size_t i = 0; i < k; i += VW) {
-            vf a = vf_get(x + i, k - i);
-            max = vf_max(max, vf_abs(a));
-            taint = vf_fma(a, vf_set(0), taint);
-        }
-        const float largest = vf_hmax(max), bad = vf_sum(taint);
+        float bad;
+        const float largest = mixed_largest(x, k, &bad);
         scale[t] = bad == 0 ? largest * (1 / 127.0f) : NAN;
         if (bad != 0 || !(largest > 1e-30f)) { /* 127 / largest would not be finite */
             memset(q, 128, k);
@@ -19,6 +52,14 @@ static void quantise(const float *x, size_t n, size_t k, uint8_t *q, float *scal
         }
         const vf inv = vf_set(127 / largest);
         size_t i = 0;
+        for (; i + MIX_BLOCK <= k; i += MIX_BLOCK) {
+            for (size_t lane = 0; lane < MIX_LANES; lane += VW) {
+                vf z[MIX_WAYS];
+                mix(x + i + lane, z);
+                for (size_t w = 0; w < MIX_WAYS; w++)
+                    vf_store_u8(q + i + w * MIX_LANES + lane, z[w] * inv);
+            }
+        }
         for (; i + VW <= k; i += VW)
             vf_store_u8(q + i, vf_load(x + i) * inv);
         if (i < k) {

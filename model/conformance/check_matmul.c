@@ -1,11 +1,15 @@
 /* Products with weights of each storage type, bias, residual, fused parts.
  *
- * Tolerance: 1e-6 of Σ|x w| (f32 sums of k products, whatever the order) for weights as stored. Where q8_0 products are made in
- * int8, the reference is the same quantisation in plain C: sums are then exact, and 1e-6 of the result's parts remain.
- * The types with 4 to 6 bits may be held as f16: 1e-3. */
+ * Tolerance: 1e-6 of Σ|x w| (f32 sums of k products, whatever the order) for weights as stored. Where q8_0
+ * products are made in int8, the reference is the same transform and quantisation in plain C: sums are then exact, and 1e-6 of
+ * the result's parts remain. The types with 4 to 6 bits may be held as f16: 1e-3. */
 #include "model/conformance/conform.h"
 
 #include <math.h>
+
+#include "model/ops_cpu_kernels.h"
+
+#define INT8_LEAST 256 /* the CPU device makes shorter products in f32 */
 
 struct call {
     struct ops_buf *x, *residual, *y;
@@ -18,6 +22,24 @@ static int call(struct ops *o, void *arg)
 {
     struct call *c = arg;
     return o->v->matmul(o, c->x, c->w, c->bias, c->residual, c->n, c->y);
+}
+
+/* Blocks of MIX_BLOCK: what lies MIX_LANES apart, transformed, in the device's order of operations; `by` first. */
+static void mix(float *v, size_t n, float by)
+{
+    for (; n >= MIX_BLOCK; v += MIX_BLOCK, n -= MIX_BLOCK) {
+        for (size_t i = 0; i < MIX_BLOCK; i++)
+            v[i] *= by;
+        for (size_t h = MIX_LANES; h < MIX_BLOCK; h *= 2) {
+            for (size_t i = 0; i < MIX_BLOCK; i++) {
+                const float a = v[i], b = v[i ^ h];
+                if (!(i & h)) {
+                    v[i] = a + b;
+                    v[i + h] = a - b;
+                }
+            }
+        }
+    }
 }
 
 /* Symmetric int8 with the row's largest value at 127, as the CPU device does it: the scale; v becomes whole numbers. */
@@ -35,14 +57,18 @@ static float to_int8(float *v, size_t n)
 static void reference(const struct conform *k, enum tensor_type type, float *x, float *w, uint32_t n, size_t m,
                       size_t d, float *y, float *size)
 {
-    const bool int8 = k->int8 && type == TENSOR_Q8_0;
+    const bool int8 = k->int8 && type == TENSOR_Q8_0 && d >= INT8_LEAST;
     float *sx = calloc(n, sizeof *sx), *sw = calloc(m, sizeof *sw);
     if (!sx || !sw)
         exit(1);
-    for (size_t t = 0; int8 && t < n; t++)
+    for (size_t t = 0; int8 && t < n; t++) {
+        mix(x + t * d, d, 1.0f / MIX_WAYS);
         sx[t] = to_int8(x + t * d, d);
-    for (size_t o = 0; int8 && o < m; o++)
+    }
+    for (size_t o = 0; int8 && o < m; o++) {
+        mix(w + o * d, d, 1);
         sw[o] = to_int8(w + o * d, d);
+    }
     for (size_t t = 0; t < n; t++) {
         for (size_t o = 0; o < m; o++) {
             double sum = 0, all = 0;
@@ -142,7 +168,7 @@ void check_matmul(struct conform *k)
 {
     static const enum tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_Q8_0};
     static const uint32_t rows[] = {1, 2, 7, 16, 63, 64, 65, 130};
-    static const size_t outs[] = {1, 15, 16, 17, 64, 65, 200}, ins[] = {32, 64, 96, 384, 1, 3, 33};
+    static const size_t outs[] = {1, 15, 16, 17, 64, 65, 200}, ins[] = {32, 64, 96, 384, 256, 288, 1, 3, 33};
     int i = 0;
     for (size_t t = 0; t < sizeof types / sizeof *types; t++)
         for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
@@ -161,7 +187,7 @@ void check_matmul(struct conform *k)
             for (int form = 0; form < 16; form += 5)
                 one(k, few_bits[t], rows[r], outs[(r + t) % 7], form == 10 ? 768 : 256, form, FILL_NORMAL);
     for (uint32_t n = 1; n <= 64; n++)
-        one(k, n % 2 ? TENSOR_Q8_0 : TENSOR_F32, n, 64, 64, 0, FILL_NORMAL);
+        one(k, n % 2 ? TENSOR_Q8_0 : TENSOR_F32, n, 64, 256, 0, FILL_NORMAL);
     if (k->bench) {
         static const size_t shapes[][2] = {{384, 1152}, {384, 384}, {384, 2048}, {1024, 384}, {384, 3072}};
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)

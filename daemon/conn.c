@@ -11,11 +11,11 @@
 #include "daemon/server.h"
 
 #define READ_BYTES (64u << 10)
-/* Replies that wait for a client: above the first nothing more is read from it, above the second it is dropped. */
+/* Bytes that wait for a client: above this nothing more is read from it, and replies wait where they are. */
 #define OUT_PAUSE (8u << 20)
-#define OUT_MAX (128u << 20)
 /* A client that takes nothing for so long is gone. */
 #define WRITE_TIMEOUT_MS 60000
+#define KEEPALIVE_S 60
 /* Connections over TCP that have not proved who they are. */
 #define STRANGERS_MAX 64
 
@@ -63,6 +63,12 @@ void conn_close(struct conn *c)
         atomic_store(&rq->cancelled, true);
         conn_forget(c, rq);
     }
+    while (c->ready) {
+        struct request *rq = c->ready;
+        c->ready = rq->next;
+        c->server->n_ready--;
+        request_destroy(rq);
+    }
     c->server->n_conns--;
     c->server->n_strangers -= is_stranger(c);
     *c->prev_link = c->next;
@@ -75,10 +81,17 @@ void conn_close(struct conn *c)
 static void on_timeout(uv_timer_t *t)
 {
     struct conn *c = t->data;
+    size_t left = uv_stream_get_write_queue_size(&c->h.stream);
+    if (c->open && c->writing && left < c->taken_at) { /* slow, but there */
+        c->taken_at = left;
+        uv_timer_start(t, on_timeout, WRITE_TIMEOUT_MS, 0);
+        return;
+    }
     log_info("server", c->open ? "a client does not take its replies; closed" : "a client did not finish its handshake; closed");
     conn_close(c);
 }
 
+static void pump(struct conn *c);
 static void flush(struct conn *c);
 
 static void after_write(uv_write_t *w, int status)
@@ -96,6 +109,7 @@ static void after_write(uv_write_t *w, int status)
         return;
     }
     flush(c);
+    pump(c);
     if (!c->closing)
         conn_update_reading(c);
 }
@@ -123,6 +137,7 @@ static void flush(struct conn *c)
             buf = uv_buf_init((char *)c->sending.data + n, (unsigned)(c->sending.len - (size_t)n));
             c->write.data = c;
             c->writing = true;
+            c->taken_at = buf.len;
             uv_timer_start(&c->timer, on_timeout, c->open ? WRITE_TIMEOUT_MS : PROTO_HANDSHAKE_TIMEOUT_MS, 0);
             if (uv_write(&c->write, &c->h.stream, &buf, 1, after_write) < 0) {
                 c->writing = false;
@@ -134,8 +149,56 @@ static void flush(struct conn *c)
     /* Large buffers are for large replies only. */
     if (c->sending.cap > READ_BYTES)
         bytes_out_finish(&c->sending);
-    if (c->last_words)
+    if (c->last_words && !c->ready)
         conn_close(c);
+}
+
+static size_t backlog(const struct conn *c)
+{
+    return c->out.len + c->sending.len;
+}
+
+/* The next of a finished request's messages. */
+static void send_next(struct conn *c, struct request *rq)
+{
+    struct bytes_in in = bytes_in(rq->reply.data + rq->sent, rq->reply.len - rq->sent);
+    uint32_t len = bytes_u32(&in);
+    const uint8_t *data = bytes_take(&in, len);
+    rq->sent += bytes_pos(&in);
+    if (data)
+        conn_send(c, data, len);
+}
+
+/* Replies go out as far as the client takes them. */
+static void pump(struct conn *c)
+{
+    while (!c->closing && c->ready && backlog(c) < OUT_PAUSE) {
+        struct request *rq = c->ready;
+        if (rq->conn && rq->sent < rq->reply.len) {
+            send_next(c, rq);
+            continue;
+        }
+        c->ready = rq->next;
+        c->server->n_ready--;
+        if (rq->conn)
+            conn_forget(c, rq);
+        server_free(c->server, rq);
+    }
+    if (!c->closing && c->last_words && !c->ready && !c->writing && !backlog(c))
+        conn_close(c);
+}
+
+void conn_reply(struct conn *c, struct request *rq)
+{
+    if (!c->ready)
+        c->ready_tail = &c->ready;
+    rq->next = NULL;
+    *c->ready_tail = rq;
+    c->ready_tail = &rq->next;
+    c->server->n_ready++;
+    pump(c);
+    if (!c->closing)
+        conn_update_reading(c);
 }
 
 void conn_send(struct conn *c, const void *data, size_t len)
@@ -143,8 +206,8 @@ void conn_send(struct conn *c, const void *data, size_t len)
     if (c->closing)
         return;
     int r = session_send(c->session, data, len, &c->out);
-    if (r < 0 || c->out.bad || c->out.len + c->sending.len > OUT_MAX) {
-        log_warn("server", "closing a connection: %s", r < 0 ? err_text(r) : "its client does not take its replies");
+    if (r < 0 || c->out.bad) {
+        log_warn("server", "closing a connection: %s", err_text(r < 0 ? r : LT_ENOMEM));
         conn_close(c);
         return;
     }
@@ -160,6 +223,7 @@ void conn_close_gently(struct conn *c)
         uv_read_stop(&c->h.stream);
     c->reading = false;
     flush(c);
+    pump(c);
 }
 
 /* A peer has proved its key: is it known and not expired? On the Unix socket the user must be allowed as well. */
@@ -220,7 +284,7 @@ static bool can_take(const struct conn *c)
     const struct core *core = c->server->core;
     bool full = core->flight_cost > core->settings->memory_mb << 20 && c->n_flight;
     return !c->closing && !c->last_words && !c->unpacking && !full && c->n_flight < PROTO_IN_FLIGHT_MAX &&
-           c->out.len + c->sending.len < OUT_PAUSE;
+           backlog(c) < OUT_PAUSE;
 }
 
 /* Acts on input as far as the connection may go on now, and keeps the rest. */
@@ -333,6 +397,7 @@ void conn_accept(struct server *s, uv_stream_t *listener, bool tcp)
     }
     if (tcp) {
         uv_tcp_nodelay(&c->h.tcp, 1);
+        uv_tcp_keepalive(&c->h.tcp, 1, KEEPALIVE_S); /* a peer that vanished gives its place back */
     } else {
         unsigned uid = 0;
         uv_os_fd_t fd;

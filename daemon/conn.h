@@ -36,6 +36,8 @@ struct conn {
     struct grant *grant;       /* of its key; NULL: it needs none */
     unsigned generation;       /* of access, when grant was looked up */
     struct bytes_out sending, out; /* with the kernel; after that */
+    struct request *ready, **ready_tail; /* done; their replies go out as the client takes them */
+    size_t taken_at;               /* bytes with the kernel's queue at the timer's last look */
     struct request *flight[PROTO_IN_FLIGHT_MAX]; /* unanswered */
     unsigned n_flight;
     struct conn **prev_link, *next;
@@ -43,6 +45,10 @@ struct conn {
 
 /* Accepts one connection from a listener. */
 void conn_accept(struct server *s, uv_stream_t *listener, bool tcp);
+
+/* Sends a finished request's replies, at once or when the client has taken earlier ones. The request is the connection's
+ * and is freed by it. */
+void conn_reply(struct conn *c, struct request *rq);
 
 /* Sends one message; the connection closes when its memory runs out. */
 void conn_send(struct conn *c, const void *data, size_t len);

@@ -78,7 +78,7 @@ static void stop_step(struct run *run)
         feed_stop(c->feed);
         run->told_feed = true;
     }
-    if (c->n_flight || (c->feed && !feed_idle(c->feed)))
+    if (c->n_flight > c->server->n_ready || (c->feed && !feed_idle(c->feed)))
         return;
     if (!run->flushing) {
         run->flushing = true;

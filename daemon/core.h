@@ -53,7 +53,7 @@ struct core {
     struct server *server;
     struct request *flight; /* all requests not yet finished */
     size_t n_flight;
-    size_t flight_cost; /* bytes */
+    atomic_size_t flight_cost; /* bytes; any thread */
     int exit_status;
 
     /* To the loop. */

@@ -10,6 +10,8 @@
 #define INTERACTIVE_MAX 4
 /* Bytes of vectors in one response; the rest follows in further ones. */
 #define PART_BYTES (8u << 20)
+/* Of an entry in the reply, besides its vector. */
+#define VECTOR_OVERHEAD 64
 
 struct embed_input {
     int status;
@@ -93,7 +95,7 @@ static void reply(struct work_item *w, void *state)
     (void)state;
     struct request *rq = request_of_work(w);
     struct embed *e = rq->state;
-    size_t n = e->msg->n_inputs, step = PART_BYTES / (e->dim * 4ul + 64);
+    size_t n = e->msg->n_inputs, step = PART_BYTES / (e->dim * 4ul + VECTOR_OVERHEAD);
     for (size_t i = 0; i < n; i++) {
         struct embed_input *in = &e->inputs[i];
         if (in->status == 0)
@@ -217,7 +219,16 @@ void on_embed(struct request *rq)
                       PROTO_EMBED_INPUTS_MAX, PROTO_INSTRUCT_MAX);
         return;
     }
-    size_t n = m->n_inputs ? m->n_inputs : 1;
+    size_t n = m->n_inputs ? m->n_inputs : 1, row = dim * sizeof(float) + VECTOR_OVERHEAD;
+    if (n * row > REQUEST_REPLY_MAX) {
+        request_failf(rq, LT_ELIMIT, "embed takes at most %zu inputs with this model, whose vectors have %u dimensions",
+                      REQUEST_REPLY_MAX / row, dim);
+        return;
+    }
+    if (!request_charge(rq, n * row)) {
+        request_fail(rq, LT_EBUSY, NULL);
+        return;
+    }
     struct embed *e = calloc(1, sizeof *e + n * sizeof e->inputs[0]);
     if (e) {
         e->texts = calloc(n, sizeof *e->texts);

@@ -7,8 +7,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-/* All replies of one request together. */
-#define REPLY_MAX (64u << 20)
+/* Less is not worth a refusal. */
+#define CHARGE_MIN (64u << 10)
 
 int request_over(const struct request *rq)
 {
@@ -36,7 +36,7 @@ Latent__V1__Response request_response(void)
 static int pack(struct request *rq, const Latent__V1__Response *resp, struct err_msg *em)
 {
     size_t at = rq->reply.len;
-    rq->reply.max = REPLY_MAX;
+    rq->reply.max = REQUEST_REPLY_MAX;
     bytes_put_u32(&rq->reply, 0);
     int r = rq->reply.bad ? LT_ENOMEM : message_pack(&resp->base, &rq->reply, em);
     if (r == 0 && rq->reply.bad)
@@ -66,12 +66,29 @@ static void pack_error(struct request *rq, int code, const char *text)
         log_error("request", "no memory for an error reply");
 }
 
+bool request_charge(struct request *rq, size_t bytes)
+{
+    struct core *c = rq->core;
+    size_t limit = c->settings->memory_mb << 20, all = atomic_load(&c->flight_cost);
+    /* One alone may be larger than the limit. */
+    if (bytes > CHARGE_MIN && all - rq->cost > limit && all + bytes > 2 * limit)
+        return false;
+    rq->cost += bytes;
+    atomic_fetch_add(&c->flight_cost, bytes);
+    return true;
+}
+
 void request_reply(struct request *rq, Latent__V1__Response *resp, bool more)
 {
     struct err_msg em = {""};
+    size_t before = rq->reply.len;
     resp->id = rq->id;
     resp->more = more;
     int r = pack(rq, resp, &em);
+    if (r == 0 && !request_charge(rq, rq->reply.len - before)) {
+        pack_error(rq, LT_EBUSY, "too many replies wait for their clients");
+        return;
+    }
     if (r < 0)
         pack_error(rq, r == LT_ENOMEM ? LT_ELIMIT : r, em.text);
 }
@@ -124,7 +141,7 @@ void request_enlist(struct request *rq)
         rq->older->older_link = &rq->older;
     c->flight = rq;
     c->n_flight++;
-    c->flight_cost += rq->cost;
+    atomic_fetch_add(&c->flight_cost, rq->cost);
 }
 
 void request_destroy(struct request *rq)
@@ -134,7 +151,7 @@ void request_destroy(struct request *rq)
     if (rq->older)
         rq->older->older_link = rq->older_link;
     c->n_flight--;
-    c->flight_cost -= rq->cost;
+    atomic_fetch_sub(&c->flight_cost, rq->cost);
     bytes_out_finish(&rq->reply);
     grant_unref(&rq->grant);
     pool_destroy(&rq->pool);

@@ -15,6 +15,9 @@
 
 struct conn;
 
+/* Bytes of all replies of one request together. */
+#define REQUEST_REPLY_MAX (64u << 20)
+
 struct request {
     struct work_item work; /* for the stage at hand */
     struct core *core;
@@ -28,8 +31,9 @@ struct request {
     struct order_place place; /* of a change, among those of its connection */
     size_t cost;           /* bytes counted in core->flight_cost */
     struct bytes_out reply; /* messages, each behind a u32 length */
+    size_t sent;            /* bytes of it that have gone to the connection */
     void *state;            /* the handler's, freed by it before request_finish */
-    struct request *next;   /* in core->finished */
+    struct request *next;   /* in core->finished, then in conn->ready */
     struct request **older_link, *older; /* in core->flight */
 };
 
@@ -41,6 +45,10 @@ int request_check(const struct request *rq, enum key_right right, const char *co
 
 /* Packs a response (id and more are filled in here) behind those before it. A failure becomes an error reply. */
 void request_reply(struct request *rq, Latent__V1__Response *resp, bool more);
+
+/* Counts memory that the request takes besides its message, until it is freed; whoever owns it. False: too much is in
+ * work for that; answer LT_EBUSY. */
+bool request_charge(struct request *rq, size_t bytes);
 
 /* An empty response, to be given a body. */
 Latent__V1__Response request_response(void);

@@ -144,27 +144,24 @@ void server_destroy(struct server **sp)
     *sp = NULL;
 }
 
-void server_finished(struct server *s, struct request *rq)
+void server_free(struct server *s, struct request *rq)
 {
-    struct conn *c = rq->conn;
     struct core *core = s->core;
     uint64_t limit = core->settings->memory_mb << 20;
-    bool was_full = core->flight_cost > limit;
-    if (c) {
-        conn_forget(c, rq);
-        struct bytes_in in = bytes_in(rq->reply.data, rq->reply.len);
-        while (bytes_left(&in) && !c->closing) {
-            uint32_t len = bytes_u32(&in);
-            const uint8_t *data = bytes_take(&in, len);
-            if (!data)
-                break;
-            conn_send(c, data, len);
-        }
-    }
+    bool was_full = atomic_load(&core->flight_cost) > limit;
     request_destroy(rq);
-    if (was_full && core->flight_cost <= limit)
-        for (struct conn *each = s->conns; each; each = each->next)
-            conn_update_reading(each);
-    else if (c && !c->closing)
-        conn_update_reading(c);
+    if (!was_full || atomic_load(&core->flight_cost) > limit)
+        return;
+    for (struct conn *each = s->conns, *next; each; each = next) {
+        next = each->next;
+        conn_update_reading(each);
+    }
+}
+
+void server_finished(struct server *s, struct request *rq)
+{
+    if (rq->conn)
+        conn_reply(rq->conn, rq);
+    else
+        server_free(s, rq);
 }

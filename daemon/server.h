@@ -24,6 +24,7 @@ struct server {
     bool socket_keys;    /* plain sessions are refused on the Unix socket */
     char key_text[KEY_TEXT_BYTES];
     struct conn *conns;
+    size_t n_ready; /* finished requests whose replies still wait for their clients */
     unsigned n_conns, n_strangers; /* all; TCP ones that are not authenticated yet */
     uv_timer_t deadline;
     bool closed;
@@ -40,8 +41,11 @@ void server_stop(struct server *s);
 void server_close(struct server *s);
 void server_destroy(struct server **s);
 
-/* A request has come back: sends its reply and frees it. */
+/* A request has come back: its reply goes out, and it is freed in the end. */
 void server_finished(struct server *s, struct request *rq);
+
+/* Frees a request; connections that waited for its memory read on. */
+void server_free(struct server *s, struct request *rq);
 
 /* Arms the timer for a request's deadline. */
 void server_watch_deadline(struct server *s, uint64_t deadline_ns);

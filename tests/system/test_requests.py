@@ -8,7 +8,7 @@ from wire import (ADD, CANCEL, CREATE, DELETE, DROP, GET, JOB_CLOSE, SEARCH, STA
                   request, unpack)
 
 LONG = "the quick brown fox jumps over the lazy dog and runs away into the woods " * 5
-EINVAL, ENOTFOUND, EFORMAT, EUTF8, ENAN, ECANCELLED = 1, 4, 6, 8, 12, 23  # base/err.h
+EINVAL, ENOTFOUND, EFORMAT, EUTF8, ENAN, EBUSY, ECANCELLED = 1, 4, 6, 8, 12, 16, 23  # base/err.h
 PROTO_TEXT_MAX = 15 << 20
 
 
@@ -133,6 +133,66 @@ class Pipelining(unittest.TestCase):
             replies = [w.receive() for _ in range(n)]
             self.assertEqual(sorted(r.id for r in replies), list(range(1, n + 1)))
             self.assertEqual({r.code for r in replies}, {0})
+
+
+class SlowReaders(unittest.TestCase):
+    """Clients that ask for much and do not read."""
+    N, SIZE = 24, 10 << 20
+
+    def start(self, d):
+        d.latent("collection", "create", "c", "--vectors-only", "--dim", "4")
+        with Wire(d.socket) as w:
+            text = "x" * self.SIZE
+            self.assertEqual(w.call(ADD, add("c", [document("big", text, vector=struct.pack("<4f", 1, 0, 0, 0))])).code, 0)
+
+    def ask(self, d, w):
+        """Many large replies, all of them done before the first is read."""
+        sent = [w.send(GET, [(1, "c"), (2, "big")]) for _ in range(self.N)]
+        with Wire(d.socket) as other:
+            for _ in range(4):  # searchers work in order of arrival
+                self.assertIn(other.call(GET, [(1, "c"), (2, "nothing")]).code, (0, EBUSY))
+        return sent
+
+    def test_replies_wait_for_their_client(self):
+        with Daemon("--memory", "512") as d:
+            self.start(d)
+            with Wire(d.socket) as w:
+                sent = self.ask(d, w)
+                replies = [w.receive() for _ in sent]
+                self.assertEqual(sorted(r.id for r in replies), sent)
+                for r in replies:
+                    self.assertEqual(len(unpack(r.body(GET)[1][0])[2][0]), self.SIZE)
+
+    def test_not_more_of_them_than_memory_allows(self):
+        with Daemon("--memory", "16", "--searchers", "1") as d:
+            self.start(d)
+            with Wire(d.socket) as w:
+                sent = self.ask(d, w)
+                codes = sorted((w.receive() for _ in sent), key=lambda r: r.id)
+                self.assertEqual([r.id for r in codes], sent)
+                self.assertEqual({r.code for r in codes}, {0, EBUSY})
+                self.assertTrue(all(r.retryable for r in codes if r.code))
+                self.assertEqual(w.call(GET, [(1, "c"), (2, "big")]).code, 0)  # there is room again
+
+    def test_stop_does_not_wait_for_them(self):
+        with Daemon("--memory", "512") as d:
+            self.start(d)
+            with Wire(d.socket) as w:
+                self.ask(d, w)
+                self.assertEqual(d.stop(), 0)
+
+    def test_cancelled_while_they_wait(self):
+        with Daemon("--memory", "512") as d:
+            self.start(d)
+            with Wire(d.socket) as w:
+                sent = self.ask(d, w)[-1]
+                cancel = w.send(CANCEL, [(1, sent)])
+                replies = {}
+                while len(replies) <= self.N:
+                    r = w.receive()
+                    self.assertNotIn(r.id, replies)  # one answer each
+                    replies[r.id] = r
+                self.assertEqual(replies[cancel].body(CANCEL).get(1, [0])[0], int(replies[sent].code == ECANCELLED))
 
 
 class Echo(unittest.TestCase):

@@ -107,6 +107,34 @@ static int read_sizes(struct reader *r)
     return 0;
 }
 
+/* YaRN beside its divisor; what else its keys may change is refused. */
+static int read_yarn(struct reader *r)
+{
+    static const char *const plain[] = {"rope.scaling.attn_factor", "rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor"};
+    struct model_info *i = r->i;
+    float other = 1, log_multiplier = 0;
+    int e = get_u32(r, "rope.scaling.original_context_length", &i->yarn_context);
+    i->yarn_fast = 32;
+    i->yarn_slow = 1;
+    if (e < 0 || (e = maybe_f32(r, "rope.scaling.yarn_beta_fast", &i->yarn_fast)) < 0 ||
+        (e = maybe_f32(r, "rope.scaling.yarn_beta_slow", &i->yarn_slow)) < 0 ||
+        (e = maybe_f32(r, "rope.scaling.yarn_log_multiplier", &log_multiplier)) < 0)
+        return e;
+    for (size_t k = 0; k < sizeof plain / sizeof *plain; k++) {
+        if ((e = maybe_f32(r, plain[k], &other)) < 0)
+            return e;
+        if (other != 1)
+            return unsupported(r, plain[k]);
+    }
+    if (log_multiplier != 0)
+        return unsupported(r, "rope.scaling.yarn_log_multiplier");
+    if (!i->yarn_context || i->yarn_context > 1u << 24 || !(i->yarn_fast > i->yarn_slow && i->yarn_slow > 0 && i->yarn_fast < 1e6f) ||
+        !(i->rope_divisor >= 1) || !(i->rope_theta > 1))
+        return err_set(r->em, LT_EFORMAT, "model: YaRN's keys are out of range");
+    i->rope_magnitude = (float)(1 + 0.1 * log(i->rope_divisor));
+    return 0;
+}
+
 static int read_scaling(struct reader *r)
 {
     const char *type = "linear";
@@ -122,14 +150,15 @@ static int read_scaling(struct reader *r)
         return unsupported(r, "an attention scale that depends on the length (attention.temperature_scale)");
     if (is(type, len, "none"))
         return 0;
-    if (!is(type, len, "linear")) {
+    const bool yarn = is(type, len, "yarn");
+    if (!yarn && !is(type, len, "linear")) {
         snprintf(what, sizeof what, "RoPE scaling \"%.*s\"", (int)(len < 40 ? len : 40), type);
         return unsupported(r, what);
     }
     if (!(factor >= 0 && factor <= 1e6f))
         return err_set(r->em, LT_EFORMAT, "model: RoPE scaling factor %g is out of range", (double)factor);
     r->i->rope_divisor = factor;
-    return 0;
+    return yarn ? read_yarn(r) : 0;
 }
 
 static int read_rope(struct reader *r)
@@ -286,11 +315,34 @@ bool arch_layer_is_local(const struct model_info *i, uint32_t layer)
     return i->window && (layer + 1) % i->window_period != 0;
 }
 
-void arch_rope_freqs(const struct model_info *i, bool local, const float *factors, float *out)
+/* YaRN's share of the plain frequency: 1 up to the pair that makes yarn_fast turns, 0 from the one that makes yarn_slow. */
+static double yarn_keep(const struct model_info *i, uint32_t k)
+{
+    const double d = i->head_dim, turn = 2 * M_PI, ctx = i->yarn_context, log_base = 2 * log(i->rope_theta);
+    const double first = fmax(0, floor(d * log(ctx / (i->yarn_fast * turn)) / log_base));
+    const double last = fmin(d - 1, ceil(d * log(ctx / (i->yarn_slow * turn)) / log_base));
+    const double at = (k - first) / fmax(0.001, last - first);
+    return 1 - fmin(1, fmax(0, at));
+}
+
+double arch_rope_freq(const struct model_info *i, bool local, uint32_t k)
 {
     const uint32_t half = i->head_dim / 2;
-    const double theta = local ? i->rope_theta_local : i->rope_theta;
-    const float divisor = local || !(i->rope_divisor > 0) ? 1 : i->rope_divisor;
-    for (uint32_t k = 0; k < half; k++)
-        out[k] = (float)pow(theta, -(double)k / half) / (factors ? factors[k] : 1) / divisor;
+    const double plain = pow(local ? i->rope_theta_local : i->rope_theta, -(double)k / half);
+    if (local || !(i->rope_divisor > 0))
+        return plain;
+    const double keep = i->yarn_context ? yarn_keep(i, k) : 0;
+    return plain * keep + plain / i->rope_divisor * (1 - keep);
+}
+
+double arch_attention_scale(const struct model_info *i)
+{
+    const double m = i->rope_magnitude > 0 ? i->rope_magnitude : 1;
+    return (i->attention_scale > 0 ? i->attention_scale : 1 / sqrt((double)i->head_dim)) * m * m;
+}
+
+void arch_rope_freqs(const struct model_info *i, bool local, const float *factors, float *out)
+{
+    for (uint32_t k = 0; k < i->head_dim / 2; k++)
+        out[k] = (float)arch_rope_freq(i, local, k) / (factors ? factors[k] : 1);
 }

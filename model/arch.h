@@ -23,7 +23,12 @@ bool arch_ignores(const struct model_info *i, const char *tensor);
 /* Where row `row` of a query or key projection lies in the file, [heads·size] rows: undoes the converter's reordering. */
 uint64_t arch_rope_row(const struct model_info *i, uint64_t row);
 
-/* The head_dim / 2 inverse frequencies of a layer, as f32: theta^(-2i/D), divided by the file's factors. factors are those of
+/* Inverse frequency k < head_dim / 2 of a layer, scaled as the file wants it. */
+double arch_rope_freq(const struct model_info *i, bool local, uint32_t k);
+/* What multiplies q·k. */
+double arch_attention_scale(const struct model_info *i);
+
+/* All of them as f32: theta^(-2i/D), divided by the file's factors. factors are those of
  * rope_freqs.weight, or NULL. */
 void arch_rope_freqs(const struct model_info *i, bool local, const float *factors, float *out);
 

@@ -252,7 +252,7 @@ static int load(struct decoder *d, const struct decoder_params *p, struct err_ms
     const struct model_info *i = d->info;
     struct ops *o = d->o;
     int r;
-    const float scale = i->attention_scale > 0 ? i->attention_scale : 1 / sqrtf((float)i->head_dim);
+    const float scale = (float)arch_attention_scale(i);
     d->attention = d->local = (struct ops_attention){i->n_heads, i->n_kv_heads, i->head_dim, i->causal, scale, 0};
     d->local.window = i->window;
     d->layers = calloc(i->n_layers, sizeof *d->layers);

@@ -389,9 +389,10 @@ static int fingerprint(struct model *m)
                      (double)i->layer_norm_eps, i->bos, i->eos, i->add_bos, i->add_eos);
     if (i->foreign)
         n += snprintf(text + n, sizeof text - (size_t)n,
-                      " pairs=%d divisor=%.9g qknorm=%d post=%d gelu=%d embed=%.9g scale=%.9g window=%u period=%u local=%.9g",
+                      " pairs=%d divisor=%.9g qknorm=%d post=%d gelu=%d embed=%.9g scale=%.9g window=%u period=%u local=%.9g yarn=%u,%.9g,%.9g",
                       i->rope_pairs, (double)i->rope_divisor, i->qk_norm, i->post_norms, i->gelu, (double)i->embed_scale,
-                      (double)i->attention_scale, i->window, i->window_period, (double)i->rope_theta_local);
+                      (double)i->attention_scale, i->window, i->window_period, (double)i->rope_theta_local, i->yarn_context,
+                      (double)i->yarn_fast, (double)i->yarn_slow);
     if (i->dim != i->full_dim)
         n += snprintf(text + n, sizeof text - (size_t)n, " dim=%u", i->dim);
     hash_text(&h, text, (size_t)n);

@@ -41,12 +41,15 @@ struct model_info {
     bool rope_pairs;        /* query and key rows lie as pairs (2i, 2i + 1) of each head */
     bool rope_factors;      /* rope_freqs.weight divides the frequencies */
     float rope_divisor;     /* linear scaling: so are they by this in layers that see all; 0: not */
+    uint32_t yarn_context;  /* YaRN: only those that turn slowly within so many positions are divided; 0: all are */
+    float yarn_fast, yarn_slow; /* turns within them from which on a frequency is kept, and up to which it is divided */
     bool qkv_bias;          /* on query, key and value */
     bool qk_norm;           /* RMSNorm on each query and key head */
     bool post_norms;        /* RMSNorm on what attention and feed-forward add to the stream */
     bool gelu;              /* the gate is the tanh GELU instead of SiLU */
     float embed_scale;      /* token vectors are multiplied by it; 0: they are not */
     float attention_scale;  /* multiplies q·k; 0: 1 / sqrt(head_dim) */
+    float rope_magnitude;   /* so does its square, YaRN's; 0: 1 */
     uint32_t window;        /* in local layers a token sees those less than so many away; 0: no layer is local */
     uint32_t window_period; /* every so-many-th layer is not local */
     float rope_theta_local; /* of local layers */

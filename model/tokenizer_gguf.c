@@ -15,6 +15,7 @@
 #include "model/tokenizer_impl.h"
 
 #define KEY "tokenizer.ggml."
+#define SPELLED_MAX (1ull << 32) /* Gemma's pieces need about 5e7 */
 
 /* Of tokenizer.ggml.token_type. */
 enum piece_type { PIECE_NORMAL = 1, PIECE_UNKNOWN = 2, PIECE_CONTROL = 3, PIECE_USER = 4 };
@@ -33,6 +34,7 @@ struct reader {
     uint32_t *len;
     const uint8_t *type;   /* i32 each; NULL: all normal */
     const uint8_t *score;  /* f32 each; SentencePiece only */
+    uint64_t spelled;      /* bytes looked up to spell pieces by others */
     struct pair *pair;
     size_t n_pairs, cap_pairs;
 };
@@ -308,6 +310,9 @@ static int spell_piece(struct reader *r, int32_t id, uint32_t rank)
     const uint32_t len = r->len[id];
     uint32_t cp;
     int e = 0;
+    r->spelled += (uint64_t)len * len;
+    if (r->spelled > SPELLED_MAX)
+        return err_set(r->em, LT_ELIMIT, "tokenizer: the pieces are too long to be spelled by one another");
     for (uint32_t i = (uint32_t)utf8_decode(s, len, &cp), n; i < len && e == 0; i += n) {
         int32_t left, right;
         n = (uint32_t)utf8_decode(s + i, len - i, &cp);

@@ -150,10 +150,8 @@ static void layer_norm(struct forward *f, const char *name, const double *x, siz
 static void rope(struct forward *f, bool local, double *head, size_t pos)
 {
     const uint32_t half = f->info->head_dim / 2;
-    const double theta = local ? f->info->rope_theta_local : f->info->rope_theta;
-    const double divisor = local || !(f->info->rope_divisor > 0) ? 1 : f->info->rope_divisor;
     for (uint32_t i = 0; i < half; i++) {
-        double angle = (double)pos * pow(theta, -(double)i / half) / divisor;
+        double angle = (double)pos * arch_rope_freq(f->info, local, i);
         if (f->info->rope_factors)
             angle /= ((const float *)weight(f, "rope_freqs.weight")->data)[i];
         double lo = head[i], hi = head[i + half];
@@ -199,7 +197,7 @@ static void self_attention(struct forward *f, uint32_t layer)
 {
     const struct model_info *i = f->info;
     const size_t e = i->head_dim, q = i->n_heads * e, kv = i->n_kv_heads * e, cols = q + 2 * kv;
-    const double scale = i->attention_scale > 0 ? i->attention_scale : 1 / sqrt((double)e);
+    const double scale = arch_attention_scale(i);
     const bool local = arch_layer_is_local(i, layer);
     linear_rows(f, layer_weight(f, layer, "attn_q"), layer_bias(f, layer, "attn_q"), f->norm, f->n, f->qkv, cols, false, true);
     linear_rows(f, layer_weight(f, layer, "attn_k"), layer_bias(f, layer, "attn_k"), f->norm, f->n, f->qkv + q, cols, false,

@@ -207,9 +207,13 @@ def qwen2(w):
 
 def qwen3(w):
     n = byte_level(w, "qwen2", ["<|endoftext|>", "<|im_end|>"], eos="<|endoftext|>", bos="<|im_end|>", add_eos=True)
-    c = tf.Qwen3Config(**SHAPE, vocab_size=n, rope_parameters={"rope_theta": 1e6, "rope_type": "default"})
+    c = tf.Qwen3Config(**SHAPE, vocab_size=n, rope_parameters={
+        "rope_theta": 10000.0, "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128})
     common(w, c)
-    w.add_rope_freq_base(1e6)
+    w.add_rope_freq_base(10000.0)
+    w.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+    w.add_rope_scaling_factor(4.0)
+    w.add_rope_scaling_orig_ctx_len(128)
     w.add_pooling_type(gguf.PoolingType.LAST)
     return tf.Qwen3Model(c), dict(f16=True, pooling="last", causal=True)
 

@@ -141,7 +141,14 @@ static void test_refused(void **state)
     refused(&(struct file){.arch = "llama", .u32 = {{"rope.dimension_count", 4}}}, LT_EUNSUPPORTED, "part of each head");
     refused(&(struct file){.arch = "llama", .u32 = {{"pooling_type", 4}}}, LT_EUNSUPPORTED, "reranker");
     refused(&(struct file){.arch = "llama", .u32 = {{"pooling_type", 9}}}, LT_EUNSUPPORTED, "pooling_type 9");
-    refused(&(struct file){.arch = "llama", .str = {{"llama.rope.scaling.type", "yarn"}}}, LT_EUNSUPPORTED, "\"yarn\"");
+    refused(&(struct file){.arch = "llama", .str = {{"llama.rope.scaling.type", "longrope"}}}, LT_EUNSUPPORTED, "\"longrope\"");
+    refused(&(struct file){.arch = "llama", .str = {{"llama.rope.scaling.type", "yarn"}}}, LT_ENOTFOUND, "original_context_length");
+    refused(&(struct file){.arch = "llama", .str = {{"llama.rope.scaling.type", "yarn"}},
+                           .u32 = {{"rope.scaling.original_context_length", 64}}}, LT_EFORMAT, "YaRN");
+    refused(&(struct file){.arch = "llama", .str = {{"llama.rope.scaling.type", "yarn"}},
+                           .u32 = {{"rope.scaling.original_context_length", 64}},
+                           .f32 = {{"rope.scaling.factor", 4}, {"rope.scaling.yarn_log_multiplier", 0.1f}}}, LT_EUNSUPPORTED,
+            "yarn_log_multiplier");
     refused(&(struct file){.arch = "llama", .f32 = {{"attention.temperature_scale", 0.1f}}}, LT_EUNSUPPORTED,
             "attention.temperature_scale");
     refused(&(struct file){.arch = "llama", .f32 = {{"rope.scaling.factor", -1}}}, LT_EFORMAT, "factor");

@@ -42,13 +42,14 @@ static void enter(struct core *c, Latent__V1__Phase phase)
     atomic_store(&c->phase, (int)phase);
 }
 
-static int open_model(struct core *c, struct err_msg *em)
+static int open_model(struct core *c, const char *cache_dir, struct err_msg *em)
 {
     const struct settings *s = c->settings;
     struct model_params p = {
         .mask = !s->mask ? MODEL_MASK_FILE : strcmp(s->mask, "full") == 0 ? MODEL_MASK_FULL : MODEL_MASK_CAUSAL,
         .pooling = s->pooling,
         .dim = (uint32_t)s->dim,
+        .cache_dir = cache_dir,
     };
     return model_open_as(&c->model, c->model_path, &p, em);
 }
@@ -65,10 +66,8 @@ static int load_model(struct core *c, struct err_msg *em)
         r = find_model(c->model_path, sizeof c->model_path, em);
     bool have_cache = given ? snprintf(cache, sizeof cache, "%s", given) < (int)sizeof cache
                             : paths_cache_dir(cache) == 0 && file_make_dirs(cache, 0700) == 0;
-    model_cache_dir(have_cache ? cache : NULL);
     if (!r)
-        r = open_model(c, em);
-    model_cache_dir(NULL);
+        r = open_model(c, have_cache ? cache : NULL, em);
     if (r < 0)
         return r;
     struct engine_params p = {

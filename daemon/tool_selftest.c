@@ -58,15 +58,13 @@ static bool run_goldens(const struct engine_candidate *c, const struct model *m)
     struct engine *e = NULL;
     struct err_msg em = {""};
     char note[sizeof em.text];
-    const unsigned n = (unsigned)model_goldens(m, NULL);
     const int r = engine_create(&e, m, &p, &em);
+    const unsigned n = r < 0 ? 1 : engine_info(e)->n_goldens;
     if (r < 0)
         snprintf(note, sizeof note, "%s", em.text);
-    else if (n)
+    else
         snprintf(note, sizeof note, "largest difference %.2g, smallest cosine %.6f", engine_info(e)->selftest_error,
                  engine_info(e)->selftest_cosine);
-    else
-        snprintf(note, sizeof note, "the model file carries none");
     row("golden vectors", n, r < 0, note);
     engine_destroy(&e);
     return r == 0;

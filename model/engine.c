@@ -1,6 +1,7 @@
 #include "model/engine.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "base/log.h"
 #include "model/decoder.h"
 #include "model/engine_device.h"
+#include "model/golden.h"
 #include "model/model.h"
 #include "model/pooler.h"
 #include "model/verify.h"
@@ -34,6 +36,7 @@ struct engine {
     struct ops *ops;
     struct decoder *decoder;
     struct pooler *pooler;
+    struct golden_set golden;
     struct verify *verify; /* NULL: nothing to compare */
     uint32_t rows; /* that the activation buffers have */
     uint32_t max_seqs;
@@ -90,13 +93,25 @@ static uint64_t layer_room(const struct engine *e, uint64_t activations)
     return all > used ? all - used : 1;
 }
 
+/* What the user should know about the device, after what is noted already. */
+__attribute__((format(printf, 2, 3))) static void add_note(struct engine *e, const char *fmt, ...)
+{
+    va_list ap;
+    size_t at = strlen(e->info.note);
+    if (at)
+        at += (size_t)snprintf(e->info.note + at, sizeof e->info.note - at, "; ");
+    if (at >= sizeof e->info.note)
+        return;
+    va_start(ap, fmt);
+    vsnprintf(e->info.note + at, sizeof e->info.note - at, fmt, ap);
+    va_end(ap);
+}
+
 static void note_streaming(struct engine *e)
 {
     e->info.n_streamed = decoder_n_streamed(e->decoder);
-    size_t at = strlen(e->info.note);
     if (e->info.n_streamed)
-        snprintf(e->info.note + at, sizeof e->info.note - at, "%s%u of %u layers do not fit the device and are streamed",
-                 at ? "; " : "", e->info.n_streamed, e->mi->n_layers);
+        add_note(e, "%u of %u layers do not fit the device and are streamed", e->info.n_streamed, e->mi->n_layers);
 }
 
 static int open_device(struct engine *e, const struct engine_candidate *c, struct err_msg *em)
@@ -340,11 +355,12 @@ static bool within_tolerance(const struct engine *e)
 
 static int selftest(struct engine *e, struct err_msg *em)
 {
-    const struct model_golden *g;
-    size_t n = model_goldens(e->model, &g);
+    const struct model_golden *g = e->golden.golden;
+    const size_t n = e->golden.n;
     float *v = malloc(e->mi->dim * sizeof *v);
     int r = v ? 0 : err_set(em, LT_ENOMEM, "no memory for the self-test");
-    e->info.selftest_error = n ? 0 : -1;
+    e->info.selftest_error = 0;
+    e->info.n_goldens = (uint32_t)n;
     e->info.selftest_cosine = 1;
     for (size_t i = 0; i < n && r == 0; i++)
         if (g[i].n <= e->info.max_batch_tokens)
@@ -368,6 +384,20 @@ static int try_device(struct engine *e, const struct engine_candidate *c, struct
     return r;
 }
 
+/* A deep model adds up what int8 products round away: the CPU is tried once more without them. */
+static int try_exact(struct engine *e, const struct engine_candidate *c, struct err_msg *why)
+{
+    struct engine_candidate exact = *c;
+    struct err_msg again = {{0}};
+    exact.f32 = true;
+    log_warn("model", "%s; trying it in f32, which is slower", why->text);
+    int r = try_device(e, &exact, &again);
+    if (r < 0)
+        return err_set(why, r, "%s", again.text);
+    add_note(e, "in f32, since int8 products are not exact enough for this model");
+    return 0;
+}
+
 static int choose(struct engine *e, struct err_msg *em)
 {
     struct engine_candidate list[ENGINE_CANDIDATES_MAX];
@@ -378,16 +408,17 @@ static int choose(struct engine *e, struct err_msg *em)
         return r;
     for (size_t i = 0; i < n; i++) {
         struct err_msg why = {{0}};
-        if ((r = try_device(e, &list[i], &why)) == 0) {
+        r = try_device(e, &list[i], &why);
+        if (r == LT_EDEVICE && list[i].cpu && e->mi->quantised && e->info.n_goldens)
+            r = try_exact(e, &list[i], &why);
+        if (r == 0) {
             note_streaming(e);
             return 0;
         }
         if (named || i + 1 == n)
             return err_set(em, r, "%s", why.text[0] ? why.text : err_text(r));
         log_warn("model", "%s is skipped: %s", list[i].name, why.text);
-        size_t at = strlen(e->info.note);
-        snprintf(e->info.note + at, sizeof e->info.note - at, "%sskipped %.60s: %.200s", at ? "; " : "", list[i].name,
-                 why.text);
+        add_note(e, "skipped %.60s: %.200s", list[i].name, why.text);
     }
     return r;
 }
@@ -400,7 +431,9 @@ int engine_create(struct engine **out, const struct model *m, const struct engin
     e->model = m;
     e->mi = model_info(m);
     e->params = *p;
-    int r = choose(e, em);
+    int r = golden_get(&e->golden, m, p->cache_dir, p->progress, p->progress_arg, em);
+    if (!r)
+        r = choose(e, em);
     if (!r)
         r = verify_start(&e->verify, m, em);
     /* The caller's strings and its progress live for this call only. */
@@ -420,6 +453,7 @@ void engine_destroy(struct engine **ep)
     if (!e)
         return;
     verify_destroy(&e->verify);
+    golden_finish(&e->golden);
     close_device(e);
     free((char *)e->params.cache_dir);
     free(e->ids);

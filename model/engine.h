@@ -33,8 +33,9 @@ struct engine_info {
     char kind[16];             /* "cpu" or "vulkan" */
     char uuid[40];             /* empty where there is none */
     char note[512];            /* devices that were skipped and why; empty when none were */
-    double selftest_error;     /* largest difference of a component from the golden vectors; -1 when the file has none */
-    double selftest_cosine;    /* smallest cosine to a golden vector; 1 when the file has none */
+    uint32_t n_goldens;        /* the file's, or computed by the reference where it has none */
+    double selftest_error;     /* largest difference of a component from the golden vectors */
+    double selftest_cosine;    /* smallest cosine to a golden vector */
     uint32_t max_batch_tokens; /* of one text at most; a longer one is refused with LT_ETOOLONG */
     uint32_t batch_tokens;     /* of one submission; a longer text gets one of its own, with memory of its own */
     uint32_t n_streamed;       /* layers that do not fit the device: they pass through it in every batch */

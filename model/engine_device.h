@@ -9,6 +9,7 @@
 
 struct engine_candidate {
     bool cpu;
+    bool f32;       /* the CPU: without int8 products */
     char uuid[40];  /* of a Vulkan device */
     char name[256]; /* for messages */
 };

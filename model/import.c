@@ -12,14 +12,12 @@
 #include "base/file.h"
 #include "model/checkpoint.h"
 #include "model/gguf_write.h"
+#include "model/golden.h"
 #include "model/import_tensors.h"
 #include "model/layout.h"
 #include "model/model_load.h"
 #include "model/ref/ref_forward.h"
 #include "model/tokenizer.h"
-
-#define N_GOLDENS 4
-#define BIG_PARAMS 500000000u /* beyond this the reference takes minutes: one short sequence then */
 
 struct import {
     const char *dir;
@@ -34,9 +32,7 @@ struct import {
     struct gguf_writer *w;
     char *tokenizer;
     size_t tokenizer_len;
-    int32_t *golden_ids;
-    struct engine_seq golden[N_GOLDENS];
-    size_t n_golden_ids;
+    struct golden_plan golden;
     uint64_t vectors_at, digests_at; /* offsets in the file */
     struct err_msg *em;
 };
@@ -167,39 +163,6 @@ static int read_tokenizer(struct import *im)
     return 0;
 }
 
-/* Golden sequences: lengths and masks of several kinds, ids all over the vocabulary, the same for the same numbers. */
-static int plan_goldens(struct import *im)
-{
-    static const struct {
-        uint32_t n, n_skip;
-    } plan[N_GOLDENS] = {{9, 2}, {1, 0}, {16, 3}, {31, 0}};
-    uint32_t state = 1;
-    size_t n = im->rep.n_params > BIG_PARAMS ? 1 : N_GOLDENS;
-    for (size_t g = 0; g < n; g++)
-        im->n_golden_ids += plan[g].n < im->info.token_limit ? plan[g].n : im->info.token_limit;
-    im->golden_ids = calloc(im->n_golden_ids, sizeof *im->golden_ids);
-    if (!im->golden_ids)
-        return err_set(im->em, LT_ENOMEM, "no memory");
-    int32_t *ids = im->golden_ids;
-    for (size_t g = 0; g < n; g++) {
-        struct engine_seq *s = &im->golden[g];
-        s->n = plan[g].n < im->info.token_limit ? plan[g].n : im->info.token_limit;
-        s->n_skip = plan[g].n_skip < s->n ? plan[g].n_skip : 0;
-        s->ids = ids;
-        for (uint32_t i = 0; i < s->n; i++) {
-            state = state * 1664525 + 1013904223;
-            ids[i] = (int32_t)(((uint64_t)state * im->info.vocab) >> 32);
-        }
-        if (s->n > 1 && im->info.add_bos)
-            ids[0] = im->info.bos;
-        if (s->n > 1 && im->info.add_eos)
-            ids[s->n - 1] = im->info.eos;
-        ids += s->n;
-    }
-    im->rep.n_goldens = (uint32_t)n;
-    return 0;
-}
-
 /* ---- writing ---- */
 
 static void write_text(struct import *im, const char *key, const char *s)
@@ -209,14 +172,14 @@ static void write_text(struct import *im, const char *key, const char *s)
 
 static void write_goldens(struct import *im)
 {
-    uint32_t lengths[N_GOLDENS], skips[N_GOLDENS];
-    for (size_t g = 0; g < im->rep.n_goldens; g++) {
-        lengths[g] = im->golden[g].n;
-        skips[g] = im->golden[g].n_skip;
+    uint32_t lengths[GOLDEN_MAX], skips[GOLDEN_MAX];
+    for (size_t g = 0; g < im->golden.n; g++) {
+        lengths[g] = im->golden.seq[g].n;
+        skips[g] = im->golden.seq[g].n_skip;
     }
-    gguf_write_array(im->w, "latentd.golden.lengths", GGUF_U32, lengths, im->rep.n_goldens, NULL);
-    gguf_write_array(im->w, "latentd.golden.skips", GGUF_U32, skips, im->rep.n_goldens, NULL);
-    gguf_write_array(im->w, "latentd.golden.ids", GGUF_I32, im->golden_ids, im->n_golden_ids, NULL);
+    gguf_write_array(im->w, "latentd.golden.lengths", GGUF_U32, lengths, im->golden.n, NULL);
+    gguf_write_array(im->w, "latentd.golden.skips", GGUF_U32, skips, im->golden.n, NULL);
+    gguf_write_array(im->w, "latentd.golden.ids", GGUF_I32, im->golden.ids, im->golden.n_ids, NULL);
     gguf_write_array(im->w, "latentd.golden.vectors", GGUF_F32, NULL, (size_t)im->rep.n_goldens * im->info.dim,
                      &im->vectors_at);
 }
@@ -365,7 +328,7 @@ static int compute_goldens(struct import *im)
     int r = vec ? 0 : err_set(im->em, LT_ENOMEM, "no memory for golden vectors");
     if (!r && !(r = gguf_write_flush(im->w, im->em)) &&
         !(r = model_open_unproven(&m, gguf_write_tmp_path(im->w), im->em)))
-        r = ref_forward(m, im->golden, im->rep.n_goldens, &probe, vec, im->em);
+        r = ref_forward(m, im->golden.seq, im->golden.n, &probe, vec, im->em);
     if (!r) {
         for (size_t i = 0; i < n; i++)
             bytes_put_f32(&bytes, (float)vec[i]);
@@ -403,7 +366,9 @@ static int import(struct import *im, const char *out)
     }
     im->rep.n_tensors = (uint32_t)im->n_items;
     snprintf(im->rep.name, sizeof im->rep.name, "%s", im->info.name);
-    if ((r = plan_goldens(im)) < 0 || (r = gguf_write_create(&im->w, out, im->em)) < 0)
+    golden_plan(&im->golden, &im->info, im->rep.n_params);
+    im->rep.n_goldens = im->golden.n;
+    if ((r = gguf_write_create(&im->w, out, im->em)) < 0)
         return r;
     write_keys(im);
     if ((r = write_tensors(im)) < 0 || (r = compute_goldens(im)) < 0)
@@ -429,7 +394,6 @@ int import_folder(const char *dir, const char *out, const struct import_params *
     checkpoint_destroy(&im->checkpoint);
     free(im->items);
     free(im->tokenizer);
-    free(im->golden_ids);
     free(im);
     return r;
 }

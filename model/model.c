@@ -403,13 +403,6 @@ static int fingerprint(struct model *m)
 
 /* ---- open ---- */
 
-static const char *cache_dir;
-
-void model_cache_dir(const char *dir)
-{
-    cache_dir = dir;
-}
-
 /* A key that is missing makes the file malformed; it is the file that is not found otherwise. */
 static int required(int r)
 {
@@ -484,7 +477,7 @@ static int load(struct model *m, const char *path, const struct model_params *p,
     m->digests = calloc(gguf_n_tensors(m->gguf) + 1, DIGEST_BYTES);
     if (!m->digests)
         return err_set(m->em, LT_ENOMEM, "model: no memory");
-    if ((r = digest_all(m->gguf, path, cache_dir, m->digests, &m->digests_fresh, m->em)) < 0)
+    if ((r = digest_all(m->gguf, path, p ? p->cache_dir : NULL, m->digests, &m->digests_fresh, m->em)) < 0)
         return r;
     return fingerprint(m);
 }

@@ -80,6 +80,7 @@ struct model_params {
     enum model_mask mask;
     const char *pooling; /* "mean", "last" or "cls"; NULL or "": as the file says */
     uint32_t dim;        /* keep the first so many values of a vector, at unit length again (Matryoshka); 0: all */
+    const char *cache_dir; /* keeps what is computed for a large file without digests; NULL: nothing is kept */
 };
 
 /* An id sequence with the unit vector that the reference computed from the weights as stored. */
@@ -94,7 +95,7 @@ struct model_golden {
  *
  * Ownership: *m is the caller's, freed by model_destroy; untouched on error.
  * Blocks: on disk. The tensors' bytes are read only where the file has no digests of them (model/digest.h), and for a large
- *         file only until model_cache_dir has them.
+ *         file only until model_params.cache_dir has them.
  * Errors: LT_ENOTFOUND, LT_EPERM, LT_EIO; LT_EFORMAT (not a GGUF file, or damaged: offset in the message);
  *         LT_EUNSUPPORTED (an architecture or tensor type we do not run, named); LT_ELIMIT; LT_ENOMEM. */
 int model_open(struct model **m, const char *path, struct err_msg *em);
@@ -102,10 +103,6 @@ int model_open(struct model **m, const char *path, struct err_msg *em);
  * not have). */
 int model_open_as(struct model **m, const char *path, const struct model_params *p, struct err_msg *em);
 void model_destroy(struct model **m);
-
-/* Where model_open keeps what it computed for a file without digests; for the whole process, NULL (as at the start): nowhere.
- * Borrowed until it is set anew. Thread-safety: unsafe, to be set before models are opened. */
-void model_cache_dir(const char *dir);
 
 /* Lives as long as the model. */
 const struct model_info *model_info(const struct model *m);

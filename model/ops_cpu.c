@@ -329,7 +329,7 @@ int ops_cpu_create(struct ops **out, const struct ops_cpu_params *p, struct err_
         goto out;
     if ((r = team_create(&o->team, o->n_threads, em)) < 0)
         goto out;
-    o->int8 = cpu_dnnl_exact_int8(o->dnnl);
+    o->int8 = !p->f32_only && cpu_dnnl_exact_int8(o->dnnl);
     name_cpu(o);
     *out = base;
     base = NULL;

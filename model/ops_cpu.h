@@ -13,6 +13,7 @@
 struct ops_cpu_params {
     unsigned n_threads;        /* 0: as many as the process may use; at most 64 */
     uint32_t max_batch_tokens; /* 0: 8192 */
+    bool f32_only;             /* no int8 products: slower, and as exact as the weights */
 };
 
 /* On success *o is the caller's; ops_destroy frees it, after all buffers, matrices and vectors it made.

@@ -4,6 +4,9 @@
 #include "model/ref/ref_forward.h"
 
 #include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,22 +84,67 @@ static double dot(const double *x, const float *w, size_t n)
     return (s[0] + s[1]) + (s[2] + s[3]);
 }
 
+/* A linear layer, its rows shared out among threads: each is one sum, so their number changes nothing. */
+struct linear {
+    struct forward *f;
+    const struct tensor *w, *bias;
+    const double *x;
+    size_t n;
+    double *y;
+    size_t stride;
+    bool add, reorder;
+    atomic_uint_fast64_t next; /* run of rows */
+    atomic_bool failed;
+};
+
+#define ROWS_AT_ONCE 16
+#define THREAD_WORK (1u << 24) /* products below which threads are not worth starting */
+#define MAX_THREADS 64
+
+static void *linear_work(void *arg)
+{
+    struct linear *l = arg;
+    const struct tensor *w = l->w;
+    float *row = malloc(w->cols * sizeof *row);
+    if (!row)
+        atomic_store(&l->failed, true);
+    for (uint64_t first; row && (first = atomic_fetch_add(&l->next, 1) * ROWS_AT_ONCE) < w->rows;) {
+        const uint64_t end = w->rows - first < ROWS_AT_ONCE ? w->rows : first + ROWS_AT_ONCE;
+        for (uint64_t o = first; o < end; o++) {
+            const uint64_t at = l->reorder ? arch_rope_row(l->f->info, o) : o;
+            float b = 0;
+            if (l->bias)
+                memcpy(&b, (const uint8_t *)l->bias->data + 4 * at, 4);
+            tensor_row_f32(w, at, row);
+            for (size_t t = 0; t < l->n; t++) {
+                double *y = &l->y[t * l->stride + o];
+                *y = (l->add ? *y : 0) + (dot(l->x + t * w->cols, row, w->cols) + b);
+            }
+        }
+    }
+    free(row);
+    return NULL;
+}
+
 /* y[t, at … at+rows-1] (+)= x[t, cols] wᵀ + bias, rows of y being `stride` apart; `reorder` undoes the file's order of a
  * query or key projection's rows. */
 static void linear_rows(struct forward *f, const struct tensor *w, const struct tensor *bias, const double *x, size_t n,
                         double *y, size_t stride, bool add, bool reorder)
 {
-    for (uint64_t o = 0; o < w->rows && !f->failed; o++) {
-        const uint64_t at = reorder ? arch_rope_row(f->info, o) : o;
-        float b = 0;
-        if (bias)
-            memcpy(&b, (const uint8_t *)bias->data + 4 * at, 4);
-        const float *row = dequantised(f, w, at);
-        for (size_t t = 0; row && t < n; t++) {
-            double v = dot(x + t * w->cols, row, w->cols) + b;
-            y[t * stride + o] = add ? y[t * stride + o] + v : v;
-        }
-    }
+    struct linear l = {.f = f, .w = w, .bias = bias, .x = x, .n = n, .y = y, .stride = stride, .add = add, .reorder = reorder};
+    pthread_t thread[MAX_THREADS];
+    int started = 0, most = 1;
+    cpu_set_t set;
+    if (f->failed)
+        return;
+    if ((double)w->rows * (double)w->cols * (double)n >= THREAD_WORK && sched_getaffinity(0, sizeof set, &set) == 0)
+        most = CPU_COUNT(&set);
+    while (started + 1 < most && started < MAX_THREADS && !pthread_create(&thread[started], NULL, linear_work, &l))
+        started++;
+    linear_work(&l);
+    while (started)
+        pthread_join(thread[--started], NULL);
+    f->failed = atomic_load(&l.failed);
     if (w->len_bytes > LARGE_TENSOR)
         model_release(f->m, w);
 }

@@ -111,6 +111,41 @@ static void check_folder(const char *dir, const char *device)
     free(want);
 }
 
+/* So deep a model that int8 products would round away too much: the CPU falls back to f32, and says so. */
+static void check_deep(void)
+{
+    static const struct checkpoint_shape shape = {.hidden = 256, .layers = 32, .heads = 4, .kv_heads = 2, .ffn = 512, .vocab = 256,
+                                                  .positions = 64, .latents = 256, .latent_heads = 1, .latent_head_dim = 256,
+                                                  .type = TENSOR_F16, .seed = 1};
+    char dir[] = "/tmp/latentd-fidelity.XXXXXX", command[128];
+    struct model *m = NULL;
+    struct engine *e = NULL;
+    struct engine_params p = {.device = "cpu", .n_threads = 2};
+    struct err_msg em = {{0}};
+    if (!mkdtemp(dir) || checkpoint_make(dir, &shape, NULL, &em) < 0) {
+        printf("FAIL %s: %s\n", dir, em.text);
+        exit(1);
+    }
+    char *path = golden_import(dir, TENSOR_Q8_0);
+    if (model_open(&m, path, &em) < 0 || engine_create(&e, m, &p, &em) < 0) {
+        printf("FAIL %s: %s\n", path, em.text);
+        exit(1);
+    }
+    const bool int8 = strstr(engine_info(e)->device, "int8"), noted = strstr(engine_info(e)->note, "in f32");
+    printf("%u layers, %s: smallest cosine to the golden vectors %.6f; note: %s\n", shape.layers, engine_info(e)->device,
+           engine_info(e)->selftest_cosine, engine_info(e)->note);
+    if (engine_info(e)->selftest_cosine < 0.999 || (noted && int8)) {
+        printf("FAIL deep model\n");
+        n_bad++;
+    }
+    engine_destroy(&e);
+    model_destroy(&m);
+    golden_remove(&path);
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    if (system(command))
+        n_bad++;
+}
+
 int main(int argc, char **argv)
 {
     static const struct checkpoint_shape shape = {.hidden = 512, .layers = 6, .heads = 4, .kv_heads = 2, .ffn = 1024, .vocab = 512,
@@ -133,6 +168,8 @@ int main(int argc, char **argv)
         snprintf(folder, sizeof folder, "%s", golden_tree(golden[i]));
         check_folder(folder, device);
     }
+    if (!strcmp(device, "cpu"))
+        check_deep();
     if (gpu_validation_messages()) {
         printf("FAIL %u messages of the validation layers\n", (unsigned)gpu_validation_messages());
         n_bad++;

@@ -1,0 +1,135 @@
+#include "model/golden.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <sodium.h>
+
+#include "base/bytes.h"
+#include "base/file.h"
+#include "model/ref/ref_forward.h"
+
+#define CACHE_MAGIC "latentd golden vectors 1\n"
+#define CHECK_BYTES 32
+
+void golden_plan(struct golden_plan *p, const struct model_info *info, uint64_t n_params)
+{
+    static const struct {
+        uint32_t n, n_skip;
+    } plan[GOLDEN_MAX] = {{9, 2}, {1, 0}, {16, 3}, {31, 0}};
+    uint32_t state = 1;
+    *p = (struct golden_plan){.n = n_params > GOLDEN_BIG_PARAMS ? 1 : GOLDEN_MAX};
+    for (uint32_t g = 0; g < p->n; g++) {
+        struct engine_seq *s = &p->seq[g];
+        int32_t *ids = p->ids + p->n_ids;
+        s->n = plan[g].n < info->token_limit ? plan[g].n : info->token_limit;
+        s->n_skip = plan[g].n_skip < s->n ? plan[g].n_skip : 0;
+        s->ids = ids;
+        for (uint32_t i = 0; i < s->n; i++) {
+            state = state * 1664525 + 1013904223;
+            ids[i] = (int32_t)(((uint64_t)state * info->vocab) >> 32);
+        }
+        if (s->n > 1 && info->add_bos)
+            ids[0] = info->bos;
+        if (s->n > 1 && info->add_eos)
+            ids[s->n - 1] = info->eos;
+        p->n_ids += s->n;
+    }
+}
+
+/* ---- the cache: magic, the vectors as little-endian f32, a digest of all before ---- */
+
+static bool cache_path(const struct model *m, const char *dir, char *out, size_t cap)
+{
+    return dir && snprintf(out, cap, "%s/golden-%s", dir, model_info(m)->fingerprint) < (int)cap;
+}
+
+static bool read_cache(const char *path, float *v, size_t n)
+{
+    char *data = NULL;
+    size_t len, magic = strlen(CACHE_MAGIC), want = magic + 4 * n;
+    uint8_t check[CHECK_BYTES];
+    struct err_msg em;
+    if (file_read(path, want + CHECK_BYTES, &data, &len, &em) < 0)
+        return false;
+    bool good = len == want + CHECK_BYTES && !memcmp(data, CACHE_MAGIC, magic) &&
+                !crypto_generichash(check, sizeof check, (uint8_t *)data, want, NULL, 0) &&
+                !memcmp(check, data + want, sizeof check);
+    struct bytes_in in = bytes_in(data + (good ? magic : 0), good ? 4 * n : 0);
+    for (size_t i = 0; good && i < n; i++)
+        v[i] = bytes_f32(&in);
+    free(data);
+    return good;
+}
+
+static void write_cache(const char *path, const float *v, size_t n)
+{
+    struct bytes_out o = {0};
+    struct err_msg em;
+    uint8_t check[CHECK_BYTES];
+    bytes_put_str(&o, CACHE_MAGIC);
+    for (size_t i = 0; i < n; i++)
+        bytes_put_f32(&o, v[i]);
+    if (!o.bad && !crypto_generichash(check, sizeof check, o.data, o.len, NULL, 0)) {
+        bytes_put(&o, check, sizeof check);
+        if (!o.bad)
+            file_replace(path, o.data, o.len, 0600, &em);
+    }
+    bytes_out_finish(&o);
+}
+
+/* ---- computed ---- */
+
+static int compute(struct golden_set *s, const struct model *m, void (*progress)(void *arg, double fraction), void *arg,
+                   struct err_msg *em)
+{
+    const size_t n = (size_t)s->plan.n * model_info(m)->dim;
+    const struct ref_probe probe = {.arg = arg, .progress = progress};
+    double *wide = calloc(n, sizeof *wide);
+    int r = wide ? ref_forward(m, s->plan.seq, s->plan.n, &probe, wide, em) : err_set(em, LT_ENOMEM, "no memory for golden vectors");
+    for (size_t i = 0; !r && i < n; i++)
+        s->vectors[i] = (float)wide[i];
+    free(wide);
+    return r;
+}
+
+int golden_get(struct golden_set *s, const struct model *m, const char *cache_dir, void (*progress)(void *arg, double fraction),
+               void *arg, struct err_msg *em)
+{
+    const struct model_info *info = model_info(m);
+    const struct tensor *t;
+    const uint8_t *digest;
+    char path[4096];
+    uint64_t n_params = 0;
+    int r = 0;
+    *s = (struct golden_set){0};
+    if ((s->n = model_goldens(m, &s->golden)))
+        return 0;
+    for (size_t i = 0; (t = model_tensor_at(m, i, &digest)); i++)
+        n_params += t->rows * t->cols;
+    golden_plan(&s->plan, info, n_params);
+    const size_t n = (size_t)s->plan.n * info->dim;
+    s->vectors = calloc(n, sizeof *s->vectors);
+    if (!s->vectors)
+        return err_set(em, LT_ENOMEM, "no memory for golden vectors");
+    const bool cached = cache_path(m, cache_dir, path, sizeof path);
+    if (!cached || !read_cache(path, s->vectors, n)) {
+        if ((r = compute(s, m, progress, arg, em)) < 0)
+            return r;
+        if (cached)
+            write_cache(path, s->vectors, n);
+    }
+    for (uint32_t g = 0; g < s->plan.n; g++)
+        s->own[g] = (struct model_golden){s->plan.seq[g].ids, s->plan.seq[g].n, s->plan.seq[g].n_skip,
+                                          s->vectors + (size_t)g * info->dim};
+    s->golden = s->own;
+    s->n = s->plan.n;
+    return 0;
+}
+
+void golden_finish(struct golden_set *s)
+{
+    free(s->vectors);
+    *s = (struct golden_set){0};
+}

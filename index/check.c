@@ -35,13 +35,18 @@ int check_sqlite(struct check *c, struct err_msg *em)
 #define CHUNKS_OF "c.chunk >= d.first_chunk AND c.chunk < d.first_chunk + d.n_chunks AND c.doc = d.doc AND c.coll = d.coll"
 #define BAD_VECTOR                                                                                                   \
     "SELECT c.doc FROM chunks c JOIN collections k ON k.coll = c.coll LEFT JOIN vectors v ON v.chunk = c.chunk"      \
-    " WHERE c.vseq IS NOT NULL AND (v.chunk IS NULL OR length(v.data) <> 4 * k.dim)"
+    " LEFT JOIN vector_tails t ON t.chunk = c.chunk WHERE c.vseq IS NOT NULL AND (v.chunk IS NULL"                   \
+    " OR length(v.data) + coalesce(length(t.data), 0) <> 4 * k.dim)"
 #define NOT_WHOLE                                                                                                    \
     "SELECT d.doc FROM documents d WHERE d.n_chunks < 1 OR d.n_chunks <> (SELECT count(*) FROM chunks c WHERE " CHUNKS_OF ")"
 #define NO_TEXT "SELECT d.doc FROM documents d LEFT JOIN texts t ON t.doc = d.doc WHERE t.doc IS NULL"
 #define OUTSIDE                                                                                                      \
     "SELECT c.doc FROM chunks c JOIN texts t ON t.doc = c.doc WHERE c.start < 0 OR c.start > c.end"                  \
     " OR c.end > length(t.text)"
+/* Two versions are both live, or both waiting. */
+#define OLDER                                                                                                        \
+    "SELECT d.doc FROM documents d JOIN documents n ON n.coll = d.coll AND n.id = d.id AND n.live = d.live"          \
+    " AND n.doc > d.doc"
 /* Nothing pending and yet not searchable, or the other way round. */
 #define HALF_LIVE                                                                                                    \
     "SELECT d.doc FROM documents d WHERE CASE WHEN d.live THEN EXISTS(SELECT 1 FROM chunks c WHERE " CHUNKS_OF       \
@@ -50,6 +55,7 @@ int check_sqlite(struct check *c, struct err_msg *em)
 const struct check_rule check_rules[] = {
     {"documents of no collection", "SELECT count(*) FROM documents WHERE coll NOT IN (SELECT coll FROM collections)",
      NULL, "DELETE FROM documents WHERE coll NOT IN (SELECT coll FROM collections)", false},
+    {"older versions beside a newer one", "SELECT count(*) FROM (" OLDER ")", OLDER, NULL, false},
     {"documents without text", "SELECT count(*) FROM (" NO_TEXT ")", NO_TEXT, NULL, false},
     {"documents that miss chunks", "SELECT count(*) FROM (" NOT_WHOLE ")", NOT_WHOLE, NULL, false},
     {"chunks that lie outside their text", "SELECT count(*) FROM (" OUTSIDE ")", OUTSIDE, NULL, false},
@@ -60,8 +66,12 @@ const struct check_rule check_rules[] = {
     {"chunks whose vector is missing or has the wrong length", "SELECT count(*) FROM (" BAD_VECTOR ")", BAD_VECTOR, NULL, true},
     {"documents neither searchable nor pending", "SELECT count(*) FROM (" HALF_LIVE ")", HALF_LIVE, NULL, true},
     {"vectors without chunk",
-     "SELECT count(*) FROM vectors v LEFT JOIN chunks c ON v.chunk = c.chunk WHERE c.vseq IS NULL", NULL,
-     "DELETE FROM vectors WHERE chunk NOT IN (SELECT chunk FROM chunks WHERE vseq IS NOT NULL)", false},
+     "SELECT count(*) FROM (SELECT chunk FROM vectors UNION SELECT chunk FROM vector_tails) v LEFT JOIN chunks c"
+     " ON v.chunk = c.chunk WHERE c.vseq IS NULL",
+     NULL,
+     "DELETE FROM vectors WHERE chunk NOT IN (SELECT chunk FROM chunks WHERE vseq IS NOT NULL);"
+     "DELETE FROM vector_tails WHERE chunk NOT IN (SELECT chunk FROM chunks WHERE vseq IS NOT NULL)",
+     false},
     {"documents that miscount what is pending",
      "SELECT count(*) FROM documents d WHERE n_pending <> (SELECT count(*) FROM chunks c WHERE " CHUNKS_OF
      " AND c.vseq IS NULL)",
@@ -140,24 +150,25 @@ static int check_nodes(struct check *c, const struct collection *k, struct err_m
         goto out;
     }
     if ((r = sql_prepare(c->ix->db, &st,
-                         "SELECT c.chunk, v.data, c.vseq <= ? FROM chunks c LEFT JOIN vectors v ON v.chunk = c.chunk"
+                         "SELECT c.chunk, v.data, t.data, c.vseq <= ? FROM chunks c LEFT JOIN vectors v ON v.chunk = c.chunk"
+                         " LEFT JOIN vector_tails t ON t.chunk = c.chunk"
                          " WHERE c.coll = ? AND c.vseq > 0",
                          em)) < 0)
         goto out;
     sql_bind(st, "ii", (int64_t)atomic_load(&k->graph_seq), k->id);
     while ((r = sql_step(st, em)) > 0) {
         uint64_t label = (uint64_t)sqlite3_column_int64(st, 0);
-        const float *v = sqlite3_column_blob(st, 1);
+        const float *v = vectors_read(st, 1, k->dim, c->ix->vector);
         struct graph_hit hit;
         size_t found = 0;
-        bool expected = sqlite3_column_int(st, 2);
+        bool expected = sqlite3_column_int(st, 3);
         n_rows += expected;
         if (!graph_has(k->graph, label)) {
             n_missing += expected;
             continue;
         }
         n_known++;
-        if ((size_t)sqlite3_column_bytes(st, 1) != k->dim * sizeof *v)
+        if (!v)
             continue; /* the rows' own problem */
         struct graph_query q = {.v = v, .k = 1, .labels = &label, .n_labels = 1};
         int e = graph_search(k->graph, scratch, &q, &hit, &found, NULL);

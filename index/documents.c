@@ -137,7 +137,7 @@ int documents_erase(struct index *ix, struct collection *c, const struct doc_row
         if ((r = index_words(ix, c, row, false, em)) < 0)
             return r;
     }
-    if ((r = run_range(ix, ST_VECTOR_DELETE, row->first_chunk, row->n_chunks, em)) < 0 ||
+    if ((r = vectors_delete(ix, row->first_chunk, row->first_chunk + row->n_chunks - 1, em)) < 0 ||
         (r = run_range(ix, ST_CHUNK_DELETE, row->first_chunk, row->n_chunks, em)) < 0 ||
         (r = run_doc(ix, ST_TEXT_DELETE, row->doc, em)) < 0 ||
         (r = run_doc(ix, ST_DOC_DELETE, row->doc, em)) < 0)

@@ -9,6 +9,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "index/schema.h"
@@ -71,7 +72,10 @@ static int count_wal_pages(void *arg, sqlite3 *db, const char *name, int n)
     struct index *ix = arg;
     (void)db;
     (void)name;
-    ix->wal_pages = n;
+    if (n < ix->wal_done)
+        ix->wal_done = 0; /* the log began anew */
+    ix->wal_pages = n - ix->wal_done;
+    ix->wal_ns = clock_ns();
     return SQLITE_OK;
 }
 
@@ -108,6 +112,7 @@ int index_open(struct index **out, const struct index_params *p, struct err_msg 
     if ((r = schema_open_writer(&ix->db, ix->db_path, p->vfs, em)) < 0)
         goto out;
     sqlite3_wal_hook(ix->db, count_wal_pages, ix);
+    ix->wal_pages = 1; /* a log of the last run, if there is one */
     if ((r = load_counters(ix, em)) < 0)
         goto out;
     if (!ix->inspect)

@@ -49,7 +49,8 @@ struct index_params {
     const char *fingerprint; /* of the model that embeds; NULL: not known yet, index_set_model later */
     uint32_t dim;            /* of that model */
     const char *vfs;         /* name of a registered SQLite VFS; NULL: the default (tests use their own) */
-    bool inspect;            /* for checks: the folder must be there, and nothing in it is changed by opening and closing */
+    bool inspect;            /* for checks: the folder must be there, and nothing in it is changed by opening and closing, but that
+                              * tables of an earlier version are brought up to this one's */
     /* Called while opening, at most some times a second; percent never goes back. May be NULL. */
     void (*progress)(void *arg, unsigned percent);
     void *progress_arg;
@@ -297,7 +298,7 @@ struct index_hit {
 struct index_result {
     struct index_hit *hits; /* best first */
     size_t n;
-    enum index_mode mode; /* as used: hybrid without words in the question is dense */
+    enum index_mode mode; /* as used: hybrid without words in the question is dense, without a vector text */
     float dense_weight, text_weight; /* as used; both 0: nothing was fused */
     uint32_t k, ef;       /* as used; ef 0: every allowed vector was compared, or none */
     enum index_short why; /* fewer than k hits: why */

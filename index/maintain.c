@@ -8,7 +8,8 @@
 
 #define HOUSEKEEPING_EVERY_NS 1000000000ull
 #define ERASE_DOCS 200          /* rows of a dropped collection per transaction */
-#define WAL_PAGES_PASSIVE 1000  /* 4 MiB: SQLite's own default for a checkpoint */
+#define WAL_PAGES_PASSIVE 2048  /* 8 MiB, what space.c leaves free: pages that change again meanwhile are copied back once */
+#define WAL_IDLE_NS 2000000000ull /* without a commit: then a smaller log is copied back too */
 #define WAL_PAGES_RESTART 16384 /* 64 MiB: then wait a little for readers, to start the file over */
 #define VACUUM_PAGES 512
 #define GRAPH_RETRY_NS 60000000000ull
@@ -42,7 +43,7 @@ static int erase_rows(struct index *ix, int64_t coll, size_t *n, struct err_msg 
     sqlite3_reset(st);
     for (size_t i = 0; r >= 0 && i < *n; i++) {
         int64_t last = docs[i].first + docs[i].n - 1;
-        if ((r = run_ids(ix, ST_VECTOR_DELETE, docs[i].first, last, em)) == 0 &&
+        if ((r = vectors_delete(ix, (uint64_t)docs[i].first, (uint64_t)last, em)) == 0 &&
             (r = run_ids(ix, ST_CHUNK_DELETE, docs[i].first, last, em)) == 0 &&
             (r = run_ids(ix, ST_TEXT_DELETE, docs[i].doc, 0, em)) == 0)
             r = run_ids(ix, ST_DOC_DELETE, docs[i].doc, 0, em);
@@ -90,12 +91,17 @@ fail:
 static int checkpoint_wal(struct index *ix, struct err_msg *em)
 {
     int n_log = 0, n_done = 0;
-    ix->wal_pages = 0;
+    if (!ix->wal_pages || (ix->wal_pages < WAL_PAGES_PASSIVE && clock_ns() - ix->wal_ns < WAL_IDLE_NS))
+        return 0;
     int rc = sqlite3_wal_checkpoint_v2(ix->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &n_log, &n_done);
     if (rc == SQLITE_OK && n_log > WAL_PAGES_RESTART) {
         sqlite3_busy_timeout(ix->db, 100);
         rc = sqlite3_wal_checkpoint_v2(ix->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
         sqlite3_busy_timeout(ix->db, 5000);
+    }
+    if (rc == SQLITE_OK) { /* searches may hold up the rest, and the start of a new log */
+        ix->wal_pages = n_log - n_done;
+        ix->wal_done = n_done;
     }
     return rc == SQLITE_OK || rc == SQLITE_BUSY ? 0 : sql_error(ix->db, rc, "checkpoint", em);
 }

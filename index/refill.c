@@ -31,17 +31,14 @@ int refill_step(struct index *ix, struct collection *c, uint64_t until_ns, bool 
     while ((r = sql_step(st, em)) > 0) {
         uint64_t vseq = (uint64_t)sqlite3_column_int64(st, 0);
         uint64_t chunk = (uint64_t)sqlite3_column_int64(st, 1);
-        const float *v = sqlite3_column_blob(st, 2);
+        const float *v = vectors_read(st, 2, c->dim, ix->vector);
         if (vseq != current) {
             atomic_store(&c->graph_seq, current);
             if (n && clock_ns() >= until_ns)
                 break;
             current = vseq;
         }
-        if (!v || (size_t)sqlite3_column_bytes(st, 2) != c->dim * sizeof(float))
-            r = LT_ECORRUPT;
-        else
-            r = graph_add(c->graph, chunk, v);
+        r = v ? graph_add(c->graph, chunk, v) : LT_ECORRUPT;
         if (r == LT_ENAN || r == LT_ECORRUPT) {
             log_error("index", "collection %s: vector of chunk %llu is damaged and left out", c->name,
                       (unsigned long long)chunk);

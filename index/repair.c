@@ -71,6 +71,8 @@ static int mend_documents(struct repair *r, const struct check_rule *rule, struc
                     "DELETE FROM documents WHERE doc IN (SELECT doc FROM bad WHERE NOT again);"
                     "DELETE FROM vectors WHERE chunk IN (SELECT c.chunk FROM chunks c JOIN bad b ON b.doc = c.doc"
                     " WHERE b.again);"
+                    "DELETE FROM vector_tails WHERE chunk IN (SELECT c.chunk FROM chunks c JOIN bad b ON b.doc = c.doc"
+                    " WHERE b.again);"
                     "UPDATE chunks SET vseq = NULL WHERE doc IN (SELECT doc FROM bad WHERE again);"
                     "UPDATE documents SET live = 0, n_pending = n_chunks WHERE doc IN (SELECT doc FROM bad WHERE again);"
                     "DROP TABLE temp.bad",

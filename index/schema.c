@@ -23,7 +23,7 @@ static const char tables[] =
     " live INTEGER NOT NULL, seq INTEGER NOT NULL, job INTEGER NOT NULL,"
     " first_chunk INTEGER NOT NULL, n_chunks INTEGER NOT NULL, n_pending INTEGER NOT NULL,"
     " bytes INTEGER NOT NULL, metadata TEXT, title TEXT NOT NULL);"
-    "CREATE UNIQUE INDEX documents_id ON documents(coll, id, live);"
+    "CREATE INDEX documents_id ON documents(coll, id);"
     "CREATE INDEX documents_coll ON documents(coll, doc);"
     "CREATE INDEX documents_staged ON documents(coll, seq) WHERE live = 0;"
     "CREATE INDEX documents_job ON documents(job) WHERE live = 0;"
@@ -33,6 +33,7 @@ static const char tables[] =
     "CREATE INDEX chunks_pending ON chunks(chunk) WHERE vseq IS NULL;"
     "CREATE INDEX chunks_vseq ON chunks(coll, vseq) WHERE vseq > 0;"
     "CREATE TABLE vectors(chunk INTEGER PRIMARY KEY, data BLOB NOT NULL);"
+    "CREATE TABLE vector_tails(chunk INTEGER PRIMARY KEY, data BLOB NOT NULL);"
     "CREATE TABLE removed(coll INTEGER NOT NULL, seq INTEGER NOT NULL, chunk INTEGER NOT NULL,"
     " PRIMARY KEY(coll, seq, chunk)) WITHOUT ROWID;"
     "CREATE TABLE jobs(job INTEGER PRIMARY KEY AUTOINCREMENT, collection TEXT NOT NULL,"
@@ -44,6 +45,10 @@ static const char tables[] =
 
 /* What turns a store of version 1 into one of version 2. */
 static const char upgrade_2[] = "ALTER TABLE collections ADD COLUMN codes INTEGER NOT NULL DEFAULT 0";
+
+/* Version 3: becoming live does not touch the index of ids, and a vector may be cut in two rows (index/vectors.h). */
+static const char upgrade_3[] = "DROP INDEX documents_id; CREATE INDEX documents_id ON documents(coll, id);"
+                                "CREATE TABLE vector_tails(chunk INTEGER PRIMARY KEY, data BLOB NOT NULL)";
 
 static int pragma_int(sqlite3 *db, const char *text, int64_t *out, struct err_msg *em)
 {
@@ -91,7 +96,11 @@ static int prepare_tables(sqlite3 *db, const char *path, struct err_msg *em)
         return 0;
     if ((r = sql_exec(db, "BEGIN IMMEDIATE", em)) < 0)
         return r;
-    if ((r = sql_exec(db, n_tables > 0 ? upgrade_2 : tables, em)) < 0 ||
+    if (n_tables == 0)
+        r = sql_exec(db, tables, em);
+    for (; r == 0 && n_tables > 0 && version < SCHEMA_VERSION; version++)
+        r = sql_exec(db, version == 2 ? upgrade_3 : upgrade_2, em);
+    if (r < 0 ||
         (r = sql_execf(db, em, "PRAGMA application_id = %d; PRAGMA user_version = %d",
                        SCHEMA_APPLICATION_ID, SCHEMA_VERSION)) < 0 ||
         (r = sql_exec(db, "COMMIT", em)) < 0)

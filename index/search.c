@@ -70,7 +70,8 @@ static int scan_recent(struct search *s)
 {
     struct index_reader *r = s->r;
     int ret = sql_prepare(r->db, &r->recent,
-                          "SELECT c.chunk, v.data FROM chunks c JOIN vectors v ON v.chunk = c.chunk"
+                          "SELECT c.chunk, v.data, t.data FROM chunks c JOIN vectors v ON v.chunk = c.chunk"
+                          " LEFT JOIN vector_tails t ON t.chunk = c.chunk"
                           " WHERE c.coll = ? AND c.vseq > 0 AND c.vseq > ?",
                           s->em);
     if (ret < 0)
@@ -78,13 +79,14 @@ static int scan_recent(struct search *s)
     sql_bind(r->recent, "ii", s->c->id, (int64_t)s->graph_seq);
     for (size_t i = 1; (ret = sql_step(r->recent, s->em)) > 0; i++) {
         uint64_t chunk = (uint64_t)sqlite3_column_int64(r->recent, 0);
-        const float *v = sqlite3_column_blob(r->recent, 1);
         if (i % 256 == 0 && late(s)) {
             ret = timed_out(s);
             break;
         }
-        if ((s->allowed && !allowed_has(s->allowed, chunk)) ||
-            (size_t)sqlite3_column_bytes(r->recent, 1) != s->c->dim * sizeof(float))
+        if (s->allowed && !allowed_has(s->allowed, chunk))
+            continue;
+        const float *v = vectors_read(r->recent, 1, s->c->dim, r->vector);
+        if (!v)
             continue;
         float x = score(s->c->metric, s->q->vector, v, s->c->dim);
         if (isfinite(x))

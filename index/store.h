@@ -13,6 +13,7 @@
 #include "index/allowed.h"
 #include "index/index.h"
 #include "index/sql.h"
+#include "index/vectors.h"
 #include "index/words_score.h"
 
 /* Figures of a collection, as the last commit left them. */
@@ -103,13 +104,16 @@ struct index {
 
     uint64_t group_bytes, group_checked; /* the open group's size, estimated; at the last look for room */
     bool group_refused;                  /* there was no room for it, and nothing was tried */
-    int wal_pages;                       /* in the log after the last commit */
+    int wal_pages;                       /* in the log and not copied back yet, after the last commit */
+    int wal_done;                        /* copied back by the last checkpoint */
+    uint64_t wal_ns;                     /* when that commit was */
     uint64_t space_checked_ns;
     uint64_t graph_retry_ns; /* saving a graph found no room: not before */
     uint64_t maintain_ns; /* last housekeeping */
     bool has_reserve;
     bool freed_rows; /* there may be free pages to give back */
     bool inspect;    /* opened for a check */
+    float vector[INDEX_DIM_MAX]; /* (writer) one read from the store */
 };
 
 /* sql for statement id, prepared on first use; NULL on failure (em is set). (writer) */

@@ -26,11 +26,14 @@ S(CHUNK_SPANS, "SELECT chunk, start, end FROM chunks WHERE chunk BETWEEN ? AND ?
 S(CHUNK_VSEQ, "UPDATE chunks SET vseq = ? WHERE chunk BETWEEN ? AND ?")
 S(CHUNK_DELETE, "DELETE FROM chunks WHERE chunk BETWEEN ? AND ?")
 S(VECTOR_ADD, "INSERT INTO vectors VALUES(?, ?)")
+S(TAIL_ADD, "INSERT INTO vector_tails VALUES(?, ?)")
 S(VECTOR_DELETE, "DELETE FROM vectors WHERE chunk BETWEEN ? AND ?")
+S(TAIL_DELETE, "DELETE FROM vector_tails WHERE chunk BETWEEN ? AND ?")
 S(REMOVED_ADD, "INSERT INTO removed VALUES(?, ?, ?)")
 S(REMOVED_AFTER, "SELECT chunk FROM removed WHERE coll = ? AND seq > ?")
 S(REMOVED_PRUNE, "DELETE FROM removed WHERE coll = ? AND seq <= ?")
-S(REFILL, "SELECT c.vseq, c.chunk, v.data FROM chunks c LEFT JOIN vectors v ON v.chunk = c.chunk"
+S(REFILL, "SELECT c.vseq, c.chunk, v.data, t.data FROM chunks c LEFT JOIN vectors v ON v.chunk = c.chunk"
+          " LEFT JOIN vector_tails t ON t.chunk = c.chunk"
           " WHERE c.coll = ? AND c.vseq > 0 AND (c.vseq, c.chunk) > (?, ?)"
           " ORDER BY c.vseq, c.chunk")
 S(REFILL_COUNT, "SELECT count(*) FROM chunks WHERE coll = ? AND vseq > 0 AND vseq > ?")

@@ -119,18 +119,15 @@ static int insert_chunks(struct index *ix, struct collection *c, const struct in
     int r = 0;
     const struct index_span whole = {0, (uint32_t)d->text_len};
     sqlite3_stmt *st = store_stmt(ix, ST_CHUNK_ADD, em);
-    sqlite3_stmt *vec = store_stmt(ix, ST_VECTOR_ADD, em);
-    if (!st || !vec)
+    if (!st)
         return LT_EIO;
     for (size_t i = 0; i < n && r == 0; i++) {
         const struct index_span *s = d->spans ? &d->spans[i] : &whole;
         sql_bind(st, d->vectors ? "iiiiiii" : "iiiiiin", (int64_t)(first + i), (int64_t)doc, c->id, (int64_t)i,
                  (int64_t)s->start, (int64_t)s->end, (int64_t)0);
         r = sql_run(st, em);
-        if (r == 0 && d->vectors) {
-            sql_bind(vec, "ib", (int64_t)(first + i), d->vectors + i * c->dim, c->dim * sizeof(float));
-            r = sql_run(vec, em);
-        }
+        if (r == 0 && d->vectors)
+            r = vectors_add(ix, first + i, d->vectors + i * c->dim, c->dim, em);
     }
     return r;
 }
@@ -268,10 +265,7 @@ static int set_vector(struct index *ix, uint64_t chunk, const float *v, bool *se
     sqlite3_reset(st);
     if (!pending || !c)
         return 0;
-    if (!(st = store_stmt(ix, ST_VECTOR_ADD, em)))
-        return LT_EIO;
-    sql_bind(st, "ib", (int64_t)chunk, v, c->dim * sizeof(float));
-    if ((r = sql_run(st, em)) < 0)
+    if ((r = vectors_add(ix, chunk, v, c->dim, em)) < 0)
         return r;
     if (!(st = store_stmt(ix, ST_CHUNK_VSEQ, em)))
         return LT_EIO;

@@ -248,7 +248,8 @@ static int take_vector(const Latent__V1__Document *m, const struct index_collect
 {
     if (!col->vectors_only)
         return err_set(&d->why, LT_EUNSUPPORTED,
-                       "collection '%s' embeds texts itself; vectors go into one created with vectors_only", col->name);
+                       "collection '%s' embeds its texts itself, since all its vectors must be one model's; vectors of your own go "
+                       "into a collection created with --vectors-only", col->name);
     if (m->vector.len != col->dim * 4ull)
         return err_set(&d->why, LT_EDIM, "the vector has %zu bytes, dimension %u needs %llu", m->vector.len, col->dim,
                        col->dim * 4ull);

@@ -338,6 +338,8 @@ static int check_query(const struct search *s, enum index_mode *mode)
     *mode = q->mode;
     if (q->mode == INDEX_HYBRID && !q->text_len)
         *mode = INDEX_DENSE;
+    else if (q->mode == INDEX_HYBRID && !q->vector)
+        *mode = INDEX_TEXT;
     if (*mode == INDEX_TEXT)
         return q->text_len ? 0 : err_set(em, LT_EEMPTY, "a text search without text");
     if (!q->vector)

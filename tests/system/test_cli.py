@@ -139,6 +139,16 @@ class CommandLine(unittest.TestCase):
         hits = self.daemon.search("raw", "--vector", "[0, 1.5, 0]")
         self.assertEqual([h["id"] for h in hits], ["y", "x"])
         self.assertAlmostEqual(hits[0]["score"], -0.25, 5)
+        # Texts beside the vectors are found by their words, alone or together with a vector.
+        self.daemon.add("raw", [{"id": "w", "vector": [0, 0, 3], "text": "late trains", "metadata": {"n": 1}}])
+        self.assertEqual([h["id"] for h in self.daemon.search("raw", "trains")], ["w"])
+        self.assertEqual([h["id"] for h in self.daemon.search("raw", "--mode", "text", "--filter", "n = 1", "train")], ["w"])
+        self.assertEqual([h["id"] for h in self.daemon.search("raw", "-k", "2", "--vector", "[0, 1.5, 0]", "trains")][0], "w")
+        # A collection of the model's own vectors takes no others.
+        self.daemon.latent("collection", "create", "own")
+        refused = self.daemon.add("own", [{"id": "v", "text": "a", "vector": [1, 2, 3]}], check=False)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("--vectors-only", refused.stderr)
         wrong = self.daemon.add("raw", [{"id": "z", "vector": [1, 2]}], check=False)
         self.assertEqual(wrong.returncode, 1)
         self.assertIn("LATENT_EDIM", wrong.stderr)

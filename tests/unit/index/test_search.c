@@ -254,6 +254,14 @@ static void test_hybrid(void **state)
     assert_int_equal(res.mode, INDEX_DENSE); /* no words in it */
     assert_string_equal(res.hits[0].id, "77");
     index_result_finish(&res);
+    q.text = "number1234"; /* words alone, where the client has no vector */
+    q.text_len = 10;
+    q.vector = NULL;
+    kit_ok(index_search(rd, &q, &res, &em), &em);
+    assert_int_equal(res.mode, INDEX_TEXT);
+    assert_int_equal(res.n, 1);
+    assert_string_equal(res.hits[0].id, "1234");
+    index_result_finish(&res);
 }
 
 static void test_weights(void **state)
@@ -355,7 +363,8 @@ static void test_bad_questions(void **state)
     TRY(LT_ENAN, q.vector = bad);
     bad[0] = NAN;
     TRY(LT_ENAN, q.vector = bad);
-    TRY(LT_EEMPTY, q.vector = NULL);
+    TRY(LT_EEMPTY, q.vector = NULL; q.mode = INDEX_DENSE);
+    TRY(LT_EEMPTY, q.vector = NULL; q.text_len = 0);
     TRY(LT_EFORMAT, q.filter = "i = ");
     TRY(LT_EUTF8, q.text = "\xff\xfe\xfd\xfc");
     TRY(LT_EUNSUPPORTED, q.fingerprint = KIT_MODEL);

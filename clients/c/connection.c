@@ -148,9 +148,10 @@ static int receive_some(struct latent *c)
             return code;
     }
     if (event < 0) {
-        conn_fail(c, event, "%s", em.text[0] ? em.text : err_text(event));
+        /* A frame over the limit is as wrong as any other here: EPROTO says that the connection is closed. */
+        conn_fail(c, event == LT_ELIMIT ? LATENT_EPROTO : event, "%s", em.text[0] ? em.text : err_text(event));
         latent_close(c);
-        return event;
+        return c->code;
     }
     return 0;
 }

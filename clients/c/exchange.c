@@ -97,9 +97,10 @@ int exchange_receive(struct latent *c, const struct session_frame *f)
         code = message_unpack_response(p->pool, f->data, f->len, &p->response, &em);
     if (code < 0) {
         parts_free(p);
-        conn_fail(c, code, "the daemon's answer cannot be read: %s", em.text[0] ? em.text : err_text(code));
+        conn_fail(c, code == LT_ENOMEM ? code : LATENT_EPROTO, "the daemon's answer cannot be read: %s",
+                  em.text[0] ? em.text : err_text(code));
         latent_close(c);
-        return code;
+        return c->code;
     }
     if (p->response->id == 0) {
         code = connection_error(c, p->response);

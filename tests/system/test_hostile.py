@@ -1,0 +1,177 @@
+#!/usr/bin/env python3
+"""Clients that mean harm or have gone wrong: the daemon lives, serves the others, and gets back what they held."""
+import os
+import random
+import socket
+import struct
+import time
+import unittest
+
+from harness import Daemon, main
+from test_daemon import free_port
+from wire import ADD, GET, HELLO, SEARCH, STATUS, Wire, add, document, frame, pack, request
+
+SEED = int(os.environ.get("LATENTD_SEED", "1"))
+
+
+def open_files(d):
+    return len(os.listdir(f"/proc/{d.process.pid}/fd"))
+
+
+def resident_kib(d):
+    with open(f"/proc/{d.process.pid}/status") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))
+
+
+def raw(d, timeout=60):
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(timeout)
+    s.connect(d.socket)
+    return s
+
+
+def until_closed(s):
+    """What comes until the daemon closes; it must."""
+    got = b""
+    try:
+        while chunk := s.recv(65536):
+            got += chunk
+    except ConnectionError:
+        pass
+    return got
+
+
+class Hostile(unittest.TestCase):
+    def setUp(self):
+        self.port = free_port()
+        self.daemon = Daemon("--listen", f"127.0.0.1:{self.port}")
+        self.daemon.__enter__()
+        self.daemon.latent("collection", "create", "c")
+        self.daemon.add("c", [{"id": "a", "text": "retouch pictures"}, {"id": "b", "text": "a shell"}])
+        self.assert_serves()
+        self.files = open_files(self.daemon)
+
+    def tearDown(self):
+        self.daemon.__exit__(None, None, None)
+
+    def assert_serves(self):
+        """A good client gets its answer."""
+        self.assertEqual(self.daemon.search("c", "edit photographs")[0]["id"], "a")
+
+    def assert_nothing_held(self):
+        """The files of those who left are closed. They go when the daemon notices, so this waits for it."""
+        end = time.monotonic() + 60
+        while open_files(self.daemon) > self.files and time.monotonic() < end:
+            time.sleep(0.05)
+        self.assertLessEqual(open_files(self.daemon), self.files)
+
+    def test_frames_that_lie(self):
+        for sent in (struct.pack("<I", 0xFFFFFFFF), struct.pack("<I", 0), struct.pack("<I", (16 << 20) + 1) + b"x" * 1000):
+            with raw(self.daemon) as s:
+                s.sendall(HELLO + sent)
+                got = until_closed(s)
+                self.assertEqual(got[:8], HELLO[:8])
+        for cut in (1, 3, 4, 5, 20):  # a request that never ends
+            with raw(self.daemon) as s:
+                s.sendall(HELLO + frame(request(1, STATUS, []))[:cut])
+        self.assert_serves()
+        self.assert_nothing_held()
+
+    def test_a_byte_at_a_time(self):
+        with raw(self.daemon) as s:
+            for byte in HELLO + frame(request(1, STATUS, [])):
+                s.sendall(bytes([byte]))
+            self.assertGreater(len(s.recv(65536)), 0)
+        self.assert_serves()
+
+    def test_random_messages(self):
+        print(f"seed {SEED} (LATENTD_SEED sets it)")
+        rng = random.Random(SEED)
+        good = [request(1, ADD, add("c", [document("z", "some words", metadata=b"{}")])), request(1, SEARCH, [(1, "c"), (2, "words")]),
+                request(1, GET, [(1, "c"), (2, "a")])]
+        for i in range(300):
+            message = bytearray(rng.choice(good))
+            for _ in range(rng.randrange(1, 6)):
+                message[rng.randrange(len(message))] = rng.randrange(256)
+            with raw(self.daemon) as s:
+                s.sendall(HELLO + frame(bytes(message)))
+                s.shutdown(socket.SHUT_WR)
+                if i % 3:
+                    until_closed(s)  # otherwise it leaves without an answer
+        deep = b""
+        for _ in range(200):
+            deep = pack([(10, deep)])
+        many = pack([(2, 1)] * 600000)
+        for message in (deep, many, pack([(1, 1), (16, [(2, "id")] * 70000)])):
+            with raw(self.daemon) as s:
+                s.sendall(HELLO + frame(message))
+                s.shutdown(socket.SHUT_WR)
+                until_closed(s)
+        self.assert_serves()
+        self.assert_nothing_held()
+
+    def test_strangers_on_tcp(self):
+        """More silent and half-greeting connections than there is room for: they hold nobody up, and all are shown the door."""
+        strangers = []
+        for i in range(90):
+            s = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+            strangers.append(s)
+            try:
+                s.sendall((b"", HELLO[:5], HELLO[:11] + b"\1" + HELLO[12:], os.urandom(100))[i % 4])
+            except OSError:  # refused already
+                pass
+        self.assert_serves()
+        for s in strangers:
+            until_closed(s)
+            s.close()
+        self.assert_serves()
+        self.assert_nothing_held()
+
+    def test_hundreds_of_connections(self):
+        held = []
+        for _ in range(600):
+            try:
+                held.append(Wire(self.daemon.socket, timeout=60))
+            except (OSError, AssertionError):  # over the limit on connections
+                break
+        self.assertGreater(len(held), 50)
+        self.assertTrue(all(w.call(STATUS, []).code == 0 for w in held[:50]))
+        for w in held:
+            w.socket.close()
+        self.assert_nothing_held()
+        self.assert_serves()
+
+    def test_a_client_that_never_reads(self):
+        """Replies to it wait up to a bound, then its requests do; its neighbours notice nothing."""
+        with Wire(self.daemon.socket) as w:
+            w.call(ADD, add("c", [document("long", "word " * 200000)]))
+        before = resident_kib(self.daemon)
+        with Wire(self.daemon.socket) as w:
+            w.socket.setblocking(False)
+            one, sent = frame(request(1, GET, [(1, "c"), (2, "long")])), 0
+            ids = 0
+            try:
+                while sent < 4 << 20:  # 4 MiB of requests ask for a hundred GB of replies
+                    ids += 1
+                    one = frame(request(ids, GET, [(1, "c"), (2, "long")]))
+                    sent += w.socket.send(one)
+            except BlockingIOError:
+                pass
+            self.assertLess(sent, 4 << 20)
+            for _ in range(5):
+                self.assert_serves()
+            self.assertLess(resident_kib(self.daemon) - before, 700 << 10)
+        self.assert_nothing_held()
+
+    def test_those_who_leave_in_the_middle(self):
+        for i in range(100):
+            w = Wire(self.daemon.socket)
+            w.send(ADD, add("c", [document(f"gone{i}.{j}", f"a text about leaving {i} {j}") for j in range(20)]))
+            w.send(SEARCH, [(1, "c"), (2, "leaving")])
+            w.socket.close()
+        self.assert_serves()
+        self.assert_nothing_held()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+/* liblatent against a server that misbehaves: clear codes, no call without an end, nothing read out of bounds. */
+#include "tests/unit.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "clients/c/latent.h"
+
+#define TIMEOUT_MS 300 /* for calls that nobody answers */
+
+static const uint8_t hello[16] = {'l', 'a', 't', 'e', 'n', 't', 'd', 0, 1, 0, 0, 0, 0, 0, 0, 0};
+
+/* What the server says: after the connection is there, and after the first bytes of a request. */
+struct script {
+    const uint8_t *greeting, *answer;
+    size_t n_greeting, n_answer;
+    bool stay;   /* keep the connection open until the client goes; otherwise close after the answer */
+    bool tricky; /* a byte at a time */
+    int listener;
+};
+
+static void say(int fd, const uint8_t *data, size_t n, bool tricky)
+{
+    while (n) {
+        ssize_t k = send(fd, data, tricky ? 1 : n, MSG_NOSIGNAL);
+        if (k <= 0)
+            return;
+        data += k;
+        n -= (size_t)k;
+    }
+}
+
+static void *serve(void *arg)
+{
+    const struct script *s = arg;
+    uint8_t buf[4096];
+    int fd = accept(s->listener, NULL, NULL);
+    if (fd < 0)
+        return NULL;
+    say(fd, s->greeting, s->n_greeting, s->tricky);
+    ssize_t n = s->n_answer || s->stay ? recv(fd, buf, sizeof hello, MSG_WAITALL) : 0; /* the client's hello */
+    if (n > 0 && s->n_answer && recv(fd, buf, sizeof buf, 0) > 0)
+        say(fd, s->answer, s->n_answer, s->tricky);
+    while (s->stay && recv(fd, buf, sizeof buf, 0) > 0)
+        ;
+    close(fd);
+    return NULL;
+}
+
+struct outcome {
+    int connect, call, again;
+    bool open; /* after the first call */
+    char text[256];
+};
+
+/* One connection, and two calls of the same kind where it comes to that. */
+static struct outcome meet(struct script s)
+{
+    char dir[] = "/tmp/latentd-test-XXXXXX", path[64];
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    struct outcome got = {0};
+    struct latent_status *status = NULL;
+    pthread_t t;
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/s", dir);
+    strcpy(a.sun_path, path);
+    s.listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_true(s.listener >= 0);
+    assert_int_equal(bind(s.listener, (struct sockaddr *)&a, sizeof a), 0);
+    assert_int_equal(listen(s.listener, 1), 0);
+    assert_int_equal(pthread_create(&t, NULL, serve, &s), 0);
+    struct latent *c = latent_new();
+    assert_non_null(c);
+    latent_set_timeout(c, TIMEOUT_MS);
+    got.connect = latent_connect_unix(c, path);
+    if (got.connect == 0) {
+        got.call = latent_status(c, &status);
+        if (got.call == 0)
+            latent_free(status);
+        snprintf(got.text, sizeof got.text, "%s", latent_error(c));
+        got.open = latent_is_connected(c);
+        got.again = latent_status(c, &status);
+        if (got.again == 0)
+            latent_free(status);
+    }
+    assert_non_null(latent_error(c));
+    latent_destroy(&c);
+    pthread_join(t, NULL);
+    close(s.listener);
+    unlink(path);
+    rmdir(dir);
+    return got;
+}
+
+static struct outcome answered(const void *answer, size_t n, bool stay)
+{
+    return meet((struct script){hello, answer, sizeof hello, n, stay, false, -1});
+}
+
+static void test_greetings(void **state)
+{
+    uint8_t other[16], version[16], flags[16];
+    memcpy(other, hello, sizeof other);
+    memcpy(version, hello, sizeof version);
+    memcpy(flags, hello, sizeof flags);
+    other[0] = 'L';
+    version[8] = 9;
+    flags[15] = 1;
+    static const char http[] = "HTTP/1.1 400 Bad Request\r\n\r\n";
+    assert_int_equal(meet((struct script){NULL, NULL, 0, 0, false, false, -1}).connect, LATENT_ECONN);
+    assert_int_equal(meet((struct script){hello, NULL, 7, 0, false, false, -1}).connect, LATENT_ECONN);
+    assert_int_equal(meet((struct script){NULL, NULL, 0, 0, true, false, -1}).connect, LATENT_ETIMEOUT);
+    assert_int_equal(meet((struct script){other, NULL, 16, 0, true, false, -1}).connect, LATENT_EPROTO);
+    assert_int_equal(meet((struct script){(const uint8_t *)http, NULL, sizeof http - 1, 0, true, false, -1}).connect,
+                     LATENT_EPROTO);
+    assert_int_equal(meet((struct script){version, NULL, 16, 0, true, false, -1}).connect, LATENT_EVERSION);
+    assert_true(meet((struct script){flags, NULL, 16, 0, true, false, -1}).connect < 0);
+}
+
+static void test_frames(void **state)
+{
+    static const uint8_t empty[] = {0, 0, 0, 0}, huge[] = {255, 255, 255, 255}, half[] = {100, 0, 0, 0, 8, 1},
+                         noise[] = {5, 0, 0, 0, 255, 255, 255, 255, 255}, deep[] = {3, 0, 0, 0, 0x52, 127, 1};
+    assert_int_equal(answered(empty, sizeof empty, true).call, LATENT_EPROTO);
+    struct outcome o = answered(huge, sizeof huge, true);
+    assert_int_equal(o.call, LATENT_EPROTO);
+    assert_false(o.open);
+    assert_int_equal(o.again, LATENT_ECONN);
+    assert_int_equal(answered(half, sizeof half, false).call, LATENT_ECONN);
+    assert_int_equal(answered(half, sizeof half, true).call, LATENT_ETIMEOUT);
+    assert_int_equal(answered(noise, sizeof noise, true).call, LATENT_EPROTO);
+    assert_int_equal(answered(deep, sizeof deep, true).call, LATENT_EPROTO);
+}
+
+static void test_answers(void **state)
+{
+    /* id 1: an empty status reply; then nothing for the second call */
+    static const uint8_t good[] = {4, 0, 0, 0, 8, 1, 0x52, 0};
+    /* id 7, of which nobody knows; then id 1 */
+    static const uint8_t stray[] = {4, 0, 0, 0, 8, 7, 0x52, 0, 4, 0, 0, 0, 8, 1, 0x52, 0};
+    /* id 1, but a get reply; id 1 without a body */
+    static const uint8_t other_kind[] = {5, 0, 0, 0, 8, 1, 0x82, 1, 0}, bare[] = {2, 0, 0, 0, 8, 1};
+    /* id 1, error {code 4, "no", retryable}; error with a code that no list has; id 0: the connection itself */
+    static const uint8_t refused[] = {12, 0, 0, 0, 8, 1, 0x1A, 8, 8, 4, 0x12, 2, 'n', 'o', 0x18, 1};
+    static const uint8_t odd[] = {12, 0, 0, 0, 8, 1, 0x1A, 8, 8, 0xFF, 0xFF, 0xFF, 0xFF, 0x0F, 0x18, 1};
+    static const uint8_t about_all[] = {8, 0, 0, 0, 0x1A, 6, 8, 16, 0x12, 2, 'n', 'o'};
+    struct outcome o = answered(good, sizeof good, true);
+    assert_int_equal(o.call, 0);
+    assert_int_equal(o.again, LATENT_ETIMEOUT);
+    assert_int_equal(answered(stray, sizeof stray, true).call, 0);
+    assert_int_equal(answered(other_kind, sizeof other_kind, true).call, LATENT_EPROTO);
+    assert_int_equal(answered(bare, sizeof bare, true).call, LATENT_EPROTO);
+    o = answered(refused, sizeof refused, true);
+    assert_int_equal(o.call, LATENT_ENOTFOUND);
+    assert_string_equal(o.text, "no");
+    assert_true(o.open);
+    assert_int_equal(answered(odd, sizeof odd, true).call, LATENT_EINTERNAL);
+    o = answered(about_all, sizeof about_all, true);
+    assert_int_equal(o.call, LATENT_EBUSY);
+    assert_false(o.open);
+    /* nobody answers: the call ends, the connection stays, the next call is no worse */
+    o = meet((struct script){hello, NULL, sizeof hello, 0, true, false, -1});
+    assert_int_equal(o.call, LATENT_ETIMEOUT);
+    assert_true(o.open);
+    assert_int_equal(o.again, LATENT_ETIMEOUT);
+    /* a byte at a time is an answer like any other */
+    assert_int_equal(meet((struct script){hello, good, sizeof hello, sizeof good, true, true, -1}).call, 0);
+}
+
+/* An answer with random damage: some code, and an end. */
+static void test_damage(void **state)
+{
+    static const uint8_t answer[] = {44, 0, 0, 0, 8, 1, 0x52, 40, 0x0A, 3, '0', '.', '1', 0x10, 4, 0x32, 3, 'c', 'p', 'u',
+                                     0x92, 1, 8, 0x0A, 1, 'n', 0x10, 0x80, 3, 0x18, 1, 0x9A, 1, 4, 8, 1, 0x10, 2,
+                                     0xA2, 1, 3, 'd', 'i', 'r', 0x62, 2, 0x80, 3};
+    assert_int_equal(sizeof answer, 48);
+    uint64_t rng = unit_seed();
+    for (int i = 0; i < 60; i++) {
+        uint8_t bad[sizeof answer];
+        memcpy(bad, answer, sizeof bad);
+        for (uint64_t n = 1 + unit_rand(&rng) % 4; n; n--)
+            bad[4 + unit_rand(&rng) % (sizeof bad - 4)] = (uint8_t)unit_rand(&rng);
+        struct outcome o = answered(bad, sizeof bad, false);
+        assert_true(o.connect == 0 && o.call <= 0 && o.call >= LATENT_EINTERNAL);
+    }
+}
+
+/* A server key that is another's, and one that is none. */
+static void test_server_key(void **state)
+{
+    struct latent *c = latent_new();
+    assert_non_null(c);
+    latent_set_timeout(c, TIMEOUT_MS);
+    assert_int_equal(latent_connect_unix_key(c, "/nonexistent/s", "not a key", "/nonexistent/key"), LATENT_EINVAL);
+    assert_true(latent_connect_unix_key(c, "/nonexistent/s", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "/nonexistent/key") < 0);
+    assert_false(latent_is_connected(c));
+    latent_destroy(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_greetings), cmocka_unit_test(test_frames), cmocka_unit_test(test_answers),
+                                       cmocka_unit_test(test_damage), cmocka_unit_test(test_server_key)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

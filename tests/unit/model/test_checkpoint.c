@@ -63,13 +63,16 @@ static void test_index_forged(void **state)
 static int parse_many(size_t n, size_t n_shards, struct err_msg *em)
 {
     struct checkpoint_index x;
-    char *json = malloc(n * 40 + 64), *p = json;
-    assert_non_null(json);
-    p += sprintf(p, "{\"weight_map\":{");
+    char *json = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&json, &size);
+    assert_non_null(f);
+    fputs("{\"weight_map\":{", f);
     for (size_t i = 0; i < n; i++)
-        p += sprintf(p, "%s\"t%zu\":\"s%zu\"", i ? "," : "", i, i % n_shards);
-    p += sprintf(p, "}}");
-    int r = parse(json, (size_t)(p - json), &x, em);
+        fprintf(f, "%s\"t%zu\":\"s%zu\"", i ? "," : "", i, i % n_shards);
+    fputs("}}", f);
+    assert_int_equal(fclose(f), 0);
+    int r = parse(json, size, &x, em);
     checkpoint_index_finish(&x);
     free(json);
     return r;

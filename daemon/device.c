@@ -37,7 +37,9 @@ struct device {
     const struct model *model;
     struct engine_params params;
     struct engine *engine;
-    struct engine_info info;
+    /* What others may read of the engine: the first from the start on, the second once the CPU has taken over. */
+    struct engine_info infos[2];
+    _Atomic(const struct engine_info *) info;
     uint32_t dim;
     double tokens_per_ms; /* smoothed, of bulk batches */
     unsigned streak;
@@ -113,7 +115,7 @@ static size_t take(struct device *d, struct queue *q, uint64_t budget, struct de
 static uint64_t bulk_budget(const struct device *d)
 {
     double want = d->tokens_per_ms * BULK_BATCH_MS;
-    uint64_t max = d->info.batch_tokens;
+    uint64_t max = device_info(d)->batch_tokens;
     uint64_t budget = want < BULK_TOKENS_MIN ? BULK_TOKENS_MIN : (uint64_t)want;
     return budget > max ? max : budget;
 }
@@ -140,6 +142,17 @@ static void finish_texts(struct device *d, size_t n, int r, struct queue *q)
     }
 }
 
+/* Once at most: there is no way back from the CPU. */
+static void publish_move(struct device *d)
+{
+    const struct engine_info *now = engine_info(d->engine);
+    if (device_info(d) == &d->infos[0] && strcmp(d->infos[0].kind, now->kind) != 0) {
+        d->infos[1] = *now;
+        atomic_store(&d->info, &d->infos[1]);
+        d->tokens_per_ms = 0;
+    }
+}
+
 static void run_batch(struct device *d, size_t n, struct queue *q)
 {
     struct err_msg em;
@@ -149,6 +162,7 @@ static void run_batch(struct device *d, size_t n, struct queue *q)
     int r = engine_embed(d->engine, d->seqs, n, d->out, d->status, &em);
     if (r < 0)
         log_error("device", "%s: %s", err_name(r), em.text);
+    publish_move(d);
     double ms = (double)(clock_ns() - t0) / 1e6;
     if (q == &d->bulk && ms > 0.01 && tokens >= BULK_TOKENS_MIN / 2) {
         double rate = (double)tokens / ms;
@@ -169,7 +183,7 @@ static void serve(struct device *d)
             break;
         struct device_job *over = NULL;
         struct queue *q = &d->query;
-        uint64_t budget = d->info.batch_tokens;
+        uint64_t budget = device_info(d)->batch_tokens;
         if (!d->query.head || (d->bulk.head && d->streak >= QUERY_STREAK_MAX)) {
             q = &d->bulk;
             budget = bulk_budget(d);
@@ -196,7 +210,8 @@ static void *device_main(void *arg)
     struct device *d = arg;
     int r = engine_create(&d->engine, d->model, &d->params, &d->start_message);
     if (r == 0) {
-        d->info = *engine_info(d->engine);
+        d->infos[0] = *engine_info(d->engine);
+        atomic_store(&d->info, &d->infos[0]);
         d->out = malloc(BATCH_TEXTS * (size_t)d->dim * sizeof(float));
         if (!d->out)
             r = err_set(&d->start_message, LT_ENOMEM, "out of memory");
@@ -247,7 +262,7 @@ int device_create(struct device **out, const struct model *m, const struct engin
 
 const struct engine_info *device_info(const struct device *d)
 {
-    return &d->info;
+    return atomic_load(&d->info);
 }
 
 void device_submit(struct device *d, struct device_job *job)

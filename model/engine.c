@@ -40,6 +40,7 @@ struct engine {
     struct verify *verify; /* NULL: nothing to compare */
     uint32_t rows; /* that the activation buffers have */
     uint32_t max_seqs;
+    bool serving; /* chosen and checked: a device that is lost from here on is replaced by the CPU */
     /* one batch, packed */
     int32_t *ids;
     uint32_t *offsets, *skips;
@@ -201,23 +202,34 @@ static int resize(struct engine *e, uint32_t n, struct err_msg *em)
     return 0;
 }
 
+/* Opens the lost device again, as large as it was. */
+static int reopen_device(struct engine *e, struct err_msg *em)
+{
+    const uint32_t tokens = e->info.batch_tokens, most = e->info.max_batch_tokens, rows = e->rows;
+    const uint32_t asked = e->params.max_batch_tokens;
+    const struct engine_candidate c = e->device;
+    close_device(e);
+    e->params.max_batch_tokens = tokens;
+    int r = open_device(e, &c, em);
+    e->params.max_batch_tokens = asked;
+    if (r == 0 && (e->info.batch_tokens < tokens || e->info.max_batch_tokens < most))
+        r = err_set(em, LT_EDEVICELOST, "%s came back with less memory", e->info.device);
+    return r < 0 ? r : resize(e, rows, em);
+}
+
 /* A lost device is opened anew and the batch tried once more. */
 static int run_batch_retry(struct engine *e, uint32_t n_seqs, struct err_msg *em)
 {
     int r = run_batch(e, n_seqs, em);
     if (r != LT_EDEVICELOST)
         return r;
+    e->info.n_lost++;
     log_warn("model", "%s was lost, opening it again", e->info.device);
-    const uint32_t tokens = e->info.batch_tokens, most = e->info.max_batch_tokens, rows = e->rows;
-    close_device(e);
-    e->params.max_batch_tokens = tokens;
-    struct engine_candidate c = e->device;
-    r = open_device(e, &c, em);
-    if (r == 0 && (e->info.batch_tokens < tokens || e->info.max_batch_tokens < most))
-        r = err_set(em, LT_EDEVICELOST, "%s came back with less memory", e->info.device);
-    if (r == 0)
-        r = resize(e, rows, em);
-    return r < 0 ? LT_EDEVICELOST : run_batch(e, n_seqs, em);
+    if (reopen_device(e, em) < 0)
+        return LT_EDEVICELOST;
+    r = run_batch(e, n_seqs, em);
+    e->info.n_lost += r == LT_EDEVICELOST;
+    return r;
 }
 
 /* Unit length to rounding, hence no NaN or Inf and not zero. */
@@ -286,14 +298,12 @@ static int make_room(struct engine *e, uint32_t n, struct err_msg *em)
     return r < 0 ? err_set(em, LT_EDEVICELOST, "%s: no memory for batches", e->info.device) : 0;
 }
 
-int engine_embed(struct engine *e, const struct engine_seq *seqs, size_t n_seqs, float *out, int *status,
+/* engine_embed on the device there is. */
+static int embed(struct engine *e, const struct engine_seq *seqs, size_t n_seqs, float *out, int *status,
                  struct err_msg *em)
 {
     uint32_t n = 0, tokens = 0;
     int r = 0;
-    const char *damaged;
-    if (verify_state(e->verify, &damaged) == VERIFY_DAMAGED)
-        return err_set(em, LT_ECORRUPT, "tensor %s of the model file is damaged", damaged);
     if (!e->ops)
         return err_set(em, LT_EDEVICELOST, "%s was lost and could not be opened again", e->info.device);
     memset(out, 0, n_seqs * e->mi->dim * sizeof *out);
@@ -328,7 +338,7 @@ static int compare_golden(struct engine *e, const struct model_golden *g, float 
 {
     struct engine_seq s = {g->ids, g->n, g->n_skip};
     double dot = 0;
-    int status, r = engine_embed(e, &s, 1, v, &status, em);
+    int status, r = embed(e, &s, 1, v, &status, em);
     if (r < 0)
         return r;
     if (status < 0)
@@ -398,6 +408,14 @@ static int try_exact(struct engine *e, const struct engine_candidate *c, struct 
     return 0;
 }
 
+static int try_candidate(struct engine *e, const struct engine_candidate *c, struct err_msg *why)
+{
+    int r = try_device(e, c, why);
+    if (r == LT_EDEVICE && c->cpu && e->mi->quantised && e->info.n_goldens)
+        r = try_exact(e, c, why);
+    return r;
+}
+
 static int choose(struct engine *e, struct err_msg *em)
 {
     struct engine_candidate list[ENGINE_CANDIDATES_MAX];
@@ -408,9 +426,7 @@ static int choose(struct engine *e, struct err_msg *em)
         return r;
     for (size_t i = 0; i < n; i++) {
         struct err_msg why = {{0}};
-        r = try_device(e, &list[i], &why);
-        if (r == LT_EDEVICE && list[i].cpu && e->mi->quantised && e->info.n_goldens)
-            r = try_exact(e, &list[i], &why);
+        r = try_candidate(e, &list[i], &why);
         if (r == 0) {
             note_streaming(e);
             return 0;
@@ -421,6 +437,37 @@ static int choose(struct engine *e, struct err_msg *em)
         add_note(e, "skipped %.60s: %.200s", list[i].name, why.text);
     }
     return r;
+}
+
+/* The CPU instead of a device that was lost twice, checked as at the start. */
+static int move_to_cpu(struct engine *e, struct err_msg *em)
+{
+    struct engine_candidate list[ENGINE_CANDIDATES_MAX];
+    char lost[sizeof e->info.device];
+    size_t n;
+    bool named;
+    memcpy(lost, e->info.device, sizeof lost);
+    log_error("model", "%s was lost again: %s; the CPU serves from here on", lost, em->text);
+    close_device(e);
+    e->rows = 0;
+    int r = engine_candidates("cpu", list, &n, &named, em);
+    add_note(e, "%.80s was lost, and lost again when it was opened anew", lost);
+    if (r == 0 && (r = try_candidate(e, &list[0], em)) == 0)
+        note_streaming(e);
+    return r;
+}
+
+int engine_embed(struct engine *e, const struct engine_seq *seqs, size_t n_seqs, float *out, int *status,
+                 struct err_msg *em)
+{
+    const char *damaged;
+    if (verify_state(e->verify, &damaged) == VERIFY_DAMAGED)
+        return err_set(em, LT_ECORRUPT, "tensor %s of the model file is damaged", damaged);
+    int r = embed(e, seqs, n_seqs, out, status, em);
+    if (r != LT_EDEVICELOST || !e->serving || e->device.cpu)
+        return r;
+    r = move_to_cpu(e, em);
+    return r < 0 ? LT_EDEVICELOST : embed(e, seqs, n_seqs, out, status, em);
 }
 
 int engine_create(struct engine **out, const struct model *m, const struct engine_params *p, struct err_msg *em)
@@ -440,6 +487,7 @@ int engine_create(struct engine **out, const struct model *m, const struct engin
     e->params.device = NULL;
     e->params.progress = NULL;
     e->params.cache_dir = p->cache_dir && r == 0 ? strdup(p->cache_dir) : NULL;
+    e->serving = r == 0;
     if (r < 0)
         engine_destroy(&e);
     else

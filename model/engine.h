@@ -32,12 +32,13 @@ struct engine_info {
     char device[256];          /* as the driver names it */
     char kind[16];             /* "cpu" or "vulkan" */
     char uuid[40];             /* empty where there is none */
-    char note[512];            /* devices that were skipped and why; empty when none were */
+    char note[512];            /* devices that were skipped or lost and why; empty when none were */
     uint32_t n_goldens;        /* the file's, or computed by the reference where it has none */
     double selftest_error;     /* largest difference of a component from the golden vectors */
     double selftest_cosine;    /* smallest cosine to a golden vector */
     uint32_t max_batch_tokens; /* of one text at most; a longer one is refused with LT_ETOOLONG */
     uint32_t batch_tokens;     /* of one submission; a longer text gets one of its own, with memory of its own */
+    uint32_t n_lost;           /* times the device was lost so far */
     uint32_t n_streamed;       /* layers that do not fit the device: they pass through it in every batch */
     uint64_t n_submits, n_readbacks; /* so far; refreshed by engine_embed. A batch is one of each, and a submission more for
                                       * each streamed layer */
@@ -68,11 +69,13 @@ void engine_destroy(struct engine **e);
  *
  * Blocks: until the device is done.
  * Errors: LT_ECORRUPT when the model file's bytes are not those that were imported, which a thread finds out after the load;
- *         LT_EDEVICELOST after one silent retry on a fresh device; LT_ENOMEM. Then out and status are undefined. */
+ *         LT_EDEVICELOST; LT_ENOMEM. Then out and status are undefined.
+ * A device that is lost is opened again and the batch tried once more; after that the CPU takes its place for good, which
+ * engine_info says. LT_EDEVICELOST comes only where the CPU fails as well. */
 int engine_embed(struct engine *e, const struct engine_seq *seqs, size_t n_seqs, float *out, int *status,
                  struct err_msg *em);
 
-/* Lives as long as the engine. */
+/* Lives as long as the engine; device, kind and note change where the CPU takes over within engine_embed. */
 const struct engine_info *engine_info(const struct engine *e);
 
 #endif

@@ -129,6 +129,20 @@ class Process(unittest.TestCase):
             d.add("c", [{"id": "a", "text": "retouch pictures"}, {"id": "b", "text": "a shell"}])
             self.assertEqual(d.search("c", "--mode", "dense", "edit photographs")[0]["id"], "a")
 
+    def test_cpu_takes_over_from_a_lost_device(self):
+        with Daemon(device="llvmpipe", env={"LATENTD_FAULT": "gpu_submit:60=always"}) as d:
+            s = d.status()
+            self.assertEqual((s["device_kind"], s["device_note"]), ("vulkan", ""))
+            d.latent("collection", "create", "c")
+            for i in range(100):
+                d.add("c", [{"id": str(i), "text": f"retouch picture {i}"}])
+                s = d.status()
+                if s["device_kind"] == "cpu":
+                    break
+            self.assertEqual(s["device_kind"], "cpu")
+            self.assertRegex(s["device_note"], "llvmpipe.* was lost")
+            self.assertEqual(len(d.search("c", "--mode", "dense", "edit photographs")), min(i + 1, 10))
+
     def test_library_example(self):
         with Daemon() as d:
             d.latent("collection", "create", "c")

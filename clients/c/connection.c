@@ -111,7 +111,8 @@ static int broken(struct latent *c, const char *what)
     return LATENT_ECONN;
 }
 
-/* Sends what the socket takes now. */
+/* Sends what the socket takes now. To a daemon that closed the connection nothing goes out any more, and that is no error yet:
+ * its last words, which say why it closed, may still wait to be received. */
 static int send_some(struct latent *c)
 {
     while (c->out_at < c->out.len) {
@@ -120,6 +121,8 @@ static int send_some(struct latent *c)
             continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return 0;
+        if (n < 0 && errno == EPIPE)
+            break;
         if (n < 0)
             return broken(c, strerror(errno));
         c->out_at += (size_t)n;

@@ -21,6 +21,7 @@ struct script {
     size_t n_greeting, n_answer;
     bool stay;   /* keep the connection open until the client goes; otherwise close after the answer */
     bool tricky; /* a byte at a time */
+    bool leave;  /* answer without a request, and be gone before the first call */
     int listener;
 };
 
@@ -44,7 +45,7 @@ static void *serve(void *arg)
         return NULL;
     say(fd, s->greeting, s->n_greeting, s->tricky);
     ssize_t n = s->n_answer || s->stay ? recv(fd, buf, sizeof hello, MSG_WAITALL) : 0; /* the client's hello */
-    if (n > 0 && s->n_answer && recv(fd, buf, sizeof buf, 0) > 0)
+    if (n > 0 && s->n_answer && (s->leave || recv(fd, buf, sizeof buf, 0) > 0))
         say(fd, s->answer, s->n_answer, s->tricky);
     while (s->stay && recv(fd, buf, sizeof buf, 0) > 0)
         ;
@@ -78,6 +79,8 @@ static struct outcome meet(struct script s)
     assert_non_null(c);
     latent_set_timeout(c, TIMEOUT_MS);
     got.connect = latent_connect_unix(c, path);
+    if (s.leave)
+        pthread_join(t, NULL);
     if (got.connect == 0) {
         got.call = latent_status(c, &status);
         if (got.call == 0)
@@ -90,7 +93,8 @@ static struct outcome meet(struct script s)
     }
     assert_non_null(latent_error(c));
     latent_destroy(&c);
-    pthread_join(t, NULL);
+    if (!s.leave)
+        pthread_join(t, NULL);
     close(s.listener);
     unlink(path);
     rmdir(dir);
@@ -99,7 +103,7 @@ static struct outcome meet(struct script s)
 
 static struct outcome answered(const void *answer, size_t n, bool stay)
 {
-    return meet((struct script){hello, answer, sizeof hello, n, stay, false, -1});
+    return meet((struct script){hello, answer, sizeof hello, n, stay, false, false, -1});
 }
 
 static void test_greetings(void **state)
@@ -112,14 +116,14 @@ static void test_greetings(void **state)
     version[8] = 9;
     flags[15] = 1;
     static const char http[] = "HTTP/1.1 400 Bad Request\r\n\r\n";
-    assert_int_equal(meet((struct script){NULL, NULL, 0, 0, false, false, -1}).connect, LATENT_ECONN);
-    assert_int_equal(meet((struct script){hello, NULL, 7, 0, false, false, -1}).connect, LATENT_ECONN);
-    assert_int_equal(meet((struct script){NULL, NULL, 0, 0, true, false, -1}).connect, LATENT_ETIMEOUT);
-    assert_int_equal(meet((struct script){other, NULL, 16, 0, true, false, -1}).connect, LATENT_EPROTO);
-    assert_int_equal(meet((struct script){(const uint8_t *)http, NULL, sizeof http - 1, 0, true, false, -1}).connect,
+    assert_int_equal(meet((struct script){NULL, NULL, 0, 0, false, false, false, -1}).connect, LATENT_ECONN);
+    assert_int_equal(meet((struct script){hello, NULL, 7, 0, false, false, false, -1}).connect, LATENT_ECONN);
+    assert_int_equal(meet((struct script){NULL, NULL, 0, 0, true, false, false, -1}).connect, LATENT_ETIMEOUT);
+    assert_int_equal(meet((struct script){other, NULL, 16, 0, true, false, false, -1}).connect, LATENT_EPROTO);
+    assert_int_equal(meet((struct script){(const uint8_t *)http, NULL, sizeof http - 1, 0, true, false, false, -1}).connect,
                      LATENT_EPROTO);
-    assert_int_equal(meet((struct script){version, NULL, 16, 0, true, false, -1}).connect, LATENT_EVERSION);
-    assert_true(meet((struct script){flags, NULL, 16, 0, true, false, -1}).connect < 0);
+    assert_int_equal(meet((struct script){version, NULL, 16, 0, true, false, false, -1}).connect, LATENT_EVERSION);
+    assert_true(meet((struct script){flags, NULL, 16, 0, true, false, false, -1}).connect < 0);
 }
 
 static void test_frames(void **state)
@@ -163,13 +167,18 @@ static void test_answers(void **state)
     o = answered(about_all, sizeof about_all, true);
     assert_int_equal(o.call, LATENT_EBUSY);
     assert_false(o.open);
+    /* the same, said and closed before the request goes out: the reason is still heard */
+    o = meet((struct script){hello, about_all, sizeof hello, sizeof about_all, false, false, true, -1});
+    assert_int_equal(o.call, LATENT_EBUSY);
+    assert_string_equal(o.text, "no");
+    assert_false(o.open);
     /* nobody answers: the call ends, the connection stays, the next call is no worse */
-    o = meet((struct script){hello, NULL, sizeof hello, 0, true, false, -1});
+    o = meet((struct script){hello, NULL, sizeof hello, 0, true, false, false, -1});
     assert_int_equal(o.call, LATENT_ETIMEOUT);
     assert_true(o.open);
     assert_int_equal(o.again, LATENT_ETIMEOUT);
     /* a byte at a time is an answer like any other */
-    assert_int_equal(meet((struct script){hello, good, sizeof hello, sizeof good, true, true, -1}).call, 0);
+    assert_int_equal(meet((struct script){hello, good, sizeof hello, sizeof good, true, true, false, -1}).call, 0);
 }
 
 /* An answer with random damage: some code, and an end. */

@@ -121,7 +121,7 @@ static int send_some(struct latent *c)
             continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return 0;
-        if (n < 0 && errno == EPIPE)
+        if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
             break;
         if (n < 0)
             return broken(c, strerror(errno));

@@ -10,7 +10,7 @@ import subprocess
 import time
 import unittest
 
-from harness import BUILD, CALL_S, Daemon, LATENT, LATENTD, SRC, main
+from harness import BUILD, CALL_S, Daemon, LATENT, LATENTD, SRC, main, needs_faults
 
 
 def free_port():
@@ -129,6 +129,7 @@ class Process(unittest.TestCase):
             d.add("c", [{"id": "a", "text": "retouch pictures"}, {"id": "b", "text": "a shell"}])
             self.assertEqual(d.search("c", "--mode", "dense", "edit photographs")[0]["id"], "a")
 
+    @needs_faults
     def test_cpu_takes_over_from_a_lost_device(self):
         with Daemon(device="llvmpipe", env={"LATENTD_FAULT": "gpu_submit:60=always"}) as d:
             s = d.status()

@@ -73,7 +73,7 @@ class Foreign(unittest.TestCase):
                     self.assertNotEqual(d.process.returncode, 0)
                     self.assertIn(names, d.log_text())
                 finally:
-                    d.__exit__(None, None, None) if d.process.poll() is None else d.log.close()
+                    d.__exit__(None, None, None)
 
 
 if __name__ == "__main__":

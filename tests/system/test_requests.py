@@ -3,7 +3,7 @@
 import struct
 import unittest
 
-from harness import Daemon, main
+from harness import Daemon, main, needs_faults
 from wire import (ADD, CANCEL, CREATE, DELETE, DROP, GET, JOB_CLOSE, SEARCH, STATUS, Wire, add, document, frame, pack,
                   request, unpack)
 
@@ -17,6 +17,7 @@ def real(b):
 
 
 class Blame(unittest.TestCase):
+    @needs_faults
     def test_a_failed_text_is_blamed_on_its_own_request(self):
         """The same id goes into two collections at once; one of the two cannot be embedded."""
         with Daemon(env={"LATENTD_FAULT": "embed.same=fail"}) as d, Wire(d.socket) as w:

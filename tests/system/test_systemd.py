@@ -71,16 +71,16 @@ class Manager(Daemon):
         self.notices.bind(os.path.join(self.folder, "notify"))
 
     def start(self):
-        self.log = open(self.log_path, "ab")
         kept = [s.fileno() for s in self.sockets]
         # Copied high first, so that none is overwritten on its way down to 3.
         high = "".join(f"exec {50 + i}>&{fd}; " for i, fd in enumerate(kept))
         down = "".join(f"exec {3 + i}>&{50 + i} {50 + i}>&-; " for i in range(len(kept)))
         script = f'{high}{down}export LISTEN_PID={self.pid} LISTEN_FDS={len(kept)}; exec "$0" "$@"'
-        self.process = subprocess.Popen(
-            ["bash", "-c", script, LATENTD, "--data", self.data, "--socket", self.socket, *self.args], pass_fds=kept,
-            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
-            env=dict(self.env, NOTIFY_SOCKET=os.path.join(self.folder, "notify")))
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(
+                ["bash", "-c", script, LATENTD, "--data", self.data, "--socket", self.socket, *self.args], pass_fds=kept,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=dict(self.env, NOTIFY_SOCKET=os.path.join(self.folder, "notify")))
         return self
 
     def notice(self):

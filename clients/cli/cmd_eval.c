@@ -14,6 +14,9 @@
 #include "clients/cli/progress.h"
 #include "clients/cli/search_args.h"
 
+/* Far above k: the figures are the model's, so few of its neighbours may be lost on the way. */
+#define EF_DEFAULT 1000
+
 struct eval {
     struct cli *c;
     const char *dir;
@@ -21,6 +24,7 @@ struct eval {
     enum latent_mode mode;
     enum latent_on_long on_long;
     bool json, exact;
+    uint64_t ef;
     struct beir_qrels *qrels;
     struct metrics sums;
     unsigned long long n_queries, n_failed;
@@ -32,6 +36,7 @@ static bool parse(struct eval *e, int argc, char **argv)
     static const struct option options[] = {
         {"mode", required_argument, NULL, 'm'}, {"on-long", required_argument, NULL, 'l'},
         {"json", no_argument, NULL, 'j'},       {"exact", no_argument, NULL, 'x'},
+        {"ef", required_argument, NULL, 'e'},
         {0},
     };
     const struct cli_command *cmd = &cli_eval_command;
@@ -51,6 +56,10 @@ static bool parse(struct eval *e, int argc, char **argv)
             break;
         case 'j':
             e->json = true;
+            break;
+        case 'e':
+            if (!cli_number(cmd, "--ef", optarg, 1, 100000, &e->ef))
+                return false;
             break;
         case 'x':
             e->exact = true;
@@ -132,7 +141,7 @@ static int search_all(struct eval *e)
     struct beir_reader *reader = NULL;
     struct beir_item q;
     struct search_batch b = {.conn = e->c->connection, .done = score, .arg = e};
-    struct latent_search s = {.collection = e->collection, .k = METRICS_DEPTH, .mode = e->mode,
+    struct latent_search s = {.collection = e->collection, .k = METRICS_DEPTH, .mode = e->mode, .ef = (uint32_t)e->ef,
                               .exact = e->exact, .no_text = true, .on_long = LATENT_LONG_TRUNCATE};
     int got, code;
     snprintf(path, sizeof path, "%s/queries.jsonl", e->dir);
@@ -175,7 +184,7 @@ static void report(const struct eval *e)
 
 static int run(struct cli *c, int argc, char **argv)
 {
-    struct eval e = {.c = c};
+    struct eval e = {.c = c, .ef = EF_DEFAULT};
     struct err_msg em = {{0}};
     char path[4200];
     if (!parse(&e, argc, argv))
@@ -210,12 +219,13 @@ out:
 
 const struct cli_command cli_eval_command = {
     "eval", "measure retrieval on a BEIR-layout folder",
-    "Usage: latent eval DIR [--mode hybrid|dense|text] [--on-long chunk|truncate] [--exact] [--json]\n\n"
+    "Usage: latent eval DIR [--mode hybrid|dense|text] [--on-long chunk|truncate] [--ef N] [--exact] [--json]\n\n"
     "DIR holds corpus.jsonl, queries.jsonl and qrels/test.tsv. The corpus goes into a temporary\n"
     "collection, the judged queries are searched with k = 100, eight on their way at once, and nDCG@10\n"
     "(linear gain), recall@100, MRR@10 and queries per second are printed.\n\n"
     "  --mode MODE      hybrid (default), dense, text\n"
     "  --on-long WHAT   texts over the token limit: chunk (default) or truncate\n"
+    "  --ef N           candidates that the graph search keeps (default 1000: a model is measured)\n"
     "  --exact          compare with every vector instead of walking the graph\n"
     "  --json           {\"ndcg@10\":…,\"recall@100\":…,\"mrr@10\":…,\"qps\":…}\n",
     run};

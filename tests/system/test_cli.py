@@ -256,9 +256,12 @@ class CommandLine(unittest.TestCase):
                 f.write("{\"_id\":\"q1\",\"text\":\"edit photographs\"}\n{\"_id\":\"unjudged\",\"text\":\"x\"}\n")
             with open(os.path.join(folder, "qrels", "test.tsv"), "w") as f:
                 f.write("query-id\tcorpus-id\tscore\nq1\tgimp\t1\n")
-            got = self.daemon.json_lines("eval", folder, "--mode", "dense", "--json")[0]
-        self.assertEqual((got["ndcg@10"], got["recall@100"], got["mrr@10"]), (1.0, 1.0, 1.0))
-        self.assertGreater(got["qps"], 0)
+            for more in ([], ["--ef", "20"], ["--exact"]):
+                got = self.daemon.json_lines("eval", folder, "--mode", "dense", "--json", *more)[0]
+                self.assertEqual((got["ndcg@10"], got["recall@100"], got["mrr@10"]), (1.0, 1.0, 1.0))
+                self.assertGreater(got["qps"], 0)
+            for ef in ("0", "x", "100001"):
+                self.assertEqual(self.daemon.latent("eval", folder, "--ef", ef, check=False).returncode, 2)
         self.assertFalse([c for c in self.daemon.status()["collections"] if c["name"].startswith("eval-")])
 
     def test_jobs(self):

@@ -1,0 +1,105 @@
+/* bench_embed MODEL [DEVICE [THREADS [TEXTS [LENGTH [ROUNDS]]]]]: the engine with a model file, from token ids to vectors.
+ *
+ * DEVICE as latentd's --device (default cpu), THREADS 0 for all, TEXTS × LENGTH tokens a call (default 16 × 128), the median of ROUNDS
+ * calls (default 15) after one that warms up. Prints the device, the time of a call, tokens/s, and the rate of the decoder's matrix
+ * products alone: two operations per weight and token, so a lower bound of what the device does. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "model/engine.h"
+#include "model/model.h"
+
+static int compare(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static uint32_t number(int argc, char **argv, int i, uint32_t otherwise)
+{
+    return i < argc ? (uint32_t)strtoul(argv[i], NULL, 10) : otherwise;
+}
+
+/* Milliseconds of the median call; negative when one failed. */
+static double measure(struct engine *e, const struct engine_seq *seqs, uint32_t texts, uint32_t dim, uint32_t rounds)
+{
+    struct err_msg em = {{0}};
+    float *out = malloc((size_t)texts * dim * sizeof *out);
+    int *status = calloc(texts, sizeof *status);
+    double *ms = calloc(rounds, sizeof *ms), median = -1;
+    int r = out && status && ms ? 0 : LT_ENOMEM;
+    for (uint32_t i = 0; r == 0 && i <= rounds; i++) {
+        const uint64_t start = clock_ns();
+        r = engine_embed(e, seqs, texts, out, status, &em);
+        if (i > 0)
+            ms[i - 1] = (double)(clock_ns() - start) / 1e6;
+        for (uint32_t s = 0; r == 0 && s < texts; s++)
+            r = status[s];
+    }
+    if (r < 0)
+        fprintf(stderr, "bench_embed: %s %s\n", err_text(r), em.text);
+    else
+        qsort(ms, rounds, sizeof *ms, compare), median = ms[rounds / 2];
+    free(out);
+    free(status);
+    free(ms);
+    return median;
+}
+
+static double weights(const struct model_info *m)
+{
+    const double h = m->hidden, heads = m->n_heads + 2.0 * m->n_kv_heads;
+    return m->n_layers * (h * heads * m->head_dim + h * m->n_heads * m->head_dim + 3 * h * m->ffn);
+}
+
+static int run(const struct model *m, const struct engine_params *p, uint32_t texts, uint32_t length, uint32_t rounds)
+{
+    const struct model_info *mi = model_info(m);
+    struct err_msg em = {{0}};
+    struct engine *e = NULL;
+    int32_t *ids = malloc((size_t)length * sizeof *ids);
+    struct engine_seq *seqs = calloc(texts, sizeof *seqs);
+    if (!ids || !seqs || engine_create(&e, m, p, &em) < 0) {
+        fprintf(stderr, "bench_embed: %s\n", em.text);
+        free(ids);
+        free(seqs);
+        return 1;
+    }
+    for (uint32_t i = 0; i < length; i++)
+        ids[i] = (int32_t)((i * 7919u + 17) % mi->vocab);
+    for (uint32_t i = 0; i < texts; i++)
+        seqs[i] = (struct engine_seq){ids, length, 0};
+    const double ms = measure(e, seqs, texts, mi->dim, rounds), n = (double)texts * length;
+    const struct engine_info *ei = engine_info(e);
+    if (ms > 0)
+        printf("%s, %s, %u x %u tokens: %.3f ms, %.0f tokens/s, %.4g TFLOP/s, %u layers streamed\n", ei->device, mi->weight_type, texts,
+               length, ms, n / ms * 1e3, 2 * weights(mi) * n / ms / 1e9, ei->n_streamed);
+    engine_destroy(&e);
+    free(ids);
+    free(seqs);
+    return ms <= 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct err_msg em = {{0}};
+    struct model *m;
+    if (argc < 2) {
+        fputs("usage: bench_embed MODEL [DEVICE [THREADS [TEXTS [LENGTH [ROUNDS]]]]]\n", stderr);
+        return 2;
+    }
+    const uint32_t texts = number(argc, argv, 4, 16), length = number(argc, argv, 5, 128), rounds = number(argc, argv, 6, 15);
+    if (!texts || !length || !rounds) {
+        fputs("bench_embed: TEXTS, LENGTH and ROUNDS are at least 1\n", stderr);
+        return 2;
+    }
+    if (model_open(&m, argv[1], &em) < 0) {
+        fprintf(stderr, "bench_embed: %s\n", em.text);
+        return 1;
+    }
+    struct engine_params p = {.device = argc > 2 ? argv[2] : "cpu", .n_threads = number(argc, argv, 3, 0)};
+    const int r = run(m, &p, texts, length, rounds);
+    model_destroy(&m);
+    return r;
+}

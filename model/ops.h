@@ -5,6 +5,8 @@
  * suits the device. Between ops_begin and ops_end the calls record or run the batch; a device may do either,
  * so results are only there after ops_end. A batch packs its texts end to end, without padding:
  * text s owns rows seq_offset[s] .. seq_offset[s+1]-1. Every op is checked against ref_X of model/ref.
+ * After ops_end a buffer holds what the batch left in it only if no later op of the batch read that, or it is the one that ops_end copies:
+ * a device need not make rows that only other ops wanted.
  *
  * Errors: LT_ENOMEM (device memory: needed and free in the message), LT_EDEVICELOST, LT_ELIMIT (batch larger than
  * the limits given at creation). After an error within a batch the batch is dropped; call ops_begin again.

@@ -187,7 +187,7 @@ static int end(struct ops *op, const struct ops_buf *src, uint32_t rows, float *
     if (!r && src && rows > src->max_rows)
         r = LT_EINVAL;
     if (!r)
-        r = cpu_run(o);
+        r = cpu_run(o, src);
     if (r)
         return err_set(em, r, "the batch failed on the CPU: %s", err_text(r));
     o->base.info.n_submits++;
@@ -210,6 +210,7 @@ static void destroy(struct ops *op)
         free(o->workers[i].row_scale);
         free(o->workers[i].sums);
         free(o->workers[i].attention);
+        free(o->workers[i].arena);
     }
     free(o->workers);
     free(o->ids);

@@ -75,6 +75,10 @@ struct cpu_command {
     uint32_t n;
     const struct ops_buf *x, *residual;
     struct ops_buf *y;
+    /* Where a block of rows of a buffer that only this stretch needs lies in the worker's arena, in floats per row
+     * of the block; -1: in the buffer itself. Set by cpu_place. */
+    int32_t x_place, residual_place, y_place;
+    enum cpu_gate gate; /* of a product: the op behind it that it runs as one with */
     const struct ops_mat *w;
     const struct ops_vec *g, *b;
     struct ops_attention attention;
@@ -87,7 +91,8 @@ struct cpu_command {
 struct cpu_worker {
     uint8_t *q;       /* quantised rows: CPU_MATMUL_MOST_ROWS × max_k */
     float *row_scale; /* CPU_MATMUL_MOST_ROWS */
-    void *sums;       /* DNNL_ROWS × max_panel values of 4 bytes */
+    void *sums;       /* 2 × DNNL_ROWS × max_panel values of 4 bytes */
+    float *arena;     /* arena_cols × the rows of a block */
     float *attention; /* ATTENTION_SCRATCH */
 };
 
@@ -101,7 +106,7 @@ struct cpu_ops {
 
     /* scratch, grown as matrices are made */
     struct cpu_worker *workers;
-    size_t max_k, max_panel;
+    size_t max_k, max_panel, arena_floats;
     size_t weight_bytes; /* of all matrices: small ones stay in the cache from one block of rows to the next */
 
     /* the batch */
@@ -128,8 +133,8 @@ struct cpu_ops {
 /* ops_cpu_record.c: fills in the calls of the table that record */
 void cpu_record_table(struct ops_vtbl *v);
 
-/* ops_cpu_run.c: runs what is recorded. Errors: LT_ENOMEM, LT_EDEVICE. */
-int cpu_run(struct cpu_ops *o);
+/* ops_cpu_run.c: runs what is recorded; src is read afterwards, or NULL. Errors: LT_ENOMEM, LT_EDEVICE. */
+int cpu_run(struct cpu_ops *o, const struct ops_buf *src);
 
 /* ops_cpu_matmul.c */
 int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t n_parts, struct ops_mat **w,
@@ -139,8 +144,20 @@ void cpu_mat_destroy(struct ops_mat **w);
 uint64_t cpu_mat_bytes(const struct cpu_ops *o, const struct tensor *t);
 /* Most rows that cpu_matmul should be given at once for these weights */
 size_t cpu_matmul_rows(const struct cpu_ops *o);
-/* Rows first … first + n - 1 of command c, by worker `thread` */
-int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, size_t first, size_t n);
+/* n rows of product c, by worker `thread`; x, residual and y point to the first of them. */
+int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, size_t n, const float *x,
+               const float *residual, float *y);
+/* The same of c[0] and the gate c[1] behind it, without the product in between */
+bool cpu_matmul_can_gate(const struct cpu_command *c);
+int cpu_matmul_gate(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, size_t n, const float *x, float *y);
+
+/* ops_cpu_place.c: decides which buffers of the recorded commands stay in the arena. src: the buffer read at the end or NULL.
+ * Returns LT_ENOMEM when the arena cannot grow. */
+int cpu_place(struct cpu_ops *o, const struct ops_buf *src);
+/* True for ops that read rows of other places than they write. */
+bool cpu_across_rows(enum cpu_op op);
+/* The end of the stretch that begins at command i: one op across rows, or row by row ops of one domain. */
+size_t cpu_stretch_end(const struct cpu_ops *o, size_t i);
 
 /* ops_cpu.c: 64-byte aligned, freed with free; NULL when there is no memory or the size overflows */
 void *cpu_alloc(size_t n, size_t size);

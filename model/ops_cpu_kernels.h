@@ -45,8 +45,18 @@ struct cpu_tile {
     float *y;
 };
 
+/* Ops from two halves a, b of a row to one */
+enum cpu_gate {
+    GATE_NONE,
+    GATE_SWIGLU,     /* silu(a) b */
+    GATE_GEGLU,      /* a gelu(b) */
+    GATE_GEGLU_TANH, /* gelu(a) b, the tanh form */
+};
+
 struct cpu_kernels {
     const char *name;
+    void (*row_q8_0)(const void *blocks, size_t n, float *y); /* n a multiple of 32 */
+    void (*row_f16)(const void *x, size_t n, float *y);
     void (*rms_norm)(const float *x, const float *g, float eps, size_t n, size_t d, float *y);
     void (*rms_norm_add)(const float *x, const float *g, float eps, size_t n, size_t d, float *y);
     void (*scale)(float *x, float s, size_t n);
@@ -58,6 +68,8 @@ struct cpu_kernels {
     void (*quantise)(const float *x, size_t n, size_t k, uint8_t *q, float *scale);
     void (*finish_int8)(const struct cpu_tile *t);
     void (*finish_f32)(const struct cpu_tile *t);
+    /* Two int8 tiles of one shape, no residual, into a.y: what the gate makes of them */
+    void (*finish_gate)(const struct cpu_tile *a, const struct cpu_tile *b, enum cpu_gate gate);
     /* One row: rotates n_heads heads; cosines and sines of the row's position, dim/2 each */
     void (*rope)(float *x, size_t n_heads, size_t dim, const float *cosines, const float *sines);
     void (*attention)(const struct cpu_attention *a);

@@ -75,7 +75,7 @@ static int grow_scratch(struct cpu_ops *o, size_t k, size_t panel, struct err_ms
     for (unsigned i = 0; i < o->n_threads; i++) {
         struct cpu_worker *w = &o->workers[i];
         uint8_t *q = cpu_alloc(max_k, MANY_ROWS);
-        void *sums = cpu_alloc(max_panel, DNNL_ROWS * sizeof(float));
+        void *sums = cpu_alloc(max_panel, 2 * DNNL_ROWS * sizeof(float));
         if (!q || !sums) {
             free(q);
             free(sums);
@@ -180,48 +180,87 @@ size_t cpu_matmul_rows(const struct cpu_ops *o)
     return o->weight_bytes <= 16u << 20 ? DNNL_ROWS : MANY_ROWS;
 }
 
-static int run_panel(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, size_t i, size_t first, size_t n)
+/* Panel i times rows first … of a step; the sums go to `sums`. */
+static int multiply(struct cpu_ops *o, unsigned thread, const struct ops_mat *w, size_t i, size_t first, size_t n,
+                    const float *x, void *sums)
+{
+    const uint8_t *q = o->workers[thread].q + first * w->k;
+    return cpu_panel_run(w->panels[i], thread, n, w->int8 ? (const void *)q : (const void *)(x + first * w->k), sums);
+}
+
+static struct cpu_tile tile_of(const struct cpu_worker *me, const struct cpu_command *c, size_t i, size_t first, size_t n,
+                               const void *sums)
+{
+    const struct ops_mat *w = c->w;
+    const size_t col = i * w->panel;
+    return (struct cpu_tile){
+        .sums = sums,
+        .n_rows = n,
+        .n_cols = w->m - col < w->panel ? w->m - col : w->panel,
+        .row_scale = me->row_scale + first,
+        .col_scale = w->col_scale + col,
+        .col_bias = w->col_bias + col,
+        .bias = c->b ? c->b->v + col : NULL,
+    };
+}
+
+int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, size_t n, const float *x,
+               const float *residual, float *y)
 {
     const struct ops_mat *w = c->w;
     struct cpu_worker *me = &o->workers[thread];
-    const size_t col = i * w->panel, n_cols = w->m - col < w->panel ? w->m - col : w->panel;
-    for (size_t done = 0; done < n; done += DNNL_ROWS) {
-        const size_t rows = n - done < DNNL_ROWS ? n - done : DNNL_ROWS, row = first + done;
-        const void *x = w->int8 ? (const void *)(me->q + done * w->k) : (const void *)(c->x->v + row * w->k);
-        const int r = cpu_panel_run(w->panels[i], thread, rows, x, me->sums);
-        if (r)
-            return r;
-        const struct cpu_tile tile = {
-            .sums = me->sums,
-            .n_rows = rows,
-            .n_cols = n_cols,
-            .row_scale = me->row_scale + done,
-            .col_scale = w->col_scale + col,
-            .col_bias = w->col_bias + col,
-            .bias = c->b ? c->b->v + col : NULL,
-            .residual = c->residual ? c->residual->v + row * w->m + col : NULL,
-            .ld_residual = w->m,
-            .ld = w->m,
-            .y = c->y->v + row * w->m + col,
-        };
+    for (size_t step; n; n -= step, x += step * w->k, y += step * w->m) {
+        step = n < MANY_ROWS ? n : MANY_ROWS;
         if (w->int8)
-            o->kernels->finish_int8(&tile);
-        else
-            o->kernels->finish_f32(&tile);
+            o->kernels->quantise(x, step, w->k, me->q, me->row_scale);
+        for (size_t i = 0; i < w->n_panels; i++) {
+            for (size_t first = 0; first < step; first += DNNL_ROWS) {
+                const size_t rows = step - first < DNNL_ROWS ? step - first : DNNL_ROWS;
+                const int r = multiply(o, thread, w, i, first, rows, x, me->sums);
+                if (r)
+                    return r;
+                struct cpu_tile t = tile_of(me, c, i, first, rows, me->sums);
+                const size_t at = first * w->m + i * w->panel;
+                t.residual = residual ? residual + at : NULL;
+                t.y = y + at;
+                t.ld = t.ld_residual = w->m;
+                (w->int8 ? o->kernels->finish_int8 : o->kernels->finish_f32)(&t);
+            }
+        }
+        residual = residual ? residual + step * w->m : NULL;
     }
     return 0;
 }
 
-int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, size_t first, size_t n)
+bool cpu_matmul_can_gate(const struct cpu_command *c)
 {
-    int r = 0;
-    for (size_t end = first + n; !r && first < end; first += MANY_ROWS) {
-        const size_t rows = end - first < MANY_ROWS ? end - first : MANY_ROWS;
-        struct cpu_worker *me = &o->workers[thread];
-        if (c->w->int8)
-            o->kernels->quantise(c->x->v + first * c->w->k, rows, c->w->k, me->q, me->row_scale);
-        for (size_t i = 0; !r && i < c->w->n_panels; i++)
-            r = run_panel(o, thread, c, i, first, rows);
+    return c[0].w->int8 && !c[0].residual && c[0].w->n_panels % 2 == 0 && c[0].w->n_panels / 2 * c[0].w->panel == c[1].r;
+}
+
+int cpu_matmul_gate(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, size_t n, const float *x, float *y)
+{
+    const struct ops_mat *w = c->w;
+    struct cpu_worker *me = &o->workers[thread];
+    const size_t half = w->n_panels / 2, f = c[1].r;
+    void *sums[2] = {me->sums, (int32_t *)me->sums + DNNL_ROWS * w->panel};
+    for (size_t step; n; n -= step, x += step * w->k, y += step * f) {
+        step = n < MANY_ROWS ? n : MANY_ROWS;
+        o->kernels->quantise(x, step, w->k, me->q, me->row_scale);
+        for (size_t i = 0; i < half; i++) {
+            for (size_t first = 0; first < step; first += DNNL_ROWS) {
+                const size_t rows = step - first < DNNL_ROWS ? step - first : DNNL_ROWS;
+                int r = multiply(o, thread, w, i, first, rows, x, sums[0]);
+                if (!r)
+                    r = multiply(o, thread, w, half + i, first, rows, x, sums[1]);
+                if (r)
+                    return r;
+                struct cpu_tile a = tile_of(me, c, i, first, rows, sums[0]);
+                const struct cpu_tile b = tile_of(me, c, half + i, first, rows, sums[1]);
+                a.y = y + first * f + i * w->panel;
+                a.ld = f;
+                o->kernels->finish_gate(&a, &b, c->gate);
+            }
+        }
     }
-    return r;
+    return 0;
 }

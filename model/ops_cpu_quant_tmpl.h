@@ -103,6 +103,38 @@ static void finish_int8(const struct cpu_tile *t)
     }
 }
 
+/* One value of a tile before anything but its bias is added, as finish_int8 makes it */
+static inline vf tile_value(const struct cpu_tile *t, size_t r, size_t i, size_t left)
+{
+    const int32_t *sums = (const int32_t *)t->sums + r * t->n_cols + i, *col_bias = t->col_bias + i;
+    int32_t s[VW] = {0}, b[VW] = {0};
+    if (left < VW) {
+        memcpy(s, sums, left * sizeof *s);
+        memcpy(b, col_bias, left * sizeof *b);
+        sums = s;
+        col_bias = b;
+    }
+    vf a = vf_diff_i32(sums, col_bias) * (vf_set(t->row_scale[r]) * vf_get(t->col_scale + i, left));
+    return tile_add(t, a, NULL, i, left);
+}
+
+static inline vf gated(vf a, vf b, enum cpu_gate gate)
+{
+    return gate == GATE_SWIGLU ? silu(a) * b : gate == GATE_GEGLU ? a * gelu(b) : gelu_tanh(a) * b;
+}
+
+static void finish_gate(const struct cpu_tile *a, const struct cpu_tile *b, enum cpu_gate gate)
+{
+    for (size_t r = 0; r < a->n_rows; r++) {
+        float *y = a->y + r * a->ld;
+        for (size_t i = 0; i < a->n_cols; i += VW) {
+            const size_t left = a->n_cols - i;
+            const vf va = tile_value(a, r, i, left), vb = tile_value(b, r, i, left);
+            vf_put(y + i, gated(va, vb, gate), left);
+        }
+    }
+}
+
 static void finish_f32(const struct cpu_tile *t)
 {
     const float *sums = t->sums, *residual = t->residual;
@@ -113,5 +145,30 @@ static void finish_f32(const struct cpu_tile *t)
             vf_put(y + i, tile_add(t, vf_get(sums + i, left), residual, i, left), left);
         }
         residual = residual ? residual + t->ld_residual : NULL;
+    }
+}
+
+static void row_q8_0(const void *blocks, size_t n, float *y)
+{
+    const uint8_t *p = blocks;
+    for (size_t i = 0; i < n; i += 32, p += 34) {
+        uint16_t h;
+        memcpy(&h, p, sizeof h);
+        const vf scale = vf_set(f16_to_f32(h));
+        for (size_t j = 0; j < 32; j += VW)
+            vf_store(y + i + j, vf_load_i8((const int8_t *)p + 2 + j) * scale);
+    }
+}
+
+static void row_f16(const void *x, size_t n, float *y)
+{
+    const uint16_t *p = x;
+    size_t i = 0;
+    for (; i + VW <= n; i += VW)
+        vf_store(y + i, vf_load_f16(p + i));
+    for (; i < n; i++) {
+        uint16_t h;
+        memcpy(&h, (const uint8_t *)x + 2 * i, sizeof h);
+        y[i] = f16_to_f32(h);
     }
 }

@@ -22,11 +22,6 @@ struct share {
     struct range rows[4];
 };
 
-static bool across_rows(enum cpu_op op)
-{
-    return op == OP_ATTENTION || op == OP_GATHER || op == OP_MEAN || op == OP_PICK;
-}
-
 static size_t domain_rows(const struct cpu_ops *o, enum cpu_domain d)
 {
     return d == CPU_TOKENS ? o->batch.n_tokens : d == CPU_POOLED ? o->n_pooled : o->batch.n_seqs;
@@ -34,27 +29,36 @@ static size_t domain_rows(const struct cpu_ops *o, enum cpu_domain d)
 
 /* ---- single ops on some rows ---- */
 
-static void run_embed(const struct cpu_ops *o, const struct cpu_command *c, struct range rows)
+static void run_embed(const struct cpu_ops *o, const struct cpu_command *c, struct range rows, float *y)
 {
-    for (size_t t = rows.begin; t < rows.end; t++)
-        tensor_row_f32(&c->w->tensor, (uint64_t)o->ids[t], c->y->v + t * c->y->cols);
-}
-
-static void run_rope(const struct cpu_ops *o, const struct cpu_command *c, struct range rows)
-{
-    const struct ops_attention *a = &c->attention;
-    const size_t half = a->head_dim / 2;
-    for (size_t t = rows.begin; t < rows.end; t++) {
-        const float *turn = c->g->turns + o->position[t] * 2 * half;
-        o->kernels->rope(c->y->v + t * c->y->cols, a->n_heads + a->n_kv_heads, a->head_dim, turn, turn + half);
+    const struct tensor *t = &c->w->tensor;
+    const size_t row_bytes = tensor_row_bytes(t->type, t->cols);
+    for (size_t i = rows.begin; i < rows.end; i++, y += t->cols) {
+        const uint8_t *row = (const uint8_t *)t->data + (size_t)o->ids[i] * row_bytes;
+        if (t->type == TENSOR_Q8_0)
+            o->kernels->row_q8_0(row, t->cols, y);
+        else if (t->type == TENSOR_F16)
+            o->kernels->row_f16(row, t->cols, y);
+        else
+            tensor_row_f32(t, (uint64_t)o->ids[i], y);
     }
 }
 
-static void run_qk_norm(const struct cpu_ops *o, const struct cpu_command *c, struct range rows)
+static void run_rope(const struct cpu_ops *o, const struct cpu_command *c, struct range rows, float *y)
 {
     const struct ops_attention *a = &c->attention;
-    for (size_t t = rows.begin; t < rows.end; t++) {
-        float *q = c->y->v + t * c->y->cols, *k = q + (size_t)a->n_heads * a->head_dim;
+    const size_t half = a->head_dim / 2;
+    for (size_t t = rows.begin; t < rows.end; t++, y += c->y->cols) {
+        const float *turn = c->g->turns + o->position[t] * 2 * half;
+        o->kernels->rope(y, a->n_heads + a->n_kv_heads, a->head_dim, turn, turn + half);
+    }
+}
+
+static void run_qk_norm(const struct cpu_ops *o, const struct cpu_command *c, size_t n, float *q)
+{
+    const struct ops_attention *a = &c->attention;
+    for (; n; n--, q += c->y->cols) {
+        float *k = q + (size_t)a->n_heads * a->head_dim;
         o->kernels->rms_norm(q, c->g->v, c->eps, a->n_heads, a->head_dim, q);
         o->kernels->rms_norm(k, c->b->v, c->eps, a->n_kv_heads, a->head_dim, k);
     }
@@ -111,17 +115,25 @@ static void run_pool(const struct cpu_ops *o, const struct cpu_command *c, struc
     }
 }
 
+/* The first of a block's rows in a buffer, or in the arena */
+static float *row_at(const struct cpu_ops *o, unsigned thread, const struct ops_buf *b, int32_t place, struct range rows)
+{
+    if (!b)
+        return NULL;
+    return place < 0 ? b->v + rows.begin * b->cols : o->workers[thread].arena + (size_t)place * cpu_matmul_rows(o);
+}
+
 static int run_command(struct cpu_ops *o, const struct cpu_command *c, struct range rows, unsigned thread)
 {
     const struct cpu_kernels *k = o->kernels;
     const size_t n = rows.end - rows.begin, d = c->y->cols;
-    const float *x = c->x ? c->x->v + rows.begin * c->x->cols : NULL;
-    float *y = c->y->v + rows.begin * d;
+    const float *x = row_at(o, thread, c->x, c->x_place, rows);
+    float *y = row_at(o, thread, c->y, c->y_place, rows);
     if (n == 0)
         return 0;
     switch (c->op) {
     case OP_EMBED:
-        run_embed(o, c, rows);
+        run_embed(o, c, rows, y);
         return 0;
     case OP_RMS_NORM:
         k->rms_norm(x, c->g->v, c->eps, n, d, y);
@@ -136,12 +148,14 @@ static int run_command(struct cpu_ops *o, const struct cpu_command *c, struct ra
         k->layer_norm(x, c->g ? c->g->v : NULL, c->b ? c->b->v : NULL, c->eps, n, d, y);
         return 0;
     case OP_MATMUL:
-        return cpu_matmul(o, thread, c, rows.begin, n);
+        if (c->gate)
+            return cpu_matmul_gate(o, thread, c, n, x, row_at(o, thread, c[1].y, c[1].y_place, rows));
+        return cpu_matmul(o, thread, c, n, x, row_at(o, thread, c->residual, c->residual_place, rows), y);
     case OP_ROPE:
-        run_rope(o, c, rows);
+        run_rope(o, c, rows, y);
         return 0;
     case OP_QK_NORM:
-        run_qk_norm(o, c, rows);
+        run_qk_norm(o, c, n, y);
         return 0;
     case OP_ATTENTION:
         run_attention(o, c, rows, thread);
@@ -187,20 +201,16 @@ static void run_share(struct cpu_ops *o, const struct share *share, unsigned thr
     int r = 0;
     for (size_t i = 0, end; i < o->n_commands; i = end) {
         const struct cpu_command *c = &o->commands[i];
-        const bool across = across_rows(c->op);
-        end = i + 1;
-        while (!across && end < o->n_commands && o->commands[end].domain == c->domain &&
-               !across_rows(o->commands[end].op))
-            end++;
+        end = cpu_stretch_end(o, i);
         if (i)
             meet(o);
         struct range rows = share->rows[c->domain];
         if (c->domain == CPU_LOOSE)
             rows = (struct range){0, c->n};
-        const size_t step = across || c->domain == CPU_LOOSE ? rows.end - rows.begin : most;
+        const size_t step = cpu_across_rows(c->op) || c->domain == CPU_LOOSE ? rows.end - rows.begin : most;
         for (size_t t = rows.begin; !r && t < rows.end; t += step) {
             const struct range block = {t, rows.end - t < step ? rows.end : t + step};
-            for (size_t j = i; !r && j < end; j++)
+            for (size_t j = i; !r && j < end; j += o->commands[j].gate ? 2 : 1)
                 r = run_command(o, &o->commands[j], block, thread);
         }
     }
@@ -254,8 +264,11 @@ static uint32_t make_groups(struct cpu_ops *o)
     return largest;
 }
 
-int cpu_run(struct cpu_ops *o)
+int cpu_run(struct cpu_ops *o, const struct ops_buf *src)
 {
+    const int placed = cpu_place(o, src);
+    if (placed)
+        return placed;
     const uint32_t largest = make_groups(o), n = o->batch.n_tokens;
     unsigned active = n / ROWS_PER_THREAD;
     active = active < 1 ? 1 : active > o->n_threads ? o->n_threads : active;

@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "model/tensor.h"
+
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__)
 #include <immintrin.h>
 
@@ -84,6 +86,14 @@ static inline void vf_store_u8(uint8_t *p, vf a)
 {
     __m128i b = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a));
     _mm_storeu_si128((__m128i *)p, _mm_xor_si128(b, _mm_set1_epi8((char)0x80)));
+}
+static inline vf vf_load_i8(const int8_t *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+static inline vf vf_load_f16(const uint16_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
 static inline void vf_transpose(vf r[VW])
 {
@@ -196,6 +206,14 @@ static inline void vf_store_u8(uint8_t *p, vf a)
     __m128i h = _mm_packs_epi32(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
     _mm_storel_epi64((__m128i *)p, _mm_packus_epi16(h, h));
 }
+static inline vf vf_load_i8(const int8_t *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+static inline vf vf_load_f16(const uint16_t *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
 static inline void vf_transpose(vf r[VW])
 {
     vf t[8];
@@ -304,6 +322,16 @@ static inline void vf_store_u8(uint8_t *p, vf a)
 {
     for (int i = 0; i < 4; i++)
         p[i] = (uint8_t)((int)vf_round(a)[i] + 128);
+}
+static inline vf vf_load_i8(const int8_t *p)
+{
+    return (vf){p[0], p[1], p[2], p[3]};
+}
+static inline vf vf_load_f16(const uint16_t *p)
+{
+    uint16_t h[4];
+    memcpy(h, p, sizeof h);
+    return (vf){f16_to_f32(h[0]), f16_to_f32(h[1]), f16_to_f32(h[2]), f16_to_f32(h[3])};
 }
 static inline void vf_transpose(vf r[VW])
 {

@@ -12,6 +12,8 @@
 
 const struct cpu_kernels TABLE_NAME(SIMD_SUFFIX) = {
     .name = SIMD_NAME,
+    .row_q8_0 = row_q8_0,
+    .row_f16 = row_f16,
     .rms_norm = rms_norm,
     .rms_norm_add = rms_norm_add,
     .scale = scale,
@@ -19,6 +21,7 @@ const struct cpu_kernels TABLE_NAME(SIMD_SUFFIX) = {
     .quantise = quantise,
     .finish_int8 = finish_int8,
     .finish_f32 = finish_f32,
+    .finish_gate = finish_gate,
     .rope = rope,
     .attention = attention,
     .swiglu = swiglu,

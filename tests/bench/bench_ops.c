@@ -1,5 +1,5 @@
-/* bench_ops [THREADS [TEXTS [LENGTH]]]: the default model's ops on random q8_0 weights, straight on the CPU device, against oneDNN's
- * own int8 products on the same shapes, in turns. For tuning; bench_embed measures the engine with a model file. */
+/* bench_ops [THREADS [TEXTS [LENGTH [TIMES]]]]: the default model's ops on random q8_0 weights, straight on the CPU device, against oneDNN's
+ * own int8 products on the same shapes, in turns. With TIMES, only the ops, that often, for a profiler. bench_embed measures the engine with a model file. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -182,6 +182,10 @@ int main(int argc, char **argv)
     for (uint32_t i = 0; i <= texts; i++)
         offset[i] = i * length;
     const struct ops_batch batch = {ids, n, offset, texts, skip};
+    for (int i = 0; argc > 4 && i < atoi(argv[4]); i++)
+        embed(&d, &batch, out);
+    if (argc > 4)
+        return 0;
     double own[ROUNDS], theirs[ROUNDS], ratio[ROUNDS];
     for (int i = 0; i < ROUNDS; i++) {
         embed(&d, &batch, out);

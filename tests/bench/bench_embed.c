@@ -1,12 +1,14 @@
 /* bench_embed MODEL [DEVICE [THREADS [TEXTS [LENGTH [ROUNDS]]]]]: the engine with a model file, from token ids to vectors.
  *
  * DEVICE as latentd's --device (default cpu), THREADS 0 for all, TEXTS × LENGTH tokens a call (default 16 × 128), the median of ROUNDS
- * calls (default 15) after one that warms up. Prints the device, the time of a call, tokens/s, and the rate of the decoder's matrix
+ * calls (default 15) after one that warms up. Prints the device and its driver, the time of a call, tokens/s, and the rate of the decoder's matrix
  * products alone: two operations per weight and token, so a lower bound of what the device does. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
+#include "gpu/gpu.h"
 #include "model/engine.h"
 #include "model/model.h"
 
@@ -53,6 +55,20 @@ static double weights(const struct model_info *m)
     return m->n_layers * (h * heads * m->head_dim + h * m->n_heads * m->head_dim + 3 * h * m->ffn);
 }
 
+/* A Vulkan device's driver, and whether it runs on the CPU. */
+static void print_device(const struct engine_info *ei)
+{
+    struct gpu_device_info list[16];
+    struct err_msg em;
+    size_t n = 0;
+    printf("%s [", ei->device);
+    if (ei->uuid[0] && gpu_list(list, 16, &n, &em) == 0)
+        for (size_t i = 0; i < n; i++)
+            if (!strcmp(list[i].uuid, ei->uuid))
+                printf("%s%s", list[i].software ? "software, " : "", list[i].driver);
+    printf("], ");
+}
+
 static int run(const struct model *m, const struct engine_params *p, uint32_t texts, uint32_t length, uint32_t rounds)
 {
     const struct model_info *mi = model_info(m);
@@ -72,9 +88,11 @@ static int run(const struct model *m, const struct engine_params *p, uint32_t te
         seqs[i] = (struct engine_seq){ids, length, 0};
     const double ms = measure(e, seqs, texts, mi->dim, rounds), n = (double)texts * length;
     const struct engine_info *ei = engine_info(e);
-    if (ms > 0)
-        printf("%s, %s, %u x %u tokens: %.3f ms, %.0f tokens/s, %.4g TFLOP/s, %u layers streamed\n", ei->device, mi->weight_type, texts,
-               length, ms, n / ms * 1e3, 2 * weights(mi) * n / ms / 1e9, ei->n_streamed);
+    if (ms > 0) {
+        print_device(ei);
+        printf("%s, %u x %u tokens: %.3f ms, %.0f tokens/s, %.4g TFLOP/s, %u layers streamed\n", mi->weight_type, texts, length, ms, n / ms * 1e3, 2 * weights(mi) * n / ms / 1e9,
+               ei->n_streamed);
+    }
     engine_destroy(&e);
     free(ids);
     free(seqs);

@@ -9,6 +9,7 @@ top. In turns: 16 texts of 128 tokens (bench_ops for ours), one of 128, and one 
 batch over all its texts and masks it, so its best rate may be with one text a batch.
 """
 import argparse
+import collections
 import ctypes as C
 import os
 import re
@@ -21,7 +22,8 @@ import time
 import gguf
 import numpy as np
 
-D, LAYERS, HEADS, FFN, VOCAB = 384, 3, 6, 1024, 32000
+Shape = collections.namedtuple("Shape", "d layers heads kv_heads ffn vocab")
+SHAPE = Shape(384, 3, 6, 6, 1024, 32000)
 ROUNDS = 7
 
 
@@ -36,32 +38,35 @@ class Batch(C.Structure):
                 ("seq_id", C.POINTER(C.POINTER(C.c_int32))), ("logits", C.POINTER(C.c_int8))]
 
 
-def write_model(path):
+def write_model(path, s=SHAPE, weight_type="Q8_0"):
+    """A Llama-family file; every matrix repeats the same random values, from another start."""
     r = np.random.default_rng(1)
     w = gguf.GGUFWriter(path, "llama")
-    w.add_block_count(LAYERS)
+    w.add_block_count(s.layers)
     w.add_context_length(4096)
-    w.add_embedding_length(D)
-    w.add_feed_forward_length(FFN)
-    w.add_head_count(HEADS)
-    w.add_head_count_kv(HEADS)
+    w.add_embedding_length(s.d)
+    w.add_feed_forward_length(s.ffn)
+    w.add_head_count(s.heads)
+    w.add_head_count_kv(s.kv_heads)
     w.add_layer_norm_rms_eps(1e-5)
-    w.add_rope_dimension_count(D // HEADS)
-    w.add_vocab_size(VOCAB)
+    w.add_rope_dimension_count(s.d // s.heads)
+    w.add_vocab_size(s.vocab)
     w.add_tokenizer_model("no_vocab")
-    q8 = gguf.GGMLQuantizationType.Q8_0
+    stored = gguf.GGMLQuantizationType[weight_type]
+    values = (r.standard_normal(1 << 24) / s.d ** 0.5).astype(np.float32)
 
     def mat(name, rows, cols):
-        x = (r.standard_normal((rows, cols)) * 0.03).astype(np.float32)
-        w.add_tensor(name, gguf.quants.quantize(x, q8), raw_dtype=q8)
+        x = np.resize(np.roll(values, int(r.integers(len(values)))), (rows, cols))
+        w.add_tensor(name, gguf.quants.quantize(x, stored), raw_dtype=stored)
 
-    mat("token_embd.weight", VOCAB, D)
-    w.add_tensor("output_norm.weight", np.ones(D, np.float32))
-    for i in range(LAYERS):
+    mat("token_embd.weight", s.vocab, s.d)
+    w.add_tensor("output_norm.weight", np.ones(s.d, np.float32))
+    d, kv = s.d, s.d // s.heads * s.kv_heads
+    for i in range(s.layers):
         for name in ("attn_norm", "ffn_norm"):
-            w.add_tensor(f"blk.{i}.{name}.weight", np.ones(D, np.float32))
-        for name, rows, cols in (("attn_q", D, D), ("attn_k", D, D), ("attn_v", D, D), ("attn_output", D, D),
-                                 ("ffn_gate", FFN, D), ("ffn_up", FFN, D), ("ffn_down", D, FFN)):
+            w.add_tensor(f"blk.{i}.{name}.weight", np.ones(d, np.float32))
+        for name, rows, cols in (("attn_q", d, d), ("attn_k", kv, d), ("attn_v", kv, d), ("attn_output", d, d),
+                                 ("ffn_gate", s.ffn, d), ("ffn_up", s.ffn, d), ("ffn_down", d, s.ffn)):
             mat(f"blk.{i}.{name}.weight", rows, cols)
     w.write_header_to_file()
     w.write_kv_data_to_file()
@@ -70,7 +75,10 @@ def write_model(path):
 
 
 class Llama:
-    def __init__(self, folder, model):
+    """A model in a context for batches of n_tokens and n_seqs texts; with gpu, all layers there, or offloaded is false."""
+
+    def __init__(self, folder, model, n_tokens=2048, n_seqs=16, vocab=SHAPE.vocab, gpu=False):
+        self.vocab = vocab
         names = sorted(os.listdir(folder))
         os.environ["LD_LIBRARY_PATH"] = folder
         self.ggml = C.CDLL(os.path.join(folder, next(n for n in names if re.match(r"libggml\.(v|so)", n))), mode=C.RTLD_GLOBAL)
@@ -78,7 +86,8 @@ class Llama:
         self.ggml.ggml_backend_load_all_from_path(folder.encode())
         l = self.l
         silent = C.CFUNCTYPE(None, C.c_int, C.c_char_p, C.c_void_p)
-        self.log = silent(lambda level, text, user: None)
+        self.said = []
+        self.log = silent(lambda level, text, user: self.said.append(text or b""))
         l.llama_log_set(self.log, None)
         l.llama_model_default_params.restype = Opaque
         l.llama_context_default_params.restype = Opaque
@@ -94,27 +103,32 @@ class Llama:
         l.llama_get_memory.restype = C.c_void_p
         l.llama_get_memory.argtypes = [C.c_void_p]
         l.llama_memory_clear.argtypes = [C.c_void_p, C.c_bool]
-        m = l.llama_model_load_from_file(model.encode(), l.llama_model_default_params())
+        p = l.llama_model_default_params()
+        if C.c_int32(p.words[4]).value not in (0, 999, -1):
+            sys.exit(f"unknown version of llama_model_params: starts {list(p.words[:8])}")
+        p.words[4] = 999 if gpu else 0  # n_gpu_layers
+        m = l.llama_model_load_from_file(model.encode(), p)
+        self.offloaded = re.search(rb"offloaded (\d+)/\1 layers to GPU", b"".join(self.said)) is not None
         if not m:
             sys.exit("llama.cpp does not load the model")
         p = l.llama_context_default_params()
         if list(p.words[:4]) != [512, 2048, 512, 1]:
             sys.exit(f"unknown version of llama_context_params: starts {list(p.words[:8])}")
-        p.words[0], p.words[1], p.words[2], p.words[3] = 4096, 2048, 2048, 16  # n_ctx, n_batch, n_ubatch, n_seq_max
+        p.words[0], p.words[1], p.words[2], p.words[3] = 2 * n_tokens, n_tokens, n_tokens, n_seqs  # n_ctx, n_batch, n_ubatch, n_seq_max
         self.c = l.llama_init_from_model(m, p)
         if not self.c:
             sys.exit("llama.cpp gives no context")
         l.llama_set_n_threads(self.c, 2, 2)
         l.llama_set_embeddings(self.c, True)
         l.llama_set_causal_attn(self.c, False)
-        self.b = l.llama_batch_init(2048, 0, 1)
+        self.b = l.llama_batch_init(n_tokens, 0, 1)
 
     def run(self, texts, length):
         """Seconds for one batch of texts."""
         b = self.b
         b.n_tokens = texts * length
         for i in range(b.n_tokens):
-            b.token[i] = (i * 7919) % VOCAB
+            b.token[i] = (i * 7919) % self.vocab
             b.pos[i] = i % length
             b.n_seq_id[i] = 1
             b.seq_id[i][0] = i // length

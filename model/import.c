@@ -322,7 +322,7 @@ static int compute_goldens(struct import *im)
 {
     struct model *m = NULL;
     size_t n = (size_t)im->rep.n_goldens * im->info.dim;
-    struct ref_probe probe = {.arg = im, .progress = golden_progress};
+    struct ref_probe probe = {.arg = im, .progress = golden_progress, .stop = im->p->stop};
     struct bytes_out bytes = {0};
     double *vec = calloc(n, sizeof *vec);
     int r = vec ? 0 : err_set(im->em, LT_ENOMEM, "no memory for golden vectors");

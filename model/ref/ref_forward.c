@@ -14,7 +14,7 @@
 #include "model/arch.h"
 
 /* Bytes of weights that are let go of after use, so that a model larger than memory can be computed. */
-#define LARGE_TENSOR (8u << 20)
+#define LARGE_TENSOR (1u << 20)
 
 struct forward {
     const struct model *m;
@@ -28,7 +28,8 @@ struct forward {
     double *scores; /* longest text or number of latents */
     float *row;     /* one weight row */
     size_t row_cap;
-    bool failed; /* out of memory */
+    bool failed;  /* out of memory */
+    bool stopped; /* by the caller */
 };
 
 static const struct tensor *weight(const struct forward *f, const char *name)
@@ -308,6 +309,10 @@ static void decoder(struct forward *f)
         feed_forward(f, layer);
         snprintf(stage, sizeof stage, "layer%u", layer);
         probe(f, stage, f->x, f->n, d);
+        if (f->probe && f->probe->stop && *f->probe->stop) {
+            f->stopped = true;
+            return;
+        }
         if (f->probe && f->probe->progress)
             f->probe->progress(f->probe->arg, (layer + 1.0) / (f->info->n_layers + 1.0));
     }
@@ -427,9 +432,9 @@ int ref_forward(const struct model *m, const struct engine_seq *seqs, size_t n_s
     f.failed = !prepare(&f);
     if (!f.failed) {
         decoder(&f);
-        if (!f.failed && f.info->pooling == MODEL_POOL_LATENT)
+        if (!f.failed && !f.stopped && f.info->pooling == MODEL_POOL_LATENT)
             latent_attention(&f);
-        r = pool(&f, out, em);
+        r = f.stopped ? err_set(em, LT_ECANCELLED, "reference: stopped") : pool(&f, out, em);
     }
     if (f.failed)
         r = err_set(em, LT_ENOMEM, "reference: no memory for %zu tokens", f.n);

@@ -4,6 +4,8 @@
 #ifndef MODEL_REF_REF_FORWARD_H
 #define MODEL_REF_REF_FORWARD_H
 
+#include <signal.h>
+
 #include "model/engine.h"
 #include "model/model.h"
 
@@ -14,13 +16,14 @@ struct ref_probe {
     void *arg;
     /* Called with 0…1 as it goes; may be NULL. */
     void (*progress)(void *arg, double fraction);
+    const volatile sig_atomic_t *stop; /* may be NULL; once it is not 0, LT_ECANCELLED at the next layer */
 };
 
 /* seqs    valid: ids within the vocabulary, n_skip < n
  * probe   NULL: none
  * out     n_seqs × dim doubles, unit length
  *
- * Errors: LT_ENOMEM; LT_ENAN when a result is not finite or zero. */
+ * Errors: LT_ENOMEM; LT_ECANCELLED; LT_ENAN when a result is not finite or zero. */
 int ref_forward(const struct model *m, const struct engine_seq *seqs, size_t n_seqs, const struct ref_probe *probe,
                 double *out, struct err_msg *em);
 

@@ -118,6 +118,22 @@ class Import(unittest.TestCase):
             with open(self.model) as f:
                 self.assertEqual(f.read(), "an older file")
 
+    def test_interrupted_at_the_golden_vectors(self):
+        folder = os.path.join(self.folder, "made")
+        subprocess.run([MAKE_CHECKPOINT, folder, "hidden=512", "layers=12", "heads=8", "kv_heads=8", "ffn=2048", "vocab=2048",
+                        "positions=256", "latents=64", "latent_heads=1", "latent_head_dim=256"],
+                       check=True, timeout=CALL_S, stderr=subprocess.DEVNULL)
+        p = subprocess.Popen([LATENTD, "import", folder, "-o", self.model, "--type", "q8_0", "--progress"],
+                             stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        seen = b""
+        while b"golden" not in seen:
+            seen += p.stderr.read(1) or self.fail(seen)
+        p.send_signal(signal.SIGINT)
+        message = p.communicate(timeout=CALL_S)[1].decode()
+        self.assertEqual(p.returncode, 1, message)
+        self.assertIn("LT_ECANCELLED", message)
+        self.assertEqual(os.listdir(self.folder), ["made"])
+
     def test_refusals_leave_no_file(self):
         broken = os.path.join(self.folder, "broken")
         shutil.copytree(TINY, broken)
@@ -143,6 +159,21 @@ class Import(unittest.TestCase):
                                   "--device", "cpu", "--model", path], capture_output=True, text=True, timeout=CALL_S)
             self.assertEqual(got.returncode, 1, name)
             self.assertIn(name + ".gguf", got.stderr)
+
+    def test_memory_stays_bounded(self):
+        """An import takes less than its checkpoint has, golden vectors included: 46 MB here, and as much with ten layers."""
+        folder = os.path.join(self.folder, "made")
+        subprocess.run([MAKE_CHECKPOINT, folder, "hidden=1024", "layers=2", "heads=8", "kv_heads=8", "ffn=4096", "vocab=8192",
+                        "positions=256", "latents=64", "latent_heads=1", "latent_head_dim=256"],
+                       check=True, timeout=CALL_S, stderr=subprocess.DEVNULL)
+        size = sum(os.path.getsize(os.path.join(folder, n)) for n in os.listdir(folder))
+        self.assertGreater(size, 100e6)
+        p = subprocess.Popen([LATENTD, "import", folder, "-o", self.model, "--type", "q8_0"], stdout=subprocess.DEVNULL,
+                             env=dict(os.environ, ASAN_OPTIONS="quarantine_size_mb=0:thread_local_quarantine_size_kb=0"))
+        status, usage = os.wait4(p.pid, 0)[1:]
+        p.returncode = status
+        self.assertEqual(status, 0)
+        self.assertLess(usage.ru_maxrss * 1024, 80e6)
 
     def test_selftest(self):
         """A table, a line for every kind of case; a model whose golden vectors are wrong fails, by name and exit status."""

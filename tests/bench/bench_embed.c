@@ -1,8 +1,8 @@
 /* bench_embed MODEL [DEVICE [THREADS [TEXTS [LENGTH [ROUNDS]]]]]: the engine with a model file, from token ids to vectors.
  *
  * DEVICE as latentd's --device (default cpu), THREADS 0 for all, TEXTS × LENGTH tokens a call (default 16 × 128), the median of ROUNDS
- * calls (default 15) after one that warms up. Prints the device and its driver, the time of a call, tokens/s, and the rate of the decoder's matrix
- * products alone: two operations per weight and token, so a lower bound of what the device does. */
+ * calls (default 15) after one that warms up. Prints the device and its driver, the time of a call, tokens/s, and the rate of
+ * the decoder's matrix products alone: two operations per weight and token, so a lower bound of what the device does. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,8 +90,8 @@ static int run(const struct model *m, const struct engine_params *p, uint32_t te
     const struct engine_info *ei = engine_info(e);
     if (ms > 0) {
         print_device(ei);
-        printf("%s, %u x %u tokens: %.3f ms, %.0f tokens/s, %.4g TFLOP/s, %u layers streamed\n", mi->weight_type, texts, length, ms, n / ms * 1e3, 2 * weights(mi) * n / ms / 1e9,
-               ei->n_streamed);
+        printf("%s, %u x %u tokens: %.3f ms, %.0f tokens/s, %.4g TFLOP/s, %u layers streamed\n", mi->weight_type, texts, length, ms,
+               n / ms * 1e3, 2 * weights(mi) * n / ms / 1e9, ei->n_streamed);
     }
     engine_destroy(&e);
     free(ids);

@@ -2,7 +2,7 @@
  *
  * Order matters. graph_seq is read, then the view of the store is fixed, then the graph is searched, then
  * vectors after graph_seq are compared exactly: so whatever the view holds is found. A label the view does not
- * hold means that the store moved on meanwhile; the search is then done once more with a newer view, so that a
+ * hold means that the store moved on meanwhile; the search is then done again with a newer view, so that a
  * document being replaced is found in one of its versions. */
 #include <math.h>
 #include <stdio.h>
@@ -16,6 +16,7 @@
 
 #define CANDIDATES_MIN 100 /* of each side of a hybrid search */
 #define ROUNDS_MAX 6       /* each asks for four times as many candidates */
+#define VIEWS_MAX 8        /* a busy machine may let the store move on under several of them */
 #define WEIGHT_MAX 1e6f
 
 struct search {
@@ -240,12 +241,11 @@ static int open_view(struct search *s)
 /* Candidates until there are k groups, or no more. */
 static int collect(struct search *s, enum index_mode mode, uint32_t k, struct ranked **hits, size_t *n)
 {
-    bool refreshed = false;
-    int ret = open_view(s);
+    int n_views = 1, ret = open_view(s);
     for (int i = 0; ret == 0 && i < ROUNDS_MAX; i++) {
         if ((ret = round_once(s, mode, hits, n)) < 0)
             break;
-        bool again = s->n_gone && !refreshed;
+        bool again = s->n_gone && n_views < VIEWS_MAX;
         if (!again && (*n >= k || (s->all_dense && s->all_words) || i + 1 == ROUNDS_MAX))
             break;
         if (late(s)) {
@@ -255,7 +255,8 @@ static int collect(struct search *s, enum index_mode mode, uint32_t k, struct ra
         free(*hits);
         *hits = NULL;
         if (again) {
-            refreshed = true;
+            i--;
+            n_views++;
             ret = open_view(s);
         } else {
             s->n_want = s->n_want * 4 < GRAPH_EF_MAX ? s->n_want * 4 : GRAPH_EF_MAX;

@@ -24,15 +24,18 @@ CALL_S = 180
 needs_faults = unittest.skipUnless(os.environ.get("LATENTD_FAULTS") == "yes", "this build has no fault points")
 
 
+def vulkan_environment():
+    """For what loads Vulkan drivers: they leave a little behind when they are unloaded, in modules that then have no name to
+    suppress."""
+    return dict(os.environ, ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0")
+
+
 class Daemon:
     """Starts latentd in a temporary folder; use as a context manager."""
 
     def __init__(self, *args, env=None, folder=None, wait="ready", device="cpu"):
         self.args = list(args) + ["--device", device]
-        self.env = dict(os.environ, **(env or {}))
-        if device != "cpu":
-            # Vulkan drivers leave a little behind when they are unloaded, in modules that then have no name to suppress.
-            self.env["ASAN_OPTIONS"] = self.env.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
+        self.env = dict(os.environ if device == "cpu" else vulkan_environment(), **(env or {}))
         self.own_folder = folder is None
         self.folder = folder or tempfile.mkdtemp(prefix="latentd-test-")
         self.data = os.path.join(self.folder, "data")

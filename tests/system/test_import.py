@@ -10,7 +10,7 @@ import tempfile
 import time
 import unittest
 
-from harness import CALL_S, Daemon, LATENT, LATENTD, SRC, main
+from harness import CALL_S, Daemon, LATENT, LATENTD, SRC, main, vulkan_environment
 
 MAKE_CHECKPOINT = os.path.join(os.environ["LATENTD_BUILD"], "tests", "tools", "make_checkpoint")
 TINY = os.path.join(SRC, "tests", "golden", "tiny-f16")
@@ -178,7 +178,8 @@ class Import(unittest.TestCase):
     def test_selftest(self):
         """A table, a line for every kind of case; a model whose golden vectors are wrong fails, by name and exit status."""
         def selftest(*args):
-            return subprocess.run([LATENT, "selftest", *args], capture_output=True, text=True, timeout=CALL_S)
+            return subprocess.run([LATENT, "selftest", *args], capture_output=True, text=True, timeout=CALL_S,
+                                  env=vulkan_environment())
         got = selftest("--device", "cpu")
         self.assertEqual(got.returncode, 0, got.stdout + got.stderr)
         for name in ("embed_rows", "matmul", "attention", "softmax_groups", "batch", "golden vectors"):

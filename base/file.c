@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/guard.h"
+
 static int fail(struct err_msg *em, const char *path, const char *what)
 {
     int e = errno;
@@ -154,6 +156,19 @@ int file_make_dirs(const char *path, mode_t mode)
     }
 }
 
+static int guard_map(struct file_map *map, void *p, size_t len, struct err_msg *em)
+{
+    atomic_bool *lost = calloc(1, sizeof *lost);
+    int r = lost ? guard_add(p, len, lost) : LT_ENOMEM;
+    if (r < 0) {
+        free(lost);
+        munmap(p, len);
+        return err_set(em, r, "cannot map a file: %s", err_text(r));
+    }
+    *map = (struct file_map){p, len, lost};
+    return 0;
+}
+
 int file_map(const char *path, struct file_map *map, struct err_msg *em)
 {
     int r = 0;
@@ -171,15 +186,23 @@ int file_map(const char *path, struct file_map *map, struct err_msg *em)
         if (p == MAP_FAILED)
             r = fail(em, path, "cannot map");
         else
-            *map = (struct file_map){p, (size_t)st.st_size};
+            r = guard_map(map, p, (size_t)st.st_size, em);
     }
     close(fd);
     return r;
 }
 
+bool file_map_lost(const struct file_map *map)
+{
+    return map->lost && atomic_load(map->lost);
+}
+
 void file_unmap(struct file_map *map)
 {
-    if (map->data)
+    if (map->data) {
+        guard_remove(map->data);
         munmap((void *)map->data, map->len);
+    }
+    free(map->lost);
     *map = (struct file_map){0};
 }

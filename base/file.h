@@ -3,6 +3,8 @@
 #ifndef BASE_FILE_H
 #define BASE_FILE_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -31,10 +33,13 @@ int file_make_dirs(const char *path, mode_t mode);
 struct file_map {
     const uint8_t *data; /* NULL for an empty file */
     size_t len;          /* bytes */
+    atomic_bool *lost;   /* see base/guard.h; NULL for an empty file */
 };
 
-/* Maps a file read-only and shared. A file cut short later raises SIGBUS on use. */
+/* Maps a file read-only and shared. Where it is cut short later, zeros are read: ask file_map_lost after reading. */
 int file_map(const char *path, struct file_map *map, struct err_msg *em);
+/* True once something was read that the file no longer has. */
+bool file_map_lost(const struct file_map *map);
 void file_unmap(struct file_map *map);
 
 #endif

@@ -134,11 +134,16 @@ void graph_info(const struct graph *g, struct graph_info *out)
     };
 }
 
+bool graph_lost(const struct graph *g)
+{
+    return atomic_load(&graph_core(g)->lost);
+}
+
 bool graph_wants_checkpoint(const struct graph *g, bool closing)
 {
     uint64_t changes = atomic_load(&g->n_changes);
     const struct core *c = graph_core(g);
-    if (!g->dir || !changes)
+    if (!g->dir || !changes || graph_lost(g))
         return false;
     if (closing && (bytes_codes(c) < BYTES_CHEAP || changes >= g->n_saved / 100))
         return true;

@@ -158,6 +158,10 @@ int graph_checkpoint(struct graph *g, uint64_t seq, struct err_msg *em);
  * in the checkpoint has to be replayed. */
 bool graph_wants_checkpoint(const struct graph *g, bool closing);
 
+/* True once a mapped file turned out to lack bytes that were there: what searches found since may be wrong. The caller drops
+ * the files and refills, as after damage. Thread-safety: safe. */
+bool graph_lost(const struct graph *g);
+
 /* Verifies up to max_blocks further checksums of the mapped files, wrapping around; *n_checked of them.
  * Damage: LT_ECORRUPT and a report; the caller then drops the files (graph_erase) and refills. */
 int graph_scrub(struct graph *g, uint32_t max_blocks, uint32_t *n_checked, struct graph_report *rep);

@@ -7,6 +7,7 @@
 
 #include "base/cpu.h"
 #include "base/fault.h"
+#include "base/guard.h"
 #include "index/graph_int.h"
 #include "index/segment.h"
 
@@ -123,9 +124,11 @@ void core_destroy(struct core *c)
     if (h)
         hash_drop(h);
     if (c->vec_fd >= 0) {
-        for (uint32_t i = 0; c->vec_dir && i < c->n_vec_chunks; i++)
+        for (uint32_t i = 0; c->vec_dir && i < c->n_vec_chunks; i++) {
+            guard_remove(atomic_load(&c->vec_dir[i]));
             if (!in_slab(c, atomic_load(&c->vec_dir[i])))
                 munmap(atomic_load(&c->vec_dir[i]), (size_t)c->vec_stride << c->shift);
+        }
         close(c->vec_fd);
     }
     segment_unmap(&c->seg);
@@ -169,9 +172,12 @@ int core_map_vectors(struct core *c, uint32_t chunk)
         p = mmap(NULL, len, PROT_READ, MAP_SHARED, c->vec_fd,
                  (off_t)(VECTORS_HEADER + (uint64_t)chunk * len));
         if (p == MAP_FAILED)
-            p = NULL;
-        else
-            (void)madvise(p, len, MADV_RANDOM);
+            return LT_ENOMEM;
+        if (guard_add(p, len, &c->lost) < 0) {
+            munmap(p, len);
+            return LT_ENOMEM;
+        }
+        (void)madvise(p, len, MADV_RANDOM);
     }
     if (!p)
         return LT_ENOMEM;
@@ -313,6 +319,8 @@ int core_put_vector(struct core *c, uint32_t id, const float *v)
             return err_from_errno(n < 0 ? errno : EIO);
         done += (size_t)n;
     }
+    if (c->vec_end < (uint64_t)at + len)
+        c->vec_end = (uint64_t)at + len;
     return 0;
 }
 

@@ -109,7 +109,9 @@ struct core {
     struct segment *seg; /* the mapping some chunks lie in; NULL: all anonymous */
     uint32_t seg_slots;  /* slots that the checkpoint on disk names */
     struct slab *slabs;  /* anonymous memory */
+    atomic_bool lost;    /* a mapped file lacks bytes that were there: zeros are read instead (base/guard.h) */
     int vec_fd;          /* -1: exact vectors in anonymous memory */
+    uint64_t vec_end;    /* bytes that its file has at least */
     uint32_t n_vec_chunks;
 };
 
@@ -156,6 +158,7 @@ struct graph {
     uint64_t vectors_gen; /* of the exact vectors' file; 0: none yet */
     uint64_t n_saved;  /* live nodes at the last checkpoint */
     uint32_t scrub_at; /* next block */
+    uint32_t scrub_vector; /* slot whose exact vector graph_scrub compared last */
 };
 
 static inline struct core *graph_core(const struct graph *g)

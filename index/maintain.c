@@ -148,6 +148,8 @@ static int housekeeping(struct index *ix, bool *more, struct err_msg *em)
         struct collection *c = ix->collections[i];
         uint32_t n;
         struct graph_report rep;
+        if (graph_lost(c->graph))
+            return collection_rebuild(ix, c, "its files were cut short while in use", em);
         if (graph_scrub(c->graph, 16, &n, &rep) == LT_ECORRUPT)
             return collection_rebuild(ix, c, rep.text, em);
         if (ix->read_only || clock_ns() < ix->graph_retry_ns || !graph_wants_checkpoint(c->graph, false))

@@ -132,6 +132,13 @@ static int search_dense(struct search *s)
     if (!hits)
         return err_set(s->em, LT_ENOMEM, "no memory for %u candidates", want);
     ret = graph_search(s->c->graph, s->r->scratch, &gq, hits, &n, &s->stats);
+    if (graph_lost(s->c->graph)) {
+        /* Until it is rebuilt, every vector of the store is compared. */
+        s->graph_seq = 0;
+        s->stats.exact = true;
+        ret = 0;
+        n = 0;
+    }
     if (ret < 0)
         err_set(s->em, ret, "search: %s", err_text(ret));
     for (size_t i = 0; ret == 0 && i < n; i++)

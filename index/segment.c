@@ -15,6 +15,7 @@
 
 #include "base/bytes.h"
 #include "base/file.h"
+#include "base/guard.h"
 #include "index/graph_int.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "segments are mapped, and their numbers are little-endian");
@@ -27,8 +28,10 @@ struct segment {
 
 void segment_unmap(struct segment **s)
 {
-    if (*s && (*s)->base)
+    if (*s && (*s)->base) {
+        guard_remove((*s)->base);
         munmap((*s)->base, (*s)->len);
+    }
     free(*s);
     *s = NULL;
 }
@@ -128,7 +131,7 @@ static int map_segment(struct graph *g, struct core *c, const struct segment_man
     if (base == MAP_FAILED)
         goto out;
     c->seg = calloc(1, sizeof *c->seg);
-    if (!c->seg) {
+    if (!c->seg || guard_add(base, l.end, &c->lost) < 0) {
         munmap(base, l.end);
         goto out;
     }
@@ -176,6 +179,7 @@ static int map_vectors(struct graph *g, struct core *c, uint64_t gen, const char
     *why = "too short for its segment";
     if ((uint64_t)st.st_size < VECTORS_HEADER + (uint64_t)n_slots * c->vec_stride)
         return LT_EFORMAT;
+    c->vec_end = (uint64_t)st.st_size;
     *why = "no memory to map it";
     for (uint32_t i = 0; r == 0 && (uint64_t)i << c->shift < n_slots; i++)
         r = core_map_vectors(c, i);
@@ -195,8 +199,10 @@ static struct core *load_core(struct graph *g, const struct segment_manifest *m,
         vectors = true;
         r = map_vectors(g, c, m->vectors_gen, &why);
     }
-    if (r == 0)
+    if (r == 0 && !atomic_load(&c->lost))
         return c;
+    if (r == 0)
+        why = "cut short while it was opened";
     report_problem(rep, vectors ? "vectors-%016llx.vec: %s" : "segment-%016llx.seg: %s",
                    (unsigned long long)(vectors ? m->vectors_gen : m->gen), why);
     core_destroy(c);
@@ -278,10 +284,32 @@ out:
     return r;
 }
 
+/* Compares about as many bytes of the exact vectors' file with the checksums in their nodes. */
+static int check_vectors(struct graph *g, uint32_t max_blocks, struct graph_report *rep)
+{
+    const struct core *c = graph_core(g);
+    const uint32_t n = core_n_slots(c);
+    if (!c->has_vectors || c->vec_fd < 0)
+        return 0;
+    const uint64_t most = (uint64_t)max_blocks * SEGMENT_BLOCK / c->vec_stride;
+    for (uint64_t i = 0; i < most && i < n; i++) {
+        const uint32_t id = g->scrub_vector = g->scrub_vector + 1 < n ? g->scrub_vector + 1 : 0;
+        const struct node_head *h = core_head(c, id);
+        if (node_state(h) == NODE_LIVE && (uint32_t)XXH3_64bits(core_vector(c, id), c->dim * sizeof(float)) != h->vec_sum) {
+            report_problem(rep, "vectors-%016llx.vec: vector %u: checksum differs", (unsigned long long)g->vectors_gen, id);
+            return LT_ECORRUPT;
+        }
+    }
+    return 0;
+}
+
 int graph_scrub(struct graph *g, uint32_t max_blocks, uint32_t *n_checked, struct graph_report *rep)
 {
     *n_checked = 0;
-    return g->dir ? check_blocks(g, &g->scrub_at, max_blocks, n_checked, rep) : 0;
+    if (!g->dir)
+        return 0;
+    int r = check_blocks(g, &g->scrub_at, max_blocks, n_checked, rep);
+    return r < 0 ? r : check_vectors(g, max_blocks, rep);
 }
 
 int segment_check(const struct graph *g, struct graph_report *rep)

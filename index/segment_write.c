@@ -13,6 +13,7 @@
 
 #include "base/fault.h"
 #include "base/file.h"
+#include "base/guard.h"
 #include "index/graph_int.h"
 #include "index/segment.h"
 
@@ -191,6 +192,12 @@ out:
     return r;
 }
 
+/* What was read from a file that lost bytes must not get a good checksum. */
+static int still_whole(const struct core *c, struct err_msg *em)
+{
+    return atomic_load(&c->lost) ? err_set(em, LT_ECORRUPT, "the graph's files have lost bytes") : 0;
+}
+
 /* ---- exact vectors ---- */
 
 /* Writes those that are in memory only into a new file; *fd is open on it. */
@@ -222,12 +229,18 @@ static int write_vectors(struct graph *g, const struct core *c, uint64_t gen, in
 }
 
 /* Makes what was added since durable. The last slots may never have been written. */
-static int sync_vectors(const struct core *c, struct err_msg *em)
+static int sync_vectors(struct core *c, struct err_msg *em)
 {
     struct stat st;
     off_t need = (off_t)(VECTORS_HEADER + (uint64_t)core_n_slots(c) * c->vec_stride);
-    if (fstat(c->vec_fd, &st) < 0 || (st.st_size < need && ftruncate(c->vec_fd, need) < 0) || fdatasync(c->vec_fd) < 0)
+    int r = fstat(c->vec_fd, &st);
+    if (r == 0 && (uint64_t)st.st_size < c->vec_end)
+        atomic_store(&c->lost, true);
+    if (r == 0 && atomic_load(&c->lost))
+        return still_whole(c, em);
+    if (r < 0 || (st.st_size < need && ftruncate(c->vec_fd, need) < 0) || fdatasync(c->vec_fd) < 0)
         return err_set(em, err_from_errno(errno), "the exact vectors: %s", strerror(errno));
+    c->vec_end = (uint64_t)(st.st_size < need ? need : st.st_size);
     return 0;
 }
 
@@ -256,10 +269,13 @@ static int adopt_vectors(struct core *c, int fd)
     for (uint32_t i = 0; i < n; i++) {
         uint8_t *old = atomic_load(&c->vec_dir[i]);
         if (mremap(maps[i], len, len, MREMAP_MAYMOVE | MREMAP_FIXED, old) == MAP_FAILED)
-            atomic_store_explicit(&c->vec_dir[i], maps[i], memory_order_release);
+            atomic_store_explicit(&c->vec_dir[i], old = maps[i], memory_order_release);
+        if (guard_add(old, len, &c->lost) < 0)
+            atomic_store(&c->lost, true); /* no memory for a guard: better a new graph than one that ends the process */
     }
     free(maps);
     c->vec_fd = fd;
+    c->vec_end = VECTORS_HEADER + (uint64_t)core_n_slots(c) * c->vec_stride;
     return 0;
 }
 
@@ -300,7 +316,7 @@ int graph_checkpoint(struct graph *g, uint64_t seq, struct err_msg *em)
     if (r < 0)
         return r;
     g->gen = m.gen; /* the name is spent, whatever comes */
-    if ((r = write_segment(g, c, &h, em)) < 0 || (r = segment_manifest_write(g->dir, &m, em)) < 0)
+    if ((r = write_segment(g, c, &h, em)) < 0 || (r = still_whole(c, em)) < 0 || (r = segment_manifest_write(g->dir, &m, em)) < 0)
         goto out;
     if (fd >= 0 && adopt_vectors(c, fd) == 0)
         fd = -1;

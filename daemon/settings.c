@@ -24,7 +24,7 @@ const struct setting settings_table[] = {
     TEXT("allow-group", allow_group, "GROUP", "group whose members may use the Unix socket"),
     TEXT("socket-keys", socket_keys, "yes|no", "demand keys on the Unix socket too; default: no"),
     NUMBER("threads", threads, 0, 1024, "N", "CPU threads of the model; 0: all that this process may use"),
-    NUMBER("device-memory", device_memory_mb, 0, 1 << 24, "MIB", "memory of the device that the model may take; 0: most of it"),
+    NUMBER("device-memory", device_memory_mb, 0, 1 << 24, "MIB", "memory of the device that the model may take; 0: most of it, half on the CPU"),
     NUMBER("searchers", searchers, 0, 256, "N", "threads that search; 0: chosen by processors"),
     NUMBER("memory", memory_mb, 16, 1 << 20, "MIB", "bound on texts in flight from clients to disk"),
     NUMBER("connections", connections, 1, 65536, "N", "clients at a time"),

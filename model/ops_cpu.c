@@ -231,6 +231,10 @@ static unsigned usable_cpus(void)
     return n < 1 ? 1 : n > CPU_MAX_THREADS ? CPU_MAX_THREADS : (unsigned)n;
 }
 
+/* One part in so many is ours: the index, the page cache under both, and other programs live on the rest. Layers that find no room
+ * are unpacked from the model file when they are needed. */
+#define SHARE_OF_MEMORY 2
+
 /* What the system says can be had without swapping; 0: it does not say. */
 static uint64_t available_memory(void)
 {
@@ -318,7 +322,7 @@ int ops_cpu_create(struct ops **out, const struct ops_cpu_params *p, struct err_
     o->n_threads = p->n_threads ? p->n_threads : usable_cpus();
     if (o->n_threads > CPU_MAX_THREADS)
         o->n_threads = CPU_MAX_THREADS;
-    base->info.memory_bytes = available_memory();
+    base->info.memory_bytes = available_memory() / SHARE_OF_MEMORY;
     base->info.max_batch_tokens = p->max_batch_tokens ? p->max_batch_tokens : DEFAULT_BATCH_TOKENS;
     o->kernels = cpu_kernels_choose();
     r = make_memory(o);

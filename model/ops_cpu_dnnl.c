@@ -88,7 +88,7 @@ struct cpu_dnnl {
     void **scratch; /* one a thread, grown by its thread */
     size_t *scratch_bytes;
     struct cpu_shape *shapes;
-    pthread_mutex_t lock; /* making of products */
+    pthread_mutex_t lock; /* making of shapes and products */
 };
 
 struct cpu_panel {
@@ -324,11 +324,29 @@ static int product_get(struct cpu_shape *s, size_t n, struct product **out)
 
 /* ---- panels ---- */
 
-int cpu_panel_create(struct cpu_dnnl *d, struct cpu_panel **out, size_t k, size_t n_cols, bool int8, const void *w,
-                     struct err_msg *em)
+/* The shape of a panel, from any thread. */
+static int shape_find(struct cpu_dnnl *d, size_t k, size_t n_cols, bool int8, struct cpu_shape **s, struct err_msg *em)
+{
+    pthread_mutex_lock(&d->lock);
+    const int r = shape_get(d, k, n_cols, int8, s, em);
+    pthread_mutex_unlock(&d->lock);
+    return r;
+}
+
+int cpu_panel_size(struct cpu_dnnl *d, size_t k, size_t n_cols, bool int8, size_t *bytes, struct err_msg *em)
+{
+    struct cpu_shape *s;
+    const int r = shape_find(d, k, n_cols, int8, &s, em);
+    if (!r)
+        *bytes = (dnnl_memory_desc_get_size(desc_of(&s->packed)) + 63) & ~(size_t)63;
+    return r;
+}
+
+int cpu_panel_create(struct cpu_dnnl *d, unsigned thread, struct cpu_panel **out, size_t k, size_t n_cols, bool int8,
+                     const void *w, void *room, struct err_msg *em)
 {
     struct cpu_shape *s = NULL;
-    int r = shape_get(d, k, n_cols, int8, &s, em);
+    int r = shape_find(d, k, n_cols, int8, &s, em);
     if (r)
         return r;
     struct cpu_panel *p = calloc(1, sizeof *p);
@@ -343,16 +361,16 @@ int cpu_panel_create(struct cpu_dnnl *d, struct cpu_panel **out, size_t k, size_
     if (!r)
         r = dnnl_memory_create(&from, desc_of(&plain), d->engine, (void *)(uintptr_t)w);
     if (!r)
-        r = dnnl_memory_create(&p->weights, desc_of(&s->packed), d->engine, DNNL_MEMORY_ALLOCATE);
+        r = dnnl_memory_create(&p->weights, desc_of(&s->packed), d->engine, room);
     if (!r)
         r = dnnl_reorder_primitive_desc_create(&pd, desc_of(&plain), d->engine, desc_of(&s->packed), d->engine, NULL);
     if (!r)
         r = dnnl_primitive_create(&reorder, pd);
     if (!r) {
         const dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, p->weights}};
-        r = dnnl_primitive_execute(reorder, d->stream[0], 2, args);
+        r = dnnl_primitive_execute(reorder, d->stream[thread], 2, args);
         if (!r)
-            r = dnnl_stream_wait(d->stream[0]);
+            r = dnnl_stream_wait(d->stream[thread]);
     }
     if (reorder)
         dnnl_primitive_destroy(reorder);
@@ -416,16 +434,20 @@ bool cpu_dnnl_exact_int8(struct cpu_dnnl *d)
 {
     enum { K = 64, N = 64, ROWS = 16 };
     static int8_t w[N * K];
+    void *room = NULL;
+    size_t bytes;
     uint8_t x[ROWS * K];
     int32_t y[ROWS * N];
     struct cpu_panel *p = NULL;
     for (int i = 0; i < N * K; i++)
         w[i] = i / K % 2 ? -127 : 127;
     memset(x, 255, sizeof x);
-    bool good = cpu_panel_create(d, &p, K, N, true, w, NULL) == 0 && !p->shape->slow &&
+    bool good = cpu_panel_size(d, K, N, true, &bytes, NULL) == 0 && (room = aligned_alloc(64, bytes)) &&
+                cpu_panel_create(d, 0, &p, K, N, true, w, room, NULL) == 0 && !p->shape->slow &&
                 cpu_panel_run(p, 0, ROWS, x, y) == 0;
     for (int i = 0; good && i < ROWS * N; i++)
         good = y[i] == (i % 2 ? -255 * 127 * K : 255 * 127 * K);
     cpu_panel_destroy(&p);
+    free(room);
     return good;
 }

@@ -33,6 +33,8 @@ struct ops_mat {
     bool int8;
     size_t panel, n_panels;
     struct cpu_panel **panels;
+    void *room; /* of their weights, panel_bytes each */
+    size_t panel_bytes;
     float *col_scale;  /* m; int8 only */
     int32_t *col_bias; /* m; int8 only */
     /* a table's */

@@ -7,14 +7,18 @@
  * through a Walsh-Hadamard transform in blocks, which leaves products as they are but shares out the few large values that
  * would cost all others their bits (as in QuaRot, arXiv 2404.00456, but at run time, where it costs a few additions a value). */
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "model/ops_cpu_internal.h"
 
 #define PANEL_COLS 512            /* 64 rows of sums then take 128 KiB */
 #define PANEL_BYTES (512u * 1024) /* of weights */
 #define MANY_ROWS CPU_MATMUL_MOST_ROWS
+#define PACK_ALONE (1u << 18)     /* weights that are packed before a second thread is awake */
+#define LARGE_PAGE (2u << 20)
 #define INT8_MAX_K 65536 /* 255 · 127 · k stays below 2^31 */
 #define INT8_MIN_K 256   /* shorter rows lose too much to rounding, and cost little in f32 */
 
@@ -91,28 +95,81 @@ static int grow_scratch(struct cpu_ops *o, size_t k, size_t panel, struct err_ms
     return 0;
 }
 
-static int pack_panel(struct cpu_ops *o, struct ops_mat *w, const struct tensor *const *parts, size_t i, float *row,
-                      void *plain, struct err_msg *em)
+/* Packing of a matrix, its panels shared out among threads */
+struct packing {
+    struct cpu_ops *o;
+    struct ops_mat *w;
+    const struct tensor *const *parts;
+    atomic_size_t next;
+    atomic_int error;
+    struct err_msg *em; /* of the thread that set the error */
+};
+
+static int pack_panel(struct packing *p, unsigned thread, size_t i, float *row, void *plain, struct err_msg *em)
 {
+    struct ops_mat *w = p->w;
     const size_t first = i * w->panel, n = w->m - first < w->panel ? w->m - first : w->panel;
     for (size_t j = 0; j < n; j++) {
         if (!w->int8) {
-            row_f32(parts, first + j, (float *)plain + j * w->k);
+            row_f32(p->parts, first + j, (float *)plain + j * w->k);
             continue;
         }
-        row_f32(parts, first + j, row);
+        row_f32(p->parts, first + j, row);
         int32_t sum = quantise_column(row, w->k, (int8_t *)plain + j * w->k, &w->col_scale[first + j]);
         w->col_bias[first + j] = 128 * sum;
     }
-    return cpu_panel_create(o->dnnl, &w->panels[i], w->k, n, w->int8, plain, em);
+    return cpu_panel_create(p->o->dnnl, thread, &w->panels[i], w->k, n, w->int8, plain, (char *)w->room + i * w->panel_bytes, em);
+}
+
+static void pack_some(void *arg, unsigned thread)
+{
+    struct packing *p = arg;
+    const struct ops_mat *w = p->w;
+    struct err_msg em = {{0}};
+    float *row = cpu_alloc(w->k, sizeof *row);
+    void *plain = cpu_alloc(w->panel * w->k, w->int8 ? 1 : sizeof(float));
+    int r = row && plain ? 0 : err_set(&em, LT_ENOMEM, "no memory for a %zu by %zu matrix", w->m, w->k), none = 0;
+    for (size_t i; !r && !atomic_load(&p->error) && (i = atomic_fetch_add(&p->next, 1)) < w->n_panels;)
+        r = pack_panel(p, thread, i, row, plain, &em);
+    if (r && atomic_compare_exchange_strong(&p->error, &none, r) && p->em)
+        *p->em = em;
+    free(row);
+    free(plain);
+}
+
+/* Memory for all panels as one: large pages make a streamed layer's cheap to come by, and products need fewer of them. */
+static int make_room(struct cpu_ops *o, struct ops_mat *w, struct err_msg *em)
+{
+    size_t last, bytes;
+    int r = cpu_panel_size(o->dnnl, w->k, w->panel < w->m ? w->panel : w->m, w->int8, &w->panel_bytes, em);
+    if (!r)
+        r = cpu_panel_size(o->dnnl, w->k, w->m - (w->n_panels - 1) * w->panel, w->int8, &last, em);
+    if (r)
+        return r;
+    bytes = (w->n_panels - 1) * w->panel_bytes + last;
+    if (bytes < 2 * LARGE_PAGE) {
+        w->room = cpu_alloc(bytes, 1);
+    } else {
+        bytes = (bytes + LARGE_PAGE - 1) & ~(size_t)(LARGE_PAGE - 1);
+        w->room = aligned_alloc(LARGE_PAGE, bytes);
+        if (w->room)
+            madvise(w->room, bytes, MADV_HUGEPAGE); /* a hint */
+    }
+    return w->room ? 0 : err_set(em, LT_ENOMEM, "no memory for a %zu by %zu matrix", w->m, w->k);
+}
+
+static int pack(struct cpu_ops *o, struct ops_mat *w, const struct tensor *const *parts, struct err_msg *em)
+{
+    struct packing p = {.o = o, .w = w, .parts = parts, .em = em};
+    const size_t most = w->m * w->k < PACK_ALONE ? 1 : w->n_panels;
+    team_run(o->team, most < o->n_threads ? (unsigned)most : o->n_threads, pack_some, &p);
+    return atomic_load(&p.error);
 }
 
 int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t n_parts, struct ops_mat **out,
                    struct err_msg *em)
 {
     int r = LT_ENOMEM;
-    float *row = NULL;
-    void *plain = NULL;
     struct ops_mat *w = calloc(1, sizeof *w);
     if (!w)
         return err_set(em, LT_ENOMEM, "no memory for a matrix");
@@ -132,23 +189,19 @@ int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t 
     w->panels = calloc(w->n_panels, sizeof(struct cpu_panel *));
     w->col_scale = cpu_alloc(w->m, sizeof(float));
     w->col_bias = cpu_alloc(w->m, sizeof(int32_t));
-    row = cpu_alloc(w->k, sizeof *row);
-    plain = cpu_alloc(w->panel * w->k, value_bytes);
-    if (!w->panels || !w->col_scale || !w->col_bias || !row || !plain) {
+    if (!w->panels || !w->col_scale || !w->col_bias) {
         err_set(em, LT_ENOMEM, "no memory for a %zu by %zu matrix", w->m, w->k);
         goto out;
     }
     r = grow_scratch(o, w->k, w->panel, em);
-    for (size_t i = 0; !r && i < w->n_panels; i++)
-        r = pack_panel(o, w, parts, i, row, plain, em);
+    if (!r && !(r = make_room(o, w, em)))
+        r = pack(o, w, parts, em);
     if (!r) {
         o->weight_bytes += w->m * w->k * value_bytes;
         *out = w;
         w = NULL;
     }
 out:
-    free(row);
-    free(plain);
     cpu_mat_destroy(&w);
     return r;
 }
@@ -168,6 +221,7 @@ void cpu_mat_destroy(struct ops_mat **wp)
     for (size_t i = 0; w->panels && i < w->n_panels; i++)
         cpu_panel_destroy(&w->panels[i]);
     free(w->panels);
+    free(w->room);
     free(w->col_scale);
     free(w->col_bias);
     free(w);

@@ -1,35 +1,16 @@
-/* Recording and submitting one batch.
+/* Recording one batch.
  *
  * Barriers: a dispatch or copy waits for earlier ones only when it reads what they wrote, or writes what they read or
  * wrote. Each buffer remembers the epoch of its last read and write; a barrier covers all memory and starts a new epoch. */
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
-#include "base/fault.h"
 #include "gpu/pipeline_cache.h"
 #include "gpu/vk.h"
 
-int command_init(struct gpu *g, struct err_msg *em)
-{
-    int r;
-    VkCommandPoolCreateInfo pool = {
-        .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
-        .flags = VK_COMMAND_POOL_CREATE_TRANSIENT_BIT,
-        .queueFamilyIndex = g->family,
-    };
-    if ((r = VK(g, em, vkCreateCommandPool(g->dev, &pool, NULL, &g->cmd_pool))) < 0)
-        return r;
-    VkCommandBufferAllocateInfo cmd = {
-        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
-        .commandPool = g->cmd_pool,
-        .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
-        .commandBufferCount = 1,
-    };
-    if ((r = VK(g, em, vkAllocateCommandBuffers(g->dev, &cmd, &g->cmd))) < 0)
-        return r;
-    VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
-    return VK(g, em, vkCreateFence(g->dev, &fence, NULL, &g->fence));
-}
+/* A submission with as little as a kernel's launch in it takes about as long as this much work. */
+#define WORK_LEAST 1000
 
 static void free_retired(struct gpu *g)
 {
@@ -46,8 +27,7 @@ void command_finish(struct gpu *g)
     gpu_buf_destroy(g, &g->staging);
     for (uint32_t i = 0; i < g->n_pools; i++)
         vkDestroyDescriptorPool(g->dev, g->pools[i], NULL);
-    vkDestroyFence(g->dev, g->fence, NULL);
-    vkDestroyCommandPool(g->dev, g->cmd_pool, NULL);
+    submit_finish(g);
 }
 
 static int check_usable(const struct gpu *g, struct err_msg *em)
@@ -60,10 +40,10 @@ int gpu_begin(struct gpu *g, struct err_msg *em)
     int r = check_usable(g, em);
     if (r < 0)
         return r;
-    free_retired(g);
     g->recording = false;
-    if ((r = VK(g, em, vkResetCommandPool(g->dev, g->cmd_pool, 0))) < 0)
+    if ((r = submit_wait(g, em)) < 0)
         return r;
+    free_retired(g);
     for (uint32_t i = 0; i < g->n_pools; i++) {
         if ((r = VK(g, em, vkResetDescriptorPool(g->dev, g->pools[i], 0))) < 0)
             return r;
@@ -71,11 +51,7 @@ int gpu_begin(struct gpu *g, struct err_msg *em)
     g->pool_at = g->pool_used = 0;
     g->epoch++;
     g->pipelines_at_begin = g->counts.pipelines;
-    VkCommandBufferBeginInfo begin = {
-        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
-        .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT,
-    };
-    if ((r = VK(g, em, vkBeginCommandBuffer(g->cmd, &begin))) < 0)
+    if ((r = submit_record(g, em)) < 0)
         return r;
     g->recording = true;
     return 0;
@@ -185,13 +161,68 @@ static void write_set(struct gpu *g, VkDescriptorSet set, const struct gpu_dispa
     vkUpdateDescriptorSets(g->dev, n, writes, 0, NULL);
 }
 
-int gpu_dispatch(struct gpu *g, const struct gpu_dispatch *d, struct err_msg *em)
+/* Makes room for so much work in the submission being recorded, or sends that and begins the next. */
+static int make_room(struct gpu *g, double work, struct err_msg *em)
+{
+    struct gpu_slot *s = &g->slots[g->slot];
+    int r;
+    if (s->work == 0 || s->work + work <= submit_room(g))
+        return 0;
+    if ((r = submit_send(g, em)) < 0 || (r = submit_record(g, em)) < 0)
+        return r;
+    barrier(g);
+    return 0;
+}
+
+/* Records groups first … first + n - 1 along the axis, all of the others. */
+static void record_groups(struct gpu *g, const struct gpu_dispatch *d, VkPipeline pipeline, VkDescriptorSet set, int axis,
+                          uint32_t first, uint32_t n)
 {
     const struct gpu_kernel_row *row = gpu_kernel_row(d->kernel);
-    uint32_t n = (uint32_t)strlen(row->access);
+    uint32_t base[3] = {0}, count[3];
+    bool wait = false;
+    for (int i = 0; i < 3; i++)
+        count[i] = d->groups[i] ? d->groups[i] : 1;
+    base[axis] = first;
+    count[axis] = n;
+    /* Parts of one dispatch do not depend on each other. */
+    for (uint32_t i = 0; row->access[i] && !first; i++)
+        wait |= conflicts(g, d->args[i].buf, row->access[i]);
+    if (wait)
+        barrier(g);
+    for (uint32_t i = 0; row->access[i]; i++)
+        mark(g, d->args[i].buf, row->access[i]);
+    vkCmdBindPipeline(g->cmd, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
+    vkCmdBindDescriptorSets(g->cmd, VK_PIPELINE_BIND_POINT_COMPUTE, g->layout[d->kernel], 0, 1, &set, 0, NULL);
+    vkCmdPushConstants(g->cmd, g->layout[d->kernel], VK_SHADER_STAGE_COMPUTE_BIT, 0, row->push_bytes, d->push);
+    vkCmdDispatchBase(g->cmd, base[0], base[1], base[2], count[0], count[1], count[2]);
+}
+
+static int record_in_parts(struct gpu *g, const struct gpu_dispatch *d, VkPipeline pipeline, VkDescriptorSet set,
+                           struct err_msg *em)
+{
+    const double work = d->work > WORK_LEAST ? d->work : WORK_LEAST;
+    int axis = d->groups[1] > d->groups[0] ? 1 : 0;
+    axis = d->groups[2] > d->groups[axis] ? 2 : axis;
+    const uint32_t n = d->groups[axis] ? d->groups[axis] : 1;
+    const double parts = ceil(work / submit_room(g));
+    const uint32_t step = parts >= n ? 1 : (uint32_t)ceil(n / parts);
+    for (uint32_t at = 0; at < n; at += step) {
+        const uint32_t some = n - at < step ? n - at : step;
+        int r = make_room(g, work * some / n, em);
+        if (r < 0)
+            return r;
+        record_groups(g, d, pipeline, set, axis, at, some);
+        g->slots[g->slot].work += work * some / n;
+    }
+    return 0;
+}
+
+int gpu_dispatch(struct gpu *g, const struct gpu_dispatch *d, struct err_msg *em)
+{
+    uint32_t n = (uint32_t)strlen(gpu_kernel_row(d->kernel)->access);
     VkPipeline pipeline;
     VkDescriptorSet set;
-    bool wait = false;
     int r;
     assert(g->recording);
     if ((r = check_usable(g, em)) < 0 || (r = check_dispatch(g, d, em)) < 0)
@@ -201,21 +232,8 @@ int gpu_dispatch(struct gpu *g, const struct gpu_dispatch *d, struct err_msg *em
     if ((r = take_set(g, n, &set, em)) < 0)
         return r;
     write_set(g, set, d, n);
-    for (uint32_t i = 0; i < n; i++)
-        wait |= conflicts(g, d->args[i].buf, row->access[i]);
-    if (wait)
-        barrier(g);
-    for (uint32_t i = 0; i < n; i++)
-        mark(g, d->args[i].buf, row->access[i]);
-    vkCmdBindPipeline(g->cmd, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
-    vkCmdBindDescriptorSets(g->cmd, VK_PIPELINE_BIND_POINT_COMPUTE, g->layout[d->kernel], 0, 1, &set, 0,
-                            NULL);
-    vkCmdPushConstants(g->cmd, g->layout[d->kernel], VK_SHADER_STAGE_COMPUTE_BIT, 0, row->push_bytes,
-                       d->push);
-    vkCmdDispatch(g->cmd, d->groups[0] ? d->groups[0] : 1, d->groups[1] ? d->groups[1] : 1,
-                  d->groups[2] ? d->groups[2] : 1);
     g->counts.dispatches++;
-    return 0;
+    return record_in_parts(g, d, pipeline, set, em);
 }
 
 int gpu_copy(struct gpu *g, struct gpu_buf *dst, uint64_t dst_offset, struct gpu_buf *src,
@@ -228,35 +246,16 @@ int gpu_copy(struct gpu *g, struct gpu_buf *dst, uint64_t dst_offset, struct gpu
     if (len % 4 || src_offset > src->len || len > src->len - src_offset || dst_offset > dst->len ||
         len > dst->len - dst_offset)
         return err_set(em, LT_EINVAL, "copy beyond a buffer's end");
+    if ((r = make_room(g, (double)len, em)) < 0)
+        return r;
     if (conflicts(g, src, 'r') || conflicts(g, dst, 'w'))
         barrier(g);
     mark(g, src, 'r');
     mark(g, dst, 'w');
     VkBufferCopy region = {src_offset, dst_offset, len};
     vkCmdCopyBuffer(g->cmd, src->buffer, dst->buffer, 1, &region);
+    g->slots[g->slot].work += (double)len;
     return 0;
-}
-
-int command_run(struct gpu *g, VkCommandBuffer cmd, struct err_msg *em)
-{
-    VkSubmitInfo submit = {
-        .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
-        .commandBufferCount = 1,
-        .pCommandBuffers = &cmd,
-    };
-    int r = VK(g, em, vkQueueSubmit(g->queue, 1, &submit, g->fence));
-    if (r < 0)
-        return r;
-    g->counts.submits++;
-    VkResult result = vkWaitForFences(g->dev, 1, &g->fence, VK_TRUE, g->timeout_ns);
-    if (result == VK_TIMEOUT) {
-        g->lost = g->hung = true;
-        return err_set(em, LT_EDEVICELOST, "%s: no answer for %llu ms", g->info.name,
-                       (unsigned long long)(g->timeout_ns / 1000000));
-    }
-    if ((r = VK(g, em, result)) < 0)
-        return r;
-    return VK(g, em, vkResetFences(g->dev, 1, &g->fence));
 }
 
 int gpu_submit(struct gpu *g, struct err_msg *em)
@@ -273,11 +272,7 @@ int gpu_submit(struct gpu *g, struct err_msg *em)
     };
     vkCmdPipelineBarrier(g->cmd, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
                          VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &to_host, 0, NULL, 0, NULL);
-    if ((r = VK(g, em, vkEndCommandBuffer(g->cmd))) < 0)
-        return r;
-    if (fault("gpu_submit"))
-        return VK(g, em, VK_ERROR_DEVICE_LOST);
-    if ((r = command_run(g, g->cmd, em)) < 0)
+    if ((r = submit_send(g, em)) < 0 || (r = submit_wait(g, em)) < 0)
         return r;
     g->counts.batches++;
     free_retired(g);

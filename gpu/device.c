@@ -2,12 +2,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "gpu/pipeline_cache.h"
 #include "gpu/vk.h"
 
 #define TIMEOUT_MS 120000
 #define TIMEOUT_SOFTWARE_MS 600000
 #define HUNG_WAIT_NS 5000000000u
+#define HUNG_WAIT_SOFTWARE_NS 120000000000u /* it does end: what hangs there is a busy machine */
 
 static int choose(struct gpu *g, const char *want, struct err_msg *em)
 {
@@ -158,7 +160,7 @@ int gpu_create(struct gpu **out, const struct gpu_params *p, struct err_msg *em)
         goto out;
     if ((r = pipeline_init(g, em)) < 0)
         goto out;
-    if ((r = command_init(g, em)) < 0)
+    if ((r = submit_init(g, p->submit_work, em)) < 0)
         goto out;
     *out = g;
     g = NULL;
@@ -173,14 +175,15 @@ void gpu_destroy(struct gpu **gp)
     *gp = NULL;
     if (!g)
         return;
+    if (g->counts.submits)
+        log_debug("gpu", "%s: %llu submissions, the longest %.1f ms", g->info.name, (unsigned long long)g->counts.submits,
+                  (double)g->counts.longest_ns * 1e-6);
     /* A hung device still runs our work, and destroying what it uses is undefined: it gets a last while to finish, and then
      * is left to the process's end. */
-    if (g->hung && vkWaitForFences(g->dev, 1, &g->fence, VK_TRUE, HUNG_WAIT_NS) != VK_TIMEOUT)
-        g->hung = false;
-    if (!g->hung) {
+    if (!g->hung || submit_settle(g, g->info.software ? HUNG_WAIT_SOFTWARE_NS : HUNG_WAIT_NS)) {
         if (g->dev) {
-            if (!g->lost)
-                vkDeviceWaitIdle(g->dev);
+            vkDeviceWaitIdle(g->dev); /* a lost device answers at once */
+            g->n_flying = 0;
             command_finish(g);
             pipeline_cache_finish(g);
             pipeline_finish(g);

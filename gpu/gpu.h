@@ -2,8 +2,10 @@
  *
  * The layer knows nothing of models. A kernel is a row of gpu/kernels.c: SPIR-V, what it binds, how it
  * accesses it. A batch is recorded between gpu_begin and gpu_submit; dispatches run in order, with a
- * barrier only before one that depends on an earlier one; gpu_submit is one vkQueueSubmit and one
- * fence wait.
+ * barrier only before one that depends on an earlier one. A batch reaches the device as one submission, or as several
+ * where it would take longer than BUDGET_MAX_NS (gpu/budget.h), so that it neither trips a driver's watchdog nor keeps others
+ * from the device; a dispatch too long for one is divided by its work-groups. Nothing is waited for before gpu_submit but
+ * the oldest of the submissions under way.
  *
  * Environment: the Vulkan loader's own variables (VK_DRIVER_FILES, VK_ICD_FILENAMES) choose the drivers.
  * LATENTD_VULKAN_VALIDATE=1 turns VK_LAYER_KHRONOS_validation on, with synchronisation validation;
@@ -69,6 +71,7 @@ struct gpu_params {
     bool words_only;         /* do as if there were no 8- and 16-bit storage */
     uint64_t fake_max_range; /* bytes: pretend the device's maxStorageBufferRange is smaller; 0: the truth */
     uint32_t timeout_ms;     /* of one submission; 0: 120 s, 600 s on a software device */
+    uint64_t submit_work;    /* work of one submission (tests); 0: learnt, so that it takes BUDGET_AIM_NS */
 };
 
 struct gpu; /* Thread-safety: unsafe; one thread owns a gpu and all that it made. */
@@ -85,6 +88,7 @@ struct gpu_counts {
     uint64_t batches;          /* gpu_submit calls */
     uint64_t dispatches, barriers;
     uint64_t pipelines;        /* created so far */
+    uint64_t longest_ns;       /* the longest submission so far, as the host saw it */
     uint64_t memory_bytes;     /* allocated now */
     bool cache_loaded;         /* the pipeline cache on disk was good and used */
 };
@@ -130,7 +134,8 @@ struct gpu_dispatch {
     const uint32_t *spec; /* specialisation constants, as many as the kernel's row says */
     const void *push;     /* push constants, as many bytes as the kernel's row says */
     const struct gpu_arg *args; /* the kernel's bindings in order */
-    uint32_t groups[3];   /* 0 counts as 1; checked against the limits */
+    uint32_t groups[3];   /* 0 counts as 1; checked against the limits. Independent of each other */
+    double work;          /* operations, roughly: for dividing a batch into submissions */
 };
 
 /* Starts recording; whatever was recorded and not submitted is dropped. */
@@ -139,7 +144,7 @@ int gpu_dispatch(struct gpu *g, const struct gpu_dispatch *d, struct err_msg *em
 /* Records a copy of len bytes (multiples of 4) between buffers. */
 int gpu_copy(struct gpu *g, struct gpu_buf *dst, uint64_t dst_offset, struct gpu_buf *src, uint64_t src_offset,
              uint64_t len, struct err_msg *em);
-/* Submits what was recorded and waits for it; READBACK buffers may then be read. */
+/* Submits what was recorded and not yet submitted, and waits for all of it; READBACK buffers may then be read. */
 int gpu_submit(struct gpu *g, struct err_msg *em);
 
 #endif

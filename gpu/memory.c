@@ -149,7 +149,7 @@ void gpu_buf_destroy(struct gpu *g, struct gpu_buf **bp)
     *bp = NULL;
     if (!b)
         return;
-    if (g->hung) { /* the device may still use it */
+    if (submit_wait(g, NULL) < 0 && g->hung) { /* the device may still use it */
         gpu_buf_retire(g, &b);
         return;
     }
@@ -197,10 +197,13 @@ static int copy_now(struct gpu *g, struct gpu_buf *dst, uint64_t dst_offset, str
     return gpu_submit(g, em);
 }
 
-static int check_range(const struct gpu *g, const struct gpu_buf *b, uint64_t offset, uint64_t len,
+static int check_range(struct gpu *g, const struct gpu_buf *b, uint64_t offset, uint64_t len,
                        struct err_msg *em)
 {
     assert(!g->recording);
+    int r = submit_wait(g, em); /* of a batch that was dropped */
+    if (r < 0)
+        return r;
     if (offset > b->len || len > b->len - offset || offset % 4 || len % 4)
         return err_set(em, LT_EINVAL, "copy of %llu bytes at %llu in a buffer of %llu",
                        (unsigned long long)len, (unsigned long long)offset, (unsigned long long)b->len);

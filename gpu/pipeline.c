@@ -70,6 +70,7 @@ static int build(struct gpu *g, enum gpu_kernel k, const uint32_t *spec, VkPipel
     VkSpecializationInfo info = {row->n_spec, entries, 4 * row->n_spec, spec};
     VkComputePipelineCreateInfo create = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .flags = VK_PIPELINE_CREATE_DISPATCH_BASE,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                   .module = module,

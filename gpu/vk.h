@@ -4,6 +4,7 @@
 
 #include <vulkan/vulkan.h>
 
+#include "gpu/budget.h"
 #include "gpu/gpu.h"
 
 #define GPU_MAX_BINDINGS 6
@@ -15,6 +16,17 @@ struct gpu_pipeline {
     enum gpu_kernel kernel;
     uint32_t spec[GPU_MAX_SPEC];
     VkPipeline pipeline;
+};
+
+#define GPU_SLOTS 3 /* submissions that may be under way or being recorded */
+
+struct gpu_slot {
+    VkCommandPool pool;
+    VkCommandBuffer cmd;
+    VkFence fence;
+    double work;      /* recorded so far, in the units of gpu_dispatch.work */
+    uint64_t sent_ns; /* when it was submitted */
+    uint64_t n_pipelines; /* that there were then */
 };
 
 struct gpu_buf {
@@ -62,9 +74,13 @@ struct gpu {
     VkDescriptorSetLayout set_layout[GPU_MAX_BINDINGS + 1]; /* by number of bindings */
     VkPipelineLayout layout[GPU_KERNEL_COUNT];
 
-    VkCommandPool cmd_pool;
-    VkCommandBuffer cmd;
-    VkFence fence;
+    struct gpu_slot slots[GPU_SLOTS];
+    uint32_t slot;       /* being recorded, or the next to be */
+    uint32_t n_flying;   /* submissions not waited for, in the slots before it */
+    uint64_t idle_ns;    /* when the device was last known to have finished something */
+    VkCommandBuffer cmd; /* of the slot being recorded */
+    struct budget budget;
+    uint64_t fixed_work; /* instead of the budget; 0: none */
     VkDescriptorPool pools[GPU_MAX_POOLS];
     uint32_t n_pools, pool_at, pool_used; /* pool in use, and sets taken from it */
     uint64_t epoch;                       /* grows with each barrier */
@@ -103,9 +119,20 @@ void pipeline_finish(struct gpu *g);
 /* pipeline_cache.c: gpu/pipeline_cache.h */
 
 /* command.c */
-int command_init(struct gpu *g, struct err_msg *em);
 void command_finish(struct gpu *g);
-/* Submits cmd (ended) and waits, counted. */
-int command_run(struct gpu *g, VkCommandBuffer cmd, struct err_msg *em);
+
+/* submit.c */
+int submit_init(struct gpu *g, uint64_t fixed_work, struct err_msg *em);
+void submit_finish(struct gpu *g);
+/* Work that a submission may carry. */
+double submit_room(const struct gpu *g);
+/* Begins to record into the next slot, waiting for one if need be. */
+int submit_record(struct gpu *g, struct err_msg *em);
+/* Submits what was recorded and does not wait. */
+int submit_send(struct gpu *g, struct err_msg *em);
+/* Waits until nothing is under way. */
+int submit_wait(struct gpu *g, struct err_msg *em);
+/* Gives a hung device so long for each submission; false: it still hangs. */
+bool submit_settle(struct gpu *g, uint64_t ns);
 
 #endif

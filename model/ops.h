@@ -108,7 +108,7 @@ struct ops_vtbl {
     /* In place on x[n, d]: x / max(|x|, 1e-12) */
     int (*l2_normalize)(struct ops *o, struct ops_buf *x, uint32_t n);
 
-    /* Ends the batch: one submission, waits, then copies rows*cols floats of src to out. src NULL: only waits.
+    /* Ends the batch: submits what is not yet submitted, waits, then copies rows*cols floats of src to out. src NULL: only waits.
      * `probe` below may have asked for more. */
     int (*end)(struct ops *o, const struct ops_buf *src, uint32_t rows, float *out, struct err_msg *em);
 
@@ -124,7 +124,7 @@ struct ops_info {
     bool software;           /* a Vulkan driver that runs on the CPU */
     uint32_t max_batch_tokens; /* most rows begin() takes */
     uint64_t memory_bytes;   /* of the device, for everything; 0: not known */
-    uint64_t n_submits;      /* submissions so far; a batch is one */
+    uint64_t n_submits;      /* submissions so far; a batch is one, on a GPU more where it would be a long one */
     uint64_t n_readbacks;    /* copies to the host so far; a batch is one, at its end */
 };
 

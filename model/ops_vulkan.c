@@ -167,6 +167,7 @@ int ops_vulkan_create(struct ops **out, const struct ops_vulkan_params *p, struc
         .words_only = p->words_only,
         .fake_max_range = p->fake_max_range,
         .timeout_ms = p->timeout_ms,
+        .submit_work = p->submit_work,
     };
     uint32_t zero[4] = {0};
     int r;

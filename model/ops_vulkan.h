@@ -1,5 +1,6 @@
 /* The ops of model/ops.h on a Vulkan device: every op a compute shader, f32 activations and sums,
- * weights in their storage type (f32, f16, bf16, q8_0). A batch is one submission and one readback.
+ * weights in their storage type (f32, f16, bf16, q8_0). A batch is one submission, or several
+ * where it is long, and one readback.
  *
  * Devices are listed by gpu_list (gpu/gpu.h): best first, software drivers last and flagged; `auto`
  * must skip the flagged ones. gpu_matches tells whether a name or UUID given by the user means a device. */
@@ -18,7 +19,8 @@ struct ops_vulkan_params {
     bool validate;             /* validation layers, as LATENTD_VULKAN_VALIDATE=1 */
     bool words_only;           /* do as if the device had no 8- and 16-bit storage (tests) */
     uint64_t fake_max_range;   /* bytes: smaller maxStorageBufferRange (tests); 0: the device's */
-    uint32_t timeout_ms;       /* of one batch; 0: the default of gpu.h */
+    uint32_t timeout_ms;       /* of one submission; 0: the default of gpu.h */
+    uint64_t submit_work;      /* operations of one submission (tests); 0: learnt from its time */
 };
 
 /* On success *o is the caller's; ops_destroy frees it, after all buffers, matrices and vectors it made.

@@ -6,6 +6,9 @@
 #include "model/ops_vulkan_impl.h"
 #include "shaders/params.h"
 
+/* Operations of a kernel that touches each value once or twice, and of one that makes an exponential or a root of it. */
+#define WORK_PER_VALUE 16
+
 /* Remembers the batch's first error and logs it: the op's caller gets the code only. */
 static int finish(struct ops_vulkan *v, int r, const struct err_msg *em)
 {
@@ -52,12 +55,13 @@ static struct gpu_arg vec_arg(const struct ops_vulkan *v, const struct ops_vec *
     return arg(vec ? vec->b : v->dummy);
 }
 
+/* A kernel over so many values. */
 static int run(struct ops_vulkan *v, enum gpu_kernel kernel, uint32_t group, const struct gpu_arg *args,
-               const void *push, uint32_t gx, uint32_t gy)
+               const void *push, uint32_t gx, uint32_t gy, uint64_t n_values)
 {
     struct err_msg em = {0};
-    struct gpu_dispatch d = {
-        .kernel = kernel, .spec = &group, .push = push, .args = args, .groups = {gx, gy, 1}};
+    struct gpu_dispatch d = {.kernel = kernel, .spec = &group, .push = push, .args = args, .groups = {gx, gy, 1},
+                             .work = WORK_PER_VALUE * (double)n_values};
     return finish(v, gpu_dispatch(v->g, &d, &em), &em);
 }
 
@@ -66,7 +70,7 @@ static int run_elements(struct ops_vulkan *v, enum gpu_kernel kernel, const stru
                         const void *push, uint32_t rows, uint32_t cols)
 {
     uint32_t group = tuning_element_group(v->g);
-    return run(v, kernel, group, args, push, ceil_div(cols, group), rows);
+    return run(v, kernel, group, args, push, ceil_div(cols, group), rows, (uint64_t)rows * cols);
 }
 
 /* The kernel of a family for a storage type; families list theirs in the order of WEIGHT_…. */
@@ -116,7 +120,7 @@ int ops_vulkan_rms_norm(struct ops *o, const struct ops_buf *x, const struct ops
         return finish(v, r, &em);
     struct push_norm push = {d, 0, eps};
     struct gpu_arg args[] = {arg(x->b), arg(g->b), arg(y->b)};
-    return run(v, GPU_KERNEL_RMS_NORM, tuning_row_group(v->g, d), args, &push, n, 1);
+    return run(v, GPU_KERNEL_RMS_NORM, tuning_row_group(v->g, d), args, &push, n, 1, (uint64_t)n * d);
 }
 
 int ops_vulkan_rms_norm_add(struct ops *o, const struct ops_buf *x, const struct ops_vec *g, float eps, uint32_t n,
@@ -130,7 +134,7 @@ int ops_vulkan_rms_norm_add(struct ops *o, const struct ops_buf *x, const struct
         return finish(v, r, &em);
     struct push_norm push = {d, 0, eps};
     struct gpu_arg args[] = {arg(x->b), arg(g->b), arg(y->b)};
-    return run(v, GPU_KERNEL_RMS_NORM_ADD, tuning_row_group(v->g, d), args, &push, n, 1);
+    return run(v, GPU_KERNEL_RMS_NORM_ADD, tuning_row_group(v->g, d), args, &push, n, 1, (uint64_t)n * d);
 }
 
 int ops_vulkan_scale(struct ops *o, struct ops_buf *x, float s, uint32_t n)
@@ -157,7 +161,7 @@ int ops_vulkan_layer_norm(struct ops *o, const struct ops_buf *x, const struct o
         return finish(v, r, &em);
     struct push_norm push = {d, (g ? PARAMS_HAS_GAIN : 0) | (b ? PARAMS_HAS_BIAS : 0), eps};
     struct gpu_arg args[] = {arg(x->b), vec_arg(v, g), vec_arg(v, b), arg(y->b)};
-    return run(v, GPU_KERNEL_LAYER_NORM, tuning_row_group(v->g, d), args, &push, n, 1);
+    return run(v, GPU_KERNEL_LAYER_NORM, tuning_row_group(v->g, d), args, &push, n, 1, (uint64_t)n * d);
 }
 
 int ops_vulkan_matmul(struct ops *o, const struct ops_buf *x, const struct ops_mat *w,
@@ -194,6 +198,7 @@ int ops_vulkan_matmul(struct ops *o, const struct ops_buf *x, const struct ops_m
             .push = &push,
             .args = args,
             .groups = {ceil_div(s->n_rows, t.bm), ceil_div(n, t.bn), 1},
+            .work = 2.0 * n * s->n_rows * w->kp,
         };
         r = finish(v, gpu_dispatch(v->g, &d, &em), &em);
     }
@@ -249,7 +254,19 @@ int ops_vulkan_qk_norm(struct ops *o, struct ops_buf *qkv, const struct ops_vec 
     struct push_qk_norm push = {a->n_heads, qkv_cols(a), a->head_dim, eps};
     struct gpu_arg args[] = {arg(qkv->b), arg(gq->b), arg(gk->b)};
     return run(v, GPU_KERNEL_QK_NORM, tuning_row_group(v->g, a->head_dim), args, &push, a->n_heads + a->n_kv_heads,
-               v->n_tokens);
+               v->n_tokens, (uint64_t)v->n_tokens * qkv_cols(a));
+}
+
+/* Scores and sums of all tiles. */
+static double attention_work(const struct ops_vulkan *v, const struct ops_attention *a, uint32_t bq, uint32_t bk)
+{
+    double pairs = 0;
+    for (uint32_t s = 0; s < v->n_seqs; s++) {
+        const double len = v->seq_offset[s + 1] - v->seq_offset[s];
+        const double seen = a->window && 2.0 * a->window < len ? 2.0 * a->window : len;
+        pairs += (len + bq) * (seen + bk) / (a->causal ? 2 : 1);
+    }
+    return pairs * a->n_heads * (4.0 * a->head_dim + WORK_PER_VALUE);
 }
 
 int ops_vulkan_attention(struct ops *o, const struct ops_buf *qkv, const struct ops_attention *a,
@@ -274,6 +291,7 @@ int ops_vulkan_attention(struct ops *o, const struct ops_buf *qkv, const struct 
         .push = &push,
         .args = args,
         .groups = {v->n_blocks, a->n_heads, 1},
+        .work = attention_work(v, a, t.bq, t.bk),
     };
     return finish(v, gpu_dispatch(v->g, &d, &em), &em);
 }
@@ -316,7 +334,7 @@ int ops_vulkan_softmax_groups(struct ops *o, struct ops_buf *x, uint32_t n, uint
         return finish(v, r, &em);
     struct push_softmax push = {groups, r_len};
     struct gpu_arg args[] = {arg(x->b)};
-    return run(v, GPU_KERNEL_SOFTMAX_GROUPS, tuning_row_group(v->g, r_len), args, &push, groups, n);
+    return run(v, GPU_KERNEL_SOFTMAX_GROUPS, tuning_row_group(v->g, r_len), args, &push, groups, n, (uint64_t)n * groups * r_len);
 }
 
 /* From x[n_in, d] to y[n_out, d] through one part of the batch's description. */
@@ -364,5 +382,5 @@ int ops_vulkan_l2_normalize(struct ops *o, struct ops_buf *x, uint32_t n)
         return finish(v, r, &em);
     struct push_rows push = {d};
     struct gpu_arg args[] = {arg(x->b)};
-    return run(v, GPU_KERNEL_L2_NORMALIZE, tuning_row_group(v->g, d), args, &push, n, 1);
+    return run(v, GPU_KERNEL_L2_NORMALIZE, tuning_row_group(v->g, d), args, &push, n, 1, (uint64_t)n * d);
 }

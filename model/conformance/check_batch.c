@@ -69,8 +69,9 @@ static void one(struct conform *k, struct layer *l, uint32_t n, uint32_t text, u
     conform_start(k, &b);
     record(k, l, n, b.n_pooled, b.n_seqs);
     conform_ok(k, k->o->v->end(k->o, l->mean, b.n_seqs, all, &em), "end");
-    if (k->o->info.n_submits != submits + 1 || k->o->info.n_readbacks != reads + 1)
-        conform_fail(k, "more than one submission or readback");
+    /* a GPU may divide a batch */
+    if (k->o->info.n_submits == submits || k->o->info.n_readbacks != reads + 1)
+        conform_fail(k, "no submission, or not one readback");
     for (uint32_t s = 0; s < b.n_seqs; s++) {
         const uint32_t offset[2] = {0, b.seq_offset[s + 1] - b.seq_offset[s]};
         const struct ops_batch single = {b.ids + b.seq_offset[s], offset[1], offset, 1, b.pool_skip + s};

@@ -87,14 +87,17 @@ static void check_model(const struct device *d, const char *path, const struct g
     }
     printf("%s, %s: %zu cases, largest difference %.3g, smallest cosine %.6f, neighbours change %.3g\n",
            engine_info(e)->device, tensor_type_name(type), n, worst, least, moved);
-    /* one submission and one readback a batch */
+    /* One submission and one readback a batch: a tiny model's text is below the least budget of a submission (gpu/budget.h), however
+     * slow the device. A larger one may need more on a GPU. */
+    const bool exact = d->cpu || model_info(m)->hidden <= 64;
     uint64_t submits = engine_info(e)->n_submits, reads = engine_info(e)->n_readbacks;
     struct engine_seq one = {g->cases[0].ids, g->cases[0].n, g->cases[0].n_skip};
     struct err_msg em;
     int status;
     engine_embed(e, &one, 1, alone, &status, &em);
-    expect(engine_info(e)->n_submits == submits + 1 && engine_info(e)->n_readbacks == reads + 1, "batch",
-           "submissions or readbacks are not one each", (double)(engine_info(e)->n_submits - submits));
+    submits = engine_info(e)->n_submits - submits;
+    expect((exact ? submits == 1 : submits >= 1) && engine_info(e)->n_readbacks == reads + 1, "batch",
+           "submissions or readbacks are not one each", (double)submits);
     free(alone);
     engine_destroy(&e);
     model_destroy(&m);

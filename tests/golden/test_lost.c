@@ -88,8 +88,9 @@ static enum outcome run_case(int pass, const char *action)
     fflush(stdout);
     pid_t pid = fork();
     if (pid == 0) {
-        char fault[64];
-        snprintf(fault, sizeof fault, "gpu_submit:%d=%s", pass, action);
+        char fault[96];
+        /* batches of several submissions, however fast the device is */
+        snprintf(fault, sizeof fault, "gpu_small_submits=always,gpu_submit:%d=%s", pass, action);
         setenv("LATENTD_FAULT", fault, 1);
         _exit(run_child());
     }
@@ -101,8 +102,10 @@ static enum outcome run_case(int pass, const char *action)
 /* Passes until one is beyond the last submission; the number of bad cases. */
 static int check(const char *action, enum outcome served, enum outcome at_load)
 {
+    /* on the slower driver every fifth */
+    const int step = strstr(device, "swiftshader") ? 5 : 1;
     int n_served = 0, n_load = 0, n_bad = 0, pass = 0;
-    for (; pass < PASSES_MAX; pass++) {
+    for (; pass < PASSES_MAX; pass += step) {
         const enum outcome o = run_case(pass, action);
         if (o == NOT_LOST)
             break;
@@ -114,7 +117,7 @@ static int check(const char *action, enum outcome served, enum outcome at_load)
         }
     }
     printf("%s: %d cases while loading, %d while serving\n", action, n_load, n_served);
-    return n_bad + (pass == PASSES_MAX) + !n_served;
+    return n_bad + (pass >= PASSES_MAX) + !n_served;
 }
 
 int main(int argc, char **argv)

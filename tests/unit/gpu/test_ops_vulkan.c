@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#include "gpu/budget.h"
 #include "gpu/gpu.h"
 #include "model/ops_vulkan.h"
 #include "model/ref/ref_ops.h"
@@ -16,6 +17,7 @@
 #define QKV ((HEADS + 2 * KV_HEADS) * HEAD_DIM)
 #define F 80
 #define MAX_TOKENS 300
+#define ROOMY (1ull << 50) /* work of a submission that no batch here reaches */
 
 static uint64_t seed;
 
@@ -218,14 +220,70 @@ static void every_type_agrees_in_one_submission(void **state)
 {
     const enum tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_Q8_0};
     for (int i = 0; i < 4; i++)
-        check_type(types[i], &(struct ops_vulkan_params){0});
+        check_type(types[i], &(struct ops_vulkan_params){.submit_work = ROOMY});
+}
+
+/* The same bits from one submission, and from as many as there are work-groups in the longer side of each dispatch. */
+static void many_submissions_make_the_same(void **state)
+{
+    static const uint64_t works[] = {ROOMY, 1000000, 100000, 1};
+    uint64_t submits[4];
+    float want[4 * D], got[4 * D];
+    for (size_t i = 0; i < 208; i++)
+        ids[i] = (int32_t)(i * 7 % VOCAB);
+    for (int i = 0; i < 4; i++) {
+        struct layer l;
+        layer_init(&l, &(struct ops_vulkan_params){.submit_work = works[i]}, TENSOR_F32);
+        const uint64_t before = l.o->info.n_submits, readbacks = l.o->info.n_readbacks;
+        assert_int_equal(layer_run(&l, &batch, i ? got : want), 0);
+        submits[i] = l.o->info.n_submits - before;
+        assert_int_equal(l.o->info.n_readbacks, readbacks + 1);
+        assert_int_equal(layer_run(&l, &batch, got), 0);
+        assert_memory_equal(got, want, sizeof want);
+        /* dropped while some of it is under way; the next one is whole */
+        struct err_msg em;
+        assert_int_equal(l.o->v->begin(l.o, &batch, &em), 0);
+        for (int j = 0; j < 4; j++)
+            assert_int_equal(l.o->v->matmul(l.o, l.y, l.m_qkv, NULL, NULL, batch.n_tokens, l.qkv), 0);
+        assert_int_equal(layer_run(&l, &batch, got), 0);
+        assert_memory_equal(got, want, sizeof want);
+        layer_finish(&l);
+    }
+    print_message("submissions: %d, %d, %d, %d\n", (int)submits[0], (int)submits[1], (int)submits[2], (int)submits[3]);
+    assert_int_equal(submits[0], 1);
+    assert_true(submits[1] > 1 && submits[2] > submits[1] && submits[3] > submits[2] && submits[3] > 200);
+}
+
+/* The budget aims at its time from any start, whatever the device's speed. */
+static void the_budget_follows_the_device(void **state)
+{
+    for (double rate = 1e-2; rate < 1e6; rate *= 10) { /* operations a nanosecond */
+        struct budget b;
+        budget_init(&b);
+        for (int i = 0; i < 60; i++) {
+            budget_learn(&b, b.work * 0.7, (uint64_t)(b.work * 0.7 / rate));
+            assert_true(b.work >= BUDGET_LEAST);
+        }
+        const double ns = b.work / rate;
+        assert_true(ns <= BUDGET_MAX_NS || b.work <= BUDGET_LEAST);
+        assert_true(ns >= BUDGET_AIM_NS / 2);
+        /* ten times slower all of a sudden: back within the limit at the next submissions */
+        for (int i = 0; i < 3; i++)
+            budget_learn(&b, b.work, (uint64_t)(b.work / rate * 10));
+        assert_true(b.work / rate * 10 <= BUDGET_MAX_NS || b.work <= BUDGET_LEAST);
+        /* short or empty ones say nothing */
+        const double kept = b.work;
+        budget_learn(&b, b.work / 100, 1000);
+        budget_learn(&b, 0, 1000000000);
+        assert_true(b.work == kept);
+    }
 }
 
 static void words_agree_too(void **state)
 {
     const enum tensor_type types[] = {TENSOR_F16, TENSOR_BF16, TENSOR_Q8_0};
     for (int i = 0; i < 3; i++)
-        check_type(types[i], &(struct ops_vulkan_params){.words_only = true});
+        check_type(types[i], &(struct ops_vulkan_params){.words_only = true, .submit_work = ROOMY});
 }
 
 static void a_small_range_splits_matrices(void **state)
@@ -287,11 +345,11 @@ static void bad_batches_are_refused_and_the_next_one_runs(void **state)
     layer_finish(&l);
 }
 
-static void a_hung_device_counts_as_lost(void **state)
+static void check_hang(uint64_t submit_work)
 {
     struct ops *o = NULL;
     struct err_msg em = {0};
-    struct ops_vulkan_params p = {.timeout_ms = 1};
+    struct ops_vulkan_params p = {.timeout_ms = 1, .submit_work = submit_work};
     assert_int_equal(ops_vulkan_create(&o, &p, &em), 0);
     const struct ops_vtbl *v = o->v;
     const uint32_t n = 512, m = 512;
@@ -308,8 +366,10 @@ static void a_hung_device_counts_as_lost(void **state)
     uint32_t all[] = {0, n}, none = 0;
     struct ops_batch one = {no_ids, n, all, 1, &none};
     assert_int_equal(v->begin(o, &one, &em), 0);
-    for (int i = 0; i < 4; i++)
-        assert_int_equal(v->matmul(o, x, mat, NULL, NULL, n, y), 0);
+    int r = 0;
+    for (int i = 0; i < 4 && r == 0; i++)
+        r = v->matmul(o, x, mat, NULL, NULL, n, y);
+    assert_int_equal(r, submit_work == ROOMY ? 0 : LT_EDEVICELOST);
     assert_int_equal(v->end(o, NULL, 0, NULL, &em), LT_EDEVICELOST);
     assert_int_equal(v->begin(o, &one, &em), LT_EDEVICELOST);
     v->buf_destroy(o, &x);
@@ -320,12 +380,20 @@ static void a_hung_device_counts_as_lost(void **state)
     assert_int_equal(gpu_validation_messages(), 0);
 }
 
+static void a_hung_device_counts_as_lost(void **state)
+{
+    check_hang(ROOMY);
+    check_hang(100000000); /* noticed while the batch is being recorded */
+}
+
 int main(void)
 {
     seed = unit_seed();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_type_agrees_in_one_submission),
         cmocka_unit_test(words_agree_too),
+        cmocka_unit_test(many_submissions_make_the_same),
+        cmocka_unit_test(the_budget_follows_the_device),
         cmocka_unit_test(a_small_range_splits_matrices),
         cmocka_unit_test(a_hung_device_counts_as_lost),
         cmocka_unit_test(bad_batches_are_refused_and_the_next_one_runs),

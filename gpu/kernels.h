@@ -14,6 +14,11 @@
     X(EMBED_ROWS_BF16S, embed_rows_bf16s, "rrrw", 1, push_embed)                                   \
     X(EMBED_ROWS_Q8W, embed_rows_q8w, "rrrw", 1, push_embed)                                       \
     X(EMBED_ROWS_Q8S, embed_rows_q8s, "rrrw", 1, push_embed)                                       \
+    X(EMBED_ROWS_Q4, embed_rows_q4, "rrrw", 1, push_embed)                                         \
+    X(EMBED_ROWS_Q5, embed_rows_q5, "rrrw", 1, push_embed)                                         \
+    X(EMBED_ROWS_Q4K, embed_rows_q4k, "rrrw", 1, push_embed)                                       \
+    X(EMBED_ROWS_Q5K, embed_rows_q5k, "rrrw", 1, push_embed)                                       \
+    X(EMBED_ROWS_Q6K, embed_rows_q6k, "rrrw", 1, push_embed)                                       \
     X(MATMUL_F32, matmul_f32, "rrrrrw", 6, push_matmul)                                            \
     X(MATMUL_F16W, matmul_f16w, "rrrrrw", 6, push_matmul)                                          \
     X(MATMUL_F16S, matmul_f16s, "rrrrrw", 6, push_matmul)                                          \
@@ -21,6 +26,11 @@
     X(MATMUL_BF16S, matmul_bf16s, "rrrrrw", 6, push_matmul)                                        \
     X(MATMUL_Q8W, matmul_q8w, "rrrrrw", 6, push_matmul)                                            \
     X(MATMUL_Q8S, matmul_q8s, "rrrrrw", 6, push_matmul)                                            \
+    X(MATMUL_Q4, matmul_q4, "rrrrrw", 6, push_matmul)                                              \
+    X(MATMUL_Q5, matmul_q5, "rrrrrw", 6, push_matmul)                                              \
+    X(MATMUL_Q4K, matmul_q4k, "rrrrrw", 6, push_matmul)                                            \
+    X(MATMUL_Q5K, matmul_q5k, "rrrrrw", 6, push_matmul)                                            \
+    X(MATMUL_Q6K, matmul_q6k, "rrrrrw", 6, push_matmul)                                            \
     X(RMS_NORM, rms_norm, "rrw", 1, push_norm)                                                     \
     X(RMS_NORM_ADD, rms_norm_add, "rrb", 1, push_norm)                                             \
     X(SCALE, scale, "b", 1, push_scale)                                                            \

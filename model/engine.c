@@ -78,20 +78,42 @@ static uint32_t batch_tokens(const struct engine *e, uint64_t row)
     return (uint32_t)(n > INT32_MAX ? INT32_MAX : n);
 }
 
-/* What is left for the layers once batches, token table and pooler have theirs; at least 1, which streams them all. */
-static uint64_t layer_room(const struct engine *e, uint64_t activations)
+/* Bytes of the layers' matrices on the device, or of all the others. */
+static uint64_t weight_bytes(const struct engine *e, bool layers)
 {
-    uint64_t all = e->params.memory_bytes, used = activations;
+    uint64_t sum = 0;
     const uint8_t *digest;
     const struct tensor *t;
-    if (!all)
-        all = e->ops->info.memory_bytes / 10 * 9;
-    if (!all)
-        return 0;
     for (size_t i = 0; (t = model_tensor_at(e->model, i, &digest)); i++)
-        if (strncmp(t->name, "blk.", 4) && t->rows > 1 && !pooler_folds(t->name))
-            used += e->ops->v->mat_bytes(e->ops, t);
-    return all > used ? all - used : 1;
+        if (strncmp(t->name, "blk.", 4) == 0 ? layers : !layers && t->rows > 1 && !pooler_folds(t->name))
+            sum += e->ops->v->mat_bytes(e->ops, t);
+    return sum;
+}
+
+/* What is left for layers and batches once token table and pooler have theirs, at least 1; 0: there is no limit. */
+static uint64_t room(const struct engine *e)
+{
+    const uint64_t all = e->params.memory_bytes ? e->params.memory_bytes : e->ops->info.memory_bytes / 10 * 9;
+    const uint64_t used = weight_bytes(e, false);
+    return !all ? 0 : all > used ? all - used : 1;
+}
+
+/* Submissions of fewer rows rather than layers that are streamed, unless the caller chose. */
+static uint32_t fit_tokens(const struct engine *e, uint64_t row, uint32_t tokens)
+{
+    const uint64_t all = room(e), layers = weight_bytes(e, true);
+    if (!all || e->params.max_batch_tokens || tokens <= BATCH_TOKENS_MIN || layers + tokens * row <= all)
+        return tokens;
+    const uint64_t fit = all > layers ? (all - layers) / row : 0;
+    /* Where even the fewest make layers stream, larger batches read them less often. */
+    return fit < BATCH_TOKENS_MIN ? tokens : (uint32_t)fit;
+}
+
+/* What is left for the layers; at least 1, which streams them all. */
+static uint64_t layer_room(const struct engine *e, uint64_t activations)
+{
+    const uint64_t all = room(e);
+    return !all ? 0 : all > activations ? all - activations : 1;
 }
 
 /* What the user should know about the device, after what is noted already. */
@@ -124,7 +146,7 @@ static int open_device(struct engine *e, const struct engine_candidate *c, struc
     if (r < 0)
         return r;
     most = most > e->ops->info.max_batch_tokens ? e->ops->info.max_batch_tokens : most;
-    tokens = tokens > most ? most : tokens;
+    tokens = fit_tokens(e, row, tokens > most ? most : tokens);
     e->info.max_batch_tokens = most;
     e->info.batch_tokens = e->rows = tokens;
     e->max_seqs = tokens < BATCH_SEQS_MAX ? tokens : BATCH_SEQS_MAX;

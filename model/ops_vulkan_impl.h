@@ -15,12 +15,21 @@ struct ops_vec {
     float *host; /* a copy, for vectors short enough to be rope frequencies; else NULL */
 };
 
+/* How the device holds a storage type. */
+struct held {
+    enum tensor_type type;  /* of the kernel that reads it */
+    uint32_t block;         /* values */
+    uint32_t data, shared;  /* bytes of a block in the plane of values, and in that of what they share */
+    /* One block of the file, of any alignment; data and shared are zero before. NULL where a block is one value: it is copied. */
+    void (*pack)(const uint8_t *block, uint8_t *data, uint8_t *shared);
+};
+
 /* Rows row0 … row0 + n_rows - 1 of a matrix: one storage type, within one storage binding. */
 struct mat_slice {
     enum tensor_type type;
     uint32_t row0, n_rows;
     struct gpu_buf *data;
-    struct gpu_buf *scale; /* q8_0 only */
+    struct gpu_buf *shared; /* what the values of a block share; NULL: a type without blocks */
 };
 
 struct ops_mat {
@@ -67,6 +76,9 @@ static inline struct ops_vulkan *ops_vulkan(struct ops *o)
 {
     return (struct ops_vulkan *)o;
 }
+
+/* ops_vulkan_pack.c; NULL: a type that is not known */
+const struct held *held_as(enum tensor_type type);
 
 /* ops_vulkan_mat.c */
 uint64_t ops_vulkan_mat_bytes(struct ops *o, const struct tensor *t);

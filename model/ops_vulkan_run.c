@@ -86,6 +86,16 @@ static enum gpu_kernel typed(const struct ops_vulkan *v, enum gpu_kernel f32, en
         return f32 + 3 + l->storage16;
     case TENSOR_Q8_0:
         return f32 + 5 + l->storage8;
+    case TENSOR_Q4_1:
+        return f32 + 7;
+    case TENSOR_Q5_1:
+        return f32 + 8;
+    case TENSOR_Q4_K:
+        return f32 + 9;
+    case TENSOR_Q5_K:
+        return f32 + 10;
+    case TENSOR_Q6_K:
+        return f32 + 11;
     default: /* nothing else is held */
         return f32;
     }
@@ -101,7 +111,7 @@ int ops_vulkan_embed_rows(struct ops *o, const struct ops_mat *table, struct ops
     for (size_t i = 0; i < table->n_slices && r == 0; i++) {
         const struct mat_slice *s = &table->slices[i];
         struct push_embed push = {table->cols, table->kp, s->row0, s->n_rows};
-        struct gpu_arg args[] = {meta_arg(v, &v->ids), arg(s->data), arg(s->scale ? s->scale : v->dummy),
+        struct gpu_arg args[] = {meta_arg(v, &v->ids), arg(s->data), arg(s->shared ? s->shared : v->dummy),
                                  arg(y->b)};
         r = run_elements(v, typed(v, GPU_KERNEL_EMBED_ROWS_F32, s->type), args, &push, v->n_tokens,
                          ceil_div(table->cols, 4));
@@ -190,7 +200,7 @@ int ops_vulkan_matmul(struct ops *o, const struct ops_buf *x, const struct ops_m
             .n_rows = s->n_rows,
             .flags = (bias ? PARAMS_HAS_BIAS : 0) | (residual ? PARAMS_HAS_RESIDUAL : 0),
         };
-        struct gpu_arg args[] = {arg(x->b),       arg(s->data), arg(s->scale ? s->scale : v->dummy),
+        struct gpu_arg args[] = {arg(x->b),       arg(s->data), arg(s->shared ? s->shared : v->dummy),
                                  vec_arg(v, bias), arg(residual ? residual->b : v->dummy), arg(y->b)};
         struct gpu_dispatch d = {
             .kernel = typed(v, GPU_KERNEL_MATMUL_F32, s->type),

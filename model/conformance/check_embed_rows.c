@@ -44,4 +44,10 @@ void check_embed_rows(struct conform *k)
             for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
                 if (tensor_row_bytes(types[t], cols[c]))
                     one(k, types[t], cols[c], rows[r]);
+    static const enum tensor_type few_bits[] = {TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q4_K, TENSOR_Q5_K,
+                                                TENSOR_Q6_K};
+    for (size_t t = 0; t < sizeof few_bits / sizeof *few_bits; t++)
+        for (uint64_t c = 32; c <= 768; c += c < 256 ? 224 : 512)
+            if (tensor_row_bytes(few_bits[t], c))
+                one(k, few_bits[t], c, 33);
 }

@@ -2,8 +2,17 @@
 //   WEIGHT_F32
 //   WEIGHT_F16W, WEIGHT_BF16W, WEIGHT_Q8W   8- and 16-bit values as 32-bit words, unpacked here
 //   WEIGHT_F16S, WEIGHT_BF16S, WEIGHT_Q8S   the same bytes with the device's small-type storage
+//   WEIGHT_Q4, WEIGHT_Q5                    4 and 5 bits in blocks of 32
+//   WEIGHT_Q4K, WEIGHT_Q5K, WEIGHT_Q6K      GGUF's types in blocks of 256
 // Rows are kp values long, kp a multiple of PARAMS_K_PAD. q8: int8 values in binding W_DATA, one f16 scale per 32 values,
-// two in a word, row after row, in binding W_SCALE (bound but unused by the other types).
+// two in a word, row after row, in binding W_SCALE (bound but unused by the types without blocks).
+// The others: the low 4 bits of each value in binding W_DATA, eight values in a word, and per block in binding W_SCALE
+//   q4    1 word: f16 d, f16 m                                          value = d q + m
+//   q5    2 words: d and m as above; the fifth bits
+//   q4k   4 words: f16 d, f16 dmin; 8 scales and 8 minima of 6 bits     value = d scale q - dmin min
+//   q5k  12 words: as q4k; the fifth bits
+//   q6k  21 words: f16 d; 16 int8 scales; the upper 2 bits of each      value = d scale (q - 32)
+// Products of f16 and a few bits are exact in f32, so a value has one rounding at most, as on the host.
 
 #if defined(WEIGHT_F32)
 layout(set = 0, binding = W_DATA, std430) readonly buffer Weights { vec4 w_data[]; };
@@ -13,19 +22,44 @@ layout(set = 0, binding = W_DATA, std430) readonly buffer Weights { uvec2 w_data
 layout(set = 0, binding = W_DATA, std430) readonly buffer Weights { f16vec4 w_data[]; };
 #elif defined(WEIGHT_BF16S)
 layout(set = 0, binding = W_DATA, std430) readonly buffer Weights { u16vec4 w_data[]; };
-#elif defined(WEIGHT_Q8W)
-layout(set = 0, binding = W_DATA, std430) readonly buffer Weights { uint w_data[]; };
 #elif defined(WEIGHT_Q8S)
 layout(set = 0, binding = W_DATA, std430) readonly buffer Weights { i8vec4 w_data[]; };
+#else
+layout(set = 0, binding = W_DATA, std430) readonly buffer Weights { uint w_data[]; };
 #endif
-#if defined(WEIGHT_Q8W) || defined(WEIGHT_Q8S)
 layout(set = 0, binding = W_SCALE, std430) readonly buffer Scales { uint w_scale[]; };
+
+#if defined(WEIGHT_Q8W) || defined(WEIGHT_Q8S)
 
 float weight_scale(uint i4)
 {
     uint block = i4 / 8;
     vec2 two = unpackHalf2x16(w_scale[block / 2]);
     return (block & 1) == 0 ? two.x : two.y;
+}
+#elif defined(WEIGHT_Q4) || defined(WEIGHT_Q5) || defined(WEIGHT_Q4K) || defined(WEIGHT_Q5K) || defined(WEIGHT_Q6K)
+// Four neighbouring fields of `bits` bits from the lowest of u on.
+vec4 weight_bits(uint u, uint bits)
+{
+    return vec4((uvec4(u) >> (uvec4(0, 1, 2, 3) * bits)) & uvec4((1u << bits) - 1u));
+}
+
+vec4 weight_low(uint i4)
+{
+    return weight_bits(w_data[i4 / 2] >> (16 * (i4 & 1)), 4);
+}
+#endif
+#if defined(WEIGHT_Q4K) || defined(WEIGHT_Q5K)
+// (scale, min) of part 0 … 7 of the block whose words begin at `at`.
+vec2 weight_part(uint at, uint part)
+{
+    uint a = w_scale[at + 1], b = w_scale[at + 2], shift = 8 * (part & 3);
+    uvec2 two = uvec2(a, b) >> shift & 63;
+    if (part >= 4) {
+        uint c = w_scale[at + 3] >> shift;
+        two = (uvec2(c, c >> 4) & 15) | (uvec2(a, b) >> (shift + 6) & 3) << 4;
+    }
+    return unpackHalf2x16(w_scale[at]) * vec2(two);
 }
 #endif
 
@@ -47,5 +81,24 @@ vec4 weight4(uint i4)
     return weight_scale(i4) * vec4((ivec4(u) << ivec4(24, 16, 8, 0)) >> 24);
 #elif defined(WEIGHT_Q8S)
     return weight_scale(i4) * vec4(ivec4(w_data[i4]));
+#elif defined(WEIGHT_Q4)
+    vec2 s = unpackHalf2x16(w_scale[i4 / 8]);
+    return s.x * weight_low(i4) + s.y;
+#elif defined(WEIGHT_Q5)
+    uint at = i4 / 8 * 2;
+    vec2 s = unpackHalf2x16(w_scale[at]);
+    return s.x * (weight_low(i4) + 16.0 * weight_bits(w_scale[at + 1] >> (4 * (i4 & 7)), 1)) + s.y;
+#elif defined(WEIGHT_Q4K)
+    vec2 s = weight_part(i4 / 64 * 4, i4 / 8 & 7);
+    return s.x * weight_low(i4) - s.y;
+#elif defined(WEIGHT_Q5K)
+    uint at = i4 / 64 * 12, part = i4 / 8 & 7;
+    vec2 s = weight_part(at, part);
+    return s.x * (weight_low(i4) + 16.0 * weight_bits(w_scale[at + 4 + part] >> (4 * (i4 & 7)), 1)) - s.y;
+#elif defined(WEIGHT_Q6K)
+    uint at = i4 / 64 * 21, run = i4 / 4 & 15;
+    int scale = bitfieldExtract(int(w_scale[at + 1 + run / 4]), int(8 * (run & 3)), 8);
+    vec4 high = weight_bits(w_scale[at + 5 + run] >> (8 * (i4 & 3)), 2);
+    return unpackHalf2x16(w_scale[at]).x * float(scale) * (weight_low(i4) + 16.0 * high - 32.0);
 #endif
 }

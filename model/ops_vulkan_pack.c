@@ -1,0 +1,120 @@
+/* Blocks of a model file as a device holds them: a plane of values and a plane of what a block's values share (shaders/lib/weights.glsl).
+ * Nothing is rounded; bits are only moved, so that four neighbouring values lie in one word. */
+#include <string.h>
+
+#include "model/ops_vulkan_impl.h"
+#include "model/tensor_blocks.h"
+
+static uint16_t load_u16(const uint8_t *p)
+{
+    return (uint16_t)(p[0] | p[1] << 8);
+}
+
+static void store_u16(uint8_t *p, uint16_t v)
+{
+    memcpy(p, &v, 2);
+}
+
+/* Value i of a plane of fields: `bits` of them from bit i * bits on; the plane is zero before. */
+static void put_bits(uint8_t *plane, unsigned i, unsigned bits, unsigned v)
+{
+    plane[i * bits / 8] |= (uint8_t)(v << (i * bits % 8));
+}
+
+static void pack_q8_0(const uint8_t *p, uint8_t *data, uint8_t *shared)
+{
+    memcpy(shared, p, 2);
+    memcpy(data, p + 2, BLOCK_LEN);
+}
+
+/* The 16 bytes in which blocks of 32 keep their low bits. */
+static void pack_halves(const uint8_t *q, uint8_t *data)
+{
+    for (unsigned i = 0; i < 16; i++) {
+        put_bits(data, i, 4, q[i] & 15);
+        put_bits(data, i + 16, 4, q[i] >> 4);
+    }
+}
+
+/* The minimum that makes d (q - zero) of d q + m: an exact product unless it is beyond what f16 holds. */
+static void store_zero(uint8_t *p, uint16_t d, int zero)
+{
+    store_u16(p, f32_to_f16(-(float)zero * f16_to_f32(d)));
+}
+
+static void pack_q4_0(const uint8_t *p, uint8_t *data, uint8_t *shared)
+{
+    memcpy(shared, p, 2);
+    store_zero(shared + 2, load_u16(p), 8);
+    pack_halves(p + 2, data);
+}
+
+static void pack_q4_1(const uint8_t *p, uint8_t *data, uint8_t *shared)
+{
+    memcpy(shared, p, 4);
+    pack_halves(p + 4, data);
+}
+
+static void pack_q5_0(const uint8_t *p, uint8_t *data, uint8_t *shared)
+{
+    memcpy(shared, p, 2);
+    store_zero(shared + 2, load_u16(p), 16);
+    memcpy(shared + 4, p + 2, 4);
+    pack_halves(p + 6, data);
+}
+
+static void pack_q5_1(const uint8_t *p, uint8_t *data, uint8_t *shared)
+{
+    memcpy(shared, p, 8);
+    pack_halves(p + 8, data);
+}
+
+/* The low bits of the K types with eight parts: two parts to 32 bytes. */
+static void pack_parts(const uint8_t *q, uint8_t *data)
+{
+    for (unsigned i = 0; i < BLOCK_K_LEN; i++)
+        put_bits(data, i, 4, q[i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15);
+}
+
+static void pack_q4_k(const uint8_t *p, uint8_t *data, uint8_t *shared)
+{
+    memcpy(shared, p, 16);
+    pack_parts(p + 16, data);
+}
+
+static void pack_q5_k(const uint8_t *p, uint8_t *data, uint8_t *shared)
+{
+    memcpy(shared, p, 16);
+    pack_parts(p + 48, data);
+    for (unsigned i = 0; i < BLOCK_K_LEN; i++)
+        put_bits(shared + 16, i, 1, p[16 + i % 32] >> (i / 32) & 1);
+}
+
+static void pack_q6_k(const uint8_t *p, uint8_t *data, uint8_t *shared)
+{
+    memcpy(shared, p + 208, 2);
+    memcpy(shared + 4, p + 192, 16);
+    for (unsigned i = 0; i < BLOCK_K_LEN; i++) {
+        const unsigned half = i / 128, run = i / 32 % 4;
+        put_bits(data, i, 4, p[64 * half + 32 * (run & 1) + i % 32] >> (run & 2 ? 4 : 0) & 15);
+        put_bits(shared + 20, i, 2, p[128 + 32 * half + i % 32] >> 2 * run & 3);
+    }
+}
+
+const struct held *held_as(enum tensor_type type)
+{
+    static const struct held held[TENSOR_N_TYPES] = {
+        [TENSOR_F32] = {TENSOR_F32, 1, 4, 0, NULL},
+        [TENSOR_F16] = {TENSOR_F16, 1, 2, 0, NULL},
+        [TENSOR_BF16] = {TENSOR_BF16, 1, 2, 0, NULL},
+        [TENSOR_Q8_0] = {TENSOR_Q8_0, BLOCK_LEN, 32, 2, pack_q8_0},
+        [TENSOR_Q4_0] = {TENSOR_Q4_1, BLOCK_LEN, 16, 4, pack_q4_0},
+        [TENSOR_Q4_1] = {TENSOR_Q4_1, BLOCK_LEN, 16, 4, pack_q4_1},
+        [TENSOR_Q5_0] = {TENSOR_Q5_1, BLOCK_LEN, 16, 8, pack_q5_0},
+        [TENSOR_Q5_1] = {TENSOR_Q5_1, BLOCK_LEN, 16, 8, pack_q5_1},
+        [TENSOR_Q4_K] = {TENSOR_Q4_K, BLOCK_K_LEN, 128, 16, pack_q4_k},
+        [TENSOR_Q5_K] = {TENSOR_Q5_K, BLOCK_K_LEN, 128, 48, pack_q5_k},
+        [TENSOR_Q6_K] = {TENSOR_Q6_K, BLOCK_K_LEN, 128, 84, pack_q6_k},
+    };
+    return (unsigned)type < TENSOR_N_TYPES && held[type].block ? &held[type] : NULL;
+}

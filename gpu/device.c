@@ -2,12 +2,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "gpu/pipeline_cache.h"
 #include "gpu/vk.h"
 
 #define TIMEOUT_MS 120000
 #define TIMEOUT_SOFTWARE_MS 600000
+#define SMALL_HEAP (20u << 20) /* of the fault point gpu_small */
+#define SMALL_RANGE (3u << 19)
 #define HUNG_WAIT_NS 5000000000u
 #define HUNG_WAIT_SOFTWARE_NS 120000000000u /* it does end: what hangs there is a busy machine */
 
@@ -71,6 +74,10 @@ static void read_limits(struct gpu *g, const struct gpu_params *p)
     out->subgroup_size = sub.subgroupSize;
     g->max_allocations = l->maxMemoryAllocationCount;
     vkGetPhysicalDeviceMemoryProperties(g->phys, &g->mem);
+    for (uint32_t i = 0; p->fake_heap && i < g->mem.memoryHeapCount; i++)
+        g->mem.memoryHeaps[i].size = min_u64(g->mem.memoryHeaps[i].size, p->fake_heap);
+    if (p->fake_heap)
+        g->info.memory_bytes = min_u64(g->info.memory_bytes, p->fake_heap);
 }
 
 static bool has_extension(VkPhysicalDevice phys, const char *name)
@@ -139,9 +146,16 @@ static int open_device(struct gpu *g, const struct gpu_params *p, struct err_msg
     return 0;
 }
 
-int gpu_create(struct gpu **out, const struct gpu_params *p, struct err_msg *em)
+int gpu_create(struct gpu **out, const struct gpu_params *params, struct err_msg *em)
 {
+    struct gpu_params small = *params;
+    const struct gpu_params *p = params;
     int r = 0;
+    if (fault("gpu_small")) {
+        small.fake_heap = SMALL_HEAP;
+        small.fake_max_range = SMALL_RANGE;
+        p = &small;
+    }
     struct gpu *g = calloc(1, sizeof *g);
     if (!g)
         return err_set(em, LT_ENOMEM, "no memory for a device");

@@ -70,6 +70,8 @@ struct gpu_params {
     bool validate;           /* as LATENTD_VULKAN_VALIDATE=1 */
     bool words_only;         /* do as if there were no 8- and 16-bit storage */
     uint64_t fake_max_range; /* bytes: pretend the device's maxStorageBufferRange is smaller; 0: the truth */
+    uint64_t fake_heap;      /* bytes: pretend that no memory heap is larger; 0: the truth. In test builds the fault point
+                              * gpu_small pretends a small device: 20 MiB, bindings of 1.5 MiB */
     uint32_t timeout_ms;     /* of one submission; 0: 120 s, 600 s on a software device */
     uint64_t submit_work;    /* work of one submission (tests); 0: learnt, so that it takes BUDGET_AIM_NS */
 };

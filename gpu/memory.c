@@ -58,7 +58,8 @@ static uint64_t heap_free(const struct gpu *g, uint32_t heap)
             .pNext = &budget,
         };
         vkGetPhysicalDeviceMemoryProperties2(g->phys, &props);
-        total = budget.heapBudget[heap];
+        if (budget.heapBudget[heap] < total)
+            total = budget.heapBudget[heap];
         if (budget.heapUsage[heap] > used)
             used = budget.heapUsage[heap];
     }

@@ -104,9 +104,11 @@ static uint32_t fit_tokens(const struct engine *e, uint64_t row, uint32_t tokens
     const uint64_t all = room(e), layers = weight_bytes(e, true);
     if (!all || e->params.max_batch_tokens || tokens <= BATCH_TOKENS_MIN || layers + tokens * row <= all)
         return tokens;
-    const uint64_t fit = all > layers ? (all - layers) / row : 0;
+    uint64_t fit = all > layers ? (all - layers) / row : 0;
     /* Where even the fewest make layers stream, larger batches read them less often. */
-    return fit < BATCH_TOKENS_MIN ? tokens : (uint32_t)fit;
+    if (fit < BATCH_TOKENS_MIN)
+        fit = all / 2 / row;
+    return (uint32_t)(fit < BATCH_TOKENS_MIN ? BATCH_TOKENS_MIN : fit < tokens ? fit : tokens);
 }
 
 /* What is left for the layers; at least 1, which streams them all. */

@@ -163,6 +163,40 @@ static void memory_is_counted_and_runs_out_cleanly(void **state)
     assert_int_equal(gpu_validation_messages(), 0);
 }
 
+/* Heaps that are smaller than they are: what is in use never exceeds them, and what was given back can be had again. */
+static void heaps_are_obeyed(void **state)
+{
+    enum { HEAP = 8 << 20, N = 64 };
+    struct gpu *g = open_gpu(&(struct gpu_params){.fake_heap = HEAP});
+    struct gpu_buf *b[N] = {0};
+    struct err_msg em = {0};
+    uint64_t rng = unit_seed();
+    int n_refused = 0;
+    assert_true(gpu_info(g)->memory_bytes <= HEAP);
+    assert_int_equal(gpu_buf_create(g, HEAP + 16, GPU_MEM_DEVICE, &b[0], &em), LT_ENOMEM);
+    assert_null(b[0]);
+    for (int i = 0; i < 500; i++) {
+        const uint32_t at = unit_rand(&rng) % N;
+        if (b[at]) {
+            gpu_buf_destroy(g, &b[at]);
+            continue;
+        }
+        int r = gpu_buf_create(g, 1 + unit_rand(&rng) % (HEAP / 8), GPU_MEM_DEVICE, &b[at], &em);
+        assert_true(r == 0 || r == LT_ENOMEM);
+        assert_true(r == 0 || strstr(em.text, "of 8.0 MiB free"));
+        n_refused += r < 0;
+        assert_true(gpu_counts(g)->memory_bytes <= HEAP);
+    }
+    assert_true(n_refused > 20);
+    for (int i = 0; i < N; i++)
+        gpu_buf_destroy(g, &b[i]);
+    assert_int_equal(gpu_counts(g)->memory_bytes, 0);
+    assert_int_equal(gpu_buf_create(g, HEAP - 65536, GPU_MEM_DEVICE, &b[0], &em), 0);
+    gpu_buf_destroy(g, &b[0]);
+    gpu_destroy(&g);
+    assert_int_equal(gpu_validation_messages(), 0);
+}
+
 static void tiles_fit_every_head_size(void **state)
 {
     struct gpu *g = open_gpu(&(struct gpu_params){0});
@@ -210,6 +244,7 @@ int main(void)
         cmocka_unit_test(barriers_only_between_dependent_dispatches),
         cmocka_unit_test(limits_are_checked_when_binding),
         cmocka_unit_test(memory_is_counted_and_runs_out_cleanly),
+        cmocka_unit_test(heaps_are_obeyed),
         cmocka_unit_test(without_a_driver_nothing_is_found),
         cmocka_unit_test(tiles_fit_every_head_size),
     };

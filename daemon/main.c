@@ -8,6 +8,7 @@
 #include "base/version.h"
 #include "daemon/core.h"
 #include "daemon/options.h"
+#include "daemon/tool_bench.h"
 #include "daemon/tool_check.h"
 #include "daemon/tool_hnswlib.h"
 #include "daemon/tool_import.h"
@@ -38,6 +39,10 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "selftest") == 0) {
         want_passive_threads(argv);
         return tool_selftest(argc - 1, argv + 1);
+    }
+    if (argc > 1 && strcmp(argv[1], "bench") == 0) {
+        want_passive_threads(argv);
+        return tool_bench(argc - 1, argv + 1);
     }
     if (argc > 1 && strcmp(argv[1], "check") == 0)
         return tool_check(argc - 1, argv + 1);

@@ -14,6 +14,7 @@ void options_help(FILE *f)
     fputs("Usage: latentd [OPTION]…          serve until SIGTERM\n"
           "       latentd import DIR -o FILE  turn a Hugging Face checkpoint folder into a model file\n"
           "       latentd selftest            check this machine's devices against the reference\n"
+          "       latentd bench [--profile]   measure the model on a device\n"
           "       latentd check [--repair]    verify the data folder, and mend it\n"
           "       latentd import-hnswlib FILE --space S --dim N  make a collection of an index that hnswlib saved\n\n"
           "  --config FILE             read settings from FILE (name = value; the names below)\n",

@@ -166,7 +166,7 @@ static int make_room(struct gpu *g, double work, struct err_msg *em)
 {
     struct gpu_slot *s = &g->slots[g->slot];
     int r;
-    if (s->work == 0 || s->work + work <= submit_room(g))
+    if (s->work == 0 || (s->work + work <= submit_room(g) && !profile_full(g)))
         return 0;
     if ((r = submit_send(g, em)) < 0 || (r = submit_record(g, em)) < 0)
         return r;
@@ -176,11 +176,11 @@ static int make_room(struct gpu *g, double work, struct err_msg *em)
 
 /* Records groups first … first + n - 1 along the axis, all of the others. */
 static void record_groups(struct gpu *g, const struct gpu_dispatch *d, VkPipeline pipeline, VkDescriptorSet set, int axis,
-                          uint32_t first, uint32_t n)
+                          uint32_t first, uint32_t n, double work)
 {
     const struct gpu_kernel_row *row = gpu_kernel_row(d->kernel);
     uint32_t base[3] = {0}, count[3];
-    bool wait = false;
+    bool wait = g->profile != NULL;
     for (int i = 0; i < 3; i++)
         count[i] = d->groups[i] ? d->groups[i] : 1;
     base[axis] = first;
@@ -192,10 +192,14 @@ static void record_groups(struct gpu *g, const struct gpu_dispatch *d, VkPipelin
         barrier(g);
     for (uint32_t i = 0; row->access[i]; i++)
         mark(g, d->args[i].buf, row->access[i]);
+    if (g->profile)
+        profile_before(g);
     vkCmdBindPipeline(g->cmd, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
     vkCmdBindDescriptorSets(g->cmd, VK_PIPELINE_BIND_POINT_COMPUTE, g->layout[d->kernel], 0, 1, &set, 0, NULL);
     vkCmdPushConstants(g->cmd, g->layout[d->kernel], VK_SHADER_STAGE_COMPUTE_BIT, 0, row->push_bytes, d->push);
     vkCmdDispatchBase(g->cmd, base[0], base[1], base[2], count[0], count[1], count[2]);
+    if (g->profile)
+        profile_after(g, d->kernel, work);
 }
 
 static int record_in_parts(struct gpu *g, const struct gpu_dispatch *d, VkPipeline pipeline, VkDescriptorSet set,
@@ -212,7 +216,7 @@ static int record_in_parts(struct gpu *g, const struct gpu_dispatch *d, VkPipeli
         int r = make_room(g, work * some / n, em);
         if (r < 0)
             return r;
-        record_groups(g, d, pipeline, set, axis, at, some);
+        record_groups(g, d, pipeline, set, axis, at, some, work * some / n);
         g->slots[g->slot].work += work * some / n;
     }
     return 0;

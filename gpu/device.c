@@ -199,6 +199,7 @@ void gpu_destroy(struct gpu **gp)
             vkDeviceWaitIdle(g->dev); /* a lost device answers at once */
             g->n_flying = 0;
             command_finish(g);
+            profile_finish(g);
             pipeline_cache_finish(g);
             pipeline_finish(g);
             vkDestroyDevice(g->dev, NULL);

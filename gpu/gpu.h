@@ -126,6 +126,19 @@ int gpu_download(struct gpu *g, struct gpu_buf *b, uint64_t offset, void *data, 
 
 /* ---- one batch ---- */
 
+/* What a kernel took since gpu_profile_start. */
+struct gpu_profile_row {
+    const char *kernel; /* as in gpu/kernels.h */
+    uint64_t n;         /* dispatches, each part of a divided one counted */
+    double ns, work;    /* by the device's clock; operations, as their dispatches said */
+};
+
+/* From here on every dispatch runs alone and is timed; sums begin at 0. Outside of a batch.
+ * Errors: LT_EDEVICE the device has no timestamps. */
+int gpu_profile_start(struct gpu *g, struct err_msg *em);
+/* GPU_KERNEL_COUNT rows, up to the last gpu_submit; borrowed until the next gpu_profile_start. NULL: there is no profile. */
+const struct gpu_profile_row *gpu_profile(const struct gpu *g);
+
 struct gpu_arg {
     struct gpu_buf *buf;
     uint64_t offset, len; /* bytes; len 0: to the end. offset is a multiple of limits.offset_align */

@@ -80,6 +80,8 @@ static int wait_oldest(struct gpu *g, uint64_t ns, struct err_msg *em)
             g->counts.longest_ns = now - from;
         budget_learn(&g->budget, s->work, now - from);
     }
+    if ((r = profile_collect(g, (uint32_t)(s - g->slots), em)) < 0)
+        return r;
     return VK(g, em, vkResetFences(g->dev, 1, &s->fence));
 }
 
@@ -116,6 +118,7 @@ int submit_record(struct gpu *g, struct err_msg *em)
         return r;
     s->work = 0;
     g->cmd = s->cmd;
+    profile_record(g);
     return 0;
 }
 

@@ -29,6 +29,8 @@ struct gpu_slot {
     uint64_t n_pipelines; /* that there were then */
 };
 
+#define PROFILE_SLOT_MAX 2048 /* dispatches timed in one submission; a longer one is divided */
+
 struct gpu_buf {
     VkBuffer buffer;
     VkDeviceMemory memory;
@@ -90,6 +92,7 @@ struct gpu {
     bool hung; /* and work may still be running on it */
     struct gpu_buf *retired;
     struct gpu_buf *staging;
+    struct profile *profile; /* NULL: off */
 };
 
 /* Turns a VkResult into an LT_ code, marks a lost device, and says which call failed. */
@@ -120,6 +123,15 @@ void pipeline_finish(struct gpu *g);
 
 /* command.c */
 void command_finish(struct gpu *g);
+
+/* profile.c; all of it may be called while there is no profile, but for before and after */
+void profile_finish(struct gpu *g);
+/* A slot begins to be recorded, a dispatch is, and its submission is done. */
+void profile_record(struct gpu *g);
+bool profile_full(const struct gpu *g);
+void profile_before(struct gpu *g);
+void profile_after(struct gpu *g, enum gpu_kernel kernel, double work);
+int profile_collect(struct gpu *g, uint32_t slot, struct err_msg *em);
 
 /* submit.c */
 int submit_init(struct gpu *g, uint64_t fixed_work, struct err_msg *em);

@@ -519,6 +519,18 @@ int engine_create(struct engine **out, const struct model *m, const struct engin
     return r;
 }
 
+int engine_profile_start(struct engine *e, struct err_msg *em)
+{
+    if (!e->ops || !e->ops->v->profile_start)
+        return err_set(em, LT_EINVAL, "%s has no clock for single kernels; a Vulkan device has", e->info.device);
+    return e->ops->v->profile_start(e->ops, em);
+}
+
+size_t engine_profile(struct engine *e, struct ops_time *times, size_t max)
+{
+    return e->ops && e->ops->v->profile ? e->ops->v->profile(e->ops, times, max) : 0;
+}
+
 void engine_destroy(struct engine **ep)
 {
     struct engine *e = *ep;

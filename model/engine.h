@@ -75,6 +75,14 @@ void engine_destroy(struct engine **e);
 int engine_embed(struct engine *e, const struct engine_seq *seqs, size_t n_seqs, float *out, int *status,
                  struct err_msg *em);
 
+struct ops_time;
+
+/* Batches are timed kernel by kernel from here on, and are slower.
+ * Errors: LT_EINVAL a device that cannot (the CPU); LT_EDEVICE, LT_ENOMEM. */
+int engine_profile_start(struct engine *e, struct err_msg *em);
+/* Sums since then, at most max of them (OPS_TIMES_MAX is enough); returns their number. */
+size_t engine_profile(struct engine *e, struct ops_time *times, size_t max);
+
 /* Lives as long as the engine; device, kind and note change where the CPU takes over within engine_embed. */
 const struct engine_info *engine_info(const struct engine *e);
 

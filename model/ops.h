@@ -45,6 +45,15 @@ struct ops_attention {
     uint32_t window; /* a token sees only those less than so many rows away; 0: all */
 };
 
+/* What one kernel took in several batches. */
+struct ops_time {
+    const char *kernel; /* static */
+    uint64_t n;         /* times it ran, parts of a divided one counted */
+    double ms;
+    double work;        /* operations; of all kernels but the products and attention a rough figure */
+};
+#define OPS_TIMES_MAX 64
+
 struct ops_vtbl {
     void (*destroy)(struct ops *o);
 
@@ -115,6 +124,12 @@ struct ops_vtbl {
     /* For tests: fills a buffer from the host, or reads it back, outside of begin/end. */
     int (*buf_write)(struct ops *o, struct ops_buf *b, const float *v, size_t n);
     int (*buf_read)(struct ops *o, const struct ops_buf *b, float *v, size_t n);
+
+    /* ---- what kernels take, by the device's clock; both NULL where it can't be told ---- */
+    /* From here on batches are timed kernel by kernel, which makes them slower; sums begin at 0. Between batches. */
+    int (*profile_start)(struct ops *o, struct err_msg *em);
+    /* Sums up to the last end, one a kernel that ran; returns their number, at most max. */
+    size_t (*profile)(struct ops *o, struct ops_time *times, size_t max);
 };
 
 struct ops_info {

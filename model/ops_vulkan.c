@@ -112,6 +112,21 @@ out:
     return r;
 }
 
+static int profile_start(struct ops *o, struct err_msg *em)
+{
+    return gpu_profile_start(ops_vulkan(o)->g, em);
+}
+
+static size_t profile(struct ops *o, struct ops_time *times, size_t max)
+{
+    const struct gpu_profile_row *rows = gpu_profile(ops_vulkan(o)->g);
+    size_t n = 0;
+    for (int i = 0; rows && i < GPU_KERNEL_COUNT && n < max; i++)
+        if (rows[i].n)
+            times[n++] = (struct ops_time){rows[i].kernel, rows[i].n, rows[i].ns * 1e-6, rows[i].work};
+    return n;
+}
+
 static const struct ops_vtbl vtbl = {
     .destroy = destroy,
     .buf_create = buf_create,
@@ -143,6 +158,8 @@ static const struct ops_vtbl vtbl = {
     .end = ops_vulkan_end,
     .buf_write = buf_write,
     .buf_read = buf_read,
+    .profile_start = profile_start,
+    .profile = profile,
 };
 
 /* Most rows a batch may have: one work-group per row in x or y, and the widest buffer in one binding. */

@@ -1,4 +1,4 @@
-/* latent import, selftest and check: latentd does the work (it has the model's and the index's code), so this runs `latentd import …`. */
+/* latent import, selftest, bench and check: latentd does the work (it has the model's and the index's code), so this runs `latentd import …`. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,6 +57,14 @@ const struct cli_command cli_selftest_command = {
     "Usage: latent selftest [--device D] [--model FILE]\n\n"
     "Runs `latentd selftest`: every operation's conformance cases, then the model's golden vectors, on the devices that D\n"
     "means (default auto: all that would be tried). Prints a table; exit status 1 when a device fails.\n",
+    cli_run_tool};
+
+const struct cli_command cli_bench_command = {
+    "bench", "measure the model on a device",
+    "Usage: latent bench [--device D] [--model FILE] [--texts N] [--tokens N] [--rounds N] [--profile]\n\n"
+    "Runs `latentd bench`: the time of a call that embeds N texts (default 16) of N tokens (default 128), the median of\n"
+    "N rounds (default 7), and tokens per second.\n\n"
+    "  --profile       on a Vulkan device, what each kernel takes, by the device's clock\n",
     cli_run_tool};
 
 const struct cli_command cli_check_command = {

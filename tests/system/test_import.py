@@ -200,6 +200,20 @@ class Import(unittest.TestCase):
             self.assertEqual(got.returncode, status, args)
             self.assertTrue(got.stderr)
 
+    def test_bench(self):
+        """A rate; a profile only where there is a device's clock for it."""
+        def bench(*args):
+            return subprocess.run([LATENT, "bench", *args], capture_output=True, text=True, timeout=CALL_S,
+                                  env=vulkan_environment())
+        got = bench("--device", "cpu", "--texts", "3", "--tokens", "5", "--rounds", "2")
+        self.assertEqual(got.returncode, 0, got.stderr)
+        self.assertRegex(got.stdout, r"3 texts of 5 tokens: [0-9.]+ ms a call \(median of 2\), [1-9][0-9]* tokens/s")
+        for args, status in ((["--device", "cpu", "--rounds", "1", "--profile"], 1), (["--device", "nowhere"], 1), (["--model", "/nowhere"], 1),
+                             (["--texts", "0"], 2), (["--tokens", "99999"], 2), (["--rounds", "x"], 2), (["word"], 2)):
+            got = bench(*args)
+            self.assertEqual(got.returncode, status, args)
+            self.assertTrue(got.stderr)
+
 
 if __name__ == "__main__":
     main()

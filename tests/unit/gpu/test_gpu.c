@@ -116,6 +116,48 @@ static void barriers_only_between_dependent_dispatches(void **state)
     assert_int_equal(gpu_validation_messages(), 0);
 }
 
+/* Each dispatch is timed once, over several submissions where one has no room for them; the results stay what they are. */
+static void a_profile_times_every_dispatch(void **state)
+{
+    enum { N = 5000 };
+    struct gpu *g = open_gpu(&(struct gpu_params){.submit_work = 1ull << 50});
+    struct gpu_buf *x = NULL, *y = NULL, *rows = NULL;
+    struct err_msg em = {0};
+    float in[8] = {0, 1, 2, 3, 4, 5, 6, 7}, out[8];
+    uint32_t swap[2] = {1, 0};
+    assert_int_equal(gpu_buf_create(g, 32, GPU_MEM_DEVICE, &x, NULL), 0);
+    assert_int_equal(gpu_buf_create(g, 32, GPU_MEM_DEVICE, &y, NULL), 0);
+    assert_int_equal(gpu_buf_create(g, 8, GPU_MEM_DEVICE, &rows, NULL), 0);
+    assert_int_equal(gpu_upload(g, x, 0, in, 32, NULL), 0);
+    assert_int_equal(gpu_upload(g, rows, 0, swap, 8, NULL), 0);
+    assert_null(gpu_profile(g));
+    for (int round = 0; round < 2; round++) { /* a second start begins at 0 */
+        assert_int_equal(gpu_profile_start(g, &em), 0);
+        const uint64_t submits = gpu_counts(g)->submits;
+        assert_int_equal(gpu_begin(g, NULL), 0);
+        for (int i = 0; i < N; i++)
+            gather(g, i % 2 ? y : x, rows, i % 2 ? x : y, 2, 0);
+        assert_int_equal(gpu_submit(g, NULL), 0);
+        assert_int_equal(gpu_counts(g)->submits - submits, 3);
+        double ns = 0, work = 0;
+        uint64_t n = 0;
+        for (int k = 0; k < GPU_KERNEL_COUNT; k++) {
+            const struct gpu_profile_row *row = &gpu_profile(g)[k];
+            assert_int_equal(row->n, k == GPU_KERNEL_GATHER_POOLED ? N : 0);
+            assert_true(row->ns >= 0 && strlen(row->kernel) > 0);
+            n += row->n, ns += row->ns, work += row->work;
+        }
+        assert_true(ns > 0 && work > 0 && n == N);
+        assert_int_equal(gpu_download(g, x, 0, out, 32, NULL), 0);
+        assert_memory_equal(out, in, 32); /* swapped an even number of times */
+    }
+    gpu_buf_destroy(g, &x);
+    gpu_buf_destroy(g, &y);
+    gpu_buf_destroy(g, &rows);
+    gpu_destroy(&g);
+    assert_int_equal(gpu_validation_messages(), 0);
+}
+
 static void limits_are_checked_when_binding(void **state)
 {
     struct gpu *g = open_gpu(&(struct gpu_params){.fake_max_range = 256});
@@ -242,6 +284,7 @@ int main(void)
         cmocka_unit_test(unknown_name_is_not_found_and_names_the_others),
         cmocka_unit_test(upload_and_download_agree),
         cmocka_unit_test(barriers_only_between_dependent_dispatches),
+        cmocka_unit_test(a_profile_times_every_dispatch),
         cmocka_unit_test(limits_are_checked_when_binding),
         cmocka_unit_test(memory_is_counted_and_runs_out_cleanly),
         cmocka_unit_test(heaps_are_obeyed),

@@ -64,6 +64,8 @@ static int reply(struct search *s, const struct index_result *res)
     out.k = res->k;
     out.ef = res->ef;
     out.short_reason = (Latent__V1__ShortReason)res->why;
+    if (res->damaged)
+        writer_maintain(s->rq->core->writer);
     out.degraded = res->degraded;
     out.degraded_reason = (char *)res->degraded_reason;
     out.tokens = s->tokens.n;

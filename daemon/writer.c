@@ -22,6 +22,7 @@ struct writer {
     pthread_cond_t wake;
     struct writer_op *head, **tail;
     bool stop, kicked;
+    bool due; /* maintenance is to be done soon */
     atomic_uint_fast64_t depth;
     struct index *ix;
     struct writer_hooks hooks;
@@ -106,6 +107,8 @@ static void *writer_main(void *arg)
                 break;
         }
         w->kicked = false;
+        more = more || w->due;
+        w->due = false;
         size_t n = 0;
         struct writer_op *group = w->head ? take_group(w, &n) : NULL;
         pthread_mutex_unlock(&w->lock);
@@ -177,6 +180,14 @@ void writer_wake(struct writer *w)
     w->kicked = true;
     pthread_cond_signal(&w->wake);
     pthread_mutex_unlock(&w->lock);
+}
+
+void writer_maintain(struct writer *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->due = true;
+    pthread_mutex_unlock(&w->lock);
+    writer_wake(w);
 }
 
 uint64_t writer_depth(struct writer *w)

@@ -44,6 +44,9 @@ void writer_submit(struct writer *w, struct writer_op *op);
 /* Makes the thread call between() soon although nothing was submitted. */
 void writer_wake(struct writer *w);
 
+/* Makes it look soon for what index_maintain has to do. */
+void writer_maintain(struct writer *w);
+
 /* Ops waiting. */
 uint64_t writer_depth(struct writer *w);
 

@@ -304,6 +304,7 @@ struct index_result {
     enum index_short why; /* fewer than k hits: why */
     bool degraded;
     char degraded_reason[160];
+    bool damaged; /* the graph's files were found cut short: call index_maintain soon, which rebuilds it */
     uint64_t seq; /* every operation of the collection up to here was visible */
     void *memory;
 };

@@ -148,8 +148,6 @@ static int housekeeping(struct index *ix, bool *more, struct err_msg *em)
         struct collection *c = ix->collections[i];
         uint32_t n;
         struct graph_report rep;
-        if (graph_lost(c->graph))
-            return collection_rebuild(ix, c, "its files were cut short while in use", em);
         if (graph_scrub(c->graph, 16, &n, &rep) == LT_ECORRUPT)
             return collection_rebuild(ix, c, rep.text, em);
         if (ix->read_only || clock_ns() < ix->graph_retry_ns || !graph_wants_checkpoint(c->graph, false))
@@ -165,6 +163,16 @@ static int housekeeping(struct index *ix, bool *more, struct err_msg *em)
     return checkpoint_wal(ix, em);
 }
 
+/* Graphs whose files were found cut short. */
+static int rebuild_lost(struct index *ix, struct err_msg *em)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < ix->n_collections; i++)
+        if (graph_lost(ix->collections[i]->graph))
+            r = collection_rebuild(ix, ix->collections[i], "its files were cut short while in use", em);
+    return r;
+}
+
 int index_maintain(struct index *ix, unsigned budget_ms, bool *more, struct err_msg *em)
 {
     int r = 0;
@@ -174,6 +182,8 @@ int index_maintain(struct index *ix, unsigned budget_ms, bool *more, struct err_
     em = em ? em : &local;
     if (ix->in_group)
         return err_set(em, LT_EBUSY, "a group of writes is open");
+    if ((r = rebuild_lost(ix, em)) < 0)
+        return r;
     if (start - ix->maintain_ns >= HOUSEKEEPING_EVERY_NS || !ix->maintain_ns) {
         r = housekeeping(ix, &m, em);
         ix->maintain_ns = clock_ns();

@@ -31,6 +31,7 @@ struct search {
     size_t n_want;  /* candidates of each list */
     size_t n_gone;  /* candidates whose row is not there */
     bool all_dense, all_words; /* the list holds all there is */
+    bool lost;      /* the graph's files were cut short */
     struct graph_stats stats;
     struct topk dense, words;
     float weights[2];
@@ -135,7 +136,7 @@ static int search_dense(struct search *s)
     if (graph_lost(s->c->graph)) {
         /* Until it is rebuilt, every vector of the store is compared. */
         s->graph_seq = 0;
-        s->stats.exact = true;
+        s->stats.exact = s->lost = true;
         ret = 0;
         n = 0;
     }
@@ -429,6 +430,11 @@ int index_search(struct index_reader *r, const struct index_query *q, struct ind
         goto out;
     if ((ret = fill(&s, hits, n < k ? n : k, res)) < 0)
         goto out;
+    res->damaged = s.lost;
+    if (s.lost && !res->degraded) {
+        res->degraded = true;
+        snprintf(res->degraded_reason, sizeof res->degraded_reason, "index files were cut short: compared with every vector of the store");
+    }
     res->mode = mode;
     res->k = k;
     res->dense_weight = mode == INDEX_HYBRID ? s.weights[0] : 0;

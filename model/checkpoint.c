@@ -112,6 +112,14 @@ int checkpoint_open(struct checkpoint **out, const char *dir, struct err_msg *em
     return r;
 }
 
+int checkpoint_whole(const struct checkpoint *c, struct err_msg *em)
+{
+    for (size_t i = 0; i < c->n_shards; i++)
+        if (file_map_lost(&c->shard[i].map))
+            return err_set(em, LT_ECORRUPT, "%s/%s: cut short while it was read", c->dir, c->shard[i].name);
+    return 0;
+}
+
 void checkpoint_destroy(struct checkpoint **cp)
 {
     struct checkpoint *c = cp ? *cp : NULL;

@@ -12,6 +12,8 @@ struct checkpoint;
  * Errors: LT_ENOTFOUND (the file in the message), LT_EFORMAT, LT_ELIMIT … each with the file's name. */
 int checkpoint_open(struct checkpoint **c, const char *dir, struct err_msg *em);
 void checkpoint_destroy(struct checkpoint **c);
+/* LT_ECORRUPT when a shard was cut short while it was read: zeros came instead. */
+int checkpoint_whole(const struct checkpoint *c, struct err_msg *em);
 
 /* All shards' tensors; NULL when there is none of that name, or i is past the last. */
 const struct safetensors_entry *checkpoint_find(const struct checkpoint *c, const char *name);

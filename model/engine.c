@@ -488,10 +488,11 @@ int engine_embed(struct engine *e, const struct engine_seq *seqs, size_t n_seqs,
     if (verify_state(e->verify, &damaged) == VERIFY_DAMAGED)
         return err_set(em, LT_ECORRUPT, "tensor %s of the model file is damaged", damaged);
     int r = embed(e, seqs, n_seqs, out, status, em);
-    if (r != LT_EDEVICELOST || !e->serving || e->device.cpu)
-        return r;
-    r = move_to_cpu(e, em);
-    return r < 0 ? LT_EDEVICELOST : embed(e, seqs, n_seqs, out, status, em);
+    if (r == LT_EDEVICELOST && e->serving && !e->device.cpu)
+        r = move_to_cpu(e, em) < 0 ? LT_EDEVICELOST : embed(e, seqs, n_seqs, out, status, em);
+    if (model_lost(e->model))
+        return err_set(em, LT_ECORRUPT, "the model file was cut short in use; start again with a whole one");
+    return r;
 }
 
 int engine_create(struct engine **out, const struct model *m, const struct engine_params *p, struct err_msg *em)

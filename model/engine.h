@@ -68,7 +68,8 @@ void engine_destroy(struct engine **e);
  *         LT_ETOOLONG (more than the model's limit or max_batch_tokens, or than the device has memory for), LT_ENAN
  *
  * Blocks: until the device is done.
- * Errors: LT_ECORRUPT when the model file's bytes are not those that were imported, which a thread finds out after the load;
+ * Errors: LT_ECORRUPT when the model file's bytes are not those that were imported, which a thread finds out after the load, or
+ *         when it was cut short in use;
  *         LT_EDEVICELOST; LT_ENOMEM. Then out and status are undefined.
  * A device that is lost is opened again and the batch tried once more; after that the CPU takes its place for good, which
  * engine_info says. LT_EDEVICELOST comes only where the CPU fails as well. */

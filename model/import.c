@@ -371,7 +371,7 @@ static int import(struct import *im, const char *out)
     if ((r = gguf_write_create(&im->w, out, im->em)) < 0)
         return r;
     write_keys(im);
-    if ((r = write_tensors(im)) < 0 || (r = compute_goldens(im)) < 0)
+    if ((r = write_tensors(im)) < 0 || (r = compute_goldens(im)) < 0 || (r = checkpoint_whole(im->checkpoint, im->em)) < 0)
         return r;
     if (stat(gguf_write_tmp_path(im->w), &st) == 0)
         im->rep.len_bytes = (uint64_t)st.st_size;

@@ -558,6 +558,11 @@ bool model_digests_fresh(const struct model *m)
     return m->digests_fresh;
 }
 
+bool model_lost(const struct model *m)
+{
+    return file_map_lost(&m->map);
+}
+
 void model_release(const struct model *m, const struct tensor *t)
 {
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), map = (uintptr_t)m->map.data;

@@ -114,6 +114,8 @@ const struct tensor *model_tensor(const struct model *m, const char *name);
 const struct tensor *model_tensor_at(const struct model *m, size_t i, const uint8_t **digest);
 /* True when the digests were computed from the bytes as it was opened, so that comparing them tells nothing. */
 bool model_digests_fresh(const struct model *m);
+/* True once something was read that the file no longer has, since it was cut short in use; zeros came instead. */
+bool model_lost(const struct model *m);
 
 /* Lets go of the memory that reading t took; it is read from disk or the system's cache when it is needed again. */
 void model_release(const struct model *m, const struct tensor *t);

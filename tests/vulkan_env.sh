@@ -26,6 +26,8 @@ if [ -z "$icd" ]; then
 fi
 export VK_DRIVER_FILES="$icd" VK_ICD_FILENAMES="$icd"
 export LATENTD_VULKAN_VALIDATE="${LATENTD_VULKAN_VALIDATE-1}"
+# Newer layers see what dispatches read and write only when asked to.
+export VK_KHRONOS_VALIDATION_SYNCVAL_SHADER_ACCESSES_HEURISTIC=1
 export LATENTD_TEST_DRIVER="$driver"
 LSAN_OPTIONS="${LSAN_OPTIONS:+$LSAN_OPTIONS:}suppressions=$(dirname "$0")/lsan.supp:print_suppressions=0"
 export LSAN_OPTIONS

@@ -46,9 +46,11 @@ static int choose_type(const struct gpu *g, enum gpu_mem mem, uint32_t bits)
     return type;
 }
 
+/* What is left of the heap, and of what the driver says we may have of it. */
 static uint64_t heap_free(const struct gpu *g, uint32_t heap)
 {
-    uint64_t total = g->mem.memoryHeaps[heap].size, used = g->heap_used[heap];
+    const uint64_t total = g->mem.memoryHeaps[heap].size, own = g->heap_used[heap];
+    uint64_t left = total > own ? total - own : 0;
     if (g->has_budget) {
         VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
             .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT,
@@ -58,12 +60,11 @@ static uint64_t heap_free(const struct gpu *g, uint32_t heap)
             .pNext = &budget,
         };
         vkGetPhysicalDeviceMemoryProperties2(g->phys, &props);
-        if (budget.heapBudget[heap] < total)
-            total = budget.heapBudget[heap];
-        if (budget.heapUsage[heap] > used)
-            used = budget.heapUsage[heap];
+        const uint64_t may = budget.heapBudget[heap], used = budget.heapUsage[heap] > own ? budget.heapUsage[heap] : own;
+        if (may < used || may - used < left)
+            left = may > used ? may - used : 0;
     }
-    return total > used ? total - used : 0;
+    return left;
 }
 
 static int out_of_memory(const struct gpu *g, uint32_t heap, uint64_t need, struct err_msg *em)

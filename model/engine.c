@@ -81,7 +81,7 @@ static uint32_t batch_tokens(const struct engine *e, uint64_t row)
 /* Bytes of the layers' matrices on the device, or of all the others. */
 static uint64_t weight_bytes(const struct engine *e, bool layers)
 {
-    uint64_t sum = 0;
+    uint64_t sum = layers ? 0 : pooler_folded_bytes(e->mi, e->ops);
     const uint8_t *digest;
     const struct tensor *t;
     for (size_t i = 0; (t = model_tensor_at(e->model, i, &digest)); i++)

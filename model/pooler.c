@@ -24,7 +24,22 @@ struct pooler {
     struct ops_buf *dense_out[2]; /* [texts, info->dense] */
 };
 
-/* A matrix of ours as the device's: 8-bit where the model's weights are, since these run for every token too. */
+/* How a matrix of ours is stored: with 8 bits where the model's weights are quantised, since these run for every token too. */
+static enum tensor_type folded_type(const struct model_info *i, uint64_t cols)
+{
+    return i->quantised && tensor_row_bytes(TENSOR_Q8_0, cols) ? TENSOR_Q8_0 : TENSOR_F32;
+}
+
+uint64_t pooler_folded_bytes(const struct model_info *i, struct ops *o)
+{
+    const uint64_t d = i->hidden, logits = (uint64_t)i->n_latent_heads * i->n_latents;
+    if (i->pooling != MODEL_POOL_LATENT)
+        return 0;
+    const struct tensor keys = {"", folded_type(i, d), logits, d, NULL, 0}, values = {"", folded_type(i, logits), d, logits, NULL, 0};
+    return o->v->mat_bytes(o, &keys) + o->v->mat_bytes(o, &values);
+}
+
+/* A matrix of ours as the device's. */
 static int upload(struct pooler *p, const char *name, const float *v, uint64_t rows, uint64_t cols, struct ops_mat **w,
                   struct err_msg *em)
 {
@@ -33,7 +48,7 @@ static int upload(struct pooler *p, const char *name, const float *v, uint64_t r
     uint8_t *packed = NULL;
     int r = 0;
     size_t row = tensor_row_bytes(TENSOR_Q8_0, cols);
-    if (p->info->quantised && row) {
+    if (folded_type(p->info, cols) == TENSOR_Q8_0) {
         packed = aligned_alloc(64, (rows * row + 63) & ~(size_t)63);
         if (!packed)
             return err_set(em, LT_ENOMEM, "no memory for %s", name);

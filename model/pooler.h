@@ -29,6 +29,9 @@ void pooler_row_floats(const struct model_info *i, uint64_t *widest, uint64_t *t
 /* True for a tensor that is folded into others, so that it takes no memory on the device. */
 bool pooler_folds(const char *tensor);
 
+/* What those others take there. */
+uint64_t pooler_folded_bytes(const struct model_info *i, struct ops *o);
+
 /* Makes the activation buffers anew for batches of max_tokens pooled rows. After an error there are none: resize again, or destroy. */
 int pooler_resize(struct pooler *p, uint32_t max_tokens, struct err_msg *em);
 

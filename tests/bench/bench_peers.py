@@ -121,8 +121,8 @@ def prepare(spec, cache):
 def main():
     a = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     a.add_argument("spec")
-    a.add_argument("--peers", default="hnswlib,faiss,usearch,usearch-i8,symqg,rabitq-hnsw,svs,vsag-sq4,vsag-sq8")
-    a.add_argument("--codes", default="int8")
+    a.add_argument("--peers", default="hnswlib,faiss,usearch,usearch-i8,symqg,symqg-8bit,rabitq-hnsw,svs,vsag-sq8")
+    a.add_argument("--codes", default="int8,1bit")
     a.add_argument("--efs", default=",".join(map(str, EFS)))
     a.add_argument("--rounds", type=int, default=3)
     a.add_argument("--build", default=os.path.join(HERE, "..", "..", "build"))
@@ -135,7 +135,7 @@ def main():
     efs = [int(e) for e in a.efs.split(",")]
     workers = []
     for codes in filter(None, a.codes.split(",")):
-        args = [os.path.join(os.path.abspath(a.build), "tests", "bench", "bench_graph"), "--serve", os.path.join(folder, "base.fvecs"),
+        args = [os.path.join(os.path.abspath(a.build), "tests", "bench", "bench_worker"), os.path.join(folder, "base.fvecs"),
                 os.path.join(folder, "queries.fvecs"), metric, codes]
         workers.append(Worker("latentd-" + codes, args, folder))
     for peer in filter(None, a.peers.split(",")):

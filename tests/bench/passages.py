@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Vectors of real text for bench_graph: passages and, from other passages, first sentences as queries.
+"""Vectors of real text for bench_peers.py: passages and, from other passages, first sentences as queries.
 
   tests/bench/passages.py PASSAGES.jsonl.zst OUT-FOLDER [--count 100000] [--queries 1000] [--build BUILD]
 

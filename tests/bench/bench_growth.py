@@ -71,7 +71,7 @@ def main():
     a.add_argument("--cache", default="/tmp/latentd-bench")
     a.add_argument("--out")
     a = a.parse_args()
-    rows = ["index\tvectors\tdim\tbuild s\tbytes/vector\tq/s at 0.95\tq/s at 0.99\ttwo threads / one"]
+    rows = ["index\tvectors\tdim\tbuild s\tbytes/vector\tq/s at 0.95\tq/s at 0.99\ttwo threads / one\tby the clock"]
     speed, building = {}, {}
     for size in a.sizes.split(","):
         name, folder, metric = prepare(f"like:{size},{a.dim}", a.cache)
@@ -88,9 +88,10 @@ def main():
             seconds, size_bytes = w.ask("build")
             curve = measure(w, truth, EFS, a.rounds)
             q95, q99 = at_recall(curve, 0.95), at_recall(curve, 0.99)
-            scale = ""
+            scale = "\t"
             if index.startswith("latentd"):
-                scale = f"{statistics.median(w.ask('threads 2 64')[0] / w.ask('threads 1 64')[0] for _ in range(5)):.2f}"
+                pairs = [(w.ask("threads 2 64"), w.ask("threads 1 64")) for _ in range(5)]
+                scale = "\t".join(f"{statistics.median(two[i] / one[i] for two, one in pairs):.2f}" for i in (0, 1))
             w.close()
             rows.append(f"{index}\t{size}\t{a.dim}\t{seconds:.1f}\t{size_bytes / int(size):.0f}\t{q95 or 0:.0f}\t{q99 or 0:.0f}\t{scale}")
             print(rows[-1], flush=True)

@@ -147,15 +147,18 @@ class RabitqHnsw(Peer):
         return self.i.search(self.queries, K, ef, 1)[0]
 
 
+def on_intel():
+    with open("/proc/cpuinfo") as f:
+        return "GenuineIntel" in f.read()
+
+
 class Svs(Peer):
     """LVQ4x8, its recommended compression, where it runs: on Intel's CPUs; float16 elsewhere."""
 
     def build(self):
         import svs
         p = svs.VamanaBuildParameters(alpha=1.2, graph_max_degree=32, window_size=200)
-        with open("/proc/cpuinfo") as f:
-            intel = "GenuineIntel" in f.read()
-        if intel:
+        if on_intel():
             svs.write_vecs(self.base, self.path + ".fvecs")
             loader = svs.VectorDataLoader(self.path + ".fvecs", svs.DataType.float32, dims=self.dim)
             loader = svs.LVQLoader(loader, primary=4, residual=8, strategy=svs.LVQStrategy.Turbo)
@@ -163,10 +166,20 @@ class Svs(Peer):
         else:
             self.i = svs.Vamana.build(p, self.base.astype(np.float16), svs.DistanceType.L2, num_threads=1)
 
-    load = None
+    def parts(self):
+        return [os.path.join(self.path, part) for part in ("config", "graph", "data")]
 
     def save(self):
-        pass
+        os.makedirs(self.path, exist_ok=True)
+        self.i.save(*self.parts())
+
+    def load(self):
+        import svs
+        config, graph, data = self.parts()
+        loader = svs.VectorDataLoader(data, svs.DataType.float16)
+        if on_intel():
+            loader = svs.LVQLoader(data)
+        self.i = svs.Vamana(config, svs.GraphLoader(graph), loader, svs.DistanceType.L2)
 
     def search(self, ef):
         self.i.search_window_size = max(ef, K)
@@ -186,7 +199,7 @@ class Vsag(Peer):
 
     def build(self):
         self.i = self.make()
-        self.i.build(self.base.reshape(-1), np.arange(len(self.base), dtype=np.int64), len(self.base), self.dim)
+        self.i.build(np.array(self.base).reshape(-1), np.arange(len(self.base), dtype=np.int64), len(self.base), self.dim)
 
     def load(self):
         self.i = self.make()
@@ -195,7 +208,7 @@ class Vsag(Peer):
     def prepare(self):
         """Its Python interface takes one query a call; what the call costs is timed on ten vectors and taken off."""
         small = self.make()
-        small.build(self.base[:10].reshape(-1).copy(), np.arange(10, dtype=np.int64), 10, self.dim)
+        small.build(np.array(self.base[:10]).reshape(-1), np.arange(10, dtype=np.int64), 10, self.dim)
         p = json.dumps({"hgraph": {"ef_search": K}})
         start = time.process_time()
         for q in self.queries:
@@ -217,21 +230,21 @@ PEERS = {"hnswlib": Hnswlib, "faiss": Faiss, "faiss-sq8": FaissSQ, "usearch": Us
 
 def size_of(path):
     if os.path.isdir(path):
-        return sum(os.path.getsize(os.path.join(path, f)) for f in os.listdir(path))
+        return sum(os.path.getsize(os.path.join(folder, f)) for folder, _, files in os.walk(path) for f in files)
     return os.path.getsize(path) if os.path.exists(path) else 0
 
 
 def main():
     name, base, queries, metric, cache = sys.argv[1:6]
     path = os.path.join(cache, name)
-    p = PEERS[name](np.load(base), np.load(queries), metric, path)
+    p = PEERS[name](np.load(base, mmap_mode="r"), np.load(queries), metric, path)
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries that print do it elsewhere
     for line in sys.stdin:
         cmd = line.split()
         if cmd[0] == "build":
             note = path + ".json"
-            if p.load and os.path.exists(note):
+            if os.path.exists(note):
                 p.load()
                 seconds = json.load(open(note))
             else:

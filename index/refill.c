@@ -27,7 +27,7 @@ int refill_step(struct index *ix, struct collection *c, uint64_t until_ns, bool 
     *done = false;
     if (!st)
         return LT_EIO;
-    sql_bind(st, "iii", c->id, (int64_t)current, INT64_MAX);
+    sql_bind(st, "ii", c->id, (int64_t)current);
     while ((r = sql_step(st, em)) > 0) {
         uint64_t vseq = (uint64_t)sqlite3_column_int64(st, 0);
         uint64_t chunk = (uint64_t)sqlite3_column_int64(st, 1);

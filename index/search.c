@@ -74,7 +74,7 @@ static int scan_recent(struct search *s)
     int ret = sql_prepare(r->db, &r->recent,
                           "SELECT c.chunk, v.data, t.data FROM chunks c JOIN vectors v ON v.chunk = c.chunk"
                           " LEFT JOIN vector_tails t ON t.chunk = c.chunk"
-                          " WHERE c.coll = ? AND c.vseq > 0 AND c.vseq > ?",
+                          " WHERE c.coll = ? AND c.vseq > ? AND c.vseq > 0", /* as in store_sql.h */
                           s->em);
     if (ret < 0)
         return ret;

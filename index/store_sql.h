@@ -32,11 +32,12 @@ S(TAIL_DELETE, "DELETE FROM vector_tails WHERE chunk BETWEEN ? AND ?")
 S(REMOVED_ADD, "INSERT INTO removed VALUES(?, ?, ?)")
 S(REMOVED_AFTER, "SELECT chunk FROM removed WHERE coll = ? AND seq > ?")
 S(REMOVED_PRUNE, "DELETE FROM removed WHERE coll = ? AND seq <= ?")
+/* "> 0" is what the partial index chunks_vseq asks for; the bound that says more comes first, since SQLite starts at the first. */
 S(REFILL, "SELECT c.vseq, c.chunk, v.data, t.data FROM chunks c LEFT JOIN vectors v ON v.chunk = c.chunk"
           " LEFT JOIN vector_tails t ON t.chunk = c.chunk"
-          " WHERE c.coll = ? AND c.vseq > 0 AND (c.vseq, c.chunk) > (?, ?)"
+          " WHERE c.coll = ? AND c.vseq > ? AND c.vseq > 0"
           " ORDER BY c.vseq, c.chunk")
-S(REFILL_COUNT, "SELECT count(*) FROM chunks WHERE coll = ? AND vseq > 0 AND vseq > ?")
+S(REFILL_COUNT, "SELECT count(*) FROM chunks WHERE coll = ? AND vseq > ? AND vseq > 0")
 S(PENDING, "SELECT c.chunk, c.doc, c.coll, c.number, c.start, c.end, d.n_chunks, d.job, d.id, d.title"
            " FROM chunks c JOIN documents d ON d.doc = c.doc WHERE c.vseq IS NULL AND c.chunk > ?"
            " ORDER BY c.chunk")

@@ -1,0 +1,167 @@
+/* Restarts of a store at each size where something changes, after a crash and after a clean end; and that neither a start nor a
+ * search looks at what the graph has already. */
+#include "store_kit.h"
+
+#include <sys/wait.h>
+
+#include "index/reader.h"
+#include "index/store.h"
+
+#define DIM 8u
+#define SAVED_FROM 4096u /* changes, from which on a running store saves its graph (graph.c); also the nodes of a chunk */
+#define COMPARED_TO 256u /* vectors, up to which all are compared (graph_search.c) */
+#ifdef __SANITIZE_ADDRESS__
+#define TEN_TIMES 4
+#else
+#define TEN_TIMES 10
+#endif
+
+static void vector_of(uint64_t i, float v[static DIM])
+{
+    uint64_t s = i + 1;
+    for (uint32_t j = 0; j < DIM; j++)
+        v[j] = (float)(unit_rand(&s) >> 40) / (1 << 23) - 1;
+}
+
+static void create(struct index *ix)
+{
+    struct err_msg em;
+    struct index_collection_params p = {.name = "c", .dim = DIM, .metric = METRIC_L2, .vectors_only = true, .m = 8, .ef_construction = 32};
+    kit_ok(index_create(ix, &p, &em), &em);
+}
+
+static void put(struct index *ix, uint64_t from, uint64_t to)
+{
+    struct err_msg em;
+    for (uint64_t i = from; i < to; i++) {
+        char id[24];
+        float v[DIM];
+        vector_of(i, v);
+        snprintf(id, sizeof id, "%llu", (unsigned long long)i);
+        struct index_doc d = {.collection = "c", .id = id, .id_len = strlen(id), .vectors = v, .dim = DIM};
+        kit_ok(index_put(ix, &d, &em), &em);
+        if (i % 1024 == 1023)
+            kit_commit(ix);
+    }
+    kit_commit(ix);
+}
+
+static struct index_collection info(struct index *ix)
+{
+    struct index_collection c;
+    assert_int_equal(index_info(ix, "c", &c, NULL), 0);
+    return c;
+}
+
+static void check_found(struct index_reader *r, uint64_t i)
+{
+    char id[24];
+    float v[DIM];
+    struct index_result res;
+    struct err_msg em = {""};
+    vector_of(i, v);
+    snprintf(id, sizeof id, "%llu", (unsigned long long)i);
+    kit_ok(index_search(r, &(struct index_query){.collection = "c", .vector = v, .dim = DIM, .k = 3, .mode = INDEX_DENSE}, &res, &em), &em);
+    assert_true(res.n > 0);
+    assert_string_equal(res.hits[0].id, id);
+    index_result_finish(&res);
+}
+
+/* n documents are there and found; true: the graph has to be brought up to date, which is done before it returns. */
+static bool check_all(struct index *ix, uint64_t n)
+{
+    struct index_reader *r;
+    struct err_msg em;
+    bool more = true, behind = info(ix).degraded;
+    kit_ok(index_reader_create(&r, ix, &em), &em);
+    for (int pass = 0; pass < 2; pass++) {
+        assert_int_equal(info(ix).documents, n);
+        for (uint64_t i = 0; i < n; i += 1 + n / 20)
+            check_found(r, i);
+        if (n)
+            check_found(r, n - 1);
+        while (more)
+            kit_ok(index_maintain(ix, 100, &more, &em), &em);
+        assert_false(info(ix).degraded);
+    }
+    index_reader_destroy(&r);
+    kit_check(ix);
+    return behind;
+}
+
+/* In a process that ends without closing, after the housekeeping that a running store does. */
+static void put_and_crash(const char *dir, uint64_t n)
+{
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        bool more;
+        struct index *ix = kit_open(dir);
+        create(ix);
+        put(ix, 0, n);
+        if (index_maintain(ix, 0, &more, NULL) < 0)
+            _exit(1);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+static void test_sizes(void **state)
+{
+    static const uint64_t sizes[] = {0, 1, COMPARED_TO - 1, COMPARED_TO, COMPARED_TO + 1, SAVED_FROM - 1, SAVED_FROM, SAVED_FROM + 1,
+                                     TEN_TIMES * SAVED_FROM};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        char dir[128];
+        const uint64_t n = sizes[i];
+        put_and_crash(kit_dir(dir), n);
+        struct index *ix = kit_open(dir);
+        assert_int_equal(check_all(ix, n), n > 0 && n < SAVED_FROM); /* saved by itself, or brought up to date now */
+        index_close(&ix);
+        for (int again = 0; again < 2; again++) { /* from its files alone, and nothing is mended twice */
+            ix = kit_open(dir);
+            assert_false(check_all(ix, n));
+            index_close(&ix);
+        }
+        ix = kit_open(dir);
+        put(ix, n, n + 10);
+        assert_false(check_all(ix, n + 10));
+        index_close(&ix);
+        kit_remove(dir);
+    }
+}
+
+static int steps(sqlite3_stmt *st)
+{
+    assert_non_null(st);
+    return sqlite3_stmt_status(st, SQLITE_STMTSTATUS_VM_STEP, 1);
+}
+
+/* Two bounds on one column: SQLite takes the first it is told, and the others are compared row by row. */
+static void test_only_what_is_new(void **state)
+{
+    char dir[128];
+    struct index_reader *r;
+    struct err_msg em;
+    struct index *ix = kit_open(kit_dir(dir));
+    create(ix);
+    put(ix, 0, 2000);
+    index_close(&ix);
+    ix = kit_open(dir);
+    assert_false(info(ix).degraded);
+    assert_in_range(steps(ix->stmt[ST_REFILL_COUNT]), 1, 200);
+    kit_ok(index_reader_create(&r, ix, &em), &em);
+    check_found(r, 1000);
+    assert_in_range(steps(r->recent), 1, 200);
+    put(ix, 2000, 2001);
+    assert_in_range(steps(ix->stmt[ST_REFILL]), 1, 200);
+    index_reader_destroy(&r);
+    index_close(&ix);
+    kit_remove(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sizes), cmocka_unit_test(test_only_what_is_new)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

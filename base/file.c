@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/guard.h"
 
 static int fail(struct err_msg *em, const char *path, const char *what)
@@ -122,10 +123,11 @@ int file_replace(const char *path, const void *data, size_t len, mode_t mode, st
         r = fail(em, tmp, "cannot sync");
         goto out;
     }
-    if (rename(tmp, path) < 0) {
+    if (fault("file.rename") || rename(tmp, path) < 0) {
         r = fail(em, path, "cannot rename into place");
         goto out;
     }
+    fault("file.renamed");
     if ((r = file_sync_parent(path)) < 0)
         err_set(em, r, "%s: cannot sync its folder: %s", path, err_text(r));
 out:

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "index/schema.h"
 #include "index/store.h"
@@ -73,6 +74,7 @@ static int erase_dropped(struct index *ix, bool *more, struct err_msg *em)
             if (c->id == coll) /* still searched by somebody: its files stay a little */
                 goto fail;
         snprintf(dir, sizeof dir, "%s/graph/%lld", ix->dir, (long long)coll);
+        fault("maintain.erase");
         if ((r = graph_erase(dir, em)) < 0 || (r = schema_words_drop(ix->db, coll, em)) < 0 ||
             (r = run_ids(ix, ST_DROPPED_REMOVED, coll, 0, em)) < 0 ||
             (r = run_ids(ix, ST_DROPPED_END, coll, 0, em)) < 0)
@@ -91,8 +93,9 @@ fail:
 static int checkpoint_wal(struct index *ix, struct err_msg *em)
 {
     int n_log = 0, n_done = 0;
-    if (!ix->wal_pages || (ix->wal_pages < WAL_PAGES_PASSIVE && clock_ns() - ix->wal_ns < WAL_IDLE_NS))
+    if (!ix->wal_pages || (ix->wal_pages < WAL_PAGES_PASSIVE && clock_ns() - ix->wal_ns < WAL_IDLE_NS && !fault("maintain.due")))
         return 0;
+    fault("maintain.log");
     int rc = sqlite3_wal_checkpoint_v2(ix->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &n_log, &n_done);
     if (rc == SQLITE_OK && n_log > WAL_PAGES_RESTART) {
         sqlite3_busy_timeout(ix->db, 100);
@@ -150,7 +153,7 @@ static int housekeeping(struct index *ix, bool *more, struct err_msg *em)
         struct graph_report rep;
         if (graph_scrub(c->graph, 16, &n, &rep) == LT_ECORRUPT)
             return collection_rebuild(ix, c, rep.text, em);
-        if (ix->read_only || clock_ns() < ix->graph_retry_ns || !graph_wants_checkpoint(c->graph, false))
+        if (ix->read_only || clock_ns() < ix->graph_retry_ns || !(graph_wants_checkpoint(c->graph, false) || fault("maintain.save")))
             continue;
         if ((r = refill_checkpoint(ix, c, em)) == LT_ENOSPC) {
             /* The store goes on; without its file a graph is only slower to open. */
@@ -184,7 +187,7 @@ int index_maintain(struct index *ix, unsigned budget_ms, bool *more, struct err_
         return err_set(em, LT_EBUSY, "a group of writes is open");
     if ((r = rebuild_lost(ix, em)) < 0)
         return r;
-    if (start - ix->maintain_ns >= HOUSEKEEPING_EVERY_NS || !ix->maintain_ns) {
+    if (start - ix->maintain_ns >= HOUSEKEEPING_EVERY_NS || !ix->maintain_ns || fault("maintain.due")) {
         r = housekeeping(ix, &m, em);
         ix->maintain_ns = clock_ns();
     } else if (ix->wal_pages > WAL_PAGES_PASSIVE) {

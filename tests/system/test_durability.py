@@ -3,14 +3,18 @@
 import json
 import os
 import random
+import struct
 import subprocess
 import threading
 import time
 import unittest
 
 from harness import Daemon, LATENT, main
+from wire import ADD, CREATE, DELETE, GET, SEARCH, Wire, add, document as wire_document, unpack
 
-ROUNDS = int(os.environ.get("LATENTD_KILLS", "50"))
+ROUNDS = int(os.environ.get("LATENTD_KILLS", "25"))
+IDS = {"c": 240, "v": 160}  # in "v" clients bring the vectors
+DIM = 40
 WORDS = ("river bridge tower garden engine violin harbour winter lantern orchard copper falcon meadow thunder "
          "library castle desert island market window").split()
 
@@ -20,52 +24,129 @@ def document(i):
     return {"id": f"doc-{i}", "text": " ".join(r.choice(WORDS) for _ in range(12)), "metadata": {"n": i}}
 
 
+def text_of(coll, i, version):
+    r = random.Random(f"{coll} {i} {version}")
+    return f"{coll}{i}x{version} " + " ".join(r.choice(WORDS) for _ in range(12))
+
+
+def vector_of(text):
+    r = random.Random(text)
+    return struct.pack(f"<{DIM}f", *(r.uniform(-1, 1) for _ in range(DIM)))
+
+
+class World:
+    """What the daemon acknowledged: for each document its version, 0 for none, and whether search has to find it at once. A request
+    that was under way when the daemon died leaves two possibilities for each of its documents, until one is seen."""
+
+    def __init__(self, rng):
+        self.random = rng
+        self.version = {(c, i): (0, True) for c in IDS for i in range(IDS[c])}
+        self.last = dict.fromkeys(self.version, 0)
+        self.open = {}
+        self.n = {"add": 0, "add --async": 0, "delete": 0}
+        self.n_open = self.n_kept = 0
+        self.error = None
+
+    def work(self, path):
+        try:
+            with Wire(path) as w:
+                while True:
+                    self.request(w)
+        except (OSError, ConnectionError):
+            pass  # killed
+        except Exception as e:  # pylint: disable=broad-except
+            self.error = e
+
+    def request(self, w):
+        r = self.random
+        coll = r.choice("ccv")
+        ids = r.sample(range(IDS[coll]), r.choice((1, 3, 8, 20)))
+        if r.random() < 0.3:
+            ids = [i for i in ids if self.version[coll, i][0]]
+            self.open = {(coll, i): (0, True) for i in ids}
+            what, reply = "delete", w.call(DELETE, [(1, coll)] + [(2, str(i)) for i in ids]) if ids else None
+        else:
+            later = r.random() < 0.3
+            for i in ids:
+                self.last[coll, i] += 1
+            self.open = {(coll, i): (self.last[coll, i], not later or coll == "v") for i in ids}
+            docs = [wire_document(str(i), text_of(coll, i, self.last[coll, i]),
+                                  **({"vector": vector_of(text_of(coll, i, self.last[coll, i]))} if coll == "v" else {})) for i in ids]
+            what, reply = "add --async" if later else "add", w.call(ADD, add(coll, docs, wait_accepted=later))
+        if reply:
+            assert reply.code == 0 and 4 not in (reply.body(ADD) or {}), (what, reply.message)
+            self.n[what] += 1
+        self.version.update(self.open)
+        self.open = {}
+
+    def check(self, test, d):
+        with Wire(d.socket) as w:
+            self.n_open += bool(self.open)
+            for coll in IDS:
+                there = {}
+                for data in w.call(GET, [(1, coll)] + [(2, str(i)) for i in range(IDS[coll])]).body(GET).get(1, []):
+                    doc = unpack(data)
+                    there[int(doc[1][0])] = doc[2][0].decode()
+                for i in range(IDS[coll]):
+                    version, found = self.version[coll, i]
+                    if (coll, i) in self.open:
+                        maybe = self.open[coll, i][0]
+                        if there.get(i) == (text_of(coll, i, maybe) if maybe else None):
+                            self.n_kept += maybe != version
+                            self.version[coll, i] = version, found = maybe, not maybe or coll == "v"
+                    test.assertEqual(there.get(i), text_of(coll, i, version) if version else None, (coll, i, version))
+                for i in self.random.sample(range(IDS[coll]), 12):
+                    self.check_found(test, w, coll, i)
+            self.open = {}
+
+    def check_found(self, test, w, coll, i):
+        """By its own vector and by its own word; the version before it by neither."""
+        version, must = self.version[coll, i]
+        if version and must:
+            test.assertEqual(self.hits(w, coll, text_of(coll, i, version), 1)[:1], [text_of(coll, i, version)])
+            test.assertEqual(self.hits(w, coll, f"{coll}{i}x{version}", 2), [text_of(coll, i, version)])
+        for old in range(1, self.last[coll, i] + 1)[-3:]:
+            if old != version and must:
+                test.assertEqual(self.hits(w, coll, f"{coll}{i}x{old}", 2), [])
+                test.assertNotIn(text_of(coll, i, old), self.hits(w, coll, text_of(coll, i, old), 1))
+
+    @staticmethod
+    def hits(w, coll, text, mode):
+        """Texts, best first. mode: 1 dense, 2 words."""
+        fields = [(1, coll), (4, 3), (5, mode)] + ([(3, vector_of(text))] if coll == "v" and mode == 1 else [(2, text)])
+        return [unpack(h)[7][0].decode() for h in w.call(SEARCH, fields).body(SEARCH).get(1, [])]
+
+
 class Durability(unittest.TestCase):
-    def test_kill_while_adding(self):
-        """Batches are added one after the other by a client that records what was acknowledged; the daemon is killed at a random
-        moment, 50 times over on the same folder."""
-        random.seed(int(os.environ.get("LATENTD_SEED", "1")))
+    def test_kill(self):
+        """Documents are added, replaced and deleted by a client that records what was acknowledged; the daemon is killed at a random
+        moment, over and over on the same folder. In every other round graphs are saved and the log is emptied all the time."""
+        seed = int(os.environ.get("LATENTD_SEED", "1"))
+        print(f"seed {seed} (LATENTD_SEED sets it), {ROUNDS} kills (LATENTD_KILLS)")
+        world = World(random.Random(seed))
         with Daemon() as d:
             d.latent("collection", "create", "c")
-            acknowledged, next_id = [], 0
-            for _ in range(ROUNDS):
-                stop = threading.Event()
-                done = []
-
-                def feed(start):
-                    i = start
-                    while not stop.is_set():
-                        docs = [document(i + k) for k in range(8)]
-                        got = subprocess.run([LATENT, "--socket", d.socket, "add", "-c", "c", "--jsonl", "-"],
-                                             input="".join(json.dumps(x) + "\n" for x in docs), capture_output=True, text=True)
-                        i += 8
-                        if got.returncode != 0:
-                            break
-                        done.extend(x["id"] for x in docs)
-                    done.append(i)
-
-                t = threading.Thread(target=feed, args=(next_id,))
-                t.start()
-                time.sleep(random.uniform(0, 0.15))
+            with Wire(d.socket) as w:
+                self.assertEqual(w.call(CREATE, [(1, "v"), (2, DIM), (4, 1)]).code, 0)
+            for i in range(ROUNDS):
+                client = threading.Thread(target=world.work, args=(d.socket,))
+                client.start()
+                time.sleep(world.random.uniform(0, 0.3))
                 d.kill()
-                stop.set()
-                t.join()
-                next_id = done.pop()
-                acknowledged += done
+                client.join()
+                self.assertIsNone(world.error)
+                d.env["LATENTD_FAULT"] = "" if i % 2 else "maintain.due=always,maintain.save=always"
                 d.start()
-                check = acknowledged[-64:] + random.sample(acknowledged, min(64, len(acknowledged)))
-                if check:
-                    self.assertEqual(d.latent("get", "-c", "c", *check, check=False).returncode, 0)
-            self.assertTrue(acknowledged)
-            for i in range(0, len(acknowledged), 500):
-                got = d.latent("get", "-c", "c", *acknowledged[i:i + 500])
-                self.assertEqual(len(got.stdout.splitlines()), len(acknowledged[i:i + 500]))
-            # Found by search, too: each by its own text, without waiting for anything.
-            for name in random.sample(acknowledged, min(25, len(acknowledged))):
-                text = document(int(name.split("-")[1]))["text"]
-                hits = d.search("c", "--mode", "dense", "-k", "3", text)
-                self.assertIn(name, [h["id"] for h in hits])
-            self.assertEqual(d.latent("collection", "list").returncode, 0)
+                world.check(self, d)
+            print(f"{world.n} acknowledged requests, {world.n_open} under way when killed, {world.n_kept} documents of them durable")
+            self.assertGreater(min(world.n.values()), 0)
+            log = d.log_text()
+            self.assertNotIn(" warn ", log)
+            self.assertNotIn(" error ", log)
+            self.assertEqual(d.stop(), 0)
+            got = subprocess.run([LATENT, "check", "--data", d.data], capture_output=True, text=True)
+            self.assertEqual(got.returncode, 0, got.stdout)
+            d.start()
 
     def test_restart_embeds_nothing_again(self):
         with Daemon() as d:

@@ -1,6 +1,6 @@
 /* kill -9 at random moments of opening, checking, ingest, replacement, deletion, embedding, checkpoint, compaction and closing.
  *
- *   test_kills [KILLS]      60, unless said
+ *   test_kills [KILLS]      40, unless said
  *
  * A child works on a folder until it is killed: by the parent after so many steps and so many microseconds, or by itself at a fault
  * point, both chosen by the seed (LATENTD_SEED). The next child compares the whole folder with what was acknowledged (kill_world.h)
@@ -16,7 +16,7 @@
 #include "base/log.h"
 #include "tests/unit/index/store_kit.h"
 
-#define KILLS 60
+#define KILLS 40
 #define STEPS_MAX 40          /* of a child that is killed from outside */
 #define STEPS_END 150         /* of one that does not get to its fault point */
 #define MICROSECONDS_MAX 4000 /* more, within a step */

@@ -72,6 +72,7 @@ static void full_status(struct work_item *w, void *reader)
     device_get_stats(c->device, &dev);
     out.read_only = ix.read_only;
     out.read_only_reason = ix.reason;
+    out.warning = ix.warning;
     /* Served already, but from exact scans where a graph is behind. */
     if (out.phase == LATENT__V1__PHASE__PHASE_READY && ix.recovered_percent < 100) {
         out.phase = LATENT__V1__PHASE__PHASE_RECOVERING;

@@ -143,6 +143,12 @@ int collection_open_graph(struct index *ix, struct collection *c, struct err_msg
         if (r < 0 || (r = refill_count(ix, c, &left, em)) < 0)
             return r;
         foreign = graph_count(c->graph) + left != (uint64_t)atomic_load(&c->chunks);
+        /* Or chunks whose vectors cannot be used have no nodes; making the graph anew would not give them any. */
+        if (foreign && graph_count(c->graph) > 0) {
+            if ((r = refill_left_out(ix, c, em)) < 0)
+                return r;
+            foreign = r == 0 || graph_count(c->graph) + left + atomic_load(&c->left_out) != (uint64_t)atomic_load(&c->chunks);
+        }
     }
     if (foreign && graph_count(c->graph) > 0 && ix->inspect) {
         snprintf(c->damage, sizeof c->damage, "its files are not of this store: %llu vectors saved, %llu more to come, "
@@ -157,6 +163,7 @@ int collection_open_graph(struct index *ix, struct collection *c, struct err_msg
         snprintf(rep.text, sizeof rep.text, "not of this store");
         rep.damaged = true;
         atomic_store(&c->graph_seq, 0);
+        atomic_store(&c->left_out, 0);
         if ((r = refill_count(ix, c, &left, em)) < 0)
             return r;
     }

@@ -169,6 +169,25 @@ int index_set_model(struct index *ix, const char *fingerprint, uint32_t dim, str
     return 0;
 }
 
+/* The first thing to look at. With the lock. */
+static void fill_warning(const struct index *ix, char *text, size_t size)
+{
+    const uint64_t now = clock_ns();
+    if (ix->trouble[0]) {
+        snprintf(text, size, "%s (for %llu s)", ix->trouble, (unsigned long long)(now - ix->trouble_ns) / 1000000000);
+        return;
+    }
+    for (size_t i = 0; i < ix->n_collections && !text[0]; i++) {
+        const struct collection *c = ix->collections[i];
+        if (c->unsaved_ns)
+            snprintf(text, size, "collection %s: its graph has not been saved for %llu s: %s", c->name,
+                     (unsigned long long)(now - c->unsaved_ns) / 1000000000, c->why_unsaved);
+        else if (atomic_load(&c->left_out))
+            snprintf(text, size, "collection %s: the vectors of %llu chunks are damaged, only words find them; stop and run latent check --repair",
+                     c->name, (unsigned long long)atomic_load(&c->left_out));
+    }
+}
+
 void index_get_status(struct index *ix, struct index_status *out)
 {
     uint64_t done = 0, left = 0;
@@ -176,6 +195,7 @@ void index_get_status(struct index *ix, struct index_status *out)
     pthread_mutex_lock(&ix->lock);
     out->read_only = ix->read_only || ix->broken;
     snprintf(out->reason, sizeof out->reason, "%s", out->read_only ? ix->reason : "");
+    fill_warning(ix, out->warning, sizeof out->warning);
     for (size_t i = 0; i < ix->n_collections; i++) {
         const struct collection *c = ix->collections[i];
         uint64_t l = atomic_load(&c->behind) ? atomic_load(&c->refill_left) : 0;

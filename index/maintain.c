@@ -137,6 +137,34 @@ static int vacuum(struct index *ix, bool *more, struct err_msg *em)
     return r;
 }
 
+static void note_saved(struct index *ix, struct collection *c, int r, const struct err_msg *em)
+{
+    pthread_mutex_lock(&ix->lock);
+    if (r == 0)
+        c->unsaved_ns = 0;
+    else if (!c->unsaved_ns)
+        c->unsaved_ns = clock_ns();
+    if (r < 0)
+        snprintf(c->why_unsaved, sizeof c->why_unsaved, "%.150s", em->text);
+    pthread_mutex_unlock(&ix->lock);
+}
+
+/* What index_get_status warns of: a housekeeping that silently never succeeds would make starts slower and slower. */
+static void note_trouble(struct index *ix, int r, const struct err_msg *em)
+{
+    const bool large = ix->wal_pages > 4 * WAL_PAGES_RESTART;
+    pthread_mutex_lock(&ix->lock);
+    if (r == 0 && !large)
+        ix->trouble[0] = 0;
+    else if (!ix->trouble[0])
+        ix->trouble_ns = clock_ns();
+    if (r < 0)
+        snprintf(ix->trouble, sizeof ix->trouble, "housekeeping fails: %.170s", em->text);
+    else if (large)
+        snprintf(ix->trouble, sizeof ix->trouble, "the log holds %d MiB that cannot be copied back", ix->wal_pages / 256);
+    pthread_mutex_unlock(&ix->lock);
+}
+
 static int housekeeping(struct index *ix, bool *more, struct err_msg *em)
 {
     int r;
@@ -155,7 +183,9 @@ static int housekeeping(struct index *ix, bool *more, struct err_msg *em)
             return collection_rebuild(ix, c, rep.text, em);
         if (ix->read_only || clock_ns() < ix->graph_retry_ns || !(graph_wants_checkpoint(c->graph, false) || fault("maintain.save")))
             continue;
-        if ((r = refill_checkpoint(ix, c, em)) == LT_ENOSPC) {
+        r = refill_checkpoint(ix, c, em);
+        note_saved(ix, c, r, em);
+        if (r == LT_ENOSPC) {
             /* The store goes on; without its file a graph is only slower to open. */
             log_warn("index", "collection %s: its graph is not saved: %s", c->name, em->text);
             ix->graph_retry_ns = clock_ns() + GRAPH_RETRY_NS;
@@ -176,15 +206,11 @@ static int rebuild_lost(struct index *ix, struct err_msg *em)
     return r;
 }
 
-int index_maintain(struct index *ix, unsigned budget_ms, bool *more, struct err_msg *em)
+static int maintain(struct index *ix, unsigned budget_ms, bool *more, struct err_msg *em)
 {
     int r = 0;
     uint64_t start = clock_ns(), until = start + (uint64_t)budget_ms * 1000000;
     bool m = false, erased;
-    struct err_msg local;
-    em = em ? em : &local;
-    if (ix->in_group)
-        return err_set(em, LT_EBUSY, "a group of writes is open");
     if ((r = rebuild_lost(ix, em)) < 0)
         return r;
     if (start - ix->maintain_ns >= HOUSEKEEPING_EVERY_NS || !ix->maintain_ns || fault("maintain.due")) {
@@ -214,7 +240,20 @@ int index_maintain(struct index *ix, unsigned budget_ms, bool *more, struct err_
             break;
         m = true;
     }
+    *more = m && r == 0;
+    return r;
+}
+
+int index_maintain(struct index *ix, unsigned budget_ms, bool *more, struct err_msg *em)
+{
+    struct err_msg local;
+    bool m = false;
+    em = em ? em : &local;
+    if (ix->in_group)
+        return err_set(em, LT_EBUSY, "a group of writes is open");
+    int r = maintain(ix, budget_ms, &m, em);
+    note_trouble(ix, r, em);
     if (more)
-        *more = m && r == 0;
+        *more = m;
     return r;
 }

@@ -42,6 +42,7 @@ int refill_step(struct index *ix, struct collection *c, uint64_t until_ns, bool 
         if (r == LT_ENAN || r == LT_ECORRUPT) {
             log_error("index", "collection %s: vector of chunk %llu is damaged and left out", c->name,
                       (unsigned long long)chunk);
+            atomic_fetch_add(&c->left_out, 1);
             r = 0;
         }
         if (r < 0) {
@@ -59,6 +60,26 @@ int refill_step(struct index *ix, struct collection *c, uint64_t until_ns, bool 
         *done = true;
     }
     return r < 0 ? r : 0;
+}
+
+int refill_left_out(struct index *ix, struct collection *c, struct err_msg *em)
+{
+    int r;
+    bool usable = false;
+    sqlite3_stmt *st = store_stmt(ix, ST_COVERED, em);
+    if (!st)
+        return LT_EIO;
+    atomic_store(&c->left_out, 0);
+    sql_bind(st, "ii", c->id, (int64_t)atomic_load(&c->graph_seq));
+    while (!usable && (r = sql_step(st, em)) > 0) {
+        if (graph_has(c->graph, (uint64_t)sqlite3_column_int64(st, 0)))
+            continue;
+        const float *v = vectors_read(st, 1, c->dim, ix->vector);
+        usable = v && vectors_check(v, c->dim, c->metric, NULL) == 0;
+        atomic_fetch_add(&c->left_out, 1);
+    }
+    sqlite3_reset(st);
+    return usable ? 0 : r < 0 ? r : 1;
 }
 
 int refill_checkpoint(struct index *ix, struct collection *c, struct err_msg *em)

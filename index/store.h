@@ -42,6 +42,9 @@ struct collection {
     atomic_uint_fast64_t refill_left;  /* chunks, estimate */
     char why_behind[128];   /* written before the collection is shared */
     char damage[480];       /* what was wrong with the graph's files, where only looked at */
+    atomic_uint_fast64_t left_out;   /* searchable chunks without a node, since their vectors cannot be used */
+    uint64_t unsaved_ns;             /* (index's lock) when saving the graph first failed; 0: it did not, or has worked since */
+    char why_unsaved[160];           /* (index's lock) */
 
     atomic_uint_fast64_t accepted_seq, searchable_seq;
     atomic_llong documents, chunks, pending, bytes;
@@ -80,10 +83,12 @@ struct index {
     sqlite3 *db;
     sqlite3_stmt *stmt[ST_N];
 
-    pthread_mutex_t lock; /* the four below, and status' text */
+    pthread_mutex_t lock; /* the following down to broken */
     struct collection **collections;
     size_t n_collections, cap_collections;
     char reason[256];
+    char trouble[200];   /* why housekeeping fails; empty: it does not */
+    uint64_t trouble_ns; /* since when */
     bool read_only; /* full disk: clears by itself */
     bool broken;    /* a sync failed: until reopened */
 
@@ -183,6 +188,9 @@ int refill_step(struct index *ix, struct collection *c, uint64_t until_ns, bool 
 /* Chunks with vseq beyond graph_seq. */
 int refill_count(struct index *ix, const struct collection *c, uint64_t *n, struct err_msg *em);
 int refill_checkpoint(struct index *ix, struct collection *c, struct err_msg *em);
+/* Counts searchable chunks up to graph_seq that have no node into c->left_out. 1: their vectors cannot be used, all of them;
+ * 0: one can. Reads all rows: only where the numbers do not fit. */
+int refill_left_out(struct index *ix, struct collection *c, struct err_msg *em);
 
 /* ---- space (space.c) ---- */
 

@@ -37,6 +37,8 @@ S(REFILL, "SELECT c.vseq, c.chunk, v.data, t.data FROM chunks c LEFT JOIN vector
           " LEFT JOIN vector_tails t ON t.chunk = c.chunk"
           " WHERE c.coll = ? AND c.vseq > ? AND c.vseq > 0"
           " ORDER BY c.vseq, c.chunk")
+S(COVERED, "SELECT c.chunk, v.data, t.data FROM chunks c LEFT JOIN vectors v ON v.chunk = c.chunk"
+           " LEFT JOIN vector_tails t ON t.chunk = c.chunk WHERE c.coll = ? AND c.vseq <= ? AND c.vseq > 0")
 S(REFILL_COUNT, "SELECT count(*) FROM chunks WHERE coll = ? AND vseq > ? AND vseq > 0")
 S(PENDING, "SELECT c.chunk, c.doc, c.coll, c.number, c.start, c.end, d.n_chunks, d.job, d.id, d.title"
            " FROM chunks c JOIN documents d ON d.doc = c.doc WHERE c.vseq IS NULL AND c.chunk > ?"

@@ -1,5 +1,6 @@
 #include "index/vectors.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "index/store.h"
@@ -74,4 +75,16 @@ const float *vectors_read(sqlite3_stmt *st, int at, uint32_t dim, float *buf)
     if (m)
         memcpy((char *)buf + n, tail, m);
     return buf;
+}
+
+int vectors_check(const float *v, uint32_t dim, enum metric metric, struct err_msg *em)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < dim; i++)
+        sum += (double)v[i] * v[i];
+    if (!isfinite(sum) || sum > 3e38)
+        return err_set(em, LT_ENAN, "vector holds NaN, Inf or numbers too large");
+    if (metric == METRIC_COSINE && !(sum > 1e-30))
+        return err_set(em, LT_ENAN, "vector has zero length");
+    return 0;
 }

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "index/graph.h"
 
 struct index;
 
@@ -24,5 +25,8 @@ int vectors_delete(struct index *ix, uint64_t first, uint64_t last, struct err_m
 /* The vector of a row whose columns at and at + 1 are its head and its tail (NULL: none), copied to buf (room for dim).
  * NULL: its length is not dim's. */
 const float *vectors_read(sqlite3_stmt *st, int at, uint32_t dim, float *buf);
+
+/* Whether it can be compared at all: LT_ENAN for NaN, Inf, numbers too large, and under cosine for zeros. */
+int vectors_check(const float *v, uint32_t dim, enum metric metric, struct err_msg *em);
 
 #endif

@@ -1,6 +1,5 @@
 /* Puts, deletes, pending chunks and their vectors. */
 #include <jansson.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,18 +46,6 @@ static int check_utf8(const char *what, const char *s, size_t len, bool nul, str
     return 0;
 }
 
-static int check_vector(const float *v, uint32_t dim, enum metric metric, struct err_msg *em)
-{
-    double sum = 0;
-    for (uint32_t i = 0; i < dim; i++)
-        sum += (double)v[i] * v[i];
-    if (!isfinite(sum) || sum > 3e38)
-        return err_set(em, LT_ENAN, "vector holds NaN, Inf or numbers too large");
-    if (metric == METRIC_COSINE && !(sum > 1e-30))
-        return err_set(em, LT_ENAN, "vector has zero length");
-    return 0;
-}
-
 static int check_doc(const struct collection *c, const struct index_doc *d, size_t n_spans, struct err_msg *em)
 {
     int r;
@@ -89,7 +76,7 @@ static int check_doc(const struct collection *c, const struct index_doc *d, size
     if (d->dim != c->dim)
         return err_set(em, LT_EDIM, "vector of %u dimensions, collection %s has %u", d->dim, c->name, c->dim);
     for (size_t i = 0; i < n_spans; i++)
-        if ((r = check_vector(d->vectors + i * c->dim, c->dim, c->metric, em)) < 0)
+        if ((r = vectors_check(d->vectors + i * c->dim, c->dim, c->metric, em)) < 0)
             return r;
     return 0;
 }
@@ -297,7 +284,7 @@ int index_set_vectors(struct index *ix, const uint64_t *chunks, const float *vec
         return err_set(em, LT_EDIM, "vectors of %u dimensions, the model gives %u", dim, ix->model_dim);
     for (size_t i = 0; i < n; i++) {
         struct err_msg what;
-        if ((r = check_vector(vectors + i * dim, dim, METRIC_COSINE, &what)) < 0)
+        if ((r = vectors_check(vectors + i * dim, dim, METRIC_COSINE, &what)) < 0)
             return err_set(em, r, "chunk %llu: %s", (unsigned long long)chunks[i], what.text);
     }
     if ((r = group_begin(ix, false, em)) < 0)

@@ -62,6 +62,7 @@ static void status_fill(struct latent_status *to, const Latent__V1__StatusReply 
         .data_dir = s->data_dir,
         .server_key = s->server_key,
         .mask = s->mask,
+        .warning = s->warning,
     };
     if (s->queue) {
         to->query_depth = s->queue->query_depth;

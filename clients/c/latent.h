@@ -176,6 +176,7 @@ struct latent_status {
     const char *data_dir;
     const char *server_key;     /* for clients with keys; empty: they are not served */
     const char *mask;           /* "causal" or "full": what a token sees */
+    const char *warning;        /* what needs a look though everything is answered; empty: nothing */
 };
 
 LATENT_API int latent_status(struct latent *c, struct latent_status **out);

@@ -23,7 +23,7 @@ static void print_json(const struct latent_status *s)
         json_array_append_new(collections, collection_json(&s->collections[i]));
     json_out(json_pack(
         "{s:o, s:s, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:I, s:I, s:s, s:s, s:b, s:o, s:o, "
-        "s:{s:I, s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:o, s:s, s:s}",
+        "s:{s:I, s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:o, s:s, s:s, s:o}",
         "version", json_text(s->version), "phase", phase_name(s->phase), "percent",
         (json_int_t)s->percent, "read_only", (int)s->read_only, "read_only_reason",
         json_text(s->read_only_reason), "device", json_text(s->device), "device_kind",
@@ -36,7 +36,7 @@ static void print_json(const struct latent_status *s)
         (json_int_t)s->pending_chunks, "writes", (json_int_t)s->writes_waiting, "tokens_done",
         (json_int_t)s->tokens_done, "texts_done", (json_int_t)s->texts_done, "uptime_ms",
         (json_int_t)s->uptime_ms, "pid", (json_int_t)s->pid, "data_dir", json_text(s->data_dir),
-        "server_key", s->server_key, "mask", s->mask));
+        "server_key", s->server_key, "mask", s->mask, "warning", json_text(s->warning)));
 }
 
 static void print_plain(const struct latent_status *s)
@@ -49,6 +49,8 @@ static void print_plain(const struct latent_status *s)
     printf("\n");
     if (s->read_only)
         printf("read-only:   %s\n", s->read_only_reason);
+    if (s->warning[0])
+        printf("warning:     %s\n", s->warning);
     if (s->device[0])
         printf("device:      %s (%s)\n", s->device, s->device_kind);
     if (s->device_note[0])

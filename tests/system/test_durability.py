@@ -9,7 +9,7 @@ import threading
 import time
 import unittest
 
-from harness import Daemon, LATENT, main
+from harness import Daemon, LATENT, START_S, main, needs_faults
 from wire import ADD, CREATE, DELETE, GET, SEARCH, Wire, add, document as wire_document, unpack
 
 ROUNDS = int(os.environ.get("LATENTD_KILLS", "25"))
@@ -173,6 +173,27 @@ class Durability(unittest.TestCase):
                 time.sleep(0.05)
             self.assertEqual((info["documents"], info["pending_chunks"]), (2000, 0))
             self.assertEqual(d.search("c", "--mode", "dense", docs[1999]["text"])[0]["score"] > 0.5, True)
+
+    @needs_faults
+    def test_a_graph_that_cannot_be_saved(self):
+        """Searches and writes go on; status says what is wrong and since when, until it is over."""
+        with Daemon(env={"LATENTD_FAULT": "graph.segment.write=always,maintain.due=always,maintain.save=always"}) as d:
+            self.assertEqual(d.status()["warning"], "")
+            d.latent("collection", "create", "c")
+            d.add("c", [document(i) for i in range(20)])
+            end = time.monotonic() + START_S
+            while not d.status()["warning"]:
+                self.assertLess(time.monotonic(), end)
+                time.sleep(0.05)
+            self.assertRegex(d.status()["warning"], r"^collection c: its graph has not been saved for \d+ s: \S+/graph/1/\S+: no space left")
+            self.assertIn("warning:     collection c", d.latent("status").stdout)
+            d.add("c", [document(20)])
+            self.assertEqual(d.search("c", "--mode", "dense", "-k", "1", document(20)["text"])[0]["id"], "doc-20")
+            d.kill()
+            d.env["LATENTD_FAULT"] = ""
+            d.start()
+            self.assertEqual(d.status()["warning"], "")
+            self.assertEqual(d.search("c", "--mode", "dense", "-k", "1", document(20)["text"])[0]["id"], "doc-20")
 
     def test_clean_stop_reopens_without_work(self):
         with Daemon() as d:

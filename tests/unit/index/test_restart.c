@@ -1,7 +1,9 @@
-/* Restarts of a store at each size where something changes, after a crash and after a clean end; and that neither a start nor a
- * search looks at what the graph has already. */
+/* Restarts of a store at each size where something changes, after a crash and after a clean end, and with vectors that are damaged;
+ * and that neither a start nor a search looks at what the graph has already. */
 #include "store_kit.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "index/reader.h"
@@ -107,6 +109,28 @@ static void put_and_crash(const char *dir, uint64_t n)
     assert_int_equal(status, 0);
 }
 
+/* What opening, and bringing the graph up to date, write into the log. */
+static char *open_listening(const char *dir, struct index **ix)
+{
+    static char text[2048];
+    char path[160];
+    bool more = true;
+    snprintf(path, sizeof path, "%s.log", dir);
+    fflush(stderr);
+    const int was = dup(STDERR_FILENO), fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    assert_true(was >= 0 && dup2(fd, STDERR_FILENO) >= 0);
+    *ix = kit_open(dir);
+    while (more && index_maintain(*ix, 100, &more, NULL) == 0)
+        ;
+    dup2(was, STDERR_FILENO);
+    close(was);
+    const ssize_t n = pread(fd, text, sizeof text - 1, 0);
+    text[n > 0 ? n : 0] = 0;
+    close(fd);
+    unlink(path);
+    return text;
+}
+
 static void test_sizes(void **state)
 {
     static const uint64_t sizes[] = {0, 1, COMPARED_TO - 1, COMPARED_TO, COMPARED_TO + 1, SAVED_FROM - 1, SAVED_FROM, SAVED_FROM + 1,
@@ -119,7 +143,7 @@ static void test_sizes(void **state)
         assert_int_equal(check_all(ix, n), n > 0 && n < SAVED_FROM); /* saved by itself, or brought up to date now */
         index_close(&ix);
         for (int again = 0; again < 2; again++) { /* from its files alone, and nothing is mended twice */
-            ix = kit_open(dir);
+            assert_string_equal(open_listening(dir, &ix), "");
             assert_false(check_all(ix, n));
             index_close(&ix);
         }
@@ -129,6 +153,85 @@ static void test_sizes(void **state)
         index_close(&ix);
         kit_remove(dir);
     }
+}
+
+static void sql(const char *dir, const char *text)
+{
+    sqlite3 *db;
+    char path[160];
+    snprintf(path, sizeof path, "%s/store.db", dir);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
+/* Two vectors that cannot be used, one too short and one not a number: named once, the others serve, and no start after that makes the
+ * graph anew because of them; the status goes on to say so. */
+static void test_poisoned(void **state)
+{
+    char dir[128], cmd[300];
+    struct index *ix = kit_open(kit_dir(dir));
+    struct index_reader *r;
+    struct index_status st;
+    struct err_msg em;
+    create(ix);
+    put(ix, 0, 600);
+    index_get_status(ix, &st);
+    assert_string_equal(st.warning, "");
+    index_close(&ix);
+    sql(dir, "UPDATE vectors SET data = substr(data, 1, 8) WHERE chunk = 8;"
+             "UPDATE vectors SET data = x'ffffffff' || substr(data, 5) WHERE chunk = 300");
+    snprintf(cmd, sizeof cmd, "%s/graph/1", dir);
+    kit_ok(graph_erase(cmd, &em), &em);
+    for (int start = 0; start < 3; start++) {
+        char *log = open_listening(dir, &ix);
+        if (start == 0)
+            assert_true(strstr(log, "vector of chunk 8 is damaged") && strstr(log, "vector of chunk 300 is damaged"));
+        else
+            assert_string_equal(log, "");
+        assert_false(info(ix).degraded);
+        index_get_status(ix, &st);
+        assert_non_null(strstr(st.warning, "collection c: the vectors of 2 chunks are damaged"));
+        kit_ok(index_reader_create(&r, ix, &em), &em);
+        for (uint64_t i = 0; i < 600 + (uint64_t)start; i++)
+            if (i != 7 && i != 299)
+                check_found(r, i);
+        index_reader_destroy(&r);
+        put(ix, 600 + (uint64_t)start, 601 + (uint64_t)start);
+        index_close(&ix);
+    }
+    /* A graph that lacks what can be used is not this store's. */
+    sql(dir, "UPDATE vectors SET data = (SELECT data FROM vectors v WHERE v.chunk = 9) WHERE chunk = 8");
+    assert_non_null(strstr(open_listening(dir, &ix), "made anew"));
+    index_get_status(ix, &st);
+    assert_non_null(strstr(st.warning, "of 1 chunks"));
+    index_close(&ix);
+    kit_remove(dir);
+}
+
+/* A graph that cannot be saved is no error, but it is said, and since when, until it can be. */
+static void test_unsaved(void **state)
+{
+    char dir[128], path[160];
+    struct index_status st;
+    struct err_msg em;
+    bool more;
+    struct index *ix = kit_open(kit_dir(dir));
+    create(ix);
+    put(ix, 0, SAVED_FROM);
+    snprintf(path, sizeof path, "%s/graph/1/MANIFEST.tmp", dir);
+    assert_int_equal(mkdir(path, 0700), 0); /* in the way */
+    assert_true(index_maintain(ix, 0, &more, &em) < 0);
+    index_get_status(ix, &st);
+    assert_non_null(strstr(st.warning, "housekeeping fails: "));
+    assert_non_null(strstr(st.warning, "MANIFEST.tmp"));
+    assert_int_equal(rmdir(path), 0);
+    ix->maintain_ns = 0; /* now, not in a second */
+    kit_ok(index_maintain(ix, 0, &more, &em), &em);
+    index_get_status(ix, &st);
+    assert_string_equal(st.warning, "");
+    index_close(&ix);
+    kit_remove(dir);
 }
 
 static int steps(sqlite3_stmt *st)
@@ -162,6 +265,7 @@ static void test_only_what_is_new(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sizes), cmocka_unit_test(test_only_what_is_new)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sizes), cmocka_unit_test(test_poisoned), cmocka_unit_test(test_unsaved),
+                                       cmocka_unit_test(test_only_what_is_new)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

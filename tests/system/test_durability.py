@@ -12,7 +12,7 @@ import unittest
 from harness import Daemon, LATENT, START_S, main, needs_faults
 from wire import ADD, CREATE, DELETE, GET, SEARCH, Wire, add, document as wire_document, unpack
 
-ROUNDS = int(os.environ.get("LATENTD_KILLS", "25"))
+ROUNDS = int(os.environ.get("LATENTD_KILLS", "15"))
 IDS = {"c": 240, "v": 160}  # in "v" clients bring the vectors
 DIM = 40
 WORDS = ("river bridge tower garden engine violin harbour winter lantern orchard copper falcon meadow thunder "

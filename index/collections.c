@@ -7,6 +7,8 @@
 #include "index/schema.h"
 #include "index/store.h"
 
+#define WIDE_FROM (GRAPH_SHORT_MAX / 4 * 3) /* chunks from which on a new graph gets wide links at once */
+
 struct collection *collection_find(struct index *ix, const char *name)
 {
     struct collection *c = NULL;
@@ -120,7 +122,8 @@ void collections_free(struct index *ix)
 int collection_open_graph(struct index *ix, struct collection *c, struct err_msg *em)
 {
     struct graph_params gp = {.dim = c->dim, .metric = c->metric, .m = c->m,
-                              .ef_construction = c->ef_construction, .codes = c->codes, .inspect = ix->inspect};
+                              .ef_construction = c->ef_construction, .codes = c->codes, .inspect = ix->inspect,
+                              .wide = c->wide || atomic_load(&c->chunks) > WIDE_FROM};
     struct graph_report rep = {0};
     uint64_t covered = 0, left = 0;
     int r = graph_open(&c->graph, c->graph_dir, &gp, &covered, &rep, em);
@@ -393,6 +396,7 @@ int collection_rebuild(struct index *ix, struct collection *c, const char *why, 
     n->codes = c->codes;
     n->vectors_only = c->vectors_only;
     n->temporary = c->temporary;
+    n->wide = c->wide || graph_full(c->graph);
     atomic_store(&n->accepted_seq, atomic_load(&c->accepted_seq));
     atomic_store(&n->searchable_seq, atomic_load(&c->searchable_seq));
     atomic_store(&n->documents, atomic_load(&c->documents));

@@ -76,9 +76,13 @@ void distance_encode(const float *v, size_t n, uint8_t *code, float *scale, floa
     int64_t sum2 = 0;
     for (size_t j = 0; j < n; j++)
         max = fmaxf(max, fabsf(v[j]));
+    uint32_t bits;
     *scale = max / 127;
+    memcpy(&bits, scale, sizeof bits);
+    bits = (bits + 0xFFFF) & 0xFFFF0000;
+    memcpy(scale, &bits, sizeof bits);
     /* A denormal scale would have no finite inverse; such a vector is zero for every purpose here. */
-    float inverse = *scale > 0 ? 127 / max : 0;
+    float inverse = *scale > 0 ? 1 / *scale : 0;
     if (!isfinite(inverse))
         inverse = *scale = 0;
     for (size_t j = 0; j < n; j++) {

@@ -139,6 +139,11 @@ bool graph_lost(const struct graph *g)
     return atomic_load(&graph_core(g)->lost);
 }
 
+bool graph_full(const struct graph *g)
+{
+    return atomic_load(&graph_core(g)->full);
+}
+
 bool graph_wants_checkpoint(const struct graph *g, bool closing)
 {
     uint64_t changes = atomic_load(&g->n_changes);

@@ -39,6 +39,7 @@ enum graph_codes {
 #define GRAPH_M_MAX 128u
 #define GRAPH_EF_CONSTRUCTION_MAX 4096u
 #define GRAPH_EF_MAX 65536u
+#define GRAPH_SHORT_MAX 0xFF0000u /* nodes, replaced ones that wait for their sweep included, that 3 bytes a link can tell apart */
 
 struct graph_params {
     uint32_t dim;             /* 1 … GRAPH_DIM_MAX */
@@ -47,6 +48,7 @@ struct graph_params {
     uint32_t ef_construction; /* candidates per insertion; 0: 200 */
     enum graph_codes codes;
     uint64_t seed;            /* of the level draw; 0: a fixed one */
+    bool wide;                /* a new graph gets 4 bytes a link instead of 3; one that is loaded has what it has */
     bool inspect;             /* only to look: opening changes nothing in dir; no graph_add, no graph_checkpoint */
 };
 
@@ -83,8 +85,9 @@ int graph_erase(const char *dir, struct err_msg *em);
 
 /* Adds v (dim floats) under label, replacing the label's earlier vector. Found by every search that
  * starts after the return. Labels are any value but UINT64_MAX.
- * Errors: LT_ENAN (NaN, Inf, or zero length with METRIC_COSINE), LT_EINVAL, LT_ENOMEM, LT_ELIMIT,
- * LT_ENOSPC or LT_EIO (the exact vectors' file); the graph is then as before. */
+ * Errors: LT_ENAN (NaN, Inf, or zero length with METRIC_COSINE), LT_EINVAL, LT_ENOMEM, LT_ELIMIT (full: with short links a
+ * new graph with `wide` is the way out, with wide ones there is none), LT_ENOSPC or LT_EIO (the exact vectors' file); the
+ * graph is then as before. */
 int graph_add(struct graph *g, uint64_t label, const float *v);
 
 /* Takes label out and links its neighbours to each other. No search that starts afterwards returns it.
@@ -161,6 +164,9 @@ bool graph_wants_checkpoint(const struct graph *g, bool closing);
 /* True once a mapped file turned out to lack bytes that were there: what searches found since may be wrong. The caller drops
  * the files and refills, as after damage. Thread-safety: safe. */
 bool graph_lost(const struct graph *g);
+
+/* True once an addition was refused for want of numbers that a graph with `wide` would have. Thread-safety: safe. */
+bool graph_full(const struct graph *g);
 
 /* Verifies up to max_blocks further checksums of the mapped files, wrapping around; *n_checked of them.
  * Damage: LT_ECORRUPT and a report; the caller then drops the files (graph_erase) and refills. */

@@ -58,6 +58,17 @@ static uint8_t *chunk_create(struct core *c, size_t len, bool first)
     return p;
 }
 
+void core_set_links(struct core *c, bool wide)
+{
+    c->wide = wide;
+    c->stride = (uint32_t)distance_pad(c->head_at + NODE_LIST_AT + list_bytes(c->m0, wide, true));
+    c->upper_stride = (UPPER_LIST_AT + list_bytes(c->m, wide, false) + 3) / 4 * 4;
+    c->shift = 6; /* 64 vectors fill whole pages at any dimension */
+    while (c->shift < 12 && (size_t)c->stride << (c->shift + 1) <= CHUNK_BYTES)
+        c->shift++;
+    c->mask = (1u << c->shift) - 1;
+}
+
 struct core *core_create(const struct graph_params *p)
 {
     struct core *c = calloc(1, sizeof *c);
@@ -74,12 +85,8 @@ struct core *core_create(const struct graph_params *p)
     c->code_bytes = p->codes == GRAPH_CODES_INT8 ? (uint32_t)distance_pad(p->dim) : c->has_vectors ? 0 : c->vec_stride;
     if (p->codes == GRAPH_CODES_1BIT || (p->codes == GRAPH_CODES_INT8 && p->dim >= SKETCH_FROM_DIM))
         c->sketch_bytes = (uint32_t)sketch_bytes(p->dim);
-    c->stride = (uint32_t)distance_pad(c->sketch_bytes + c->code_bytes + sizeof(struct node_head) + 4u * c->m0);
-    c->upper_stride = 4u * (1 + c->m);
-    c->shift = 6; /* 64 vectors fill whole pages at any dimension */
-    while (c->shift < 12 && (size_t)c->stride << (c->shift + 1) <= CHUNK_BYTES)
-        c->shift++;
-    c->mask = (1u << c->shift) - 1;
+    c->head_at = c->sketch_bytes + c->code_bytes;
+    core_set_links(c, p->wide);
     c->vec_fd = -1;
     atomic_init(&c->entry, ID_NONE);
     atomic_init(&c->root, ID_NONE);
@@ -210,6 +217,10 @@ static int slot_create(struct core *c, uint32_t level, uint32_t *id)
 {
     uint32_t n = core_n_slots(c), chunk = n >> c->shift, upper = 0;
     int r;
+    if (!c->wide && (n >= GRAPH_SHORT_MAX || fault("graph.links.short"))) {
+        atomic_store(&c->full, true);
+        return LT_ELIMIT;
+    }
     if (n >= ID_LIMIT || chunk >= CHUNKS_MAX)
         return LT_ELIMIT;
     if (!atomic_load(&c->dir[chunk])) {
@@ -221,7 +232,7 @@ static int slot_create(struct core *c, uint32_t level, uint32_t *id)
     if ((r = core_map_vectors(c, chunk)) < 0 || (level && (r = upper_alloc(c, level, &upper)) < 0))
         return r;
     struct node_head *h = core_head(c, n);
-    h->upper = upper;
+    h->place = level ? upper : ID_NONE;
     h->level = (uint8_t)level;
     atomic_store_explicit(&c->n_slots, n + 1, memory_order_release);
     *id = n;
@@ -238,14 +249,13 @@ int core_alloc(struct core *c, uint32_t level, uint32_t *id)
     else if ((r = slot_create(c, level, id)) < 0)
         return r;
     struct node_head *h = core_head(c, *id);
-    h->parent = ID_NONE;
-    h->n_children = 0;
     h->level = (uint8_t)level; /* as it was, unless the file lied */
+    core_set_parent(c, *id, ID_NONE);
     atomic_store_explicit(&h->state, NODE_NEW, memory_order_release);
     for (uint32_t i = 0; i <= level; i++) {
-        _Atomic uint32_t *list = core_links(c, *id, i);
-        if (list)
-            list_write(list, core_room(c, i), NULL, 0);
+        struct list list = core_links(c, *id, i);
+        if (list.word)
+            list_write(list, NULL, 0);
     }
     return 0;
 }

@@ -19,7 +19,7 @@ static int add_node(struct graph *g, struct core *c, const struct hnswlib_file *
     if ((r = node_fill(c, s, id, label, s->query_f32)) < 0)
         return r;
     for (uint32_t l = 0; l <= level; l++) {
-        _Atomic uint32_t *list = core_links(c, id, l);
+        struct list list = core_links(c, id, l);
         uint32_t n = hnswlib_links(f, i, l, links), k = 0;
         for (uint32_t j = 0; j < n; j++) {
             uint32_t same = 0;
@@ -28,8 +28,8 @@ static int add_node(struct graph *g, struct core *c, const struct hnswlib_file *
             if (same == k && links[j] != i)
                 kept[k++] = links[j];
         }
-        if (list)
-            list_write(list, core_room(c, l), kept, k);
+        if (list.word)
+            list_write(list, kept, k);
     }
     core_hash_put(c, label, id);
     c->level_count[level]++;
@@ -44,10 +44,10 @@ static uint32_t spread(struct core *c, uint32_t *queue, uint32_t at, uint32_t n,
 {
     uint32_t links[2 * GRAPH_M_MAX], root = atomic_load(&c->root);
     for (; at < n; at++) {
-        uint32_t id = queue[at], k = list_read(core_list(c, id), c->m0, links);
-        for (uint32_t j = 0; j < k && core_head(c, id)->n_children < most; j++) {
+        uint32_t id = queue[at], k = list_read(core_list(c, id), links);
+        for (uint32_t j = 0; j < k && list_children(core_list(c, id)) < most; j++) {
             uint32_t to = links[j] & LINK_ID;
-            if (to == root || core_head(c, to)->parent != ID_NONE)
+            if (to == root || core_parent(c, to) != ID_NONE)
                 continue;
             tree_adopt(c, to, id);
             queue[n++] = to;
@@ -65,7 +65,7 @@ static int lay_tree(struct graph *g, struct core *c, uint32_t root)
     n = spread(c, queue, 0, n, c->m);
     n = spread(c, queue, 0, n, c->m0); /* rather a crowded list than a changed one */
     for (uint32_t id = 0; id < n_slots; id++) {
-        if (id == root || core_head(c, id)->parent != ID_NONE)
+        if (id == root || core_parent(c, id) != ID_NONE)
             continue;
         tree_attach(c, g->scratch, id, root);
         queue[n] = id;

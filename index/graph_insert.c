@@ -12,15 +12,15 @@
 static bool connect(struct core *c, struct graph_scratch *s, uint32_t e, uint32_t id, float d,
                     uint32_t level)
 {
-    _Atomic uint32_t *list = core_links(c, e, level);
-    uint32_t room = core_room(c, level), n_ok = 0;
+    struct list list = core_links(c, e, level);
+    uint32_t n_ok = 0;
     struct cand cands[2 * GRAPH_M_MAX + 1];
     struct probe p;
-    if (!list)
+    if (!list.word)
         return false;
-    if (list_append(list, room, id))
+    if (list_append(list, id))
         return true;
-    uint32_t n = list_read(list, room, s->links);
+    uint32_t n = list_read_marked(list, s->links);
     for (uint32_t i = 0; i < n; i++) {
         if ((s->links[i] & LINK_ID) < core_n_slots(c)) {
             s->batch[n_ok] = s->links[i] & LINK_ID;
@@ -34,13 +34,13 @@ static bool connect(struct core *c, struct graph_scratch *s, uint32_t e, uint32_
         cands[i] = (struct cand){s->batch_d[i], s->links[i]};
     cands[n_ok] = (struct cand){d, id};
     cand_sort(cands, n_ok + 1);
-    uint32_t kept = core_select(c, s, cands, n_ok + 1, room);
+    uint32_t kept = core_select(c, s, cands, n_ok + 1, list.room);
     bool in = false;
     for (uint32_t i = 0; i < kept; i++) {
         s->links[i] = cands[i].id;
         in |= cands[i].id == id;
     }
-    list_write(list, room, s->links, kept);
+    list_write(list, s->links, kept);
     return in;
 }
 
@@ -76,18 +76,18 @@ static void link_level(struct core *c, struct graph_scratch *s, uint32_t id, uin
     struct cand chosen[GRAPH_M_MAX];
     uint32_t links[GRAPH_M_MAX], parent = ID_NONE;
     uint32_t kept = core_select(c, s, s->pool, n, c->m);
-    _Atomic uint32_t *list = core_links(c, id, level);
+    struct list list = core_links(c, id, level);
     if (kept > c->m)
         kept = c->m; /* fewer than m candidates are all kept; never more than m */
     for (uint32_t i = 0; i < kept; i++) {
         chosen[i] = s->pool[i];
         links[i] = s->pool[i].id;
     }
-    if (list)
-        list_write(list, core_room(c, level), links, kept);
+    if (list.word)
+        list_write(list, links, kept);
     for (uint32_t i = 0; i < kept; i++) {
         bool in = connect(c, s, chosen[i].id, id, chosen[i].d, level);
-        if (in && parent == ID_NONE && core_head(c, chosen[i].id)->n_children < c->m)
+        if (in && parent == ID_NONE && list_children(core_list(c, chosen[i].id)) < c->m)
             parent = chosen[i].id;
     }
     if (level || !kept)
@@ -167,8 +167,13 @@ int node_fill(struct core *c, struct graph_scratch *s, uint32_t id, uint64_t lab
         sketch_rotate(c->kernel, v, c->dim, rotated);
         sketch_encode(rotated, sketch_dims(c->dim), core_record(c, id));
     }
-    if (c->codes == GRAPH_CODES_INT8)
-        distance_encode(v, c->dim, core_code(c, id), &h->scale, &h->norm2);
+    if (c->codes == GRAPH_CODES_INT8) {
+        float scale;
+        uint32_t bits;
+        distance_encode(v, c->dim, core_code(c, id), &scale, &h->norm2);
+        memcpy(&bits, &scale, sizeof bits);
+        h->scale = (uint16_t)(bits >> 16);
+    }
     if (c->has_vectors)
         return core_put_vector(c, id, v);
     memcpy(core_code(c, id), v, c->dim * sizeof *v);

@@ -1,17 +1,18 @@
 /* The graph's inside: how nodes lie in memory, shared by graph*.c and segment.c.
  *
- * A node is a fixed-size record: sketch, code, head, links of level 0 (not every kind of graph has both of the first). Records live in chunks that never move; a directory of
- * chunks finds them. A chunk is anonymous memory or a private (copy on write) mapping of the segment file, which has the
+ * A node is a fixed-size record: sketch, code, head, links of level 0 (not every kind of graph has both of the first). What is
+ * read for a distance lies together, and all is as short as can be, since a walk is bound by the memory it reads. Records live
+ * in chunks that never move; a directory of chunks finds them. A chunk is anonymous memory or a private (copy on write) mapping of the segment file, which has the
  * same layout, so that opening parses nothing and writing needs no second form. Links above level 0 are blocks in a
  * second set of chunks.
  *
  * Publication: the writer fills a record, then stores its id into neighbours' lists with release order; readers load ids
- * with acquire order, so whatever id they hold has a complete record. A list carries its length and a version in one word;
- * the writer makes the version odd while it rearranges, and every intermediate state holds all links that are in both the
- * old and the new list, so that even a reader that gives up retrying misses nothing that stays.
+ * with acquire order, so whatever id they hold has a complete record. A list carries its length and a version in one word
+ * (graph_list.h); the writer makes the version odd while it rearranges, and every intermediate state holds all links that are
+ * in both the old and the new list, so that even a reader that gives up retrying misses nothing that stays.
  *
  * Reachability: besides HNSW's links, level 0 holds a tree: every live node but the root has one parent whose link to it is
- * marked LINK_CHILD and survives all shrinking. Removal hands the children on. Searches put the root among their candidates,
+ * marked and survives all shrinking. Removal hands the children on. Searches put the root among their candidates,
  * so no live node is ever out of reach, whatever the heuristic dropped.
  *
  * Removal: a node turns DEAD at once (not returned any more) but stays a stepping stone until a sweep over all lists has
@@ -21,42 +22,42 @@
 #define INDEX_GRAPH_INT_H
 
 #include <stdatomic.h>
+#include <stddef.h>
+#include <string.h>
 #include <sys/types.h>
 
 #include "index/distance.h"
 #include "index/graph.h"
 #include "index/graph_epoch.h"
+#include "index/graph_list.h"
 #include "index/sketch.h"
 
 #define ID_NONE UINT32_MAX
-#define LINK_CHILD 0x80000000u /* marks a tree edge in a level 0 list */
-#define LINK_ID 0x7FFFFFFFu
-#define LIST_COUNT 0x3FFu /* low bits of a list's first word: its length */
-#define LIST_STEP 0x400u  /* the version's lowest bit: odd while the list is being rearranged */
 #define LEVEL_MAX 31u
 #define CHUNKS_MAX (1u << 19)
 #define UPPER_SHIFT 10u /* blocks per chunk of upper lists */
-#define ID_LIMIT 0x7FFFFFF0u
+#define ID_LIMIT 0x7FFFFFF0u /* of wide links; of short ones GRAPH_SHORT_MAX */
 #define HASH_EMPTY 0u
 #define HASH_GONE UINT32_MAX
 
 enum node_state { NODE_FREE = 0, NODE_LIVE = 1, NODE_DEAD = 2, NODE_NEW = 3 };
 
-/* After the code in each record; followed by the links of level 0. On disk as in memory. */
+/* After the code in each record. On disk as in memory. The list of level 0 begins with the last field, and its links where the
+ * structure's padding is. */
 struct node_head {
     _Atomic uint64_t label; /* a scan may look at a slot that is just being reused */
-    float scale;      /* of the code */
     float norm2;      /* squared length of what the code stands for */
-    uint32_t upper;   /* first of `level` upper blocks */
-    uint32_t parent;  /* in the tree; ID_NONE: the root, or not live. Writer only */
     uint32_t vec_sum; /* low half of the XXH3 of the exact vector */
+    uint32_t place;   /* on level 0 only: the parent in the tree, ID_NONE: the root, or not live, and writer only;
+                       * else the first of `level` upper blocks, which has the parent */
+    uint16_t scale;   /* of the code: the upper half of an f32, whose lower one is zero */
     _Atomic uint8_t state;
     uint8_t level;
-    uint8_t n_children; /* links of this list marked LINK_CHILD. Writer only */
-    uint8_t reserved;
-    _Atomic uint32_t list; /* length and version; the links follow */
+    _Atomic uint32_t list; /* length and version */
 };
-_Static_assert(sizeof(struct node_head) == 40, "a record's head is part of the file format");
+#define NODE_LIST_AT 24u
+_Static_assert(offsetof(struct node_head, list) == NODE_LIST_AT, "a record's head is part of the file format");
+#define UPPER_LIST_AT 4u /* bytes of an upper block before its list: the parent, in the first of a node's */
 
 /* label → id, open addressing: id + 1, HASH_EMPTY or HASH_GONE. The label itself is in the record. */
 struct hash {
@@ -84,6 +85,8 @@ struct segment; /* segment.h */
 struct core {
     /* fixed at creation */
     uint32_t dim, m, m0, sketch_bytes, code_bytes, stride, shift, mask, upper_stride, vec_stride;
+    uint32_t head_at; /* in a record */
+    bool wide;        /* links have room for more than GRAPH_SHORT_MAX nodes */
     enum metric metric;
     enum graph_codes codes;
     const struct distance *kernel;
@@ -109,6 +112,7 @@ struct core {
     struct segment *seg; /* the mapping some chunks lie in; NULL: all anonymous */
     uint32_t seg_slots;  /* slots that the checkpoint on disk names */
     struct slab *slabs;  /* anonymous memory */
+    atomic_bool full;    /* short links, and no number left for a node that was to come */
     atomic_bool lost;    /* a mapped file lacks bytes that were there: zeros are read instead (base/guard.h) */
     int vec_fd;          /* -1: exact vectors in anonymous memory */
     uint64_t vec_end;    /* bytes that its file has at least */
@@ -181,36 +185,63 @@ static inline uint8_t *core_code(const struct core *c, uint32_t id)
 
 static inline struct node_head *core_head(const struct core *c, uint32_t id)
 {
-    return (struct node_head *)(void *)(core_code(c, id) + c->code_bytes);
+    return (struct node_head *)(void *)(core_record(c, id) + c->head_at);
 }
 
-/* level 0's list: word 0 is length and version. Always within the record. */
-static inline _Atomic uint32_t *core_list(const struct core *c, uint32_t id)
+static inline float node_scale(const struct node_head *h)
 {
-    return &core_head(c, id)->list;
+    uint32_t bits = (uint32_t)h->scale << 16;
+    float scale;
+    memcpy(&scale, &bits, sizeof scale);
+    return scale;
 }
 
-/* The list of a level above 0; NULL when the record names a block that does not exist (a damaged file). */
-static inline _Atomic uint32_t *core_upper(const struct core *c, uint32_t id, uint32_t level)
+/* level 0's list, always within the record. */
+static inline struct list core_list(const struct core *c, uint32_t id)
+{
+    return (struct list){&core_head(c, id)->list, c->m0, c->wide, true};
+}
+
+/* The block of a level above 0; NULL when the record names one that does not exist (a damaged file). */
+static inline uint8_t *core_block(const struct core *c, uint32_t id, uint32_t level)
 {
     const struct node_head *h = core_head(c, id);
-    uint32_t block = h->upper + level - 1;
-    if (level > h->level || h->upper > ID_LIMIT ||
-        block >= atomic_load_explicit(&c->n_upper, memory_order_acquire))
+    if (!level || level > h->level)
+        return NULL;
+    uint32_t block = h->place + level - 1;
+    if (h->place > ID_LIMIT || block >= atomic_load_explicit(&c->n_upper, memory_order_acquire))
         return NULL;
     uint8_t *chunk = atomic_load_explicit(&c->upper_dir[block >> UPPER_SHIFT], memory_order_acquire);
-    size_t at = (size_t)(block & ((1u << UPPER_SHIFT) - 1)) * c->upper_stride;
-    return (_Atomic uint32_t *)(void *)(chunk + at);
+    return chunk + (size_t)(block & ((1u << UPPER_SHIFT) - 1)) * c->upper_stride;
 }
 
-static inline uint32_t core_room(const struct core *c, uint32_t level)
+/* The list of any level; its word is NULL where there is none. */
+static inline struct list core_links(const struct core *c, uint32_t id, uint32_t level)
 {
-    return level ? c->m : c->m0;
+    if (!level)
+        return core_list(c, id);
+    uint8_t *block = core_block(c, id, level);
+    return (struct list){block ? (_Atomic uint32_t *)(void *)(block + UPPER_LIST_AT) : NULL, c->m, c->wide, false};
 }
 
-static inline _Atomic uint32_t *core_links(const struct core *c, uint32_t id, uint32_t level)
+/* Where a node's parent is noted; NULL in a damaged file. Writer only. */
+static inline uint32_t *core_parent_at(const struct core *c, uint32_t id)
 {
-    return level ? core_upper(c, id, level) : core_list(c, id);
+    struct node_head *h = core_head(c, id);
+    return h->level ? (uint32_t *)(void *)core_block(c, id, 1) : &h->place;
+}
+
+static inline uint32_t core_parent(const struct core *c, uint32_t id)
+{
+    const uint32_t *at = core_parent_at(c, id);
+    return at ? *at : ID_NONE;
+}
+
+static inline void core_set_parent(struct core *c, uint32_t id, uint32_t parent)
+{
+    uint32_t *at = core_parent_at(c, id);
+    if (at)
+        *at = parent;
 }
 
 static inline const float *core_vector(const struct core *c, uint32_t id)
@@ -233,6 +264,8 @@ static inline enum node_state node_state(const struct node_head *h)
 
 /* graph_core.c: memory, slots, lookup. */
 struct core *core_create(const struct graph_params *p);
+/* Lays out records and blocks for short or wide links; only while there are none. */
+void core_set_links(struct core *c, bool wide);
 void core_destroy(struct core *c);
 /* A slot for a node of this level: state NODE_NEW, empty lists. LT_ENOMEM, LT_ELIMIT, LT_EIO. */
 int core_alloc(struct core *c, uint32_t level, uint32_t *id);
@@ -254,12 +287,7 @@ void core_hash_drop(struct core *c, uint64_t label, uint32_t id);
 void core_hash_move(struct core *c, uint64_t label, uint32_t from, uint32_t to);
 bool id_list_push(struct id_list *l, uint32_t id);
 
-/* graph_links.c: lists and distances. */
-/* Copies a list's links (marks included) to out, at most max of them; returns their number. Ids are not checked. */
-uint32_t list_read(const _Atomic uint32_t *list, uint32_t max, uint32_t *out);
-/* cap: the list's room; n <= cap. list_append is false when the list is full. */
-bool list_append(_Atomic uint32_t *list, uint32_t cap, uint32_t link);
-void list_write(_Atomic uint32_t *list, uint32_t cap, const uint32_t *links, uint32_t n);
+/* graph_links.c: distances, and choosing neighbours. */
 /* out[i] = distance of the probe to ids[i] (all valid); smaller is nearer. By exact vectors, codes or sketches, the first of
  * them that the probe has. */
 void core_distances(const struct core *c, const struct probe *p, const uint32_t *ids, uint32_t n,
@@ -281,8 +309,7 @@ void cand_sort(struct cand *c, uint32_t n);
 int scratch_reserve(struct graph_scratch *s, const struct core *c, uint32_t ef);
 void walk_reset(struct graph_scratch *s, const struct core *c);
 /* The links of a list that this walk has not seen, into s->batch, marked as seen; returns their number. */
-uint32_t walk_unvisited(const struct core *c, struct graph_scratch *s,
-                        const _Atomic uint32_t *list, uint32_t room);
+uint32_t walk_unvisited(const struct core *c, struct graph_scratch *s, struct list list);
 /* Greedy from `at` on one level: the nearest node that steps over links lead to. */
 uint32_t walk_greedy(const struct core *c, struct graph_scratch *s, const struct probe *p,
                      uint32_t at, uint32_t level);

@@ -1,90 +1,10 @@
-/* Neighbour lists: reading them without locks, changing them under readers, choosing what goes in. */
+/* Distances between queries, codes and exact vectors, and choosing neighbours by them. */
 #include <string.h>
 
 #include "index/graph_int.h"
 
-#define READ_TRIES 16
 /* A node at the very limit is passed over in one case of fifteen; one that is really among the nearest lies far from it. */
 #define SKETCH_SURE 1.5f
-
-uint32_t list_read(const _Atomic uint32_t *list, uint32_t max, uint32_t *out)
-{
-    _Atomic uint32_t *l = (_Atomic uint32_t *)list;
-    uint32_t n = 0;
-    /* Bounded: what a torn read can lack is only what the writer is taking out. */
-    for (int i = 0; i < READ_TRIES; i++) {
-        uint32_t before = atomic_load_explicit(&l[0], memory_order_acquire);
-        n = before & LIST_COUNT;
-        if (n > max)
-            n = max;
-        for (uint32_t j = 0; j < n; j++)
-            out[j] = atomic_load_explicit(&l[1 + j], memory_order_acquire);
-        if (!(before & LIST_STEP) &&
-            atomic_load_explicit(&l[0], memory_order_relaxed) == before)
-            break;
-    }
-    return n;
-}
-
-/* A damaged length counts as none: what lies behind it is not a list. */
-static uint32_t length_of(uint32_t head, uint32_t cap)
-{
-    return (head & LIST_COUNT) <= cap ? head & LIST_COUNT : 0;
-}
-
-bool list_append(_Atomic uint32_t *list, uint32_t cap, uint32_t link)
-{
-    uint32_t head = atomic_load_explicit(&list[0], memory_order_relaxed);
-    uint32_t n = length_of(head, cap);
-    if (n == cap)
-        return false;
-    atomic_store_explicit(&list[1 + n], link, memory_order_release);
-    atomic_store_explicit(&list[0], (head & ~LIST_COUNT) + 2 * LIST_STEP + n + 1,
-                          memory_order_release);
-    return true;
-}
-
-/* Links in both lists are never absent on the way: the new ones overwrite dropped ones or go to the end, then entries from
- * the end are copied into the gaps that are left, and only then the length drops. */
-void list_write(_Atomic uint32_t *list, uint32_t cap, const uint32_t *links, uint32_t n)
-{
-    uint32_t cur[2 * GRAPH_M_MAX], fresh[2 * GRAPH_M_MAX], n_fresh = 0, gap = 0;
-    bool used[2 * GRAPH_M_MAX] = {false};
-    uint32_t head = atomic_load_explicit(&list[0], memory_order_relaxed);
-    uint32_t n_old = length_of(head, cap), end = n_old;
-    uint32_t version = (head & ~LIST_COUNT) | LIST_STEP;
-    for (uint32_t i = 0; i < n_old; i++)
-        cur[i] = atomic_load_explicit(&list[1 + i], memory_order_relaxed);
-    atomic_store_explicit(&list[0], version | n_old, memory_order_relaxed);
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t at = 0;
-        while (at < n_old && (used[at] || ((cur[at] ^ links[i]) & LINK_ID)))
-            at++;
-        if (at == n_old) {
-            fresh[n_fresh++] = links[i];
-            continue;
-        }
-        used[at] = true;
-        if (cur[at] != links[i])
-            atomic_store_explicit(&list[1 + at], cur[at] = links[i], memory_order_release);
-    }
-    for (uint32_t i = 0; i < n_fresh; i++) {
-        while (gap < end && used[gap])
-            gap++;
-        end += gap == end;
-        used[gap] = true;
-        atomic_store_explicit(&list[1 + gap], cur[gap] = fresh[i], memory_order_release);
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        if (used[i])
-            continue;
-        do
-            end--;
-        while (!used[end]);
-        atomic_store_explicit(&list[1 + i], cur[i] = cur[end], memory_order_release);
-    }
-    atomic_store_explicit(&list[0], (version + LIST_STEP) | n, memory_order_release);
-}
 
 void cand_sort(struct cand *c, uint32_t n)
 {
@@ -118,7 +38,7 @@ static void distances_int8(const struct core *c, const struct probe *p, const ui
         c->kernel->dot_codes(codes, k, p->q, p->bias, c->code_bytes, dots);
         for (uint32_t j = 0; j < k; j++) {
             const struct node_head *h = (const struct node_head *)(const void *)(codes[j] + c->code_bytes);
-            float dot = p->scale * h->scale * (float)dots[j];
+            float dot = p->scale * node_scale(h) * (float)dots[j];
             out[i + j] = c->metric == METRIC_L2 ? p->norm2 + h->norm2 - 2 * dot : -dot;
         }
     }
@@ -171,7 +91,7 @@ uint32_t core_filter(const struct core *c, const struct probe *p, uint32_t *ids,
 void core_probe(const struct core *c, uint32_t id, int8_t *room, struct probe *p)
 {
     const struct node_head *h = core_head(c, id);
-    *p = (struct probe){.scale = h->scale, .norm2 = h->norm2};
+    *p = (struct probe){.scale = node_scale(h), .norm2 = h->norm2};
     if (c->codes == GRAPH_CODES_INT8) {
         p->bias = c->kernel->code_to_query(core_code(c, id), c->code_bytes, room);
         p->q = room;

@@ -32,7 +32,7 @@ static void relink(struct core *c, struct graph_scratch *s, uint32_t id, uint32_
                    const uint32_t *links, uint32_t n)
 {
     struct cand cands[CANDS_MAX];
-    uint32_t seen[2048] = {0}, k = 0, n_slots = core_n_slots(c), room = core_room(c, level);
+    uint32_t seen[2048] = {0}, k = 0, n_slots = core_n_slots(c), room = level ? c->m : c->m0;
     uint32_t more[2 * GRAPH_M_MAX + 8];
     struct probe p;
     bool live = node_state(core_head(c, id)) != NODE_DEAD;
@@ -46,8 +46,8 @@ static void relink(struct core *c, struct graph_scratch *s, uint32_t id, uint32_
         uint32_t to = links[i] & LINK_ID;
         if (to >= n_slots || node_state(core_head(c, to)) == NODE_LIVE)
             continue;
-        const _Atomic uint32_t *list = core_links(c, to, level);
-        uint32_t n_more = list ? list_read(list, room, more) : 0;
+        struct list list = core_links(c, to, level);
+        uint32_t n_more = list.word ? list_read(list, more) : 0;
         for (uint32_t j = 0; j < n_more && k < CANDS_MAX; j++) {
             uint32_t next = more[j] & LINK_ID;
             const struct node_head *h = next < n_slots ? core_head(c, next) : NULL;
@@ -65,7 +65,7 @@ static void relink(struct core *c, struct graph_scratch *s, uint32_t id, uint32_
     k = core_select(c, s, cands, k, room);
     for (uint32_t i = 0; i < k; i++)
         s->links[i] = cands[i].id;
-    list_write(core_links(c, id, level), room, s->links, k);
+    list_write(core_links(c, id, level), s->links, k);
 }
 
 static void sweep_node(struct core *c, struct graph_scratch *s, uint32_t id)
@@ -75,8 +75,8 @@ static void sweep_node(struct core *c, struct graph_scratch *s, uint32_t id)
     if (node_state(h) == NODE_FREE)
         return;
     for (uint32_t level = 0; level <= h->level && level <= LEVEL_MAX; level++) {
-        const _Atomic uint32_t *list = core_links(c, id, level);
-        uint32_t n = list ? list_read(list, core_room(c, level), links) : 0, i = 0;
+        struct list list = core_links(c, id, level);
+        uint32_t n = list.word ? list_read_marked(list, links) : 0, i = 0;
         while (i < n && (links[i] & LINK_ID) < n_slots &&
                node_state(core_head(c, links[i] & LINK_ID)) == NODE_LIVE)
             i++;
@@ -127,8 +127,8 @@ static uint32_t new_entry(struct core *c, uint32_t old)
     uint32_t top = LEVEL_MAX, links[2 * GRAPH_M_MAX + 8], n_slots = core_n_slots(c);
     while (top && !c->level_count[top])
         top--;
-    const _Atomic uint32_t *list = core_links(c, old, top);
-    uint32_t n = list ? list_read(list, core_room(c, top), links) : 0;
+    struct list list = core_links(c, old, top);
+    uint32_t n = list.word ? list_read(list, links) : 0;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t id = links[i] & LINK_ID;
         if (id < n_slots && node_state(core_head(c, id)) == NODE_LIVE &&

@@ -274,7 +274,7 @@ static int walk_filtered(struct run *r, const uint32_t *starts, uint32_t n_start
         struct cand next = queue_pop(s, &n_queue);
         if (r->n == ef && next.d > s->pool[ef - 1].d)
             return 0;
-        n = walk_unvisited(r->c, s, core_list(r->c, next.id), r->c->m0);
+        n = walk_unvisited(r->c, s, core_list(r->c, next.id));
     }
 }
 
@@ -286,7 +286,7 @@ static float slack(const struct run *r, uint32_t id)
     const struct probe *p = &r->probe;
     float e = 0;
     if (c->codes == GRAPH_CODES_INT8) /* each value is off by up to half a step, evenly: 1/12 of a step squared */
-        e = sqrtf((h->scale * h->scale * p->norm2 + p->scale * p->scale * h->norm2) / 12);
+        e = sqrtf((node_scale(h) * node_scale(h) * p->norm2 + p->scale * p->scale * h->norm2) / 12);
     else if (c->codes == GRAPH_CODES_1BIT)
         e = sketch_tail(core_record(c, id), sketch_dims(c->dim))->error * p->sketch.norm;
     return RESCORE_SURE * (c->metric == METRIC_L2 ? 2 * e : e);

@@ -6,30 +6,17 @@
 
 #define STEPS_MAX 4096 /* down the tree; only a damaged one is deeper */
 
-static void mark(const struct core *c, uint32_t id, uint32_t child, bool on)
-{
-    _Atomic uint32_t *list = core_list(c, id);
-    uint32_t n = atomic_load_explicit(&list[0], memory_order_relaxed) & LIST_COUNT;
-    for (uint32_t i = 0; i < n && i < c->m0; i++) {
-        uint32_t link = atomic_load_explicit(&list[1 + i], memory_order_relaxed);
-        if ((link & LINK_ID) == child)
-            atomic_store_explicit(&list[1 + i], on ? child | LINK_CHILD : child,
-                                  memory_order_release);
-    }
-}
-
 void tree_adopt(struct core *c, uint32_t id, uint32_t parent)
 {
-    mark(c, parent, id, true);
-    core_head(c, parent)->n_children++;
-    core_head(c, id)->parent = parent;
+    list_mark(core_list(c, parent), id, true);
+    core_set_parent(c, id, parent);
 }
 
 /* Puts id into parent's list, in place of the farthest link that is not a child's if there is no room. */
 static void force_link(struct core *c, struct graph_scratch *s, uint32_t id, uint32_t parent)
 {
-    _Atomic uint32_t *list = core_list(c, parent);
-    uint32_t n = list_read(list, c->m0, s->links), n_ok = 0, worst = ID_NONE;
+    struct list list = core_list(c, parent);
+    uint32_t n = list_read_marked(list, s->links), n_ok = 0, worst = ID_NONE;
     struct probe p;
     float far = 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -51,16 +38,16 @@ static void force_link(struct core *c, struct graph_scratch *s, uint32_t id, uin
         }
     }
     if (worst == ID_NONE)
-        worst = n_ok < c->m0 ? n_ok++ : 0; /* all children: n_children was wrong */
+        worst = n_ok < c->m0 ? n_ok++ : 0; /* all children: only in a damaged tree */
     s->links[worst] = id;
-    list_write(list, c->m0, s->links, n_ok);
+    list_write(list, s->links, n_ok);
 }
 
 /* Of id's children the one nearest to the probe; ID_NONE: none. */
 static uint32_t nearest_child(const struct core *c, struct graph_scratch *s, const struct probe *p,
                               uint32_t id)
 {
-    uint32_t n = list_read(core_list(c, id), c->m0, s->links), best = ID_NONE;
+    uint32_t n = list_read_marked(core_list(c, id), s->links), best = ID_NONE;
     float best_d = 0;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t child = s->links[i] & LINK_ID;
@@ -80,7 +67,7 @@ void tree_attach(struct core *c, struct graph_scratch *s, uint32_t id, uint32_t 
 {
     struct probe p;
     core_probe(c, id, s->pair, &p);
-    for (int i = 0; i < STEPS_MAX && core_head(c, under)->n_children >= c->m; i++) {
+    for (int i = 0; i < STEPS_MAX && list_children(core_list(c, under)) >= c->m; i++) {
         uint32_t next = nearest_child(c, s, &p, under);
         if (next == ID_NONE)
             break;
@@ -94,24 +81,20 @@ void tree_attach(struct core *c, struct graph_scratch *s, uint32_t id, uint32_t 
 
 void tree_detach(struct core *c, struct graph_scratch *s, uint32_t id)
 {
-    struct node_head *h = core_head(c, id);
-    uint32_t children[2 * GRAPH_M_MAX], n_children = 0, parent = h->parent, heir = ID_NONE;
-    uint32_t n = list_read(core_list(c, id), c->m0, s->links);
+    uint32_t children[2 * GRAPH_M_MAX], n_children = 0, parent = core_parent(c, id), heir = ID_NONE;
+    uint32_t n = list_read_marked(core_list(c, id), s->links);
     for (uint32_t i = 0; i < n; i++) {
         uint32_t child = s->links[i] & LINK_ID;
         if (!(s->links[i] & LINK_CHILD))
             continue;
-        mark(c, id, child, false);
+        list_mark(core_list(c, id), child, false);
         if (child < core_n_slots(c) && child != id && node_state(core_head(c, child)) == NODE_LIVE)
             children[n_children++] = child;
     }
-    h->parent = ID_NONE;
-    h->n_children = 0;
+    core_set_parent(c, id, ID_NONE);
     if (parent < core_n_slots(c)) {
         struct probe p;
-        mark(c, parent, id, false);
-        if (core_head(c, parent)->n_children)
-            core_head(c, parent)->n_children--;
+        list_mark(core_list(c, parent), id, false);
         float best = 0;
         core_probe(c, parent, s->pair, &p);
         for (uint32_t i = 0; i < n_children; i++) {
@@ -131,7 +114,7 @@ void tree_detach(struct core *c, struct graph_scratch *s, uint32_t id)
     if (parent < core_n_slots(c)) {
         tree_attach(c, s, heir, parent);
     } else {
-        core_head(c, heir)->parent = ID_NONE;
+        core_set_parent(c, heir, ID_NONE);
         atomic_store_explicit(&c->root, heir, memory_order_release);
     }
     for (uint32_t i = 0; i < n_children; i++)

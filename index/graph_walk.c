@@ -86,15 +86,14 @@ static inline void prefetch_node(const struct core *c, uint32_t id)
         prefetch_code(c, id);
 }
 
-uint32_t walk_unvisited(const struct core *c, struct graph_scratch *s,
-                        const _Atomic uint32_t *list, uint32_t room)
+uint32_t walk_unvisited(const struct core *c, struct graph_scratch *s, struct list list)
 {
-    uint32_t n = list_read(list, room, s->links), n_new = 0;
+    uint32_t n = list_read(list, s->links), n_new = 0;
     uint32_t limit = core_n_slots(c);
     if (limit > s->visited_words * 64)
         limit = (uint32_t)(s->visited_words * 64);
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t id = s->links[i] & LINK_ID;
+        uint32_t id = s->links[i];
         if (id >= limit)
             continue; /* younger than this search, or a damaged file */
         uint64_t bit = 1ull << (id & 63);
@@ -115,12 +114,12 @@ uint32_t walk_greedy(const struct core *c, struct graph_scratch *s, const struct
     s->n_distances++;
     for (bool moved = true; moved;) {
         moved = false;
-        const _Atomic uint32_t *list = core_links(c, at, level);
-        uint32_t n = list ? list_read(list, core_room(c, level), s->links) : 0, k = 0;
+        struct list list = core_links(c, at, level);
+        uint32_t n = list.word ? list_read(list, s->links) : 0, k = 0;
         uint32_t limit = core_n_slots(c);
         for (uint32_t i = 0; i < n; i++)
-            if ((s->links[i] & LINK_ID) < limit)
-                s->batch[k++] = s->links[i] & LINK_ID;
+            if (s->links[i] < limit)
+                s->batch[k++] = s->links[i];
         core_distances(c, p, s->batch, k, s->batch_d);
         s->n_distances += k;
         for (uint32_t i = 0; i < k; i++) {
@@ -145,9 +144,10 @@ struct pool {
 
 static inline void prefetch_list(const struct pool *p, uint32_t id)
 {
-    const char *l = (const char *)core_links(p->core, id, p->level);
-    for (uint32_t i = 0; l && i < 4 * (1 + core_room(p->core, p->level)); i += 64)
-        __builtin_prefetch(l + i);
+    struct list l = core_links(p->core, id, p->level);
+    const char *at = (const char *)l.word;
+    for (uint32_t i = 0; at && i < list_bytes(l.room, l.wide, false); i += 64)
+        __builtin_prefetch(at + i);
 }
 
 static inline void pool_put(struct pool *p, float d, uint32_t id)
@@ -178,17 +178,19 @@ static inline void pool_put(struct pool *p, float d, uint32_t id)
 /* Fetches what the candidate after the one at hand will need. */
 static void look_ahead(const struct pool *p, const struct graph_scratch *s)
 {
-    uint32_t at = p->next + 1, limit = core_n_slots(p->core), room = core_room(p->core, p->level);
+    uint32_t at = p->next + 1, limit = core_n_slots(p->core);
     while (at < p->n && p->checked[at])
         at++;
-    _Atomic uint32_t *list = at < p->n ? core_links(p->core, p->c[at].id, p->level) : NULL;
-    if (!list)
+    if (at == p->n)
+        return;
+    struct list list = core_links(p->core, p->c[at].id, p->level);
+    if (!list.word)
         return;
     if (limit > s->visited_words * 64)
         limit = (uint32_t)(s->visited_words * 64);
-    uint32_t n = atomic_load_explicit(&list[0], memory_order_relaxed) & LIST_COUNT;
-    for (uint32_t i = 0; i < n && i < room; i++) {
-        uint32_t id = atomic_load_explicit(&list[1 + i], memory_order_acquire) & LINK_ID;
+    uint32_t n = list_length(list);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t id = list_link(list, i);
         if (id < limit && !(s->visited[id >> 6] >> (id & 63) & 1))
             prefetch_node(p->core, id);
     }
@@ -231,8 +233,8 @@ uint32_t walk_level(const struct core *c, struct graph_scratch *s, const struct 
         if (pool.next == pool.n)
             return pool.n;
         pool.checked[pool.next] = 1;
-        const _Atomic uint32_t *list = core_links(c, pool.c[pool.next].id, level);
-        n = list ? walk_unvisited(c, s, list, core_room(c, level)) : 0;
+        struct list list = core_links(c, pool.c[pool.next].id, level);
+        n = list.word ? walk_unvisited(c, s, list) : 0;
         look_ahead(&pool, s);
     }
 }

@@ -196,13 +196,17 @@ static int housekeeping(struct index *ix, bool *more, struct err_msg *em)
     return checkpoint_wal(ix, em);
 }
 
-/* Graphs whose files were found cut short. */
+/* Graphs whose files were found cut short, and those that have outgrown their links. */
 static int rebuild_lost(struct index *ix, struct err_msg *em)
 {
     int r = 0;
-    for (size_t i = 0; r == 0 && i < ix->n_collections; i++)
-        if (graph_lost(ix->collections[i]->graph))
-            r = collection_rebuild(ix, ix->collections[i], "its files were cut short while in use", em);
+    for (size_t i = 0; r == 0 && i < ix->n_collections; i++) {
+        struct collection *c = ix->collections[i];
+        if (graph_lost(c->graph))
+            r = collection_rebuild(ix, c, "its files were cut short while in use", em);
+        else if (graph_full(c->graph))
+            r = collection_rebuild(ix, c, "it needs longer links from here on", em);
+    }
     return r;
 }
 

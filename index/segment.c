@@ -119,6 +119,7 @@ static int map_segment(struct graph *g, struct core *c, const struct segment_man
     *why = "header damaged";
     if (read_header(fd, &h, &l, &size) < 0)
         goto out;
+    core_set_links(c, h.links == 4);
     *why = "made for another collection";
     if (!same_shape(c, &h) || h.gen != m->gen || h.vectors_gen != m->vectors_gen || h.seq != m->seq)
         goto out;

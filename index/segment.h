@@ -22,6 +22,7 @@ struct segment_header {
     uint64_t gen, vectors_gen; /* vectors_gen 0: no file of exact vectors */
     uint64_t seq;
     uint32_t dim, metric, m, codes;
+    uint32_t links; /* bytes of each: 3, or 4 where they are wide */
     uint32_t stride, shift, upper_stride, vec_stride;
     uint32_t n_slots, n_upper, n_live, n_free;
     uint32_t entry, root;

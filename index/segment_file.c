@@ -17,7 +17,7 @@
 
 #define MANIFEST "MANIFEST"
 #define MANIFEST_BYTES 48u
-#define VERSION 1u
+#define VERSION 2u
 
 static const char segment_magic[] = "LTSEGM\r\n", vectors_magic[] = "LTVECS\r\n", manifest_magic[] = "LTMANI\r\n";
 
@@ -63,7 +63,7 @@ void segment_header_pack(const struct segment_header *h, uint8_t *page)
         bytes_put_u32(&o, words[i]);
     for (size_t i = 0; i < SEGMENT_LEVELS; i++)
         bytes_put_u32(&o, h->level_count[i]);
-    bytes_put_u32(&o, 0); /* reserved */
+    bytes_put_u32(&o, h->links);
     bytes_put_u64(&o, h->gen);
     bytes_put_u64(&o, h->vectors_gen);
     bytes_put_u64(&o, h->seq);
@@ -81,7 +81,7 @@ int segment_header_unpack(struct segment_header *h, const uint8_t *page)
         *words[i] = bytes_u32(&b);
     for (size_t i = 0; i < SEGMENT_LEVELS; i++)
         h->level_count[i] = bytes_u32(&b);
-    bytes_u32(&b);
+    h->links = bytes_u32(&b);
     h->gen = bytes_u64(&b);
     h->vectors_gen = bytes_u64(&b);
     h->seq = bytes_u64(&b);
@@ -108,7 +108,7 @@ int vectors_header_check(const uint8_t *page, uint64_t gen, uint32_t dim, uint32
 
 bool segment_layout(const struct segment_header *h, struct segment_layout *l)
 {
-    if (!h->stride || !h->upper_stride || h->shift < 6 || h->shift > 12 || h->n_slots > ID_LIMIT ||
+    if ((h->links != 3 && h->links != 4) || (h->links == 3 && h->n_slots > GRAPH_SHORT_MAX) || !h->stride || !h->upper_stride || h->shift < 6 || h->shift > 12 || h->n_slots > ID_LIMIT ||
         h->n_upper > ID_LIMIT || h->n_live > h->n_slots || h->n_free > h->n_slots ||
         (h->hash_mask & (h->hash_mask + 1)) || h->hash_mask < 63 ||
         h->stride > 64u << 20 || h->upper_stride > 1u << 20 || h->vec_stride > 1u << 20 || h->hash_used > h->hash_mask)

@@ -89,11 +89,10 @@ static void emit_nodes(struct seg_out *o, const struct core *c, uint32_t n_slots
             emit(o, core_record(c, id), c->stride);
             continue;
         }
-        struct node_head *empty = (struct node_head *)(void *)(record + c->sketch_bytes + c->code_bytes);
+        struct node_head *empty = (struct node_head *)(void *)(record + c->head_at);
         memset(record, 0, c->stride);
         empty->level = h->level;
-        empty->upper = h->upper;
-        empty->parent = ID_NONE;
+        empty->place = h->level ? h->place : ID_NONE;
         emit(o, record, c->stride);
     }
     emit(o, NULL, (size_t)(end - n_slots) * c->stride);
@@ -128,6 +127,7 @@ static void fill_header(const struct core *c, struct segment_header *h)
     h->metric = (uint32_t)c->metric;
     h->m = c->m;
     h->codes = (uint32_t)c->codes;
+    h->links = c->wide ? 4 : 3;
     h->stride = c->stride;
     h->shift = c->shift;
     h->upper_stride = c->upper_stride;

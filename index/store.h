@@ -29,6 +29,7 @@ struct collection {
     enum metric metric;
     enum graph_codes codes; /* as asked for */
     bool vectors_only, temporary;
+    bool wide; /* its graph outgrew short links */
     char fingerprint[INDEX_FINGERPRINT_SIZE];
 
     atomic_int n_users; /* the catalogue (or the list of the retired) counts as one */

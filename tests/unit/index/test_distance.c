@@ -212,12 +212,18 @@ static void test_encode(void **state)
 {
     uint64_t rng = unit_seed();
     for (size_t n = 1; n < 300; n += 7) {
-        float v[300], scale, norm2;
+        float v[300], scale, norm2, most = 0;
         uint8_t code[320];
+        uint32_t bits;
         double want = 0;
-        for (size_t j = 0; j < n; j++)
+        for (size_t j = 0; j < n; j++) {
             v[j] = uniform(&rng) * 5;
+            most = fmaxf(most, fabsf(v[j]));
+        }
         distance_encode(v, n, code, &scale, &norm2);
+        memcpy(&bits, &scale, sizeof bits);
+        assert_int_equal(bits & 0xFFFF, 0); /* a node keeps the upper half */
+        assert_true(scale >= most / 127 && scale <= most / 127 * 1.0079f);
         for (size_t j = 0; j < distance_pad(n); j++) {
             double x = ((int)code[j] - 128) * (double)scale;
             assert_true(fabs(x - (j < n ? v[j] : 0)) <= 0.5001 * scale);

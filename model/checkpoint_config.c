@@ -196,13 +196,13 @@ static int read_config(const json_t *config, const json_t *tokenizer, struct mod
     return read_texts(config, i, t, em);
 }
 
-static int load(const char *what, const char *text, size_t len, json_t **out, struct err_msg *em)
+static int load(const char *what, size_t flags, const char *text, size_t len, json_t **out, struct err_msg *em)
 {
     json_error_t why;
     int r = json_limit_check(what, text, len, MAX_DEPTH, MAX_VALUES, em);
     if (r < 0)
         return r;
-    *out = json_loadb(text, len, JSON_REJECT_DUPLICATES, &why);
+    *out = json_loadb(text, len, JSON_REJECT_DUPLICATES | flags, &why);
     if (!json_is_object(*out))
         return err_set(em, LT_EFORMAT, "%s: %s", what, *out ? "not a JSON object" : why.text);
     return 0;
@@ -212,9 +212,9 @@ int checkpoint_config_parse(const char *config, size_t len, const char *tokenize
                             struct model_info *info, struct checkpoint_texts *texts, struct err_msg *em)
 {
     json_t *c = NULL, *t = NULL;
-    int r = load("config.json", config, len, &c, em);
-    if (!r && tokenizer_config)
-        r = load("tokenizer_config.json", tokenizer_config, tokenizer_len, &t, em);
+    int r = load("config.json", 0, config, len, &c, em);
+    if (!r && tokenizer_config) /* its model_max_length is 1e30 written out, in the release too; no number of it is used */
+        r = load("tokenizer_config.json", JSON_DECODE_INT_AS_REAL, tokenizer_config, tokenizer_len, &t, em);
     memset(info, 0, sizeof *info);
     if (!r)
         r = read_config(c, t, info, texts, em);

@@ -1,6 +1,9 @@
 #include "tests/unit.h"
 
+#include <unistd.h>
+
 #include "model/checkpoint.h"
+#include "model/layout.h"
 #include "model/safetensors.h"
 
 /* Parses a header followed by data_len bytes; header_len 0: the true length. */
@@ -120,6 +123,63 @@ static void test_config_defaults(void **state)
     assert_int_equal(i.token_limit, 77);
 }
 
+/* As the release has it: a number that no integer holds, which is not used; one in config.json is refused. */
+static void test_tokenizer_config(void **state)
+{
+    static const char config_json[] = "{\"_name_or_path\":\"nvidia/NV-Embed-v2\"}";
+    static const struct {
+        const char *json;
+        int code;
+        bool bos;
+    } file[] = {
+        {"{\"add_bos_token\":true,\"add_eos_token\":false,\"model_max_length\":1000000000000000019884624838656}", 0, true},
+        {"{\"add_bos_token\":false,\"model_max_length\":1e400}", LT_EFORMAT, false},
+        {"{\"add_bos_token\":false,\"model_max_length\":32768}", 0, false},
+        {"{}", 0, true},
+        {"{\"add_bos_token\":1}", LT_EFORMAT, false},
+        {"{\"add_bos_token\":true", LT_EFORMAT, false},
+        {"[]", LT_EFORMAT, false},
+    };
+    struct model_info i;
+    struct checkpoint_texts t;
+    struct err_msg em;
+    for (size_t k = 0; k < sizeof file / sizeof *file; k++) {
+        em.text[0] = 0;
+        int r = checkpoint_config_parse(config_json, sizeof config_json - 1, file[k].json, strlen(file[k].json), &i, &t, &em);
+        if (r != file[k].code || (r == 0 && i.add_bos != file[k].bos))
+            fail_msg("%s: %s (%s)", file[k].json, err_name(r), em.text);
+    }
+    assert_int_equal(config("{\"hidden_size\":1000000000000000019884624838656}", &i, &t, &em), LT_EFORMAT);
+}
+
+/* The release's own two files: its 304 tensors, its 7,851,016,192 weights. */
+static void test_release(void **state)
+{
+    char dir[4096];
+    struct model_info i;
+    struct checkpoint_texts t;
+    struct layout_item *items = NULL;
+    struct err_msg em = {{0}};
+    uint64_t n_weights = 0;
+    size_t n;
+    snprintf(dir, sizeof dir, "%s/golden/nv-embed-v2-files", getenv("LATENTD_SHARED") ? getenv("LATENTD_SHARED") : ".");
+    if (access(dir, R_OK)) {
+        print_message("skipped: no %s\n", dir);
+        skip();
+    }
+    if (checkpoint_config(dir, &i, &t, &em) < 0 || layout_list(&i, &items, &n, &em) < 0)
+        fail_msg("%s", em.text);
+    for (size_t k = 0; k < n; k++)
+        n_weights += items[k].rows * items[k].cols;
+    assert_int_equal(n, 304);
+    assert_int_equal(n_weights, 7851016192);
+    assert_string_equal(i.name, "NV-Embed-v2");
+    assert_string_equal(t.instruct_template, "Instruct: {}\nQuery: ");
+    assert_true(i.add_bos && i.add_eos && !i.causal);
+    assert_int_equal(i.token_limit, 32768);
+    free(items);
+}
+
 static void test_config_refused(void **state)
 {
     static const struct {
@@ -160,6 +220,8 @@ int main(void)
         cmocka_unit_test(test_good),
         cmocka_unit_test(test_forged),
         cmocka_unit_test(test_config_defaults),
+        cmocka_unit_test(test_tokenizer_config),
+        cmocka_unit_test(test_release),
         cmocka_unit_test(test_config_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

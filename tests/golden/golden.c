@@ -90,8 +90,9 @@ double golden_max_diff(const float *a, const float *b, uint32_t dim)
     double max = 0;
     for (uint32_t i = 0; i < dim; i++) {
         double d = fabs((double)a[i] - b[i]);
-        if (!(d <= max))
-            max = d;
+        if (isnan(d))
+            return INFINITY;
+        max = fmax(max, d);
     }
     return max;
 }
@@ -104,7 +105,7 @@ double golden_cosine(const float *a, const float *b, uint32_t dim)
         aa += (double)a[i] * a[i];
         bb += (double)b[i] * b[i];
     }
-    return dot / sqrt(aa * bb);
+    return aa * bb > 0 && isfinite(dot) ? dot / sqrt(aa * bb) : -1;
 }
 
 static const char *below_env(const char *env, const char *below)

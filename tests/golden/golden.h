@@ -33,7 +33,7 @@ void golden_free(struct golden *g);
 char *golden_import(const char *dir, enum tensor_type type);
 void golden_remove(char **path);
 
-/* Largest difference of a component; cosine. */
+/* Largest difference of a component, infinity where there is a NaN; cosine, -1 where a vector has no length or a NaN. */
 double golden_max_diff(const float *a, const float *b, uint32_t dim);
 double golden_cosine(const float *a, const float *b, uint32_t dim);
 

@@ -41,7 +41,8 @@ static bool run_ops(const struct engine_candidate *c)
         printf("%s: cannot be opened: %s\n", c->name, em.text);
         return false;
     }
-    printf("%s (%s)\n  %-16s %7s %7s\n", o->info.name, o->info.kind, "check", "cases", "failed");
+    printf("%s (%s%s%s)\n  %-16s %7s %7s\n", o->info.name, o->info.kind, o->info.uuid[0] ? ", " : "", o->info.uuid, "check",
+           "cases", "failed");
     conform_init(&k, o, 1);
     for (const struct conform_check *check = conform_checks; check->name; check++) {
         const unsigned failed = k.n_failed, cases = k.n_cases;

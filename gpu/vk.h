@@ -2,10 +2,9 @@
 #ifndef GPU_VK_H
 #define GPU_VK_H
 
-#include <vulkan/vulkan.h>
-
 #include "gpu/budget.h"
 #include "gpu/gpu.h"
+#include "gpu/loader.h"
 
 #define GPU_MAX_BINDINGS 6
 #define GPU_MAX_SPEC 8

@@ -30,19 +30,21 @@ static bool eligible(const struct gpu_device_info *d)
     return !d->software && d->kind != GPU_CPU;
 }
 
-static int none_of(const char *device, const struct gpu_device_info *gpus, size_t n_gpus, struct err_msg *em)
+/* why: what kept Vulkan from listing any device; "" where it has some. */
+static int none_of(const char *device, const struct gpu_device_info *gpus, size_t n_gpus, const char *why, struct err_msg *em)
 {
-    char names[300] = "cpu";
+    char names[400] = "cpu";
     for (size_t i = 0; i < n_gpus; i++) {
         size_t at = strlen(names);
-        snprintf(names + at, sizeof names - at, ", %.80s", gpus[i].name);
+        snprintf(names + at, sizeof names - at, ", %.80s (%s)", gpus[i].name, gpus[i].uuid);
     }
-    return err_set(em, LT_EDEVICE, "no device matches '%.80s'; here are: %s", device, names);
+    return err_set(em, LT_EDEVICE, "no device matches '%.80s'; here are: %s%s%s", device, names, *why ? "; " : "", why);
 }
 
 int engine_candidates(const char *device, struct engine_candidate *list, size_t *n, bool *named, struct err_msg *em)
 {
     struct gpu_device_info gpus[ENGINE_CANDIDATES_MAX - 1];
+    struct err_msg why = {""};
     size_t n_gpus = 0;
     const bool any = !device || !device[0] || strcasecmp(device, "auto") == 0;
     const bool vulkan = !any && strcasecmp(device, "vulkan") == 0;
@@ -52,8 +54,10 @@ int engine_candidates(const char *device, struct engine_candidate *list, size_t 
         add_cpu(list, n);
         return 0;
     }
-    if (gpu_list(gpus, ENGINE_CANDIDATES_MAX - 1, &n_gpus, NULL) < 0)
+    if (gpu_list(gpus, ENGINE_CANDIDATES_MAX - 1, &n_gpus, &why) < 0) {
         n_gpus = 0; /* no loader or no driver: the CPU is left */
+        log_debug("engine", "%s", why.text);
+    }
     for (size_t i = 0; i < n_gpus; i++) {
         const struct gpu_device_info *d = &gpus[i];
         if (any || vulkan ? eligible(d) : gpu_matches(d, device)) {
@@ -67,7 +71,7 @@ int engine_candidates(const char *device, struct engine_candidate *list, size_t 
     }
     if (any)
         add_cpu(list, n);
-    return *n ? 0 : none_of(device, gpus, n_gpus, em);
+    return *n ? 0 : none_of(device, gpus, n_gpus, why.text, em);
 }
 
 int engine_open_device(const struct engine_candidate *c, const struct engine_params *p, uint32_t max_batch_tokens,

@@ -98,7 +98,7 @@ extern const struct conform_check {
 
 /* A device whose q8_0 products round activations to int8 is compared with the same rounding. */
 void conform_init(struct conform *k, struct ops *o, uint64_t seed);
-#define CONFORM_BATCH 32768 /* rows that the device is asked to take; cases beyond what it takes are left out */
+#define CONFORM_BATCH 32768 /* rows that the device is asked to take; one that takes fewer gets shorter cases */
 
 /* With --bench: prints the time of one call, made 20 times a batch of n rows in texts of 128, and its rate. */
 typedef int (*conform_call)(struct ops *o, void *arg);

@@ -13,6 +13,7 @@ from harness import CALL_S, LATENT, LATENTD, SRC, Daemon, main, needs_faults, vu
 LLVMPIPE = ["/usr/share/vulkan/icd.d/lvp_icd.json", "/usr/share/vulkan/icd.d/lvp_icd.*.json"]
 SWIFTSHADER = [os.environ.get("LATENTD_SWIFTSHADER_ICD", ""), "/usr/lib/chromium/vk_swiftshader_icd.json",
                "/usr/lib/chromium-browser/vk_swiftshader_icd.json", "/opt/google/chrome/vk_swiftshader_icd.json"]
+MODEL = os.path.join(SRC, "tests", "golden", "decoders", "mistral.gguf")  # a small one, since software drivers are slow
 
 
 def driver(patterns):
@@ -64,12 +65,12 @@ class Devices(unittest.TestCase):
         listed = dict(re.findall(r"(SwiftShader|llvmpipe)[^()]*\([^()]*\) \(([0-9a-f-]{36})\)", said))
         self.assertEqual(sorted(listed), ["SwiftShader", "llvmpipe"], said)
         for order in (both, both[::-1]):
-            with Daemon(device="auto", env=dict(env, **drivers(*order))) as d:
+            with Daemon("--model", MODEL, device="auto", env=dict(env, **drivers(*order))) as d:
                 s = serves(d)
                 self.assertEqual((s["device_kind"], s["device_note"]), ("vulkan", ""))
                 self.assertIn("SwiftShader", s["device"])
         for name, uuid in listed.items():
-            with Daemon(device=uuid.upper(), env=env) as d:
+            with Daemon("--model", MODEL, device=uuid.upper(), env=env) as d:
                 self.assertIn(name, serves(d)["device"])
         with Daemon(device="vulkan", env=drivers(*both), wait=None) as d:  # no card, and a software driver must be named
             self.assertNotEqual(d.process.wait(CALL_S), 0)
@@ -79,7 +80,7 @@ class Devices(unittest.TestCase):
     def test_auto_skips_a_card_that_fails(self):
         """A card that computes nothing, since no memory can be had of it: named in the status, and the CPU serves."""
         env = dict(drivers(driver(SWIFTSHADER)), LATENTD_FAULT="gpu_discrete=always,gpu_alloc:3=always")
-        with Daemon(device="auto", env=env) as d:
+        with Daemon("--model", MODEL, device="auto", env=env) as d:
             s = serves(d)
             self.assertEqual(s["device_kind"], "cpu")
             self.assertRegex(s["device_note"], "skipped SwiftShader.*device memory needed")
@@ -96,9 +97,8 @@ class Devices(unittest.TestCase):
                 self.assertGreater(sum(a * b for a, b in zip(got, want, strict=True)), 0.999)
 
     def test_selftest_names_the_device_to_ask_for(self):
-        model = os.path.join(SRC, "tests", "golden", "decoders", "mistral.gguf")
         env = dict(vulkan_environment(), **drivers(driver(LLVMPIPE)))
-        got = subprocess.run([LATENT, "selftest", "--device", "llvmpipe", "--model", model], capture_output=True, text=True,
+        got = subprocess.run([LATENT, "selftest", "--device", "llvmpipe", "--model", MODEL], capture_output=True, text=True,
                              timeout=CALL_S, env=env)
         self.assertEqual(got.returncode, 0, got.stdout + got.stderr)
         self.assertRegex(got.stdout, r"(?m)^llvmpipe.* \(vulkan, [0-9a-f-]{36}\)$")

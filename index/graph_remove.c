@@ -1,5 +1,7 @@
 /* Removal: a node dies at once, its children in the tree move, and a sweep that advances with every operation takes the links
  * to dead nodes out of all lists, putting in their place the best of what the dead ones led to. */
+#include <string.h>
+
 #include "index/graph_int.h"
 
 #define DEAD_SHARE 50u /* a sweep starts when this fraction of the live nodes is dead … */
@@ -25,6 +27,24 @@ static uint32_t gone_into(uint32_t *table, uint32_t id)
             return 0;
         }
     }
+}
+
+/* Selects, and then takes the nearest of the others as long as there is room: with every sweep lists would get shorter, and a
+ * graph that changes much would find less than a fresh one at the same ef. */
+static uint32_t select_full(struct core *c, struct graph_scratch *s, struct cand *cands, uint32_t k, uint32_t room)
+{
+    struct cand all[CANDS_MAX];
+    uint32_t n_all = k;
+    memcpy(all, cands, k * sizeof *cands);
+    k = core_select(c, s, cands, k, room);
+    for (uint32_t i = 0, kept = k; i < n_all && k < room; i++) {
+        uint32_t j = 0;
+        while (j < kept && cands[j].id != all[i].id)
+            j++;
+        if (j == kept)
+            cands[k++] = all[i];
+    }
+    return k;
 }
 
 /* Rebuilds one list from its live links and the live links of its dead ones. */
@@ -62,7 +82,7 @@ static void relink(struct core *c, struct graph_scratch *s, uint32_t id, uint32_
     }
     s->n_distances += k;
     cand_sort(cands, k);
-    k = core_select(c, s, cands, k, room);
+    k = live ? select_full(c, s, cands, k, room) : core_select(c, s, cands, k, room);
     for (uint32_t i = 0; i < k; i++)
         s->links[i] = cands[i].id;
     list_write(core_links(c, id, level), s->links, k);

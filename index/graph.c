@@ -54,6 +54,9 @@ int graph_open(struct graph **out, const char *dir, const struct graph_params *p
     if ((r = params_check(p, &g->p, em)) < 0)
         goto out;
     r = err_set(em, LT_ENOMEM, "no memory for a graph of dimension %u", p->dim);
+    if (!(g->swap = malloc(sizeof *g->swap)))
+        goto out;
+    pthread_mutex_init(g->swap, NULL);
     g->level_mult = 1 / log(g->p.m);
     g->rng = g->p.seed;
     if (graph_scratch_create(&g->scratch) < 0 || (dir && !(g->dir = strdup(dir))))
@@ -81,11 +84,45 @@ void graph_destroy(struct graph **g)
 {
     if (!g || !*g)
         return;
+    for (struct core *c = (*g)->old, *next; c; c = next) {
+        next = c->next_old;
+        core_destroy(c);
+    }
     core_destroy(atomic_load(&(*g)->core));
+    if ((*g)->swap)
+        pthread_mutex_destroy((*g)->swap);
+    free((*g)->swap);
     graph_scratch_destroy(&(*g)->scratch);
     free((*g)->dir);
     free(*g);
     *g = NULL;
+}
+
+void graph_swap(struct graph *g, struct core *c)
+{
+    struct core *old = graph_core(g);
+    pthread_mutex_lock(g->swap);
+    atomic_store_explicit(&g->core, c, memory_order_release);
+    pthread_mutex_unlock(g->swap);
+    old->old_stamp = epoch_retire();
+    old->next_old = g->old;
+    g->old = old;
+    g->scrub_vector = 0;
+    graph_reclaim(g);
+}
+
+void graph_reclaim(struct graph *g)
+{
+    uint64_t quiet = g->old ? epoch_quiet() : 0;
+    for (struct core **p = &g->old; *p;) {
+        struct core *c = *p;
+        if (c->old_stamp < quiet) {
+            *p = c->next_old;
+            core_destroy(c);
+        } else {
+            p = &c->next_old;
+        }
+    }
 }
 
 bool graph_has(const struct graph *g, uint64_t label)
@@ -105,7 +142,10 @@ void graph_labels(const struct graph *g, bool (*fn)(void *arg, uint64_t label), 
 
 uint64_t graph_count(const struct graph *g)
 {
-    return atomic_load(&graph_core(g)->n_live);
+    pthread_mutex_lock(g->swap);
+    uint64_t n = atomic_load(&graph_core(g)->n_live);
+    pthread_mutex_unlock(g->swap);
+    return n;
 }
 
 static uint64_t bytes_codes(const struct core *c)
@@ -116,6 +156,7 @@ static uint64_t bytes_codes(const struct core *c)
 
 void graph_info(const struct graph *g, struct graph_info *out)
 {
+    pthread_mutex_lock(g->swap);
     const struct core *c = graph_core(g);
     *out = (struct graph_info){
         .n_live = atomic_load(&c->n_live),
@@ -132,11 +173,15 @@ void graph_info(const struct graph *g, struct graph_info *out)
         .codes = c->codes,
         .kernel = c->kernel->name,
     };
+    pthread_mutex_unlock(g->swap);
 }
 
 bool graph_lost(const struct graph *g)
 {
-    return atomic_load(&graph_core(g)->lost);
+    pthread_mutex_lock(g->swap);
+    bool lost = atomic_load(&graph_core(g)->lost);
+    pthread_mutex_unlock(g->swap);
+    return lost;
 }
 
 bool graph_full(const struct graph *g)

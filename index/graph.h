@@ -7,7 +7,7 @@
  *
  * Files in `dir` (index/FORMAT.md): MANIFEST, segment-*.seg, vectors-*.vec.
  *
- * Thread-safety: one writer, many readers. graph_open … graph_remove, graph_checkpoint, graph_scrub,
+ * Thread-safety: one writer, many readers. graph_open … graph_remove, graph_checkpoint, graph_compact, graph_scrub,
  * graph_check and graph_destroy belong to one writer thread at a time; graph_search, graph_count and
  * the other figures may run on any thread meanwhile and never wait for the writer.
  */
@@ -155,6 +155,12 @@ int graph_search(const struct graph *g, struct graph_scratch *s, const struct gr
  * On failure the former checkpoint stays current and the graph goes on working.
  * Blocks: on disk, for the whole graph. Errors: LT_ENOSPC, LT_EIO, LT_ENOMEM, LT_EUNSUPPORTED (no dir). */
 int graph_checkpoint(struct graph *g, uint64_t seq, struct err_msg *em);
+
+/* The same with a graph that has no free slots any more: those that deletions left take memory and disk until then. All of it is
+ * written anew, exact vectors too, beside the old files, and searches move over without noticing. Works in memory as well (seq is
+ * ignored there). On failure all is as before.
+ * Blocks: on disk, for the whole graph and its vectors. Errors: also LT_ECORRUPT: the caller drops the files and refills. */
+int graph_compact(struct graph *g, uint64_t seq, struct err_msg *em);
 
 /* True when enough changed since the last checkpoint to be worth one: half of what it holds, so that all
  * checkpoints together write at most three times the graph. closing: true also for less, since what is not

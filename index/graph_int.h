@@ -21,6 +21,7 @@
 #ifndef INDEX_GRAPH_INT_H
 #define INDEX_GRAPH_INT_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
@@ -117,6 +118,8 @@ struct core {
     int vec_fd;          /* -1: exact vectors in anonymous memory */
     uint64_t vec_end;    /* bytes that its file has at least */
     uint32_t n_vec_chunks;
+    struct core *next_old; /* once another one has taken its place */
+    uint64_t old_stamp;
 };
 
 struct cand {
@@ -163,6 +166,8 @@ struct graph {
     uint64_t n_saved;  /* live nodes at the last checkpoint */
     uint32_t scrub_at; /* next block */
     uint32_t scrub_vector; /* slot whose exact vector graph_scrub compared last */
+    pthread_mutex_t *swap; /* held for the moment of replacing core, and by those who look at its figures outside of a search */
+    struct core *old;      /* replaced, perhaps still searched */
 };
 
 static inline struct core *graph_core(const struct graph *g)
@@ -261,6 +266,12 @@ static inline enum node_state node_state(const struct node_head *h)
 {
     return (enum node_state)atomic_load_explicit(&h->state, memory_order_acquire);
 }
+
+/* graph.c */
+/* Puts c, which goes over, in the place of g's core. */
+void graph_swap(struct graph *g, struct core *c);
+/* Destroys replaced cores that no search is in any more. */
+void graph_reclaim(struct graph *g);
 
 /* graph_core.c: memory, slots, lookup. */
 struct core *core_create(const struct graph_params *p);

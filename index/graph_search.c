@@ -409,7 +409,7 @@ int graph_search(const struct graph *g, struct graph_scratch *s, const struct gr
 {
     struct graph_stats unused;
     uint32_t ef = q->ef ? q->ef : 2 * (uint64_t)q->k > EF_DEFAULT ? 2 * q->k : EF_DEFAULT;
-    if (!q->ef && graph_core(g)->codes == GRAPH_CODES_1BIT && ef <= GRAPH_EF_MAX / 2)
+    if (!q->ef && g->p.codes == GRAPH_CODES_1BIT && ef <= GRAPH_EF_MAX / 2)
         ef *= 2; /* about the recall that int8 has at half of it */
     if (ef < q->k)
         ef = q->k;

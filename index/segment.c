@@ -189,8 +189,7 @@ static int map_vectors(struct graph *g, struct core *c, uint64_t gen, const char
     return r;
 }
 
-/* A core from the files, or NULL with the report saying why not. */
-static struct core *load_core(struct graph *g, const struct segment_manifest *m, struct graph_report *rep)
+struct core *segment_map(struct graph *g, const struct segment_manifest *m, struct graph_report *rep)
 {
     const char *why = "no memory";
     struct core *c = core_create(&g->p);
@@ -223,7 +222,7 @@ int segment_load(struct graph *g, struct core **out, struct graph_report *rep, s
     if (r < 0 && r != LT_ENOTFOUND)
         report_problem(rep, "%s", local.text);
     if (r == 0)
-        c = load_core(g, &m, rep);
+        c = segment_map(g, &m, rep);
     if (!g->p.inspect && (r = segment_sweep_dir(g->dir, c ? &m : NULL, rep, &g->gen, &bytes, em)) < 0) {
         core_destroy(c);
         return r;
@@ -307,6 +306,7 @@ static int check_vectors(struct graph *g, uint32_t max_blocks, struct graph_repo
 int graph_scrub(struct graph *g, uint32_t max_blocks, uint32_t *n_checked, struct graph_report *rep)
 {
     *n_checked = 0;
+    graph_reclaim(g);
     if (!g->dir)
         return 0;
     int r = check_blocks(g, &g->scrub_at, max_blocks, n_checked, rep);

@@ -65,6 +65,19 @@ int segment_sweep_dir(const char *dir, const struct segment_manifest *keep, stru
  * g->n_saved and g->bytes_on_disk. Only trouble with the folder itself is an error. */
 int segment_load(struct graph *g, struct core **c, struct graph_report *rep, struct err_msg *em);
 
+/* A core mapped from the files, or NULL with the report saying why not. The caller's. */
+struct core *segment_map(struct graph *g, const struct segment_manifest *m, struct graph_report *rep);
+
+/* Makes the file of exact vectors that c, still empty, puts its vectors into. Errors: LT_ENOSPC, LT_EIO; nothing stays. */
+int segment_vectors_create(const char *dir, uint64_t gen, struct core *c, struct err_msg *em);
+
+/* Writes c's segment, and its exact vectors where they are in memory only, and makes them the current ones.
+ *
+ * vectors_gen   number of the file that c's exact vectors are in already; ignored where they are not
+ *
+ * On failure the former files stay current. Errors: as graph_checkpoint. */
+int segment_save(struct graph *g, struct core *c, uint64_t vectors_gen, uint64_t seq, struct err_msg *em);
+
 /* Verifies every checksum of the current files. */
 int segment_check(const struct graph *g, struct graph_report *rep);
 

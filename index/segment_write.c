@@ -17,6 +17,9 @@
 #include "index/graph_int.h"
 #include "index/segment.h"
 
+#define SEGMENT_PACE (8u << 20)
+#define QUIET_MS 50 /* searches that began before; when one takes longer, the next checkpoint does it */
+
 /* A file written front to back in blocks, each with its checksum. Blocks of zeros stay holes. */
 struct seg_out {
     int fd;
@@ -44,6 +47,17 @@ static int write_at(int fd, const void *data, size_t len, uint64_t at)
     return 0;
 }
 
+/* Starts writing what lies before `at` back to the disk, and waits for what was started the last time: dirty pages of ours stay
+ * few, and the log's syncs do not queue behind all of them. */
+static void pace(int fd, uint64_t at)
+{
+    if (at % SEGMENT_PACE || at < SEGMENT_PACE)
+        return;
+    if (at >= 2 * SEGMENT_PACE)
+        (void)sync_file_range(fd, (off_t)(at - 2 * SEGMENT_PACE), SEGMENT_PACE, SYNC_FILE_RANGE_WAIT_BEFORE);
+    (void)sync_file_range(fd, (off_t)(at - SEGMENT_PACE), SEGMENT_PACE, SYNC_FILE_RANGE_WRITE);
+}
+
 static bool all_zero(const uint8_t *p, size_t n)
 {
     return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
@@ -58,6 +72,7 @@ static void end_block(struct seg_out *o)
         o->err = write_at(o->fd, o->block, o->n, o->at);
     o->at += o->n;
     o->n = 0;
+    pace(o->fd, (o->at - SEGMENT_HEADER) / SEGMENT_BLOCK * SEGMENT_BLOCK);
 }
 
 /* data NULL: zeros */
@@ -200,32 +215,50 @@ static int still_whole(const struct core *c, struct err_msg *em)
 
 /* ---- exact vectors ---- */
 
-/* Writes those that are in memory only into a new file; *fd is open on it. */
-static int write_vectors(struct graph *g, const struct core *c, uint64_t gen, int *fd, struct err_msg *em)
+static int create_vectors(const char *path, uint64_t gen, const struct core *c, int *fd, struct err_msg *em)
 {
-    char path[SEGMENT_PATH];
     uint8_t page[VECTORS_HEADER];
-    uint32_t n_slots = core_n_slots(c), per = c->mask + 1;
-    int r = 0;
-    vectors_path(path, g->dir, gen);
     *fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (*fd < 0)
         return err_set(em, err_from_errno(errno), "%s: %s", path, strerror(errno));
     vectors_header_pack(gen, c->dim, c->vec_stride, page);
-    r = write_at(*fd, page, sizeof page, 0);
-    for (uint32_t id = 0; id < n_slots && r == 0; id += per) {
-        uint32_t n = n_slots - id < per ? n_slots - id : per;
-        r = write_at(*fd, core_vector(c, id), (size_t)n * c->vec_stride, VECTORS_HEADER + (uint64_t)id * c->vec_stride);
-    }
-    if (r == 0 && fsync(*fd) < 0)
-        r = err_from_errno(errno);
-    if (r < 0) {
+    return write_at(*fd, page, sizeof page, 0);
+}
+
+/* On failure the file goes. */
+static int created(const char *path, int *fd, int r, struct err_msg *em)
+{
+    if (r < 0 && *fd >= 0) {
         err_set(em, r, "%s: %s", path, err_text(r));
         close(*fd);
         *fd = -1;
         unlink(path);
     }
     return r;
+}
+
+/* Writes those that are in memory only into a new file; *fd is open on it. */
+static int write_vectors(struct graph *g, const struct core *c, uint64_t gen, int *fd, struct err_msg *em)
+{
+    char path[SEGMENT_PATH];
+    uint32_t n_slots = core_n_slots(c), per = c->mask + 1;
+    vectors_path(path, g->dir, gen);
+    int r = create_vectors(path, gen, c, fd, em);
+    for (uint32_t id = 0; id < n_slots && r == 0; id += per) {
+        uint32_t n = n_slots - id < per ? n_slots - id : per;
+        r = write_at(*fd, core_vector(c, id), (size_t)n * c->vec_stride, VECTORS_HEADER + (uint64_t)id * c->vec_stride);
+    }
+    if (r == 0 && fsync(*fd) < 0)
+        r = err_from_errno(errno);
+    return created(path, fd, r, em);
+}
+
+int segment_vectors_create(const char *dir, uint64_t gen, struct core *c, struct err_msg *em)
+{
+    char path[SEGMENT_PATH];
+    vectors_path(path, dir, gen);
+    c->vec_end = VECTORS_HEADER;
+    return created(path, &c->vec_fd, create_vectors(path, gen, c, &c->vec_fd, em), em);
 }
 
 /* Makes what was added since durable. The last slots may never have been written. */
@@ -291,26 +324,21 @@ static void release_held(struct core *c)
     c->held.n = 0;
 }
 
-int graph_checkpoint(struct graph *g, uint64_t seq, struct err_msg *em)
+int segment_save(struct graph *g, struct core *c, uint64_t vectors_gen, uint64_t seq, struct err_msg *em)
 {
-    struct core *c = graph_core(g);
     struct segment_manifest m = {.seq = seq};
     struct segment_header h = {.seq = seq};
     struct graph_report rep = {0};
     char path[SEGMENT_PATH];
     uint64_t bytes = 0;
     int fd = -1, r = 0;
-    if (!g->dir)
-        return err_set(em, LT_EUNSUPPORTED, "the graph is in memory only");
-    remove_sweep(c, g->scratch, true);
-    core_reclaim(c);
     m.gen = h.gen = g->gen + 1;
     if (c->has_vectors && c->vec_fd < 0) {
         r = write_vectors(g, c, m.gen, &fd, em);
         m.vectors_gen = m.gen;
     } else if (c->has_vectors) {
         r = sync_vectors(c, em);
-        m.vectors_gen = g->vectors_gen;
+        m.vectors_gen = vectors_gen;
     }
     h.vectors_gen = m.vectors_gen;
     if (r < 0)
@@ -340,5 +368,37 @@ out:
             unlink(path);
         }
     }
+    return r;
+}
+
+/* The file that c is mapped from has no name any more, but the disk keeps its bytes while it is mapped: the new one takes its
+ * place. Slots that a search may still read the exact vectors of must not be free in it, hence the wait; a search is short. */
+static void remap(struct graph *g, struct core *c)
+{
+    struct segment_manifest m;
+    struct graph_report rep = {0};
+    struct core *n = NULL;
+    for (int i = 0; c->n_retired && i < QUIET_MS; i++) {
+        core_reclaim(c);
+        usleep(c->n_retired ? 1000 : 0);
+    }
+    release_held(c);
+    if (!c->n_retired && segment_manifest_read(g->dir, &m, NULL) == 0)
+        n = segment_map(g, &m, &rep);
+    if (n)
+        graph_swap(g, n);
+}
+
+int graph_checkpoint(struct graph *g, uint64_t seq, struct err_msg *em)
+{
+    struct core *c = graph_core(g);
+    if (!g->dir)
+        return err_set(em, LT_EUNSUPPORTED, "the graph is in memory only");
+    graph_reclaim(g);
+    remove_sweep(c, g->scratch, true);
+    core_reclaim(c);
+    int r = segment_save(g, c, g->vectors_gen, seq, em);
+    if (r == 0 && c->seg)
+        remap(g, c);
     return r;
 }

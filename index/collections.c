@@ -416,7 +416,8 @@ int collection_rebuild(struct index *ix, struct collection *c, const char *why, 
     return 0;
 }
 
-static void describe(const struct collection *c, struct index_collection *out)
+/* Under the lock. */
+static void describe(const struct index *ix, const struct collection *c, struct index_collection *out)
 {
     struct graph_info gi;
     memset(out, 0, sizeof *out);
@@ -434,6 +435,9 @@ static void describe(const struct collection *c, struct index_collection *out)
     out->pending_chunks = (uint64_t)atomic_load(&c->pending);
     out->bytes_store = (uint64_t)atomic_load(&c->bytes);
     out->bytes_index = gi.bytes_on_disk;
+    out->unsaved = gi.n_changes;
+    compact_describe(ix, c, out);
+    recall_describe(&c->recall, out);
     out->accepted_seq = atomic_load(&c->accepted_seq);
     out->searchable_seq = atomic_load(&c->searchable_seq);
     out->degraded = atomic_load(&c->behind);
@@ -452,7 +456,7 @@ int index_info(struct index *ix, const char *name, struct index_collection *out,
     pthread_mutex_lock(&ix->lock);
     for (size_t i = 0; name && i < ix->n_collections && r < 0; i++)
         if (strcmp(ix->collections[i]->name, name) == 0) {
-            describe(ix->collections[i], out);
+            describe(ix, ix->collections[i], out);
             r = 0;
         }
     pthread_mutex_unlock(&ix->lock);
@@ -482,7 +486,7 @@ int index_list(struct index *ix, struct index_collection **list, size_t *n)
     *n = ix->n_collections;
     *list = calloc(*n + 1, sizeof **list);
     for (size_t i = 0; *list && i < *n; i++)
-        describe(ix->collections[i], &(*list)[i]);
+        describe(ix, ix->collections[i], &(*list)[i]);
     pthread_mutex_unlock(&ix->lock);
     if (*list)
         qsort(*list, *n, sizeof **list, by_name);

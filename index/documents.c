@@ -136,6 +136,7 @@ int documents_erase(struct index *ix, struct collection *c, const struct doc_row
         }
         if ((r = index_words(ix, c, row, false, em)) < 0)
             return r;
+        c->words_removed += row->n_chunks;
     }
     if ((r = vectors_delete(ix, row->first_chunk, row->first_chunk + row->n_chunks - 1, em)) < 0 ||
         (r = run_range(ix, ST_CHUNK_DELETE, row->first_chunk, row->n_chunks, em)) < 0 ||
@@ -147,6 +148,7 @@ int documents_erase(struct index *ix, struct collection *c, const struct doc_row
     c->delta.pending -= row->n_pending;
     c->delta.bytes -= row->bytes;
     ix->freed_rows = true;
+    ix->rows_removed += row->n_chunks;
     group_touch(c);
     return 0;
 }

@@ -46,7 +46,7 @@ static int fill_graph(struct index *ix, struct collection *c, const struct hnswl
         return err_set(em, r, "graph: %s", err_text(r));
     atomic_store(&c->graph_seq, atomic_load(&ix->committed_seq));
     atomic_store(&c->behind, false);
-    return refill_checkpoint(ix, c, em);
+    return refill_checkpoint(ix, c, false, em);
 }
 
 int index_import_hnswlib(struct index *ix, const struct index_import *p, uint64_t *n, struct err_msg *em)

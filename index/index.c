@@ -87,6 +87,7 @@ int index_open(struct index **out, const struct index_params *p, struct err_msg 
         return err_set(em, LT_ENOMEM, "no memory for the index");
     ix->lock_fd = -1;
     pthread_mutex_init(&ix->lock, NULL);
+    samples_init(&ix->samples, p);
     if (!p->dir || !*p->dir || strlen(p->dir) >= sizeof ix->dir) {
         r = err_set(em, LT_EINVAL, "data folder: no path, or one too long");
         goto out;
@@ -97,6 +98,7 @@ int index_open(struct index **out, const struct index_params *p, struct err_msg 
     if (p->fingerprint && (r = index_set_model(ix, p->fingerprint, p->dim, em)) < 0)
         goto out;
     ix->inspect = p->inspect;
+    compact_init(ix, p);
     if (ix->inspect && access(ix->db_path, F_OK) < 0) {
         r = err_set(em, LT_ENOTFOUND, "%s: no store there", ix->dir);
         goto out;
@@ -135,13 +137,13 @@ void index_close(struct index **pix)
     if (!ix)
         return;
     *pix = NULL;
+    samples_finish(&ix->samples);
     if (ix->in_group)
         group_rollback(ix);
     for (size_t i = 0; i < ix->n_collections; i++) {
         struct collection *c = ix->collections[i];
         struct err_msg em;
-        if (c->graph && !ix->broken && !ix->inspect && graph_wants_checkpoint(c->graph, true) &&
-            refill_checkpoint(ix, c, &em) < 0)
+        if (c->graph && !ix->broken && !ix->inspect && compact_last(ix, c, &em) < 0)
             log_warn("index", "collection %s: checkpoint failed: %s", c->name, em.text);
     }
     collections_free(ix);
@@ -179,9 +181,11 @@ static void fill_warning(const struct index *ix, char *text, size_t size)
     }
     for (size_t i = 0; i < ix->n_collections && !text[0]; i++) {
         const struct collection *c = ix->collections[i];
-        if (c->unsaved_ns)
-            snprintf(text, size, "collection %s: its graph has not been saved for %llu s: %s", c->name,
-                     (unsigned long long)(now - c->unsaved_ns) / 1000000000, c->why_unsaved);
+        struct index_collection k;
+        compact_describe(ix, c, &k);
+        if (k.compaction_failed_ms)
+            snprintf(text, size, "collection %s: its graph has not been saved for %lld s: %s", c->name,
+                     (long long)(clock_wall_ms() - k.compaction_failed_ms) / 1000, k.compaction_error);
         else if (atomic_load(&c->left_out))
             snprintf(text, size, "collection %s: the vectors of %llu chunks are damaged, only words find them; stop and run latent check --repair",
                      c->name, (unsigned long long)atomic_load(&c->left_out));

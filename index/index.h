@@ -49,6 +49,10 @@ struct index_params {
     const char *fingerprint; /* of the model that embeds; NULL: not known yet, index_set_model later */
     uint32_t dim;            /* of that model */
     const char *vfs;         /* name of a registered SQLite VFS; NULL: the default (tests use their own) */
+    uint32_t rest_ms;        /* a collection without a change for so long is at rest, and small savings of space pay; 0: 10,000 */
+    uint32_t sample_every;   /* of each collection's searches of its graph, one in so many is set aside for index_sample; 0: none */
+    uint64_t sample_vectors; /* that one of them is compared with, at most; 0: 131,072 */
+    int64_t alarm_ms;        /* compaction that is wanted for so long and not done counts as failing; 0: 600,000 */
     bool inspect;            /* for checks: the folder must be there, and nothing in it is changed by opening and closing, but that
                               * tables of an earlier version are brought up to this one's */
     /* Called while opening, at most some times a second; percent never goes back. May be NULL. */
@@ -104,7 +108,16 @@ struct index_collection {
     uint64_t pending_chunks; /* durable, no vector yet */
     uint64_t bytes_store;    /* estimate: texts, metadata, vectors, words */
     uint64_t bytes_index;    /* the graph's files */
+    uint64_t unsaved;        /* changes that they lack: the next start makes up for them */
+    /* Saving the graph, and making it small again after deletions. Times are of the wall clock in milliseconds. */
+    bool compacting;              /* just now */
+    int64_t compacted_ms;         /* the last success; 0: none since the start */
+    uint64_t compacted_bytes;     /* written since the start */
+    int64_t compaction_failed_ms; /* since when it is wanted and does not succeed; 0: all is well */
+    char compaction_error[160];   /* the last failure then */
     uint64_t accepted_seq, searchable_seq;
+    float recall;            /* of the last searches that index_sample repeated, together; 0 without samples */
+    uint32_t recall_samples; /* how many, 256 at most */
     bool degraded;
     char degraded_reason[160];
     char index_kind[16]; /* "hnsw-int8", "hnsw-1bit", "hnsw-f32", "exact" (while the graph is empty and behind) */
@@ -309,6 +322,7 @@ struct index_result {
     char degraded_reason[160];
     bool damaged; /* the graph's files were found cut short: call index_maintain soon, which rebuilds it */
     uint64_t seq; /* every operation of the collection up to here was visible */
+    bool sampled; /* set aside for index_sample */
     void *memory;
 };
 void index_result_finish(struct index_result *res);
@@ -318,6 +332,16 @@ void index_result_finish(struct index_result *res);
  * LT_ELIMIT (k, ef), LT_EINVAL (mode, weights), LT_EEMPTY (no vector where one is needed), LT_ETIMEOUT, LT_EIO. On an error res is empty. */
 int index_search(struct index_reader *r, const struct index_query *q, struct index_result *res,
                  struct err_msg *em);
+
+/* Repeats the oldest of the searches that were set aside, exactly, and notes how many of its hits (100 at most) that finds: a
+ * collection's `recall`. Work is bounded: few wait, others are not taken meanwhile; and a collection of more than sample_vectors
+ * is compared with so many of its vectors that follow each other, from a place chosen at random, where recall is the share of
+ * what is at least as near as the last hit. How often to call it is the caller's: it is work that nobody waits for.
+ *
+ * *n_compared   vectors; 0: nothing that counts was left of the search
+ *
+ * Errors: LT_ENOTFOUND: none waits. LT_ENOMEM, LT_EIO. */
+int index_sample(struct index_reader *r, uint64_t *n_compared, struct err_msg *em);
 
 /* A stored document; hits' fields of the same names. */
 struct index_found {

@@ -12,8 +12,8 @@
 #define WAL_PAGES_PASSIVE 2048  /* 8 MiB, what space.c leaves free: pages that change again meanwhile are copied back once */
 #define WAL_IDLE_NS 2000000000ull /* without a commit: then a smaller log is copied back too */
 #define WAL_PAGES_RESTART 16384 /* 64 MiB: then wait a little for readers, to start the file over */
-#define VACUUM_PAGES 512
-#define GRAPH_RETRY_NS 60000000000ull
+#define VACUUM_PAGES 512        /* at a time */
+#define VACUUM_MIN 64           /* fewer stay */
 
 static int run_ids(struct index *ix, enum store_stmt id, int64_t a, int64_t b, struct err_msg *em)
 {
@@ -128,25 +128,13 @@ static int vacuum(struct index *ix, bool *more, struct err_msg *em)
     if (r < 0)
         return r;
     /* A tenth free is what the next documents use; on a full disk every page counts. */
-    if (n == 0 || (!ix->read_only && (n < VACUUM_PAGES || n < total / 10))) {
+    if (n == 0 || (!ix->read_only && (n < VACUUM_MIN || n < total / 10))) {
         ix->freed_rows = false;
         return 0;
     }
     if ((r = sql_execf(ix->db, em, "PRAGMA incremental_vacuum(%d)", VACUUM_PAGES)) == 0)
         *more = true;
     return r;
-}
-
-static void note_saved(struct index *ix, struct collection *c, int r, const struct err_msg *em)
-{
-    pthread_mutex_lock(&ix->lock);
-    if (r == 0)
-        c->unsaved_ns = 0;
-    else if (!c->unsaved_ns)
-        c->unsaved_ns = clock_ns();
-    if (r < 0)
-        snprintf(c->why_unsaved, sizeof c->why_unsaved, "%.150s", em->text);
-    pthread_mutex_unlock(&ix->lock);
 }
 
 /* What index_get_status warns of: a housekeeping that silently never succeeds would make starts slower and slower. */
@@ -181,17 +169,8 @@ static int housekeeping(struct index *ix, bool *more, struct err_msg *em)
         struct graph_report rep;
         if (graph_scrub(c->graph, 16, &n, &rep) == LT_ECORRUPT)
             return collection_rebuild(ix, c, rep.text, em);
-        if (ix->read_only || clock_ns() < ix->graph_retry_ns || !(graph_wants_checkpoint(c->graph, false) || fault("maintain.save")))
-            continue;
-        r = refill_checkpoint(ix, c, em);
-        note_saved(ix, c, r, em);
-        if (r == LT_ENOSPC) {
-            /* The store goes on; without its file a graph is only slower to open. */
-            log_warn("index", "collection %s: its graph is not saved: %s", c->name, em->text);
-            ix->graph_retry_ns = clock_ns() + GRAPH_RETRY_NS;
-        } else if (r < 0) {
-            return r;
-        }
+        if (compact_step(ix, c, em) == LT_ECORRUPT)
+            return collection_rebuild(ix, c, em->text, em);
     }
     return checkpoint_wal(ix, em);
 }
@@ -238,6 +217,16 @@ static int maintain(struct index *ix, unsigned budget_ms, bool *more, struct err
         m = m || !done;
         if (clock_ns() >= until)
             break;
+    }
+    for (size_t i = 0; i < ix->n_collections && r == 0 && clock_ns() < until; i++) {
+        bool left;
+        r = tidy_words(ix, ix->collections[i], until, &left, em);
+        m = m || left;
+    }
+    if (r == 0 && clock_ns() < until) {
+        bool left;
+        r = tidy_rows(ix, until, &left, em);
+        m = m || left;
     }
     while (r == 0 && clock_ns() < until) {
         if ((r = erase_dropped(ix, &erased, em)) < 0 || !erased)

@@ -82,7 +82,7 @@ int refill_left_out(struct index *ix, struct collection *c, struct err_msg *em)
     return usable ? 0 : r < 0 ? r : 1;
 }
 
-int refill_checkpoint(struct index *ix, struct collection *c, struct err_msg *em)
+int refill_checkpoint(struct index *ix, struct collection *c, bool whole, struct err_msg *em)
 {
     uint64_t seq = atomic_load(&c->graph_seq);
     if (atomic_load(&c->behind) == false) {
@@ -91,11 +91,11 @@ int refill_checkpoint(struct index *ix, struct collection *c, struct err_msg *em
         atomic_store(&c->graph_seq, seq);
     }
     uint64_t start = clock_ns();
-    int r = graph_checkpoint(c->graph, seq, em);
+    int r = whole ? graph_compact(c->graph, seq, em) : graph_checkpoint(c->graph, seq, em);
     if (r < 0)
         return r;
-    log_debug("index", "collection %s: graph saved up to operation %llu in %llu ms", c->name,
-              (unsigned long long)seq, (unsigned long long)(clock_ns() - start) / 1000000);
+    log_debug("index", "collection %s: graph saved%s up to operation %llu in %llu ms", c->name,
+              whole ? " without free slots" : "", (unsigned long long)seq, (unsigned long long)(clock_ns() - start) / 1000000);
     if ((r = group_begin(ix, true, em)) < 0)
         return r;
     sqlite3_stmt *st = store_stmt(ix, ST_REMOVED_PRUNE, em);

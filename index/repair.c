@@ -128,7 +128,7 @@ static int mend_graph(struct repair *r, struct collection *k, struct err_msg *em
         e = refill_step(r->ix, n, UINT64_MAX, &done, em);
     if (e == 0) {
         atomic_store(&n->behind, false);
-        if ((e = refill_checkpoint(r->ix, n, em)) == 0)
+        if ((e = refill_checkpoint(r->ix, n, false, em)) == 0)
             say(r, "repair: collection %s: graph made anew, %llu vectors", name,
                 (unsigned long long)graph_count(n->graph));
     }

@@ -14,6 +14,7 @@
 #include "index/fuse.h"
 #include "index/reader.h"
 
+#define K_DEFAULT 10u
 #define CANDIDATES_MIN 100 /* of each side of a hybrid search */
 #define ROUNDS_MAX 6       /* each asks for four times as many candidates */
 #define VIEWS_MAX 8        /* a busy machine may let the store move on under several of them */
@@ -32,6 +33,7 @@ struct search {
     size_t n_gone;  /* candidates whose row is not there */
     bool all_dense, all_words; /* the list holds all there is */
     bool lost;      /* the graph's files were cut short */
+    bool looked, sampled; /* this search's first look at the graph was offered, was taken as a sample */
     struct graph_stats stats;
     struct topk dense, words;
     float weights[2];
@@ -142,6 +144,13 @@ static int search_dense(struct search *s)
     }
     if (ret < 0)
         err_set(s->em, ret, "search: %s", err_text(ret));
+    if (ret == 0 && !s->stats.exact && !s->looked) {
+        uint32_t k = s->q->k ? s->q->k : K_DEFAULT;
+        struct sample_offer o = {.c = s->c, .v = s->q->vector, .allowed = s->allowed, .hits = hits, .n = n < k ? n : k,
+                                 .graph_seq = s->graph_seq};
+        s->looked = true;
+        s->sampled = samples_offer(&s->r->ix->samples, &o);
+    }
     for (size_t i = 0; ret == 0 && i < n; i++)
         topk_push(&s->dense, hits[i].label, hits[i].score);
     free(hits);
@@ -407,7 +416,7 @@ int index_search(struct index_reader *r, const struct index_query *q, struct ind
     struct ranked *hits = NULL;
     struct err_msg local;
     struct search s = {.r = r, .q = q, .em = em ? em : &local};
-    uint32_t k = q->k ? q->k : 10;
+    uint32_t k = q->k ? q->k : K_DEFAULT;
     memset(res, 0, sizeof *res);
     bool weighted = q->dense_weight > 0 || q->text_weight > 0;
     s.weights[0] = weighted ? q->dense_weight : 1;
@@ -431,6 +440,7 @@ int index_search(struct index_reader *r, const struct index_query *q, struct ind
     if ((ret = fill(&s, hits, n < k ? n : k, res)) < 0)
         goto out;
     res->damaged = s.lost;
+    res->sampled = s.sampled;
     if (s.lost && !res->degraded) {
         res->degraded = true;
         snprintf(res->degraded_reason, sizeof res->degraded_reason, "index files were cut short: compared with every vector of the store");

@@ -12,6 +12,7 @@
 
 #include "index/allowed.h"
 #include "index/index.h"
+#include "index/sample.h"
 #include "index/sql.h"
 #include "index/vectors.h"
 #include "index/words_score.h"
@@ -19,6 +20,20 @@
 /* Figures of a collection, as the last commit left them. */
 struct figures {
     int64_t documents, chunks, pending, bytes;
+};
+
+/* Saving a collection's graph (compact.c). Times are of the wall clock, in milliseconds, 0: none. */
+struct compaction {
+    atomic_bool running;
+    atomic_llong done_ms;   /* the last success since the start */
+    atomic_llong due_ms;    /* since when it is wanted */
+    atomic_llong failed_ms; /* since when it does not succeed */
+    atomic_ullong bytes;    /* written since the start */
+    char error[160];        /* under the index's lock */
+    /* (writer) */
+    uint64_t retry_ns;   /* not before */
+    uint64_t changed_ns; /* the last change */
+    uint64_t whole_end_ns, whole_took_ns; /* the last one without free slots */
 };
 
 /* One collection in memory. A reader holds a count while it searches; the writer alone destroys. */
@@ -44,11 +59,13 @@ struct collection {
     char why_behind[128];   /* written before the collection is shared */
     char damage[480];       /* what was wrong with the graph's files, where only looked at */
     atomic_uint_fast64_t left_out;   /* searchable chunks without a node, since their vectors cannot be used */
-    uint64_t unsaved_ns;             /* (index's lock) when saving the graph first failed; 0: it did not, or has worked since */
-    char why_unsaved[160];           /* (index's lock) */
 
     atomic_uint_fast64_t accepted_seq, searchable_seq;
     atomic_llong documents, chunks, pending, bytes;
+
+    struct compaction compaction;
+    struct recall recall;      /* under the index's lock */
+    atomic_ullong n_walks; /* searches of the graph */
 
     struct allowed_cache allowed;
     struct words_cache words;
@@ -58,6 +75,8 @@ struct collection {
     struct figures delta;
     uint64_t group_seq; /* last put or delete in it; 0: none */
     bool touched, went_live;
+    uint64_t words_removed; /* texts taken out of the words since those were merged (tidy.c) */
+    bool merging_words;
     sqlite3_stmt *words_insert, *words_delete;
 
     struct collection *next_retired;
@@ -114,7 +133,14 @@ struct index {
     int wal_done;                        /* copied back by the last checkpoint */
     uint64_t wal_ns;                     /* when that commit was */
     uint64_t space_checked_ns;
-    uint64_t graph_retry_ns; /* saving a graph found no room: not before */
+    uint64_t rest_ns; /* index_params' rest_ms and alarm_ms */
+    int64_t alarm_ms;
+    struct samples samples;
+    uint64_t changed_ns;   /* the last commit that changed a collection */
+    uint64_t rows_removed; /* chunks whose rows went since the tables were packed */
+    bool packing;
+    unsigned pack_table;
+    int64_t pack_at;
     uint64_t maintain_ns; /* last housekeeping */
     bool has_reserve;
     bool freed_rows; /* there may be free pages to give back */
@@ -177,6 +203,12 @@ int documents_go_live(struct index *ix, struct collection *c, uint64_t doc, stru
 /* Drops a staged version whose embedding failed or was cancelled. */
 int documents_drop_staged(struct index *ix, struct collection *c, const struct doc_row *row, struct err_msg *em);
 
+/* ---- what deletions leave behind (tidy.c) ---- *
+ * Between groups, when the folder is at rest and it is worth it; *more: not done yet. */
+
+int tidy_words(struct index *ix, struct collection *c, uint64_t until_ns, bool *more, struct err_msg *em);
+int tidy_rows(struct index *ix, uint64_t until_ns, bool *more, struct err_msg *em);
+
 /* ---- jobs (jobs.c) ---- */
 
 /* In the open group. */
@@ -188,10 +220,24 @@ int jobs_count_failed(struct index *ix, uint64_t job, uint64_t n, const char *re
 int refill_step(struct index *ix, struct collection *c, uint64_t until_ns, bool *done, struct err_msg *em);
 /* Chunks with vseq beyond graph_seq. */
 int refill_count(struct index *ix, const struct collection *c, uint64_t *n, struct err_msg *em);
-int refill_checkpoint(struct index *ix, struct collection *c, struct err_msg *em);
 /* Counts searchable chunks up to graph_seq that have no node into c->left_out. 1: their vectors cannot be used, all of them;
  * 0: one can. Reads all rows: only where the numbers do not fit. */
 int refill_left_out(struct index *ix, struct collection *c, struct err_msg *em);
+/* Saves c's graph. whole: written anew without free slots. */
+int refill_checkpoint(struct index *ix, struct collection *c, bool whole, struct err_msg *em);
+
+/* ---- saving graphs (compact.c) ---- */
+
+void compact_init(struct index *ix, const struct index_params *p);
+/* After a group that changed c. */
+void compact_note_change(struct collection *c);
+/* Saves c's graph if it is time to. What fails is noted and tried again later; only damage is an error, LT_ECORRUPT: c's graph
+ * has to be made anew. */
+int compact_step(struct index *ix, struct collection *c, struct err_msg *em);
+/* The last time before closing. */
+int compact_last(struct index *ix, struct collection *c, struct err_msg *em);
+/* Under the index's lock. */
+void compact_describe(const struct index *ix, const struct collection *c, struct index_collection *out);
 
 /* ---- space (space.c) ---- */
 

@@ -160,6 +160,10 @@ static void publish(struct index *ix)
         graph_remove(ix->removals[i].c->graph, ix->removals[i].chunk);
     for (size_t i = 0; i < ix->n_collections; i++) {
         struct collection *c = ix->collections[i];
+        if (c->touched) {
+            ix->changed_ns = clock_ns();
+            compact_note_change(c);
+        }
         int64_t oldest = 0;
         struct err_msg em;
         sqlite3_stmt *st = c->touched ? store_stmt(ix, ST_DOC_OLDEST_STAGED, &em) : NULL;

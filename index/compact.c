@@ -1,0 +1,123 @@
+/* When a graph is saved, and when it is written anew without its free slots; what became of it is noted for whoever asks.
+ *
+ * Bounded in what it writes. Saving is wanted when half of the graph has changed, so that all savings together write at most
+ * three times the graph. A new graph without free slots also writes the exact vectors; it is made when there are as many free
+ * slots as nodes (so many were deleted since the last time), or an eighth of them in a collection that has come to rest, and in
+ * either case takes a twentieth of the time at most. Files go to the disk in windows (segment_write.c), never in one burst.
+ *
+ * It runs on the writer thread, between groups: searches go on meanwhile, writes wait. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "index/store.h"
+
+#define RETRY_NS 60000000000ull   /* after a failure */
+#define REST_NS 10000000000ull    /* without a change: at rest */
+#define REST_SHARE 8u             /* free slots per nodes that are worth it then */
+#define WASTE_MIN (256u << 10)    /* bytes; fewer are not worth it */
+#define TIME_SHARE 20u            /* of which a graph without free slots may take one */
+#define CLOSE_BYTES (256u << 20)  /* quickly written: also when closing */
+#define ALARM_MS 600000           /* wanted for so long and not done */
+
+void compact_note_change(struct collection *c)
+{
+    c->compaction.changed_ns = clock_ns();
+    if (!atomic_load(&c->compaction.due_ms) && graph_wants_checkpoint(c->graph, false))
+        atomic_store(&c->compaction.due_ms, clock_wall_ms());
+}
+
+static void failed(struct index *ix, struct collection *c, int r, const struct err_msg *em)
+{
+    struct compaction *k = &c->compaction;
+    if (!atomic_load(&k->failed_ms))
+        log_warn("index", "collection %s: its graph is not saved: %s", c->name, em->text);
+    /* The store goes on; without its file a graph is only slower to open, and without compaction larger. */
+    pthread_mutex_lock(&ix->lock);
+    snprintf(k->error, sizeof k->error, "%.150s", em->text[0] ? em->text : err_text(r));
+    pthread_mutex_unlock(&ix->lock);
+    if (!atomic_load(&k->failed_ms))
+        atomic_store(&k->failed_ms, clock_wall_ms());
+    k->retry_ns = clock_ns() + RETRY_NS;
+}
+
+static int save(struct index *ix, struct collection *c, bool whole, struct err_msg *em)
+{
+    struct compaction *k = &c->compaction;
+    struct graph_info gi;
+    uint64_t start = clock_ns();
+    atomic_store(&k->running, true);
+    int r = refill_checkpoint(ix, c, whole, em);
+    atomic_store(&k->running, false);
+    if (whole) { /* also when it failed: it has taken its time */
+        k->whole_end_ns = clock_ns();
+        k->whole_took_ns = k->whole_end_ns - start;
+    }
+    if (r < 0) {
+        failed(ix, c, r, em);
+        return r;
+    }
+    graph_info(c->graph, &gi);
+    atomic_fetch_add(&k->bytes, whole ? gi.bytes_codes + gi.bytes_vectors : gi.bytes_codes);
+    atomic_store(&k->done_ms, clock_wall_ms());
+    atomic_store(&k->due_ms, 0);
+    atomic_store(&k->failed_ms, 0);
+    return 0;
+}
+
+static bool is_sparse(const struct graph_info *gi, uint64_t share)
+{
+    uint64_t n_free = gi->n_slots - gi->n_live, per_slot = gi->n_slots ? (gi->bytes_codes + gi->bytes_vectors) / gi->n_slots : 0;
+    return gi->covered_seq && n_free * share > gi->n_live && n_free * per_slot >= WASTE_MIN;
+}
+
+int compact_step(struct index *ix, struct collection *c, struct err_msg *em)
+{
+    const struct compaction *k = &c->compaction;
+    struct graph_info gi;
+    uint64_t now = clock_ns();
+    if (ix->read_only || now < k->retry_ns)
+        return 0;
+    graph_info(c->graph, &gi);
+    bool whole = !atomic_load(&c->behind) &&
+                 is_sparse(&gi, now - k->changed_ns >= ix->rest_ns ? REST_SHARE : 1) &&
+                 now - k->whole_end_ns >= TIME_SHARE * k->whole_took_ns;
+    if (!whole && !graph_wants_checkpoint(c->graph, false) && !fault("maintain.save"))
+        return 0;
+    int r = save(ix, c, whole, em);
+    return r == LT_ECORRUPT ? r : 0;
+}
+
+int compact_last(struct index *ix, struct collection *c, struct err_msg *em)
+{
+    struct graph_info gi;
+    if (!graph_wants_checkpoint(c->graph, true))
+        return 0;
+    graph_info(c->graph, &gi);
+    bool quick = gi.bytes_codes + gi.bytes_vectors < CLOSE_BYTES;
+    return save(ix, c, quick && !atomic_load(&c->behind) && is_sparse(&gi, REST_SHARE), em);
+}
+
+void compact_describe(const struct index *ix, const struct collection *c, struct index_collection *out)
+{
+    const struct compaction *k = &c->compaction;
+    int64_t due = atomic_load(&k->due_ms), late = clock_wall_ms() - due;
+    out->compacting = atomic_load(&k->running);
+    out->compacted_ms = atomic_load(&k->done_ms);
+    out->compacted_bytes = atomic_load(&k->bytes);
+    out->compaction_failed_ms = atomic_load(&k->failed_ms);
+    if (out->compaction_failed_ms) {
+        snprintf(out->compaction_error, sizeof out->compaction_error, "%s", k->error);
+    } else if (due && late > ix->alarm_ms) {
+        out->compaction_failed_ms = due;
+        snprintf(out->compaction_error, sizeof out->compaction_error, "wanted for %lld s and not done", (long long)(late / 1000));
+    }
+}
+
+void compact_init(struct index *ix, const struct index_params *p)
+{
+    ix->rest_ns = p->rest_ms ? p->rest_ms * 1000000ull : REST_NS;
+    ix->alarm_ms = p->alarm_ms ? p->alarm_ms : ALARM_MS;
+}

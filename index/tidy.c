@@ -1,0 +1,121 @@
+/* What deleted documents leave behind in the store, given back when a folder has come to rest. All of it in bites: a write waits
+ * for one at most.
+ *
+ * Words: FTS5 takes a text's words out by a note in its newest segment; what they take stays until that note and the words meet in
+ * a merge, for which it has no reason of its own. When an eighth of a collection's texts went, its segments are merged into one.
+ *
+ * Rows: a table's page that lost some of its rows stays as it is, since new rows have new, larger keys and go elsewhere. When a
+ * quarter as many rows went as are left, those left are taken out and put back, in order, which packs them. */
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "index/store.h"
+
+#define WORDS_SHARE 8u
+#define WORDS_PAGES 256
+#define ROWS_SHARE 4u
+#define ROWS 300             /* at a time, … */
+#define ROWS_BYTES (1 << 20) /* … and bytes of them */
+#define ROW_MAX 65536        /* a longer one has pages of its own */
+
+static bool at_rest(const struct index *ix)
+{
+    return !ix->read_only && !ix->broken && clock_ns() - ix->changed_ns >= ix->rest_ns;
+}
+
+int tidy_words(struct index *ix, struct collection *c, uint64_t until_ns, bool *more, struct err_msg *em)
+{
+    *more = false;
+    if (!at_rest(ix) || !c->words_removed ||
+        (!c->merging_words && c->words_removed * WORDS_SHARE <= (uint64_t)atomic_load(&c->chunks)))
+        return 0;
+    do {
+        /* A negative number first puts all segments together, whatever their sizes; then they are merged as any. */
+        int pages = c->merging_words ? WORDS_PAGES : -WORDS_PAGES, before = sqlite3_total_changes(ix->db);
+        int r = sql_execf(ix->db, em, "INSERT INTO words_%lld(words_%lld, rank) VALUES('merge', %d)", (long long)c->id, (long long)c->id,
+                          pages);
+        ix->freed_rows = true;
+        c->merging_words = r == 0 && (pages < 0 || sqlite3_total_changes(ix->db) - before >= 2);
+        if (r < 0 || !c->merging_words) {
+            c->words_removed = 0;
+            return r;
+        }
+    } while (clock_ns() < until_ns);
+    *more = true;
+    return 0;
+}
+
+/* The next rows of a table behind key *at, which moves on; past the last one it is INT64_MAX. */
+static int pack_some(struct index *ix, const char *table, const char *key, const char *data, int64_t *at, struct err_msg *em)
+{
+    int64_t last = 0;
+    sqlite3_stmt *st = NULL;
+    char sql[400];
+    snprintf(sql, sizeof sql,
+             "SELECT max(k) FROM (SELECT k, sum(n) OVER (ORDER BY k) - n AS before FROM (SELECT %s AS k, length(%s) AS n FROM %s"
+             " WHERE %s > ? ORDER BY %s LIMIT %d)) WHERE before < %d", key, data, table, key, key, ROWS, ROWS_BYTES);
+    int r = sql_prepare(ix->db, &st, sql, em);
+    if (r == 0) {
+        sql_bind(st, "i", *at);
+        r = sql_int(st, 0, &last, em);
+    }
+    sqlite3_finalize(st);
+    if (r < 0 || !last) {
+        *at = INT64_MAX;
+        return r;
+    }
+    if ((r = sql_exec(ix->db, "CREATE TEMP TABLE IF NOT EXISTS packed(k INTEGER PRIMARY KEY, d BLOB)", em)) < 0 ||
+        (r = sql_exec(ix->db, "BEGIN IMMEDIATE", em)) < 0)
+        return r;
+    long long from = *at, to = last;
+    if ((r = sql_execf(ix->db, em, "DELETE FROM temp.packed;"
+                       "INSERT INTO temp.packed SELECT %s, %s FROM %s WHERE %s > %lld AND %s <= %lld AND length(%s) <= %d;"
+                       "DELETE FROM %s WHERE %s IN (SELECT k FROM temp.packed)",
+                       key, data, table, key, from, key, to, data, ROW_MAX, table, key)) == 0 &&
+        (r = sql_execf(ix->db, em, "INSERT INTO %s(%s, %s) SELECT k, d FROM temp.packed ORDER BY k; DELETE FROM temp.packed", table, key,
+                       data)) == 0)
+        r = sql_exec(ix->db, "COMMIT", em);
+    if (r < 0 && !sqlite3_get_autocommit(ix->db))
+        sqlite3_exec(ix->db, "ROLLBACK", NULL, NULL, NULL);
+    *at = last;
+    return r;
+}
+
+int tidy_rows(struct index *ix, uint64_t until_ns, bool *more, struct err_msg *em)
+{
+    static const char *const tables[][3] = {{"texts", "doc", "text"}, {"vectors", "chunk", "data"}, {"vector_tails", "chunk", "data"}};
+    const unsigned n_tables = sizeof tables / sizeof *tables;
+    uint64_t left = 0;
+    *more = false;
+    if (!ix->rows_removed || !at_rest(ix))
+        return 0;
+    for (size_t i = 0; i < ix->n_collections; i++)
+        left += (uint64_t)atomic_load(&ix->collections[i]->chunks);
+    if (!ix->packing && ix->rows_removed * ROWS_SHARE < left)
+        return 0;
+    if (!ix->packing) {
+        ix->packing = true;
+        ix->pack_table = 0;
+        ix->pack_at = 0;
+    }
+    while (ix->pack_table < n_tables && clock_ns() < until_ns) {
+        const char *const *t = tables[ix->pack_table];
+        int r = pack_some(ix, t[0], t[1], t[2], &ix->pack_at, em);
+        ix->freed_rows = true;
+        if (r < 0) {
+            ix->packing = false;
+            ix->rows_removed = 0; /* it was only about space */
+            return r;
+        }
+        if (ix->pack_at == INT64_MAX) {
+            ix->pack_table++;
+            ix->pack_at = 0;
+        }
+    }
+    *more = ix->pack_table < n_tables;
+    if (!*more) {
+        ix->packing = false;
+        ix->rows_removed = 0;
+    }
+    return 0;
+}

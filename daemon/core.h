@@ -21,6 +21,7 @@
 
 struct feed;
 struct request;
+struct sampler;
 struct server;
 
 #define CORE_SEARCHERS_MAX 256
@@ -37,6 +38,7 @@ struct core {
     struct device *device;
     struct writer *writer;
     struct feed *feed;
+    struct sampler *sampler; /* NULL: nothing is sampled */
     struct workers *searchers;  /* state: struct index_reader */
     struct workers *tokenisers; /* state: struct text_tokens */
     struct index_reader *readers[CORE_SEARCHERS_MAX];

@@ -12,6 +12,7 @@
 #include "daemon/core.h"
 #include "daemon/feed.h"
 #include "daemon/find_model.h"
+#include "daemon/sampler.h"
 #include "model/text.h"
 
 #define SEARCHERS_MIN 2
@@ -127,7 +128,7 @@ static void between(void *arg, struct index *ix, bool committed)
 int core_load(struct core *c, struct err_msg *em)
 {
     enter(c, LATENT__V1__PHASE__PHASE_OPENING_STORE);
-    struct index_params p = {.dir = c->settings->data, .progress = on_percent, .progress_arg = c};
+    struct index_params p = {.dir = c->settings->data, .sample_every = (uint32_t)c->settings->sample_every, .progress = on_percent, .progress_arg = c};
     int r = index_open(&c->own_ix, &p, em);
     if (r < 0)
         return r;
@@ -139,6 +140,8 @@ int core_load(struct core *c, struct err_msg *em)
         r = start_searchers(c, em);
     if (r == 0)
         r = start_tokenisers(c, em);
+    if (r == 0 && p.sample_every)
+        r = sampler_create(&c->sampler, c->ix, em);
     if (r == 0)
         r = feed_create(&c->feed, c, em);
     struct writer_hooks hooks = {.arg = c, .between = between};
@@ -157,6 +160,7 @@ void core_unload(struct core *c)
     workers_destroy(&c->tokenisers);
     device_destroy(&c->device);
     workers_destroy(&c->searchers);
+    sampler_destroy(&c->sampler);
     for (unsigned i = 0; i < c->n_readers; i++)
         index_reader_destroy(&c->readers[i]);
     for (unsigned i = 0; i < c->n_scratch; i++) {

@@ -26,6 +26,14 @@ void collection_message(const struct index_collection *c, Latent__V1__Collection
     out->degraded = c->degraded;
     out->degraded_reason = (char *)c->degraded_reason;
     out->index_kind = (char *)c->index_kind;
+    out->recall = c->recall;
+    out->recall_samples = c->recall_samples;
+    out->unsaved = c->unsaved;
+    out->compacting = c->compacting;
+    out->compacted_ms = c->compacted_ms;
+    out->compacted_bytes = c->compacted_bytes;
+    out->compaction_failed_ms = c->compaction_failed_ms;
+    out->compaction_error = (char *)c->compaction_error;
 }
 
 int collection_list(const struct request *rq, struct collection_list *out)

@@ -4,6 +4,7 @@
 
 #include "daemon/handlers.h"
 #include "daemon/request.h"
+#include "daemon/sampler.h"
 #include "model/text.h"
 
 /* Questions up to this many bytes are tokenised where they arrive: a hop to another thread would cost more. */
@@ -66,6 +67,8 @@ static int reply(struct search *s, const struct index_result *res)
     out.short_reason = (Latent__V1__ShortReason)res->why;
     if (res->damaged)
         writer_maintain(s->rq->core->writer);
+    if (res->sampled)
+        sampler_wake(s->rq->core->sampler);
     out.degraded = res->degraded;
     out.degraded_reason = (char *)res->degraded_reason;
     out.tokens = s->tokens.n;

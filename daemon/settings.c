@@ -28,12 +28,13 @@ const struct setting settings_table[] = {
     NUMBER("searchers", searchers, 0, 256, "N", "threads that search; 0: chosen by processors"),
     NUMBER("memory", memory_mb, 16, 1 << 20, "MIB", "bound on texts in flight from clients to disk"),
     NUMBER("connections", connections, 1, 65536, "N", "clients at a time"),
+    NUMBER("sample-every", sample_every, 0, 1 << 30, "N", "repeat one in N searches exactly, at leisure, to know recall; 0: none"),
 };
 const unsigned settings_count = sizeof settings_table / sizeof *settings_table;
 
 void settings_init(struct settings *s)
 {
-    *s = (struct settings){.memory_mb = 256, .connections = 512};
+    *s = (struct settings){.memory_mb = 256, .connections = 512, .sample_every = 100};
 }
 
 void settings_finish(struct settings *s)

@@ -27,6 +27,7 @@ struct settings {
     uint64_t searchers;    /* threads that search; 0: chosen by processors */
     uint64_t memory_mb;    /* bound on texts in flight from clients to disk */
     uint64_t connections;  /* at most */
+    uint64_t sample_every; /* one in so many searches of a graph is repeated exactly; 0: none */
 };
 
 /* One settable thing. */

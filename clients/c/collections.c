@@ -26,6 +26,14 @@ void collection_fill(struct latent_collection *to, const Latent__V1__Collection 
         .searchable_seq = k->searchable_seq,
         .m = k->m,
         .ef_construction = k->ef_construction,
+        .recall = k->recall,
+        .recall_samples = k->recall_samples,
+        .unsaved = k->unsaved,
+        .compacted_bytes = k->compacted_bytes,
+        .compacted_ms = k->compacted_ms,
+        .compaction_failed_ms = k->compaction_failed_ms,
+        .compaction_error = k->compaction_error,
+        .compacting = k->compacting,
     };
 }
 

@@ -154,6 +154,14 @@ struct latent_collection {
     uint64_t bytes_store, bytes_index;
     uint64_t accepted_seq, searchable_seq;
     uint32_t m, ef_construction;
+    float recall;               /* of sampled searches, which the daemon repeats exactly: the last 256 of its run */
+    uint32_t recall_samples;    /* how many; recall is 0 without any */
+    uint64_t unsaved;           /* changes that the graph's files lack; the store has them */
+    uint64_t compacted_bytes;   /* written by compaction since the daemon's start */
+    int64_t compacted_ms;       /* its last success, wall clock; 0: none since the start */
+    int64_t compaction_failed_ms; /* since when it is due and does not succeed; 0: all is well */
+    const char *compaction_error; /* why */
+    bool compacting;            /* just now */
     uint64_t reserved[4];
 };
 

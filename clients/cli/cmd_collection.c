@@ -8,10 +8,12 @@
 
 static void print_one(const struct latent_collection *k, bool json)
 {
-    if (json)
+    if (json) {
         json_out(collection_json(k));
-    else
-        collection_print_table(k, 1);
+        return;
+    }
+    collection_print_table(k, 1);
+    collection_print_details(k);
 }
 
 static bool parse_metric(const char *s, enum latent_metric *metric)

@@ -11,6 +11,9 @@ json_t *collection_json(const struct latent_collection *k);
 /* A table with a header line on stdout. */
 void collection_print_table(const struct latent_collection *k, size_t n);
 
+/* Below it, what there is to say of one: recall and compaction. */
+void collection_print_details(const struct latent_collection *k);
+
 /* "cosine", "ip", "l2". */
 const char *collection_metric_name(enum latent_metric metric);
 

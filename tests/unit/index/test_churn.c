@@ -6,7 +6,7 @@
 
 #include "index/graph.h"
 
-#define N 2000u
+#define N 1500u
 #define TIMES 10u
 #define DIM KIT_DIM
 #define K 10
@@ -178,7 +178,6 @@ static void churn_graph(enum graph_codes codes)
 static void test_graph(void **state)
 {
     churn_graph(GRAPH_CODES_INT8);
-    churn_graph(GRAPH_CODES_F32);
     churn_graph(GRAPH_CODES_1BIT);
 }
 
@@ -234,7 +233,7 @@ static void test_no_room(void **state)
         skip();
     for (size_t p = 0; p < 2; p++) {
         int n_kept = 0;
-        for (int after = 0; after < (p ? 60 : 1000); after += p ? 3 : 300) {
+        for (int after = 0; after < (p ? 60 : 750); after += p ? 2 : 240) {
             int status;
             pid_t pid = fork();
             if (pid == 0)
@@ -252,6 +251,7 @@ static void test_no_room(void **state)
 
 /* ---- a whole folder ---- */
 
+#define N_DOCS 1000u
 #define REST_MS 1500 /* the changes below never pause for so long */
 
 static struct index *open_folder(const char *dir)
@@ -305,16 +305,16 @@ static void test_folder(void **state)
     char dir[128], fresh_dir[128], path[200];
     struct err_msg em;
     struct index_collection c;
-    static uint64_t numbers[N];
-    uint64_t rng = unit_seed(), next = N;
+    static uint64_t numbers[N_DOCS];
+    uint64_t rng = unit_seed(), next = N_DOCS;
     struct index_collection_params p = {.name = "c", .dim = DIM, .vectors_only = true, .ef_construction = 40};
     struct index *ix = open_folder(kit_dir(dir)), *fresh = open_folder(kit_dir(fresh_dir));
     kit_ok(index_create(ix, &p, &em), &em);
     kit_ok(index_create(fresh, &p, &em), &em);
-    for (uint32_t i = 0; i < N; i++)
+    for (uint32_t i = 0; i < N_DOCS; i++)
         put(ix, numbers[i] = i, 0);
-    for (uint32_t i = 0; i < TIMES * N; i++) {
-        uint32_t at = (uint32_t)(unit_rand(&rng) % N);
+    for (uint32_t i = 0; i < TIMES * N_DOCS; i++) {
+        uint32_t at = (uint32_t)(unit_rand(&rng) % N_DOCS);
         if (i % 2) {
             put(ix, numbers[at], i);
         } else {
@@ -331,10 +331,10 @@ static void test_folder(void **state)
     kit_commit(ix);
     settle(ix);
     kit_ok(index_info(ix, "c", &c, &em), &em);
-    assert_int_equal(c.documents, N);
+    assert_int_equal(c.documents, N_DOCS);
     assert_true(c.compacted_ms > 0 && c.compacted_bytes > 0 && !c.compacting && !c.compaction_failed_ms);
     kit_check(ix); /* every row has a node and none more; links, levels, reachability */
-    for (uint32_t i = 0; i < N; i++)
+    for (uint32_t i = 0; i < N_DOCS; i++)
         put(fresh, numbers[i], 0);
     kit_commit(fresh);
     index_close(&ix);

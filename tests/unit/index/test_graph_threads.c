@@ -1,5 +1,5 @@
 /* One writer, three readers that never wait: what was acknowledged is found by its own vector, while others come, go and are
- * replaced. Meant for the thread sanitizer, too. */
+ * replaced, and while the graph is saved, moves to its new file, and is written anew without free slots. Meant for the thread sanitizer, too. */
 #include "tests/unit.h"
 
 #include <pthread.h>
@@ -9,6 +9,7 @@
 
 #define DIM 33
 #define N_KEPT 600  /* labels that stay, being replaced now and then by the same vector */
+#define N_FIRST 300 /* labels that are there from the beginning, and stay */
 #define N_OPS 4000
 
 static struct graph *g;
@@ -63,14 +64,40 @@ static void *reader(void *arg)
     return NULL;
 }
 
-static void test_readers(void **state)
+static void save(char *dir, uint64_t op)
+{
+    struct err_msg em;
+    if (dir && op % 400 == 399)
+        assert_int_equal(op % 800 == 399 ? graph_checkpoint(g, op + 1, &em) : graph_compact(g, op + 1, &em), 0);
+    else if (op % 500 == 499 && !dir)
+        assert_int_equal(graph_compact(g, 0, &em), 0);
+}
+
+/* dir NULL: in memory. */
+static void run(char *dir)
 {
     struct graph_params p = {.dim = DIM, .m = 6, .ef_construction = 40};
     uint64_t seq, rng = unit_seed(), live = 0;
     static bool there[900];
     pthread_t t[3];
     float v[DIM];
-    assert_int_equal(graph_open(&g, NULL, &p, &seq, NULL, NULL), 0);
+    assert_int_equal(graph_open(&g, dir, &p, &seq, NULL, NULL), 0);
+    atomic_store(&done, false);
+    atomic_store(&n_acknowledged, 0);
+    atomic_store(&n_searches, 0);
+    memset(there, 0, sizeof there);
+    for (uint64_t i = 0; dir && i < N_FIRST; i++) {
+        make_vector(5000000 + i, v);
+        assert_int_equal(graph_add(g, 5000000 + i, v), 0);
+        live++;
+    }
+    if (dir) { /* from the file, which the first checkpoint then replaces under the readers */
+        struct err_msg em;
+        assert_int_equal(graph_checkpoint(g, 1, &em), 0);
+        graph_destroy(&g);
+        assert_int_equal(graph_open(&g, dir, &p, &seq, NULL, NULL), 0);
+        assert_int_equal(seq, 1);
+    }
     for (uintptr_t i = 0; i < 3; i++)
         assert_int_equal(pthread_create(&t[i], NULL, reader, (void *)(i + 1)), 0);
     for (uint64_t op = 0; op < N_OPS; op++) {
@@ -88,6 +115,7 @@ static void test_readers(void **state)
             live++;
         }
         there[other] = !there[other];
+        save(dir, op);
     }
     atomic_store(&done, true);
     for (int i = 0; i < 3; i++)
@@ -100,8 +128,21 @@ static void test_readers(void **state)
     graph_destroy(&g);
 }
 
+static void test_in_memory(void **state)
+{
+    run(NULL);
+}
+
+static void test_on_disk(void **state)
+{
+    char dir[] = "/tmp/latentd-threads-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    run(dir);
+    assert_int_equal(graph_erase(dir, NULL), 0);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_readers)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_in_memory), cmocka_unit_test(test_on_disk)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -128,16 +128,6 @@ bool check_words(struct check *c, const struct collection *k)
     return r == 0;
 }
 
-/* As the graph scores a vector against itself. */
-static bool is_own_score(enum metric metric, const float *v, uint32_t dim, float score)
-{
-    double sum = 0;
-    for (uint32_t i = 0; i < dim; i++)
-        sum += (double)v[i] * v[i];
-    double want = metric == METRIC_COSINE ? 1 : metric == METRIC_IP ? sum : 0;
-    return fabs(score - want) <= 1e-4 * (metric == METRIC_COSINE ? 1 : sum);
-}
-
 /* Each row that the graph should cover has a node, and the node has the row's vector. */
 static int check_nodes(struct check *c, const struct collection *k, struct err_msg *em)
 {
@@ -172,7 +162,7 @@ static int check_nodes(struct check *c, const struct collection *k, struct err_m
             continue; /* the rows' own problem */
         struct graph_query q = {.v = v, .k = 1, .labels = &label, .n_labels = 1};
         int e = graph_search(k->graph, scratch, &q, &hit, &found, NULL);
-        n_other += e < 0 || found != 1 || !is_own_score(k->metric, v, k->dim, hit.score);
+        n_other += e < 0 || found != 1 || !vectors_is_own_score(k->metric, v, k->dim, hit.score);
     }
     if (n_missing)
         check_problem(c, "collection %s: the graph lacks %llu of %llu vectors", k->name, (unsigned long long)n_missing,

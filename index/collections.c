@@ -152,6 +152,9 @@ int collection_open_graph(struct index *ix, struct collection *c, struct err_msg
                 return r;
             foreign = r == 0 || graph_count(c->graph) + left + atomic_load(&c->left_out) != (uint64_t)atomic_load(&c->chunks);
         }
+        if (!foreign && (r = refill_is_ours(ix, c, em)) < 0)
+            return r;
+        foreign = foreign || r == 0;
     }
     if (foreign && graph_count(c->graph) > 0 && ix->inspect) {
         snprintf(c->damage, sizeof c->damage, "its files are not of this store: %llu vectors saved, %llu more to come, "

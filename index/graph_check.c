@@ -58,6 +58,16 @@ static void check_list(const struct core *c, struct graph_report *rep, uint32_t 
     }
 }
 
+/* The other half of a tree edge. */
+static bool names_child(const struct core *c, uint32_t parent, uint32_t id)
+{
+    uint32_t links[2 * GRAPH_M_MAX + 8], n = list_read_marked(core_list(c, parent), links);
+    for (uint32_t i = 0; i < n; i++)
+        if (links[i] == (id | LINK_CHILD))
+            return true;
+    return false;
+}
+
 static void check_node(const struct core *c, struct graph_report *rep, uint32_t id)
 {
     const struct node_head *h = core_head(c, id);
@@ -85,6 +95,8 @@ static void check_node(const struct core *c, struct graph_report *rep, uint32_t 
     uint32_t parent = core_parent(c, id);
     if (id == atomic_load(&c->root) ? parent != ID_NONE : parent >= core_n_slots(c))
         report_problem(rep, "node %u: parent %u", id, parent);
+    else if (parent < core_n_slots(c) && !names_child(c, parent, id))
+        report_problem(rep, "node %u: its parent %u does not name it", id, parent);
 }
 
 /* Live nodes that a walk from entry and root reaches over level 0, which is what a search walks. */

@@ -82,6 +82,50 @@ int refill_left_out(struct index *ix, struct collection *c, struct err_msg *em)
     return usable ? 0 : r < 0 ? r : 1;
 }
 
+#define LOOKED_AT 16
+
+struct first_labels {
+    uint64_t labels[LOOKED_AT];
+    unsigned n;
+};
+
+static bool take_label(void *arg, uint64_t label)
+{
+    struct first_labels *f = arg;
+    f->labels[f->n++] = label;
+    return f->n < LOOKED_AT;
+}
+
+/* Most have to fit: single ones may be damaged, which is another matter. */
+int refill_is_ours(struct index *ix, struct collection *c, struct err_msg *em)
+{
+    struct first_labels f = {.n = 0};
+    struct graph_scratch *scratch = NULL;
+    unsigned n_fit = 0, n = 0;
+    sqlite3_stmt *st = store_stmt(ix, ST_CHUNK_VECTOR, em);
+    int r = st ? graph_scratch_create(&scratch) : LT_EIO;
+    if (r < 0)
+        return r == LT_EIO ? r : err_set(em, r, "no memory");
+    graph_labels(c->graph, take_label, &f);
+    for (unsigned i = 0; i < f.n && r >= 0; i++) {
+        sql_bind(st, "i", (int64_t)f.labels[i]);
+        if ((r = sql_step(st, em)) < 0)
+            break;
+        bool ours = r > 0 && sqlite3_column_int64(st, 0) == c->id;
+        const float *v = ours ? vectors_read(st, 1, c->dim, ix->vector) : NULL;
+        struct graph_hit hit;
+        size_t found = 0;
+        struct graph_query q = {.v = v, .k = 1, .labels = &f.labels[i], .n_labels = 1};
+        if (ours && (!v || graph_search(c->graph, scratch, &q, &hit, &found, NULL) < 0))
+            continue; /* the row's own trouble */
+        n++;
+        n_fit += found && vectors_is_own_score(c->metric, v, c->dim, hit.score);
+    }
+    sqlite3_reset(st);
+    graph_scratch_destroy(&scratch);
+    return r < 0 ? r : n_fit * 2 >= n;
+}
+
 int refill_checkpoint(struct index *ix, struct collection *c, bool whole, struct err_msg *em)
 {
     uint64_t seq = atomic_load(&c->graph_seq);

@@ -223,6 +223,9 @@ int refill_count(struct index *ix, const struct collection *c, uint64_t *n, stru
 /* Counts searchable chunks up to graph_seq that have no node into c->left_out. 1: their vectors cannot be used, all of them;
  * 0: one can. Reads all rows: only where the numbers do not fit. */
 int refill_left_out(struct index *ix, struct collection *c, struct err_msg *em);
+/* Are the graph's nodes, by the first of them, c's rows with their vectors? 1: yes, or it has none; 0: it is another collection's or
+ * another store's, of whatever shape and size. */
+int refill_is_ours(struct index *ix, struct collection *c, struct err_msg *em);
 /* Saves c's graph. whole: written anew without free slots. */
 int refill_checkpoint(struct index *ix, struct collection *c, bool whole, struct err_msg *em);
 

@@ -29,6 +29,8 @@ S(VECTOR_ADD, "INSERT INTO vectors VALUES(?, ?)")
 S(TAIL_ADD, "INSERT INTO vector_tails VALUES(?, ?)")
 S(VECTOR_DELETE, "DELETE FROM vectors WHERE chunk BETWEEN ? AND ?")
 S(TAIL_DELETE, "DELETE FROM vector_tails WHERE chunk BETWEEN ? AND ?")
+S(CHUNK_VECTOR, "SELECT c.coll, v.data, t.data FROM chunks c LEFT JOIN vectors v ON v.chunk = c.chunk"
+                " LEFT JOIN vector_tails t ON t.chunk = c.chunk WHERE c.chunk = ?")
 S(REMOVED_ADD, "INSERT INTO removed VALUES(?, ?, ?)")
 S(REMOVED_AFTER, "SELECT chunk FROM removed WHERE coll = ? AND seq > ?")
 S(REMOVED_PRUNE, "DELETE FROM removed WHERE coll = ? AND seq <= ?")

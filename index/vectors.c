@@ -88,3 +88,12 @@ int vectors_check(const float *v, uint32_t dim, enum metric metric, struct err_m
         return err_set(em, LT_ENAN, "vector has zero length");
     return 0;
 }
+
+bool vectors_is_own_score(enum metric metric, const float *v, uint32_t dim, float score)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < dim; i++)
+        sum += (double)v[i] * v[i];
+    double want = metric == METRIC_COSINE ? 1 : metric == METRIC_IP ? sum : 0;
+    return fabs(score - want) <= 1e-4 * (metric == METRIC_COSINE ? 1 : sum);
+}

@@ -29,4 +29,7 @@ const float *vectors_read(sqlite3_stmt *st, int at, uint32_t dim, float *buf);
 /* Whether it can be compared at all: LT_ENAN for NaN, Inf, numbers too large, and under cosine for zeros. */
 int vectors_check(const float *v, uint32_t dim, enum metric metric, struct err_msg *em);
 
+/* Is score what a graph gives v against itself? */
+bool vectors_is_own_score(enum metric metric, const float *v, uint32_t dim, float score);
+
 #endif

@@ -3,6 +3,9 @@
 
 #include <sqlite3.h>
 
+#include "index/graph_int.h"
+#include "index/store.h"
+
 #define N_DOCS 60
 
 static char text_of_says[65536];
@@ -215,6 +218,124 @@ static void test_graphs(void **state)
     }
 }
 
+/* Changes one list of the graph of t, or what goes with it, and saves it: every checksum fits what is there. */
+static void forge(const char *dir, int how)
+{
+    struct err_msg em;
+    struct index *ix = kit_open(dir);
+    kit_ok(index_delete(ix, "t", "d3", 2, &em), &em); /* a free slot, for a link to it */
+    kit_commit(ix);
+    struct collection *c = collection_find(ix, "t");
+    kit_ok(refill_checkpoint(ix, c, false, &em), &em);
+    struct core *core = graph_core(c->graph);
+    uint32_t n_slots = core_n_slots(core), id = 0, high = 0, links[2 * GRAPH_M_MAX + 8], n, at = 0, free_slot = 0;
+    while (node_state(core_head(core, id)) != NODE_LIVE || list_children(core_list(core, id)) < 1)
+        id++;
+    while (node_state(core_head(core, free_slot)) != NODE_FREE)
+        free_slot++;
+    n = list_read_marked(core_list(core, id), links);
+    assert_true(n >= 2);
+    while (links[at] & LINK_CHILD) /* a link that is not of the tree */
+        at++;
+    assert_true(at < n);
+    switch (how) {
+    case 0: links[at] = n_slots + 100; break;
+    case 1: links[at] = id; break;
+    case 2: links[at] = free_slot; break;
+    case 3: links[at] = links[at ? 0 : 1] & LINK_ID; break; /* twice */
+    case 4: links[at] |= LINK_CHILD; break;                  /* somebody else's child */
+    case 5: /* a child forgotten */
+        for (uint32_t i = 0; i < n; i++)
+            links[i] &= LINK_ID;
+        break;
+    case 6: n = 0; break;
+    case 7: core_head(core, id)->level = 9; break;
+    case 8: core_set_parent(core, id, id == atomic_load(&core->root) ? 1 : id); break;
+    case 9: core->level_count[0]++; break;
+    case 10: core_head(core, id)->label += 100000; break;
+    case 11: core_head(core, id)->vec_sum ^= 1; break;
+    default: /* on a level above, a link to a node that is not there */
+        while (node_state(core_head(core, high)) != NODE_LIVE || !core_head(core, high)->level)
+            high++;
+        assert_true(high < n_slots);
+        list_write(core_links(core, high, 1), (uint32_t[]){core_head(core, id)->level ? n_slots : id}, 1);
+    }
+    if (how <= 6)
+        list_write(core_list(core, id), links, n);
+    kit_ok(graph_checkpoint(c->graph, atomic_load(&c->graph_seq), &em), &em);
+    collection_release(c);
+    index_close(&ix);
+}
+
+/* One neighbour that is not, under right checksums: named, mended, and nothing is lost. Not found, because no harm: a link to
+ * another live node of the level. */
+static void test_forged(void **state)
+{
+    static const char *const named[] = {"which does not exist", "link to itself", "which is free", "two links to", "is not its child", "does not name it",
+                                        "does not name it", "level 9", "parent", "counts of nodes by level", "lookup does not lead",
+                                        "exact vector differs", "which "};
+    for (int how = 0; how < (int)(sizeof named / sizeof *named); how++) {
+        char dir[128];
+        struct index_check_report rep;
+        make_folder(kit_dir(dir));
+        forge(dir, how);
+        if (check(dir, false, &rep) != LT_ECORRUPT || !strstr(text_of_says, named[how]))
+            fail_msg("forged %d: %s", how, text_of_says);
+        if (check(dir, true, &rep) != 0 || !strstr(text_of_says, "collection t: graph made anew, 60 vectors"))
+            fail_msg("forged %d: %s", how, text_of_says);
+        assert_int_equal(check(dir, false, &rep), 0);
+        serves(dir, "d3", NULL);
+        kit_remove(dir);
+    }
+}
+
+static void put_vector(struct index *ix, const char *collection, int i, float third)
+{
+    char id[16];
+    struct err_msg em;
+    snprintf(id, sizeof id, "d%d", i);
+    float v[3] = {1, (float)i, third};
+    struct index_doc d = {.collection = collection, .id = id, .id_len = strlen(id), .vectors = v, .dim = 3};
+    kit_ok(index_put(ix, &d, &em), &em);
+}
+
+/* A graph of the same shape, size and age that belongs to another collection, or to the same one of another store. */
+static void test_not_ours(void **state)
+{
+    for (int other_store = 0; other_store < 2; other_store++) {
+        char dirs[2][128], cmd[900];
+        struct err_msg em;
+        struct index_check_report rep;
+        for (int i = 0; i < 2; i++) {
+            struct index *ix = kit_open(kit_dir(dirs[i]));
+            for (int k = 0; k < 2; k++)
+                kit_ok(index_create(ix, &(struct index_collection_params){.name = k ? "b" : "a", .dim = 3, .vectors_only = true}, &em), &em);
+            for (int n = 0; n < N_DOCS; n++)
+                for (int k = 0; k < 2; k++)
+                    put_vector(ix, k ? "b" : "a", n, (float)(3 + k + 10 * i));
+            kit_commit(ix);
+            index_close(&ix);
+        }
+        snprintf(cmd, sizeof cmd, "rm -rf '%s/graph/1' && cp -r '%s/graph/%d' '%s/graph/1'", dirs[0], dirs[other_store], other_store ? 1 : 2,
+                 dirs[0]);
+        assert_int_equal(system(cmd), 0);
+        assert_int_equal(check(dirs[0], false, &rep), LT_ECORRUPT);
+        assert_non_null(strstr(text_of_says, "collection a: graph: its files are not of this store"));
+        struct index *ix = kit_open(dirs[0]); /* without a check, too */
+        struct index_collection a, b;
+        kit_ok(index_info(ix, "a", &a, &em), &em);
+        kit_ok(index_info(ix, "b", &b, &em), &em);
+        assert_true(a.degraded && !b.degraded);
+        for (bool more = true; more;)
+            kit_ok(index_maintain(ix, 100, &more, &em), &em);
+        kit_check(ix);
+        index_close(&ix);
+        assert_int_equal(check(dirs[0], false, &rep), 0);
+        kit_remove(dirs[0]);
+        kit_remove(dirs[1]);
+    }
+}
+
 static void test_no_store(void **state)
 {
     char dir[128], path[200];
@@ -245,6 +366,7 @@ static void test_no_store(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_graphs),
+                                       cmocka_unit_test(test_forged), cmocka_unit_test(test_not_ours),
                                        cmocka_unit_test(test_no_store)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

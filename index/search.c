@@ -3,7 +3,8 @@
  * Order matters. graph_seq is read, then the view of the store is fixed, then the graph is searched, then
  * vectors after graph_seq are compared exactly: so whatever the view holds is found. A label the view does not
  * hold means that the store moved on meanwhile; the search is then done again with a newer view, so that a
- * document being replaced is found in one of its versions. */
+ * document being replaced is found in one of its versions. So it is when labels left the graph meanwhile: a look that takes its
+ * time may pass the new version's node before that is there, and the old one's when it has gone. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,7 @@ struct search {
     int n_words;             /* of the question, that find something */
     bool scored;             /* the scorer holds this view's words */
     uint64_t graph_seq;
+    uint64_t n_removals; /* of the collection, before the graph was looked at */
     size_t n_want;  /* candidates of each list */
     size_t n_gone;  /* candidates whose row is not there */
     bool all_dense, all_words; /* the list holds all there is */
@@ -247,6 +249,7 @@ static int open_view(struct search *s)
     s->allowed = NULL;
     s->scored = false;
     s->graph_seq = atomic_load(&s->c->graph_seq);
+    s->n_removals = atomic_load(&s->c->n_removals);
     if ((ret = reader_begin(s->r, s->em)) < 0)
         return ret;
     if (s->q->filter && *s->q->filter)
@@ -262,7 +265,8 @@ static int collect(struct search *s, enum index_mode mode, uint32_t k, struct ra
     for (int i = 0; ret == 0 && i < ROUNDS_MAX; i++) {
         if ((ret = round_once(s, mode, hits, n)) < 0)
             break;
-        bool again = s->n_gone && n_views < VIEWS_MAX;
+        bool moved = mode != INDEX_TEXT && atomic_load(&s->c->n_removals) != s->n_removals;
+        bool again = (s->n_gone || moved) && n_views < VIEWS_MAX;
         if (!again && (*n >= k || (s->all_dense && s->all_words) || i + 1 == ROUNDS_MAX))
             break;
         if (late(s)) {

@@ -54,6 +54,7 @@ struct collection {
 
     /* Every live chunk with vseq <= graph_seq is in the graph; later ones are compared exactly. */
     atomic_uint_fast64_t graph_seq;
+    atomic_uint_fast64_t n_removals; /* counts before a label leaves the graph, when what replaces it is there already */
     atomic_bool behind;     /* the graph is being refilled by index_maintain */
     atomic_uint_fast64_t refill_left;  /* chunks, estimate */
     char why_behind[128];   /* written before the collection is shared */

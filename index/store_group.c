@@ -157,6 +157,8 @@ static void publish(struct index *ix)
             atomic_store(&c->accepted_seq, c->group_seq);
     }
     for (size_t i = 0; i < ix->n_removals; i++)
+        atomic_fetch_add(&ix->removals[i].c->n_removals, 1);
+    for (size_t i = 0; i < ix->n_removals; i++)
         graph_remove(ix->removals[i].c->graph, ix->removals[i].chunk);
     for (size_t i = 0; i < ix->n_collections; i++) {
         struct collection *c = ix->collections[i];

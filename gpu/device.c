@@ -5,6 +5,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "gpu/pipeline_cache.h"
+#include "gpu/tuning.h"
 #include "gpu/vk.h"
 
 #define TIMEOUT_MS 120000
@@ -80,72 +81,6 @@ static void read_limits(struct gpu *g, const struct gpu_params *p)
         g->info.memory_bytes = min_u64(g->info.memory_bytes, p->fake_heap);
 }
 
-static bool has_extension(VkPhysicalDevice phys, const char *name)
-{
-    uint32_t n = 0;
-    bool has = false;
-    VkExtensionProperties *list = NULL;
-    if (vkEnumerateDeviceExtensionProperties(phys, NULL, &n, NULL) < 0 || !n)
-        return false;
-    list = calloc(n, sizeof *list);
-    if (list && vkEnumerateDeviceExtensionProperties(phys, NULL, &n, list) >= 0) {
-        for (uint32_t i = 0; i < n && !has; i++)
-            has = strcmp(list[i].extensionName, name) == 0;
-    }
-    free(list);
-    return has;
-}
-
-static int open_device(struct gpu *g, const struct gpu_params *p, struct err_msg *em)
-{
-    VkPhysicalDeviceVulkan12Features have12 = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
-    };
-    VkPhysicalDeviceVulkan11Features have11 = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
-        .pNext = &have12,
-    };
-    VkPhysicalDeviceFeatures2 have = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
-        .pNext = &have11,
-    };
-    vkGetPhysicalDeviceFeatures2(g->phys, &have);
-    g->limits.storage16 = have11.storageBuffer16BitAccess && !p->words_only;
-    g->limits.storage8 = have12.storageBuffer8BitAccess && !p->words_only;
-    g->has_budget = has_extension(g->phys, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
-
-    VkPhysicalDeviceVulkan12Features want12 = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
-        .storageBuffer8BitAccess = g->limits.storage8,
-    };
-    VkPhysicalDeviceVulkan11Features want11 = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
-        .pNext = &want12,
-        .storageBuffer16BitAccess = g->limits.storage16,
-    };
-    float priority = 1;
-    VkDeviceQueueCreateInfo queue = {
-        .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
-        .queueFamilyIndex = g->family,
-        .queueCount = 1,
-        .pQueuePriorities = &priority,
-    };
-    const char *extension = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
-    VkDeviceCreateInfo create = {
-        .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-        .pNext = &want11,
-        .queueCreateInfoCount = 1,
-        .pQueueCreateInfos = &queue,
-        .enabledExtensionCount = g->has_budget,
-        .ppEnabledExtensionNames = &extension,
-    };
-    int r = VK(g, em, vkCreateDevice(g->phys, &create, NULL, &g->dev));
-    if (r < 0)
-        return r;
-    vkGetDeviceQueue(g->dev, g->family, 0, &g->queue);
-    return 0;
-}
-
 int gpu_create(struct gpu **out, const struct gpu_params *params, struct err_msg *em)
 {
     struct gpu_params small = *params;
@@ -168,7 +103,9 @@ int gpu_create(struct gpu **out, const struct gpu_params *params, struct err_msg
                                    : (g->info.software ? TIMEOUT_SOFTWARE_MS : TIMEOUT_MS)) *
                     (uint64_t)1000000;
     read_limits(g, p);
-    if ((r = open_device(g, p, em)) < 0)
+    if ((r = capability_open(g, p, em)) < 0)
+        goto out;
+    if ((r = tuning_force(g, p->path, em)) < 0)
         goto out;
     if ((r = pipeline_cache_init(g, p->cache_dir, em)) < 0)
         goto out;

@@ -10,6 +10,8 @@
  * Environment: the Vulkan loader's own variables (VK_DRIVER_FILES, VK_ICD_FILENAMES) choose the drivers.
  * LATENTD_VULKAN_VALIDATE=1 turns VK_LAYER_KHRONOS_validation on, with synchronisation validation;
  * any message is logged, counted (gpu_validation_messages) and makes the next gpu_submit fail.
+ * LATENTD_VULKAN_MATMUL=f32|rows|f16|int8|coop makes every matrix product in that way where it can be (gpu/tuning.h), for tests
+ * and measurements; LT_ENOTFOUND where the device lacks what it takes.
  *
  * Errors: LT_ENOTFOUND no loader, driver or matching device; LT_EDEVICE unusable; LT_ENOMEM device or host
  * memory (needed and free bytes in the message); LT_ELIMIT over a limit of the device; LT_EDEVICELOST lost or
@@ -49,6 +51,12 @@ bool gpu_matches(const struct gpu_device_info *d, const char *want);
 /* Messages of the validation layers in this process so far; 0 when they are off. */
 uint64_t gpu_validation_messages(void);
 
+/* Cooperative matrices that the kernels are written for: f16 times f16 summed in f32, by one subgroup. */
+struct gpu_coop {
+    uint32_t m, n, k;  /* a product of m x k and k x n; 8, 16 or 32 each; 0: there are none */
+    uint32_t subgroup; /* invocations, demanded of the driver */
+};
+
 /* What a device allows, after the params' restrictions. Bytes unless said. */
 struct gpu_limits {
     uint64_t max_range;         /* one storage binding */
@@ -62,11 +70,15 @@ struct gpu_limits {
     uint32_t subgroup_size;     /* for tuning only */
     bool storage16;             /* 16-bit values in storage buffers */
     bool storage8;
+    bool half;                  /* f16 arithmetic */
+    bool dot8, dot8_fast;       /* products of four int8 pairs in one instruction; the device says it is a fast one */
+    struct gpu_coop coop;
 };
 
 struct gpu_params {
     const char *device;      /* name part or UUID; NULL or empty: the first of gpu_list */
     const char *cache_dir;   /* folder for the pipeline cache, made when missing; NULL: none on disk */
+    const char *path;        /* as LATENTD_VULKAN_MATMUL, which counts when this is NULL */
     bool validate;           /* as LATENTD_VULKAN_VALIDATE=1 */
     bool words_only;         /* do as if there were no 8- and 16-bit storage */
     uint64_t fake_max_range; /* bytes: pretend the device's maxStorageBufferRange is smaller; 0: the truth */

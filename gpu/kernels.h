@@ -31,6 +31,15 @@
     X(MATMUL_Q4K, matmul_q4k, "rrrrrw", 6, push_matmul)                                            \
     X(MATMUL_Q5K, matmul_q5k, "rrrrrw", 6, push_matmul)                                            \
     X(MATMUL_Q6K, matmul_q6k, "rrrrrw", 6, push_matmul)                                            \
+    X(MATVEC_F32, matvec_f32, "rrrrrw", 5, push_matmul)                                            \
+    X(MATVEC_F16W, matvec_f16w, "rrrrrw", 5, push_matmul)                                          \
+    X(MATVEC_BF16W, matvec_bf16w, "rrrrrw", 5, push_matmul)                                        \
+    X(MATVEC_Q8W, matvec_q8w, "rrrrrw", 5, push_matmul)                                            \
+    X(MATVEC_Q4, matvec_q4, "rrrrrw", 5, push_matmul)                                              \
+    X(MATVEC_Q5, matvec_q5, "rrrrrw", 5, push_matmul)                                              \
+    X(MATVEC_Q4K, matvec_q4k, "rrrrrw", 5, push_matmul)                                            \
+    X(MATVEC_Q5K, matvec_q5k, "rrrrrw", 5, push_matmul)                                            \
+    X(MATVEC_Q6K, matvec_q6k, "rrrrrw", 5, push_matmul)                                            \
     X(RMS_NORM, rms_norm, "rrw", 1, push_norm)                                                     \
     X(RMS_NORM_ADD, rms_norm_add, "rrb", 1, push_norm)                                             \
     X(SCALE, scale, "b", 1, push_scale)                                                            \

@@ -1,10 +1,27 @@
-/* Sizes of tiles and groups, chosen from what a device allows: the only place with knowledge of devices. */
+/* Ways, sizes of tiles and groups, chosen from what a device allows: the only place with knowledge of devices. */
 #ifndef GPU_TUNING_H
 #define GPU_TUNING_H
 
 #include "gpu/gpu.h"
 
-struct tuning_matmul {
+/* Ways to make y[n, m] = x[n, k] wᵀ, with weights in any storage type but where said. */
+enum tuning_path {
+    TUNING_F32,  /* tiles, f32 arithmetic: every device, every case */
+    TUNING_ROWS, /* f32 arithmetic for few rows: as fast as the weights can be read */
+    TUNING_PATHS
+};
+
+/* What LATENTD_VULKAN_MATMUL calls it. */
+const char *tuning_path_name(enum tuning_path path);
+
+/* Every product on g takes the named path where it can be taken; NULL: the environment's LATENTD_VULKAN_MATMUL; empty: whichever suits.
+ * Errors: LT_EINVAL no such path; LT_ENOTFOUND the device lacks what it takes. */
+int tuning_force(struct gpu *g, const char *name, struct err_msg *em);
+
+/* The path for y[n, m] = x[n, k] wᵀ. */
+enum tuning_path tuning_path(const struct gpu *g, uint32_t n, uint32_t m, uint32_t k);
+
+struct tuning_tiles {
     uint32_t group;      /* invocations */
     uint32_t tx;         /* of those, along w's rows */
     uint32_t rm, rn;     /* outputs of an invocation along w's rows and x's rows */
@@ -12,8 +29,18 @@ struct tuning_matmul {
     uint32_t bm, bn;     /* tile: tx * rm, group / tx * rn */
 };
 
-/* For y[n, m] = x[n, k] wᵀ. The result's bits do not depend on the choice. */
-struct tuning_matmul tuning_matmul(const struct gpu *g, uint32_t n, uint32_t m, uint32_t k);
+/* For TUNING_F32. The result's bits do not depend on the choice. */
+struct tuning_tiles tuning_tiles(const struct gpu *g, uint32_t n, uint32_t m, uint32_t k);
+
+struct tuning_rows {
+    uint32_t group;  /* invocations */
+    uint32_t lanes;  /* that share a row of w: a power of two, and one for a device, since the order of sums depends on it */
+    uint32_t rm, nx; /* rows of w and of x that they take */
+    uint32_t bm;     /* rows of w of a group: group / lanes * rm */
+};
+
+/* For TUNING_ROWS. */
+struct tuning_rows tuning_rows(const struct gpu *g, uint32_t n);
 
 struct tuning_attention {
     uint32_t group, bq, bk;

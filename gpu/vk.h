@@ -7,7 +7,7 @@
 #include "gpu/loader.h"
 
 #define GPU_MAX_BINDINGS 6
-#define GPU_MAX_SPEC 8
+#define GPU_MAX_SPEC 10
 #define GPU_MAX_POOLS 64 /* descriptor pools, GPU_POOL_SETS sets each: bounds a batch's dispatches */
 #define GPU_POOL_SETS 256
 
@@ -58,6 +58,7 @@ struct gpu {
     struct gpu_device_info info;
     struct gpu_limits limits;
     struct gpu_counts counts;
+    int forced_path; /* of products, as enum tuning_path; -1: whichever suits */
     uint64_t timeout_ns;
     uint64_t validation_at_create; /* messages counted before this gpu */
 
@@ -112,6 +113,9 @@ int instance_init(struct gpu_instance *in, bool validate, struct err_msg *em);
 void instance_finish(struct gpu_instance *in);
 /* Devices that can serve, best first. found has room for GPU_MAX_DEVICES. */
 int instance_find(struct gpu_instance *in, struct gpu_found *found, size_t *n, struct err_msg *em);
+
+/* capability.c: looks at what the device can do, sets those of the limits, and opens it */
+int capability_open(struct gpu *g, const struct gpu_params *p, struct err_msg *em);
 
 /* pipeline.c */
 int pipeline_get(struct gpu *g, enum gpu_kernel k, const uint32_t *spec, VkPipeline *out, struct err_msg *em);

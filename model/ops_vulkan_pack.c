@@ -1,5 +1,5 @@
 /* Blocks of a model file as a device holds them: a plane of values and a plane of what a block's values share (shaders/lib/weights.glsl).
- * Nothing is rounded; bits are only moved, so that four neighbouring values lie in one word. */
+ * Nothing is rounded; bits are only moved, so that eight neighbouring values lie in one word. */
 #include <string.h>
 
 #include "model/ops_vulkan_impl.h"
@@ -21,6 +21,12 @@ static void put_bits(uint8_t *plane, unsigned i, unsigned bits, unsigned v)
     plane[i * bits / 8] |= (uint8_t)(v << (i * bits % 8));
 }
 
+/* The low 4 bits of value i, in the order in which a shift and a mask leave neighbours in a word's halves. */
+static void put_low(uint8_t *plane, unsigned i, unsigned v)
+{
+    put_bits(plane, i / 8 * 8 + i % 8 / 2 + i % 2 * 4, 4, v);
+}
+
 static void pack_q8_0(const uint8_t *p, uint8_t *data, uint8_t *shared)
 {
     memcpy(shared, p, 2);
@@ -31,8 +37,8 @@ static void pack_q8_0(const uint8_t *p, uint8_t *data, uint8_t *shared)
 static void pack_halves(const uint8_t *q, uint8_t *data)
 {
     for (unsigned i = 0; i < 16; i++) {
-        put_bits(data, i, 4, q[i] & 15);
-        put_bits(data, i + 16, 4, q[i] >> 4);
+        put_low(data, i, q[i] & 15);
+        put_low(data, i + 16, q[i] >> 4);
     }
 }
 
@@ -73,7 +79,7 @@ static void pack_q5_1(const uint8_t *p, uint8_t *data, uint8_t *shared)
 static void pack_parts(const uint8_t *q, uint8_t *data)
 {
     for (unsigned i = 0; i < BLOCK_K_LEN; i++)
-        put_bits(data, i, 4, q[i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15);
+        put_low(data, i, q[i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15);
 }
 
 static void pack_q4_k(const uint8_t *p, uint8_t *data, uint8_t *shared)
@@ -96,7 +102,7 @@ static void pack_q6_k(const uint8_t *p, uint8_t *data, uint8_t *shared)
     memcpy(shared + 4, p + 192, 16);
     for (unsigned i = 0; i < BLOCK_K_LEN; i++) {
         const unsigned half = i / 128, run = i / 32 % 4;
-        put_bits(data, i, 4, p[64 * half + 32 * (run & 1) + i % 32] >> (run & 2 ? 4 : 0) & 15);
+        put_low(data, i, p[64 * half + 32 * (run & 1) + i % 32] >> (run & 2 ? 4 : 0) & 15);
         put_bits(shared + 20, i, 2, p[128 + 32 * half + i % 32] >> 2 * run & 3);
     }
 }

@@ -1,59 +1,9 @@
 /* The operations: each checks its sizes and records its dispatches. */
 #include <string.h>
 
-#include "base/log.h"
 #include "gpu/tuning.h"
-#include "model/ops_vulkan_impl.h"
+#include "model/ops_vulkan_op.h"
 #include "shaders/params.h"
-
-/* Operations of a kernel that touches each value once or twice, and of one that makes an exponential or a root of it. */
-#define WORK_PER_VALUE 16
-
-/* Remembers the batch's first error and logs it: the op's caller gets the code only. */
-static int finish(struct ops_vulkan *v, int r, const struct err_msg *em)
-{
-    if (r < 0 && !v->failed) {
-        v->failed = r;
-        log_error("model", "%s", em->text);
-    }
-    return r;
-}
-
-static int ready(const struct ops_vulkan *v, struct err_msg *em)
-{
-    if (!v->in_batch && !v->failed)
-        return err_set(em, LT_EINVAL, "an op outside of a batch");
-    return v->failed;
-}
-
-/* Whether b has room for rows x cols. */
-static int check(const struct ops_buf *b, const char *what, uint64_t rows, uint64_t cols, struct err_msg *em)
-{
-    if (rows * cols > (uint64_t)b->max_rows * b->cols)
-        return err_set(em, LT_ELIMIT, "%s: %llu x %llu in a buffer of %zu x %zu", what,
-                       (unsigned long long)rows, (unsigned long long)cols, b->max_rows, b->cols);
-    return 0;
-}
-
-static uint32_t ceil_div(uint32_t a, uint32_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static struct gpu_arg arg(struct gpu_buf *b)
-{
-    return (struct gpu_arg){b, 0, 0};
-}
-
-static struct gpu_arg meta_arg(const struct ops_vulkan *v, const struct meta_part *part)
-{
-    return (struct gpu_arg){v->meta, part->offset, part->len};
-}
-
-static struct gpu_arg vec_arg(const struct ops_vulkan *v, const struct ops_vec *vec)
-{
-    return arg(vec ? vec->b : v->dummy);
-}
 
 /* A kernel over so many values. */
 static int run(struct ops_vulkan *v, enum gpu_kernel kernel, uint32_t group, const struct gpu_arg *args,
@@ -71,34 +21,6 @@ static int run_elements(struct ops_vulkan *v, enum gpu_kernel kernel, const stru
 {
     uint32_t group = tuning_element_group(v->g);
     return run(v, kernel, group, args, push, ceil_div(cols, group), rows, (uint64_t)rows * cols);
-}
-
-/* The kernel of a family for a storage type; families list theirs in the order of WEIGHT_…. */
-static enum gpu_kernel typed(const struct ops_vulkan *v, enum gpu_kernel f32, enum tensor_type type)
-{
-    const struct gpu_limits *l = gpu_limits(v->g);
-    switch (type) {
-    case TENSOR_F32:
-        return f32;
-    case TENSOR_F16:
-        return f32 + 1 + l->storage16;
-    case TENSOR_BF16:
-        return f32 + 3 + l->storage16;
-    case TENSOR_Q8_0:
-        return f32 + 5 + l->storage8;
-    case TENSOR_Q4_1:
-        return f32 + 7;
-    case TENSOR_Q5_1:
-        return f32 + 8;
-    case TENSOR_Q4_K:
-        return f32 + 9;
-    case TENSOR_Q5_K:
-        return f32 + 10;
-    case TENSOR_Q6_K:
-        return f32 + 11;
-    default: /* nothing else is held */
-        return f32;
-    }
 }
 
 int ops_vulkan_embed_rows(struct ops *o, const struct ops_mat *table, struct ops_buf *y)
@@ -172,47 +94,6 @@ int ops_vulkan_layer_norm(struct ops *o, const struct ops_buf *x, const struct o
     struct push_norm push = {d, (g ? PARAMS_HAS_GAIN : 0) | (b ? PARAMS_HAS_BIAS : 0), eps};
     struct gpu_arg args[] = {arg(x->b), vec_arg(v, g), vec_arg(v, b), arg(y->b)};
     return run(v, GPU_KERNEL_LAYER_NORM, tuning_row_group(v->g, d), args, &push, n, 1, (uint64_t)n * d);
-}
-
-int ops_vulkan_matmul(struct ops *o, const struct ops_buf *x, const struct ops_mat *w,
-                      const struct ops_vec *bias, const struct ops_buf *residual, uint32_t n,
-                      struct ops_buf *y)
-{
-    struct ops_vulkan *v = ops_vulkan(o);
-    struct err_msg em;
-    int r = ready(v, &em);
-    if (r < 0 || (r = check(x, "matmul input", n, w->cols, &em)) < 0 ||
-        (r = check(y, "matmul output", n, w->rows, &em)) < 0 ||
-        (residual && (r = check(residual, "matmul residual", n, w->rows, &em)) < 0))
-        return finish(v, r, &em);
-    if (bias && bias->n != w->rows)
-        return finish(v, err_set(&em, LT_EINVAL, "matmul: bias of %zu for %u rows", bias->n, w->rows), &em);
-    struct tuning_matmul t = tuning_matmul(v->g, n, w->rows, w->cols);
-    uint32_t spec[] = {t.group, t.tx, t.rm, t.rn, t.bk4, w->cols % 4 == 0};
-    for (size_t i = 0; i < w->n_slices && r == 0; i++) {
-        const struct mat_slice *s = &w->slices[i];
-        struct push_matmul push = {
-            .n = n,
-            .m = w->rows,
-            .k = w->cols,
-            .kp = w->kp,
-            .row0 = s->row0,
-            .n_rows = s->n_rows,
-            .flags = (bias ? PARAMS_HAS_BIAS : 0) | (residual ? PARAMS_HAS_RESIDUAL : 0),
-        };
-        struct gpu_arg args[] = {arg(x->b),       arg(s->data), arg(s->shared ? s->shared : v->dummy),
-                                 vec_arg(v, bias), arg(residual ? residual->b : v->dummy), arg(y->b)};
-        struct gpu_dispatch d = {
-            .kernel = typed(v, GPU_KERNEL_MATMUL_F32, s->type),
-            .spec = spec,
-            .push = &push,
-            .args = args,
-            .groups = {ceil_div(s->n_rows, t.bm), ceil_div(n, t.bn), 1},
-            .work = 2.0 * n * s->n_rows * w->kp,
-        };
-        r = finish(v, gpu_dispatch(v->g, &d, &em), &em);
-    }
-    return r;
 }
 
 static uint32_t qkv_cols(const struct ops_attention *a)

@@ -183,16 +183,17 @@ void check_matmul(struct conform *k)
     static const enum tensor_type few_bits[] = {TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q4_K, TENSOR_Q5_K,
                                                 TENSOR_Q6_K};
     for (size_t t = 0; t < sizeof few_bits / sizeof *few_bits; t++)
-        for (size_t r = 0; r < sizeof rows / sizeof *rows; r += 3)
-            for (int form = 0; form < 16; form += 5)
-                one(k, few_bits[t], rows[r], outs[(r + t) % 7], form == 10 ? 768 : 256, form, FILL_NORMAL);
+        for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+            for (int form = r % 5; form < 16; form += 5)
+                one(k, few_bits[t], rows[r], outs[(r + t + (size_t)form) % 7], form % 3 ? 256 : 768, form,
+                    (enum fill)(form / 5 % FILL_N));
     for (uint32_t n = 1; n <= 64; n++)
         one(k, n % 2 ? TENSOR_Q8_0 : TENSOR_F32, n, 64, 256, 0, FILL_NORMAL);
     if (k->bench) {
         static const size_t shapes[][2] = {{384, 1152}, {384, 384}, {384, 2048}, {1024, 384}, {384, 3072}};
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
             for (size_t t = 0; t < sizeof types / sizeof *types; t += 3)
-                for (uint32_t n = 16; n <= 1024; n *= 8)
+                for (uint32_t n = 1; n <= 1024; n *= n < 16 ? 4 : 8)
                     bench(k, types[t], n, shapes[s][0], shapes[s][1]);
     }
 }

@@ -6,7 +6,8 @@
 //   WEIGHT_Q4K, WEIGHT_Q5K, WEIGHT_Q6K      GGUF's types in blocks of 256
 // Rows are kp values long, kp a multiple of PARAMS_K_PAD. q8: int8 values in binding W_DATA, one f16 scale per 32 values,
 // two in a word, row after row, in binding W_SCALE (bound but unused by the types without blocks).
-// The others: the low 4 bits of each value in binding W_DATA, eight values in a word, and per block in binding W_SCALE
+// The others: the low 4 bits of each value in binding W_DATA, eight values in a word: from the lowest bits on v0, v2, v4, v6,
+// v1, v3, v5, v7, so that a shift and a mask leave two neighbours in its halves. And per block in binding W_SCALE
 //   q4    1 word: f16 d, f16 m                                          value = d q + m
 //   q5    2 words: d and m as above; the fifth bits
 //   q4k   4 words: f16 d, f16 dmin; 8 scales and 8 minima of 6 bits     value = d scale q - dmin min
@@ -46,7 +47,7 @@ vec4 weight_bits(uint u, uint bits)
 
 vec4 weight_low(uint i4)
 {
-    return weight_bits(w_data[i4 / 2] >> (16 * (i4 & 1)), 4);
+    return vec4(uvec4(w_data[i4 / 2] >> (8 * (i4 & 1))) >> uvec4(0, 16, 4, 20) & 15u);
 }
 #endif
 #if defined(WEIGHT_Q4K) || defined(WEIGHT_Q5K)

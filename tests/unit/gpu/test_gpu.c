@@ -250,12 +250,40 @@ static void tiles_fit_every_head_size(void **state)
         assert_true(bytes <= l->max_shared && t.group <= l->max_invocations);
     }
     for (uint32_t n = 1; n < 600; n += 7) {
-        struct tuning_matmul t = tuning_matmul(g, n, 333, 100);
+        struct tuning_tiles t = tuning_tiles(g, n, 333, 100);
         assert_true(t.group % t.tx == 0 && t.bm == t.tx * t.rm && t.bn == t.group / t.tx * t.rn);
         assert_true((t.bm + t.bn) * (t.bk4 + 1) * 16 <= l->max_shared && t.group <= l->max_invocations);
         assert_int_equal(PARAMS_K_PAD / 4 % t.bk4, 0);
     }
+    const uint32_t lanes = tuning_rows(g, 1).lanes;
+    for (uint32_t n = 1; n <= 8; n++) {
+        struct tuning_rows t = tuning_rows(g, n);
+        assert_true(t.lanes == lanes && (lanes & (lanes - 1)) == 0 && t.group % lanes == 0);
+        assert_true(t.bm == t.group / lanes * t.rm && t.nx >= 1);
+        assert_true(t.group * t.rm * t.nx * 4 <= l->max_shared && t.group <= l->max_invocations);
+    }
     gpu_destroy(&g);
+}
+
+static void ways_of_products_are_named(void **state)
+{
+    struct gpu *g = NULL;
+    struct err_msg em = {0};
+    assert_int_equal(gpu_create(&g, &(struct gpu_params){.path = "abacus"}, &em), LT_EINVAL);
+    assert_null(g);
+    assert_non_null(strstr(em.text, "abacus"));
+    for (int i = 0; i < TUNING_PATHS; i++) {
+        const int r = gpu_create(&g, &(struct gpu_params){.path = tuning_path_name((enum tuning_path)i)}, &em);
+        if (r < 0)
+            print_message("%s\n", em.text);
+        assert_true(r == 0 || (r == LT_ENOTFOUND && i > TUNING_ROWS));
+        if (r == 0) {
+            /* rows of x beyond what a way is for go another */
+            assert_int_equal(tuning_path(g, 1, 100, 100), i);
+            assert_int_equal(tuning_path(g, 1000, 100, 100), i == TUNING_ROWS ? TUNING_F32 : i);
+        }
+        gpu_destroy(&g);
+    }
 }
 
 static void without_a_driver_nothing_is_found(void **state)
@@ -290,6 +318,7 @@ int main(void)
         cmocka_unit_test(heaps_are_obeyed),
         cmocka_unit_test(without_a_driver_nothing_is_found),
         cmocka_unit_test(tiles_fit_every_head_size),
+        cmocka_unit_test(ways_of_products_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,11 +2,13 @@
 
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/paths.h"
 #include "base/version.h"
 #include "daemon/find_model.h"
+#include "gpu/tuning.h"
 #include "model/conformance/conform.h"
 #include "model/engine.h"
 #include "model/engine_device.h"
@@ -53,6 +55,35 @@ static bool run_ops(const struct engine_candidate *c)
     return !k.n_failed;
 }
 
+/* The products' cases in each way that the device offers: which one a model's products take depends on the device and their rows. */
+static bool run_ways(const struct engine_candidate *c)
+{
+    const struct engine_params p = {0};
+    bool good = true;
+    for (int way = 0; way < TUNING_PATHS && !c->cpu; way++) {
+        const char *name = tuning_path_name((enum tuning_path)way);
+        struct ops *o = NULL;
+        struct err_msg em = {""};
+        struct conform k;
+        char check[32];
+        setenv("LATENTD_VULKAN_MATMUL", name, 1);
+        const int r = engine_open_device(c, &p, CONFORM_BATCH, MAX_COLS, &o, &em);
+        unsetenv("LATENTD_VULKAN_MATMUL");
+        snprintf(check, sizeof check, "matmul as %s", name);
+        if (r < 0) {
+            printf("  %-16s %7s %7s  %s\n", check, "-", "-", r == LT_ENOTFOUND ? "not offered" : em.text);
+            good &= r == LT_ENOTFOUND;
+            continue;
+        }
+        conform_init(&k, o, 1);
+        check_matmul(&k);
+        row(check, k.n_cases, k.n_failed, "");
+        good &= !k.n_failed;
+        ops_destroy(&o);
+    }
+    return good;
+}
+
 static bool run_goldens(const struct engine_candidate *c, const struct model *m)
 {
     const struct engine_params p = {.device = c->cpu ? "cpu" : c->uuid};
@@ -95,8 +126,8 @@ static int test_devices(const char *device, const char *path)
         return fail(r, &em);
     printf("latentd " LATENTD_VERSION ", model %s (%s)\n", model_info(m)->name, model_info(m)->weight_type);
     for (size_t i = 0; i < n; i++) {
-        const bool ops = run_ops(&list[i]), goldens = run_goldens(&list[i], m);
-        n_good += ops && goldens;
+        const bool ops = run_ops(&list[i]), ways = run_ways(&list[i]), goldens = run_goldens(&list[i], m);
+        n_good += ops && ways && goldens;
     }
     model_destroy(&m);
     printf("%zu of %zu devices passed\n", n_good, n);

@@ -123,7 +123,7 @@ static void take_features(struct gpu *g, const struct gpu_params *p, const struc
     const uint32_t s = l->subgroup_size;
     if (!x->coop || !x->size || !l->half || !have->coop.cooperativeMatrix || !have->v12.vulkanMemoryModel ||
         !have->size.subgroupSizeControl || !have->size.computeFullSubgroups || s < size.minSubgroupSize ||
-        s > size.maxSubgroupSize || !(size.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT))
+        s > size.maxSubgroupSize || size.maxComputeWorkgroupSubgroups < 4 || !(size.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT))
         return;
     find_coop(g, s);
     if (!l->coop.m)

@@ -57,6 +57,7 @@ static void read_limits(struct gpu *g, const struct gpu_params *p)
     vkGetPhysicalDeviceProperties2(g->phys, &props);
     const VkPhysicalDeviceLimits *l = &props.properties.limits;
     struct gpu_limits *out = &g->limits;
+    g->vendor = props.properties.vendorID;
     out->max_range = l->maxStorageBufferRange;
     if (p->fake_max_range)
         out->max_range = min_u64(out->max_range, p->fake_max_range);

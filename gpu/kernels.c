@@ -34,6 +34,7 @@
 #include "shaders/matmul_q6k.spv.h"
 #include "shaders/matmul_q8s.spv.h"
 #include "shaders/matmul_q8w.spv.h"
+#include "shaders/matmul_sum.spv.h"
 #include "shaders/matvec_bf16w.spv.h"
 #include "shaders/matvec_f16w.spv.h"
 #include "shaders/matvec_f32.spv.h"
@@ -44,6 +45,7 @@
 #include "shaders/matvec_q6k.spv.h"
 #include "shaders/matvec_q8w.spv.h"
 #include "shaders/mean_pool.spv.h"
+#include "shaders/pack_half.spv.h"
 #include "shaders/pick_pooled.spv.h"
 #include "shaders/qk_norm.spv.h"
 #include "shaders/rms_norm.spv.h"
@@ -53,9 +55,19 @@
 #include "shaders/softmax_groups.spv.h"
 #include "shaders/swiglu.spv.h"
 
+#include "shaders/spirv/matmul_coop_bf16w.spv.h"
+#include "shaders/spirv/matmul_coop_f16w.spv.h"
+#include "shaders/spirv/matmul_coop_q4.spv.h"
+#include "shaders/spirv/matmul_coop_q4k.spv.h"
+#include "shaders/spirv/matmul_coop_q5.spv.h"
+#include "shaders/spirv/matmul_coop_q5k.spv.h"
+#include "shaders/spirv/matmul_coop_q6k.spv.h"
+#include "shaders/spirv/matmul_coop_q8w.spv.h"
+
 static const struct gpu_kernel_row rows[GPU_KERNEL_COUNT] = {
 #define X(name, stem, access, n_spec, push)                                                        \
-    {#stem, spirv_##stem, sizeof spirv_##stem, access, n_spec, sizeof(struct push)},
+    {#stem, spirv_##stem, sizeof spirv_##stem, access, n_spec, sizeof(struct push),                \
+     GPU_KERNEL_##name >= GPU_KERNEL_MATMUL_COOP_F16W && GPU_KERNEL_##name <= GPU_KERNEL_MATMUL_COOP_Q6K},
     GPU_KERNEL_LIST(X)
 #undef X
 };

@@ -2,10 +2,12 @@
 #ifndef GPU_KERNELS_H
 #define GPU_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* X(enum, shader file stem, bindings' access: r read, w written, b both; n spec constants; push struct) */
+/* Those of matmul_coop are compiled beforehand: shaders/spirv.
+ * X(enum, shader file stem, bindings' access: r read, w written, b both; n spec constants; push struct) */
 #define GPU_KERNEL_LIST(X)                                                                         \
     X(EMBED_ROWS_F32, embed_rows_f32, "rrrw", 1, push_embed)                                       \
     X(EMBED_ROWS_F16W, embed_rows_f16w, "rrrw", 1, push_embed)                                     \
@@ -40,6 +42,16 @@
     X(MATVEC_Q4K, matvec_q4k, "rrrrrw", 5, push_matmul)                                            \
     X(MATVEC_Q5K, matvec_q5k, "rrrrrw", 5, push_matmul)                                            \
     X(MATVEC_Q6K, matvec_q6k, "rrrrrw", 5, push_matmul)                                            \
+    X(MATMUL_COOP_F16W, matmul_coop_f16w, "rrrrrw", 9, push_matmul)                                \
+    X(MATMUL_COOP_BF16W, matmul_coop_bf16w, "rrrrrw", 9, push_matmul)                              \
+    X(MATMUL_COOP_Q8W, matmul_coop_q8w, "rrrrrw", 9, push_matmul)                                  \
+    X(MATMUL_COOP_Q4, matmul_coop_q4, "rrrrrw", 9, push_matmul)                                    \
+    X(MATMUL_COOP_Q5, matmul_coop_q5, "rrrrrw", 9, push_matmul)                                    \
+    X(MATMUL_COOP_Q4K, matmul_coop_q4k, "rrrrrw", 9, push_matmul)                                  \
+    X(MATMUL_COOP_Q5K, matmul_coop_q5k, "rrrrrw", 9, push_matmul)                                  \
+    X(MATMUL_COOP_Q6K, matmul_coop_q6k, "rrrrrw", 9, push_matmul)                                  \
+    X(MATMUL_SUM, matmul_sum, "rrrw", 1, push_sum)                                                 \
+    X(PACK_HALF, pack_half, "rw", 1, push_pack)                                                    \
     X(RMS_NORM, rms_norm, "rrw", 1, push_norm)                                                     \
     X(RMS_NORM_ADD, rms_norm_add, "rrb", 1, push_norm)                                             \
     X(SCALE, scale, "b", 1, push_scale)                                                            \
@@ -71,6 +83,7 @@ struct gpu_kernel_row {
     const char *access;  /* one letter per binding */
     uint32_t n_spec;     /* uint32 specialisation constants, ids 0 … n_spec - 1; the first is the group size */
     uint32_t push_bytes;
+    bool full_subgroups; /* of the size that limits.coop says; its group is a multiple of that */
 };
 
 const struct gpu_kernel_row *gpu_kernel_row(enum gpu_kernel k);

@@ -68,10 +68,16 @@ static int build(struct gpu *g, enum gpu_kernel k, const uint32_t *spec, VkPipel
     for (uint32_t i = 0; i < row->n_spec; i++)
         entries[i] = (VkSpecializationMapEntry){i, 4 * i, 4};
     VkSpecializationInfo info = {row->n_spec, entries, 4 * row->n_spec, spec};
+    VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT subgroup = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO_EXT,
+        .requiredSubgroupSize = g->limits.coop.subgroup,
+    };
     VkComputePipelineCreateInfo create = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .flags = VK_PIPELINE_CREATE_DISPATCH_BASE,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                  .pNext = row->full_subgroups ? &subgroup : NULL,
+                  .flags = row->full_subgroups ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT : 0,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                   .module = module,
                   .pName = "main",
@@ -97,6 +103,8 @@ int pipeline_get(struct gpu *g, enum gpu_kernel k, const uint32_t *spec, VkPipel
     if (spec[0] == 0 || spec[0] > g->limits.max_invocations || spec[0] > g->limits.max_group_size[0])
         return err_set(em, LT_ELIMIT, "%s: %s in groups of %u, at most %u are allowed", g->info.name,
                        row->name, spec[0], g->limits.max_invocations);
+    if (row->full_subgroups && (!g->limits.coop.subgroup || spec[0] % g->limits.coop.subgroup))
+        return err_set(em, LT_ELIMIT, "%s: %s in a group of %u, no multiple of a subgroup", g->info.name, row->name, spec[0]);
     if (g->n_pipelines == g->cap_pipelines) {
         size_t cap = g->cap_pipelines ? 2 * g->cap_pipelines : 32;
         struct gpu_pipeline *more = realloc(g->pipelines, cap * sizeof *more);

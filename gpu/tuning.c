@@ -5,6 +5,13 @@
 
 #include "gpu/vk.h"
 
+#define ROUNDING_F32 0x1p-24
+#define ROUNDING_HALF 0x1p-11
+#define VENDOR_NVIDIA 0x10DE
+#define FEW_ROWS 64        /* of x: below, what is read of w counts, and k is divided to have enough groups at work */
+#define GROUPS_WANTED 512  /* four for each of a large device's 132 processors */
+#define PART_LEAST 256     /* values of k: a K type's block, four tiles */
+#define PARTS_BYTES (16u << 20) /* of sums in f32, so that they stay in a large device's cache */
 #define ROWS_MOST 8 /* rows of x at which reading w is what counts */
 
 static uint32_t min_u32(uint32_t a, uint32_t b)
@@ -14,15 +21,13 @@ static uint32_t min_u32(uint32_t a, uint32_t b)
 
 const char *tuning_path_name(enum tuning_path path)
 {
-    static const char *const names[TUNING_PATHS] = {"f32", "rows"};
+    static const char *const names[TUNING_PATHS] = {"f32", "rows", "coop"};
     return names[path];
 }
 
 static bool offered(const struct gpu *g, enum tuning_path path)
 {
-    (void)g;
-    (void)path;
-    return true;
+    return path != TUNING_COOP || g->limits.coop.m;
 }
 
 int tuning_force(struct gpu *g, const char *name, struct err_msg *em)
@@ -42,13 +47,26 @@ int tuning_force(struct gpu *g, const char *name, struct err_msg *em)
     return 0;
 }
 
-enum tuning_path tuning_path(const struct gpu *g, uint32_t n, uint32_t m, uint32_t k)
+enum tuning_path tuning_path(const struct gpu *g, uint32_t n, bool f32_weights)
 {
-    (void)m, (void)k;
+    if (g->forced_path == TUNING_ROWS)
+        return n <= ROWS_MOST ? TUNING_ROWS : TUNING_F32;
     if (g->forced_path >= 0)
-        return g->forced_path == TUNING_ROWS && n > ROWS_MOST ? TUNING_F32 : (enum tuning_path)g->forced_path;
-    /* a software device has no memory to wait for, and shares what it loads better in tiles */
-    return n <= (gpu_info(g)->software ? 1 : ROWS_MOST) ? TUNING_ROWS : TUNING_F32;
+        return f32_weights ? TUNING_F32 : (enum tuning_path)g->forced_path;
+    /* a software device has no memory to wait for, and shares what it loads better in tiles; its matrices are made of the same products */
+    if (g->info.software)
+        return n == 1 ? TUNING_ROWS : TUNING_F32;
+    if (g->limits.coop.m && !f32_weights && n > ROWS_MOST / 2)
+        return TUNING_COOP;
+    return n <= ROWS_MOST ? TUNING_ROWS : TUNING_F32;
+}
+
+double tuning_rounding(const struct gpu *g)
+{
+    for (uint32_t n = 1; n <= 2 * ROWS_MOST; n++)
+        if (tuning_path(g, n, false) == TUNING_COOP)
+            return ROUNDING_HALF;
+    return ROUNDING_F32;
 }
 
 static uint32_t tiles_shared(const struct tuning_tiles *t)
@@ -105,6 +123,68 @@ struct tuning_rows tuning_rows(const struct gpu *g, uint32_t n)
     while (t.nx > 1 && 4 * t.nx * t.rm * t.group > l->max_shared)
         t.nx /= 2;
     t.bm = t.group / t.lanes * t.rm;
+    return t;
+}
+
+static uint32_t coop_shared(const struct tuning_coop *t)
+{
+    return (t->bm + t->bn) * (t->bk8 + 1) * 16 + t->subgroups * t->tm * t->tn * 4;
+}
+
+/* Divides k so that enough groups have work; whole tiles each. */
+static void coop_parts(struct tuning_coop *t, uint32_t n, uint32_t n_rows, uint32_t kp)
+{
+    const uint32_t groups = (n_rows + t->bm - 1) / t->bm * ((n + t->bn - 1) / t->bn);
+    const uint64_t bytes = 4 * (uint64_t)n * n_rows;
+    const uint32_t tiles = (kp / 8 + t->bk8 - 1) / t->bk8;
+    uint32_t parts = n > FEW_ROWS ? 1 : min_u32(GROUPS_WANTED / groups, kp / PART_LEAST);
+    parts = min_u32(parts, (uint32_t)(PARTS_BYTES / bytes));
+    const uint32_t each = parts > 1 ? (tiles + parts - 1) / parts : tiles;
+    t->part8 = each * t->bk8;
+    t->parts = (tiles + each - 1) / each;
+}
+
+struct tuning_coop tuning_coop(const struct gpu *g, uint32_t n, uint32_t n_rows, uint32_t kp)
+{
+    const struct gpu_limits *l = &g->limits;
+    const struct gpu_coop *c = &l->coop;
+    /* sums of an invocation: half of NVIDIA's registers, a quarter or less of others'; a software device compiles each for itself */
+    const uint32_t sums = g->vendor == VENDOR_NVIDIA ? 128 : g->info.software ? 16 : 64;
+    const uint32_t some = c->subgroup * sums / (c->m * c->n), most = some ? some : 1; /* matrices */
+    struct tuning_coop t = {.subgroups = 4, .sgm = 2, .tm = c->m, .tn = c->n, .tk = c->k, .bk8 = 4};
+    while (t.subgroups > 1 && t.subgroups * c->subgroup > l->max_invocations)
+        t.subgroups /= 2;
+    if (n <= FEW_ROWS) { /* all of x's rows in one tile, the subgroups side by side over w, and deep */
+        t.sgm = t.subgroups;
+        t.bk8 = 8;
+        for (t.rn = 1; t.rn * c->m < n && 2 * t.rn <= most; t.rn *= 2)
+            ;
+        for (t.rm = 1; t.rm * c->n < 32 && 2 * t.rm * t.rn <= most; t.rm *= 2)
+            ;
+    } else { /* as near to a square as it gets */
+        t.sgm = min_u32(t.sgm, t.subgroups);
+        t.rm = t.rn = 1;
+        while (2 * t.rm * t.rn <= most && (t.rm * c->n < 64 || t.rn * c->m < 64)) {
+            if (t.rm * c->n <= t.rn * c->m)
+                t.rm *= 2;
+            else
+                t.rn *= 2;
+        }
+    }
+    for (;;) {
+        t.bm = t.sgm * t.rm * t.tn;
+        t.bn = t.subgroups / t.sgm * t.rn * t.tm;
+        if (coop_shared(&t) <= l->max_shared || (t.rm == 1 && t.rn == 1))
+            break;
+        if (8 * t.bk8 > 32)
+            t.bk8 /= 2;
+        else if (t.rm >= t.rn)
+            t.rm /= 2;
+        else
+            t.rn /= 2;
+    }
+    t.group = t.subgroups * c->subgroup;
+    coop_parts(&t, n, n_rows, kp);
     return t;
 }
 

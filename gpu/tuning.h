@@ -8,6 +8,7 @@
 enum tuning_path {
     TUNING_F32,  /* tiles, f32 arithmetic: every device, every case */
     TUNING_ROWS, /* f32 arithmetic for few rows: as fast as the weights can be read */
+    TUNING_COOP, /* cooperative matrices, f16 with sums in f32; not for f32 weights */
     TUNING_PATHS
 };
 
@@ -18,8 +19,12 @@ const char *tuning_path_name(enum tuning_path path);
  * Errors: LT_EINVAL no such path; LT_ENOTFOUND the device lacks what it takes. */
 int tuning_force(struct gpu *g, const char *name, struct err_msg *em);
 
-/* The path for y[n, m] = x[n, k] wᵀ. */
-enum tuning_path tuning_path(const struct gpu *g, uint32_t n, uint32_t m, uint32_t k);
+/* The path for n rows of x.
+ * f32_weights   w is held as f32 or may not be: only paths in f32 arithmetic */
+enum tuning_path tuning_path(const struct gpu *g, uint32_t n, bool f32_weights);
+
+/* The paths' rounding of a product's parts, relative to their size: of one that tuning_path may choose on g for weights that are not f32. */
+double tuning_rounding(const struct gpu *g);
 
 struct tuning_tiles {
     uint32_t group;      /* invocations */
@@ -41,6 +46,19 @@ struct tuning_rows {
 
 /* For TUNING_ROWS. */
 struct tuning_rows tuning_rows(const struct gpu *g, uint32_t n);
+
+struct tuning_coop {
+    uint32_t group, subgroups; /* invocations, and how many subgroups they are */
+    uint32_t sgm;              /* of those, beside each other along w's rows; divides subgroups */
+    uint32_t rm, rn;           /* matrices of a subgroup along w's rows and x's rows */
+    uint32_t tm, tn, tk;       /* limits.coop */
+    uint32_t bk8;              /* depth of a tile, in eights; 8 bk8 is a multiple of tk */
+    uint32_t bm, bn;           /* tile: sgm rm tn, subgroups / sgm rn tm */
+    uint32_t parts, part8;     /* among how many groups k is divided, and values of a part, in eights: a multiple of bk8 */
+};
+
+/* For TUNING_COOP and y[n, m] = x[n, k] wᵀ of n_rows rows of w, kp values long as stored. */
+struct tuning_coop tuning_coop(const struct gpu *g, uint32_t n, uint32_t n_rows, uint32_t kp);
 
 struct tuning_attention {
     uint32_t group, bq, bk;

@@ -55,6 +55,7 @@ struct gpu {
     VkDevice dev;
     VkQueue queue;
     uint32_t family;
+    uint32_t vendor; /* PCI's number, for tuning only */
     struct gpu_device_info info;
     struct gpu_limits limits;
     struct gpu_counts counts;

@@ -57,14 +57,14 @@ static void close_device(struct engine *e)
     ops_destroy(&e->ops);
 }
 
-/* Bytes of all activation buffers for one row. */
+/* Bytes of all activation buffers for one row, and of a product's input as f16. */
 static uint64_t row_bytes(const struct engine *e, uint32_t *max_cols)
 {
     uint64_t wide_d, total_d, wide_p, total_p;
     decoder_row_floats(e->mi, &wide_d, &total_d);
     pooler_row_floats(e->mi, &wide_p, &total_p);
     *max_cols = (uint32_t)(wide_d > wide_p ? wide_d : wide_p);
-    return (total_d + total_p) * sizeof(float);
+    return (total_d + total_p) * sizeof(float) + *max_cols * sizeof(uint16_t);
 }
 
 /* Rows of a submission: what the activations may take, or what was asked for. */

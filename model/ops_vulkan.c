@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "gpu/tuning.h"
 #include "model/ops_vulkan_impl.h"
 
 #define DEFAULT_BATCH_TOKENS 8192
@@ -23,6 +24,8 @@ static void destroy(struct ops *o)
         gpu_buf_destroy(v->g, &v->meta);
         gpu_buf_destroy(v->g, &v->meta_host);
         gpu_buf_destroy(v->g, &v->readback);
+        gpu_buf_destroy(v->g, &v->pack);
+        gpu_buf_destroy(v->g, &v->parts);
         gpu_destroy(&v->g);
     }
     free(v->seq_offset);
@@ -180,6 +183,7 @@ int ops_vulkan_create(struct ops **out, const struct ops_vulkan_params *p, struc
     struct gpu_params params = {
         .device = p->device,
         .cache_dir = p->cache_dir,
+        .path = p->path,
         .validate = p->validate,
         .words_only = p->words_only,
         .fake_max_range = p->fake_max_range,
@@ -201,6 +205,7 @@ int ops_vulkan_create(struct ops **out, const struct ops_vulkan_params *p, struc
     strcpy(o->info.kind, "vulkan");
     o->info.software = info->software;
     o->info.memory_bytes = info->memory_bytes;
+    o->info.rounding = tuning_rounding(v->g);
     o->info.max_batch_tokens = batch_tokens(gpu_limits(v->g), p);
     if (!o->info.max_batch_tokens) {
         r = err_set(em, LT_ELIMIT, "%s: a row of %u floats does not fit one binding", info->name, p->max_cols);

@@ -22,12 +22,15 @@ struct held {
     uint32_t data, shared;  /* bytes of a block in the plane of values, and in that of what they share */
     /* One block of the file, of any alignment; data and shared are zero before. NULL where a block is one value: it is copied. */
     void (*pack)(const uint8_t *block, uint8_t *data, uint8_t *shared);
+    /* The largest size of a value is d d_most + m m_most, of the two f16 that the shared plane's block begins with. */
+    float d_most, m_most;
 };
 
 /* Rows row0 … row0 + n_rows - 1 of a matrix: one storage type, within one storage binding. */
 struct mat_slice {
     enum tensor_type type;
     uint32_t row0, n_rows;
+    bool beyond_half; /* a value has no place in f16's range */
     struct gpu_buf *data;
     struct gpu_buf *shared; /* what the values of a block share; NULL: a type without blocks */
 };
@@ -58,6 +61,8 @@ struct ops_vulkan {
     struct gpu_buf *meta, *meta_host; /* the batch's description, and the mapped buffer it is copied from */
     uint64_t meta_used;
     struct gpu_buf *readback;
+    struct gpu_buf *pack;  /* the rows of a product's x as f16 or int8 */
+    struct gpu_buf *parts; /* sums of a product whose k is divided */
     struct rope_table ropes[ROPE_TABLES];
     uint32_t rope_next; /* the entry to replace next */
     bool ropes_pending; /* the batch being recorded fills one */

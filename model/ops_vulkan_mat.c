@@ -1,5 +1,6 @@
 /* Weights on the device: in the bits they have in the file, rows padded with zeros to whole blocks of PARAMS_K_PAD values, long
  * matrices split by rows into bindings. A type with blocks has two planes, see ops_vulkan_pack.c. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,6 +8,8 @@
 #include "shaders/params.h"
 
 #define CHUNK_BYTES (4u << 20)
+#define HALF_END 65504.0f    /* f16's largest */
+#define BF16_HALF_END 0x4780 /* 65536 */
 
 static uint64_t data_bytes(const struct held *h, uint32_t kp)
 {
@@ -24,6 +27,26 @@ static const struct tensor *part_of(const struct tensor *const *parts, uint64_t 
     while (*row >= (*parts)->rows)
         *row -= (*parts++)->rows;
     return *parts;
+}
+
+/* Whether a value of the row is, or might be, beyond what f16 holds. */
+static bool beyond_half(const struct held *h, const uint8_t *data, const uint8_t *shared, uint64_t cols)
+{
+    uint16_t v;
+    for (uint64_t i = 0; h->type == TENSOR_BF16 && i < cols; i++) {
+        memcpy(&v, data + 2 * i, 2);
+        if ((v & 0x7FFF) >= BF16_HALF_END)
+            return true;
+    }
+    for (uint64_t i = 0; h->block > 1 && i < cols; i += h->block, shared += h->shared) {
+        uint16_t m = 0;
+        memcpy(&v, shared, 2);
+        if (h->m_most > 0)
+            memcpy(&m, shared + 2, 2);
+        if (!(fabsf(f16_to_f32(v)) * h->d_most + fabsf(f16_to_f32(m)) * h->m_most < HALF_END))
+            return true;
+    }
+    return false;
 }
 
 /* One row as it is held; the planes are zero before, padding stays so. */
@@ -58,6 +81,7 @@ static int upload_slice(struct ops_vulkan *v, const struct ops_mat *w, struct ma
             uint64_t at = (uint64_t)s->row0 + row + i;
             const struct tensor *t = part_of(parts, &at);
             pack_row(t, at, chunk + i * bytes, shared + (row + i) * with);
+            s->beyond_half |= beyond_half(h, chunk + i * bytes, shared + (row + i) * with, t->cols);
         }
         r = gpu_upload(v->g, s->data, row * bytes, chunk, n * bytes, em);
     }

@@ -19,6 +19,15 @@ static enum gpu_kernel typed_words(enum gpu_kernel f32, enum tensor_type type)
     return f32 + at[type];
 }
 
+/* Room for len bytes in *b, which may be another buffer then. */
+static int grow(struct ops_vulkan *v, struct gpu_buf **b, uint64_t len, struct err_msg *em)
+{
+    if (*b && gpu_buf_len(*b) >= len)
+        return 0;
+    gpu_buf_retire(v->g, b);
+    return gpu_buf_create(v->g, len, GPU_MEM_DEVICE, b, em);
+}
+
 static struct push_matmul push_of(const struct product *p, const struct mat_slice *s)
 {
     return (struct push_matmul){
@@ -29,6 +38,7 @@ static struct push_matmul push_of(const struct product *p, const struct mat_slic
         .row0 = s->row0,
         .n_rows = s->n_rows,
         .flags = (p->bias ? PARAMS_HAS_BIAS : 0) | (p->residual ? PARAMS_HAS_RESIDUAL : 0),
+        .part8 = p->w->kp / 8,
     };
 }
 
@@ -65,6 +75,72 @@ static int run_rows(struct ops_vulkan *v, const struct product *p, const struct 
     return run(v, p, s, typed_words(GPU_KERNEL_MATVEC_F32, s->type), spec, t.bm, t.nx);
 }
 
+/* The rows of x as f16 with a scale each, in v->pack. */
+static int pack_half(struct ops_vulkan *v, const struct product *p)
+{
+    struct err_msg em = {0};
+    const struct push_pack push = {p->w->cols, p->w->kp};
+    const uint32_t group = tuning_row_group(v->g, p->w->cols);
+    int r = grow(v, &v->pack, 4 * (uint64_t)PARAMS_HALF_WORDS(p->w->kp) * p->n, &em);
+    if (r < 0)
+        return finish(v, r, &em);
+    struct gpu_arg args[] = {arg(p->x->b), arg(v->pack)};
+    struct gpu_dispatch d = {.kernel = GPU_KERNEL_PACK_HALF, .spec = &group, .push = &push, .args = args, .groups = {p->n, 1, 1},
+                             .work = WORK_PER_VALUE * (double)p->n * p->w->kp};
+    return finish(v, gpu_dispatch(v->g, &d, &em), &em);
+}
+
+/* y from v->parts. */
+static int add_parts(struct ops_vulkan *v, const struct product *p, uint32_t parts)
+{
+    struct err_msg em = {0};
+    const struct push_sum push = {p->n, p->w->rows, parts, push_of(p, p->w->slices).flags};
+    const uint32_t group = tuning_element_group(v->g);
+    struct gpu_arg args[] = {arg(v->parts), vec_arg(v, p->bias), arg(p->residual ? p->residual->b : v->dummy), arg(p->y->b)};
+    struct gpu_dispatch d = {.kernel = GPU_KERNEL_MATMUL_SUM, .spec = &group, .push = &push, .args = args,
+                             .groups = {ceil_div(p->w->rows, group), p->n, 1},
+                             .work = (double)p->n * p->w->rows * parts};
+    return finish(v, gpu_dispatch(v->g, &d, &em), &em);
+}
+
+static int run_coop(struct ops_vulkan *v, const struct product *p)
+{
+    const struct tuning_coop t = tuning_coop(v->g, p->n, p->w->rows, p->w->kp);
+    const uint32_t spec[] = {t.group, t.subgroups, t.sgm, t.rm, t.rn, t.tm, t.tn, t.tk, t.bk8};
+    struct err_msg em = {0};
+    int r = pack_half(v, p);
+    if (r == 0 && t.parts > 1)
+        r = finish(v, grow(v, &v->parts, 4 * (uint64_t)t.parts * p->n * p->w->rows, &em), &em);
+    for (size_t i = 0; i < p->w->n_slices && r == 0; i++) {
+        const struct mat_slice *s = &p->w->slices[i];
+        struct push_matmul push = push_of(p, s);
+        push.part8 = t.part8;
+        push.flags |= t.parts > 1 ? PARAMS_PARTIAL : 0;
+        struct gpu_arg args[] = {arg(v->pack),         arg(s->data), arg(s->shared ? s->shared : v->dummy),
+                                 vec_arg(v, p->bias), arg(p->residual ? p->residual->b : v->dummy),
+                                 arg(t.parts > 1 ? v->parts : p->y->b)};
+        struct gpu_dispatch d = {
+            .kernel = typed_words(GPU_KERNEL_MATMUL_COOP_F16W, s->type) - 1,
+            .spec = spec,
+            .push = &push,
+            .args = args,
+            .groups = {ceil_div(s->n_rows, t.bm), ceil_div(p->n, t.bn), t.parts},
+            .work = 2.0 * p->n * s->n_rows * p->w->kp,
+        };
+        r = finish(v, gpu_dispatch(v->g, &d, &em), &em);
+    }
+    return r == 0 && t.parts > 1 ? add_parts(v, p, t.parts) : r;
+}
+
+/* The way for all slices of w: they share what x is packed as. */
+static enum tuning_path path_of(const struct ops_vulkan *v, const struct ops_mat *w, uint32_t n)
+{
+    bool f32 = false;
+    for (size_t i = 0; i < w->n_slices; i++)
+        f32 |= w->slices[i].type == TENSOR_F32 || w->slices[i].beyond_half;
+    return tuning_path(v->g, n, f32);
+}
+
 int ops_vulkan_matmul(struct ops *o, const struct ops_buf *x, const struct ops_mat *w,
                       const struct ops_vec *bias, const struct ops_buf *residual, uint32_t n,
                       struct ops_buf *y)
@@ -79,15 +155,10 @@ int ops_vulkan_matmul(struct ops *o, const struct ops_buf *x, const struct ops_m
         return finish(v, r, &em);
     if (bias && bias->n != w->rows)
         return finish(v, err_set(&em, LT_EINVAL, "matmul: bias of %zu for %u rows", bias->n, w->rows), &em);
-    for (size_t i = 0; i < w->n_slices && r == 0; i++) {
-        const struct mat_slice *s = &w->slices[i];
-        switch (tuning_path(v->g, n, w->rows, w->cols)) {
-        case TUNING_ROWS:
-            r = run_rows(v, &p, s);
-            break;
-        default:
-            r = run_tiles(v, &p, s);
-        }
-    }
+    const enum tuning_path path = path_of(v, w, n);
+    if (path == TUNING_COOP)
+        return run_coop(v, &p);
+    for (size_t i = 0; i < w->n_slices && r == 0; i++)
+        r = path == TUNING_ROWS ? run_rows(v, &p, &w->slices[i]) : run_tiles(v, &p, &w->slices[i]);
     return r;
 }

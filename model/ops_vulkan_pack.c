@@ -110,17 +110,17 @@ static void pack_q6_k(const uint8_t *p, uint8_t *data, uint8_t *shared)
 const struct held *held_as(enum tensor_type type)
 {
     static const struct held held[TENSOR_N_TYPES] = {
-        [TENSOR_F32] = {TENSOR_F32, 1, 4, 0, NULL},
-        [TENSOR_F16] = {TENSOR_F16, 1, 2, 0, NULL},
-        [TENSOR_BF16] = {TENSOR_BF16, 1, 2, 0, NULL},
-        [TENSOR_Q8_0] = {TENSOR_Q8_0, BLOCK_LEN, 32, 2, pack_q8_0},
-        [TENSOR_Q4_0] = {TENSOR_Q4_1, BLOCK_LEN, 16, 4, pack_q4_0},
-        [TENSOR_Q4_1] = {TENSOR_Q4_1, BLOCK_LEN, 16, 4, pack_q4_1},
-        [TENSOR_Q5_0] = {TENSOR_Q5_1, BLOCK_LEN, 16, 8, pack_q5_0},
-        [TENSOR_Q5_1] = {TENSOR_Q5_1, BLOCK_LEN, 16, 8, pack_q5_1},
-        [TENSOR_Q4_K] = {TENSOR_Q4_K, BLOCK_K_LEN, 128, 16, pack_q4_k},
-        [TENSOR_Q5_K] = {TENSOR_Q5_K, BLOCK_K_LEN, 128, 48, pack_q5_k},
-        [TENSOR_Q6_K] = {TENSOR_Q6_K, BLOCK_K_LEN, 128, 84, pack_q6_k},
+        [TENSOR_F32] = {TENSOR_F32, 1, 4, 0, NULL, 0, 0},
+        [TENSOR_F16] = {TENSOR_F16, 1, 2, 0, NULL, 0, 0},
+        [TENSOR_BF16] = {TENSOR_BF16, 1, 2, 0, NULL, 0, 0},
+        [TENSOR_Q8_0] = {TENSOR_Q8_0, BLOCK_LEN, 32, 2, pack_q8_0, 128, 0},
+        [TENSOR_Q4_0] = {TENSOR_Q4_1, BLOCK_LEN, 16, 4, pack_q4_0, 15, 1},
+        [TENSOR_Q4_1] = {TENSOR_Q4_1, BLOCK_LEN, 16, 4, pack_q4_1, 15, 1},
+        [TENSOR_Q5_0] = {TENSOR_Q5_1, BLOCK_LEN, 16, 8, pack_q5_0, 31, 1},
+        [TENSOR_Q5_1] = {TENSOR_Q5_1, BLOCK_LEN, 16, 8, pack_q5_1, 31, 1},
+        [TENSOR_Q4_K] = {TENSOR_Q4_K, BLOCK_K_LEN, 128, 16, pack_q4_k, 63 * 15, 63},
+        [TENSOR_Q5_K] = {TENSOR_Q5_K, BLOCK_K_LEN, 128, 48, pack_q5_k, 63 * 31, 63},
+        [TENSOR_Q6_K] = {TENSOR_Q6_K, BLOCK_K_LEN, 128, 84, pack_q6_k, 128 * 32, 0},
     };
     return (unsigned)type < TENSOR_N_TYPES && held[type].block ? &held[type] : NULL;
 }

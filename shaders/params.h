@@ -2,22 +2,9 @@
 #ifndef SHADERS_PARAMS_H
 #define SHADERS_PARAMS_H
 
-#ifdef __STDC_VERSION__
-#include <stdint.h>
-#define PARAMS_UINT uint32_t
-#define PARAMS_CHECK(type, n_fields)                                                               \
-    _Static_assert(sizeof(struct type) == 4 * (n_fields), "push constants of " #type);
-#else
-#define PARAMS_UINT uint
-#define PARAMS_CHECK(type, n_fields)
-#endif
+#include "params_matmul.h"
 
-/* Weights are stored in rows padded with zeros to a multiple of this many values. */
-#define PARAMS_K_PAD 32
-
-/* flags of push_matmul, push_norm */
-#define PARAMS_HAS_BIAS 1
-#define PARAMS_HAS_RESIDUAL 2
+/* flags of push_norm, beside those of push_matmul */
 #define PARAMS_HAS_GAIN 4
 
 /* The rows row0 … row0 + n_rows - 1 of a table. */
@@ -25,12 +12,6 @@ struct push_embed {
     PARAMS_UINT cols, kp, row0, n_rows;
 };
 PARAMS_CHECK(push_embed, 4)
-
-/* y[:, row0 … row0 + n_rows) of y[n, m] */
-struct push_matmul {
-    PARAMS_UINT n, m, k, kp, row0, n_rows, flags;
-};
-PARAMS_CHECK(push_matmul, 7)
 
 struct push_norm {
     PARAMS_UINT d, flags;
@@ -77,6 +58,18 @@ struct push_rows {
     PARAMS_UINT d;
 };
 PARAMS_CHECK(push_rows, 1)
+
+/* Rows of x[n, k] packed for products in f16 or int8 */
+struct push_pack {
+    PARAMS_UINT k, kp;
+};
+PARAMS_CHECK(push_pack, 2)
+
+/* The sum of parts of y[n, m] */
+struct push_sum {
+    PARAMS_UINT n, m, parts, flags;
+};
+PARAMS_CHECK(push_sum, 4)
 
 struct push_pick {
     PARAMS_UINT d, last;

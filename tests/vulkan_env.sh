@@ -34,5 +34,6 @@ export LSAN_OPTIONS
 [ -n "$CI$LATENTD_REQUIRE_VULKAN" ] || exec "$@"
 "$@"
 status=$?
-[ $status != 77 ] || status=1 # a driver or a layer that does not load
+# A driver or a layer that does not load; but one that lacks what a way of products takes is no failure.
+[ $status != 77 ] || [ -n "${LATENTD_VULKAN_MATMUL:-}" ] || status=1
 exit $status

@@ -2,7 +2,8 @@
  *
  * DEVICE as latentd's --device (default cpu), THREADS 0 for all, TEXTS × LENGTH tokens a call (default 16 × 128), the median of ROUNDS
  * calls (default 15) after one that warms up. Prints the device and its driver, the time of a call, tokens/s, and the rate of
- * the decoder's matrix products alone: two operations per weight and token, so a lower bound of what the device does. */
+ * the decoder's matrix products alone: two operations per weight and token, so a lower bound of what the device does. On a GPU a
+ * second line has the share of each product's kernel in one more call, so that it can be seen which way each took. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include "gpu/gpu.h"
 #include "model/engine.h"
 #include "model/model.h"
+#include "model/ops.h"
 
 static int compare(const void *a, const void *b)
 {
@@ -69,6 +71,22 @@ static void print_device(const struct engine_info *ei)
     printf("], ");
 }
 
+static void print_ways(struct engine *e, const struct engine_seq *seqs, uint32_t texts, uint32_t dim)
+{
+    struct ops_time times[OPS_TIMES_MAX];
+    double all = 0;
+    if (engine_profile_start(e, NULL) < 0 || measure(e, seqs, texts, dim, 1) < 0)
+        return;
+    const size_t n = engine_profile(e, times, OPS_TIMES_MAX);
+    for (size_t i = 0; i < n; i++)
+        all += times[i].ms;
+    printf("products:");
+    for (size_t i = 0; i < n; i++)
+        if (strncmp(times[i].kernel, "mat", 3) == 0)
+            printf(" %s %.0f %%", times[i].kernel, 100 * times[i].ms / all);
+    printf("\n");
+}
+
 static int run(const struct model *m, const struct engine_params *p, uint32_t texts, uint32_t length, uint32_t rounds)
 {
     const struct model_info *mi = model_info(m);
@@ -92,6 +110,8 @@ static int run(const struct model *m, const struct engine_params *p, uint32_t te
         print_device(ei);
         printf("%s, %u x %u tokens: %.3f ms, %.0f tokens/s, %.4g TFLOP/s, %u layers streamed\n", mi->weight_type, texts, length, ms,
                n / ms * 1e3, 2 * weights(mi) * n / ms / 1e9, ei->n_streamed);
+        if (ei->uuid[0])
+            print_ways(e, seqs, texts, mi->dim);
     }
     engine_destroy(&e);
     free(ids);

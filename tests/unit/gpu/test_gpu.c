@@ -3,6 +3,7 @@
 
 #include "gpu/gpu.h"
 #include "gpu/tuning.h"
+#include "gpu/vk.h"
 #include "shaders/params.h"
 
 static struct gpu *open_gpu(const struct gpu_params *p)
@@ -265,6 +266,33 @@ static void tiles_fit_every_head_size(void **state)
     gpu_destroy(&g);
 }
 
+/* Sizes that drivers report: NVIDIA's, AMD's, Intel's and lavapipe's; no such device is needed to choose tiles for it. */
+static void matrices_fit_every_kind_of_device(void **state)
+{
+    static const struct gpu_coop kinds[] = {{16, 16, 16, 32}, {16, 8, 16, 32}, {16, 16, 16, 64}, {8, 16, 16, 16}, {8, 8, 16, 8}, {8, 8, 8, 8}};
+    for (size_t i = 0; i < 2 * sizeof kinds / sizeof *kinds; i++) {
+        struct gpu g = {.vendor = i % 2 ? 0x10DE : 0x1002, .forced_path = -1, .info.kind = GPU_DISCRETE,
+                        .limits = {.max_shared = i % 4 < 2 ? 49152 : 32768, .max_invocations = 1024, .coop = kinds[i / 2]}};
+        const struct gpu_coop *c = &g.limits.coop;
+        assert_int_equal(tuning_path(&g, 1, false), TUNING_ROWS);
+        assert_int_equal(tuning_path(&g, 32, false), TUNING_COOP);
+        assert_int_equal(tuning_path(&g, 32, true), TUNING_F32);
+        assert_true(tuning_rounding(&g) > 1e-4);
+        for (uint32_t n = 1; n < 5000; n += 1 + n / 3)
+            for (uint32_t k = 32; k < 20000; k = k * 3 / 64 * 32 + 32) {
+                const struct tuning_coop t = tuning_coop(&g, n, 4096, k);
+                assert_true(t.tm == c->m && t.tn == c->n && t.tk == c->k && t.group == t.subgroups * c->subgroup);
+                assert_true(t.subgroups % t.sgm == 0 && t.bm == t.sgm * t.rm * t.tn && t.bn == t.subgroups / t.sgm * t.rn * t.tm);
+                assert_true(8 * t.bk8 % t.tk == 0 && t.part8 % t.bk8 == 0);
+                assert_true((t.bm + t.bn) * (t.bk8 + 1) * 16 + t.subgroups * t.tm * t.tn * 4 <= g.limits.max_shared);
+                assert_true(t.rm * t.rn * t.tm * t.tn <= 128 * c->subgroup);
+                /* all of k, and no part without any */
+                assert_true(t.parts >= 1 && t.parts * t.part8 >= k / 8 && (t.parts - 1) * t.part8 < k / 8);
+                assert_true(t.parts == 1 || n <= 64);
+            }
+    }
+}
+
 static void ways_of_products_are_named(void **state)
 {
     struct gpu *g = NULL;
@@ -279,8 +307,9 @@ static void ways_of_products_are_named(void **state)
         assert_true(r == 0 || (r == LT_ENOTFOUND && i > TUNING_ROWS));
         if (r == 0) {
             /* rows of x beyond what a way is for go another */
-            assert_int_equal(tuning_path(g, 1, 100, 100), i);
-            assert_int_equal(tuning_path(g, 1000, 100, 100), i == TUNING_ROWS ? TUNING_F32 : i);
+            assert_int_equal(tuning_path(g, 1, false), i);
+            assert_int_equal(tuning_path(g, 1000, false), i == TUNING_ROWS ? TUNING_F32 : i);
+            assert_int_equal(tuning_path(g, 1000, true), TUNING_F32);
         }
         gpu_destroy(&g);
     }
@@ -318,6 +347,7 @@ int main(void)
         cmocka_unit_test(heaps_are_obeyed),
         cmocka_unit_test(without_a_driver_nothing_is_found),
         cmocka_unit_test(tiles_fit_every_head_size),
+        cmocka_unit_test(matrices_fit_every_kind_of_device),
         cmocka_unit_test(ways_of_products_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,7 +11,8 @@
 struct undo {
     struct undo *next; /* older */
     sqlite3_int64 at, size;
-    int len;
+    int len;  /* of what it held: less than was written at the end of the file */
+    int n;    /* bytes written; 0: cut to `at` */
     unsigned char old[];
 };
 
@@ -31,6 +32,10 @@ struct power_file {
 static struct watched files[FILES_MAX];
 static int n_files;
 static size_t n_syncs;
+static size_t fail_in; /* syncs from now; 0: never */
+static const char *fail_to;
+static uint64_t fail_seed;
+static bool failed;
 static sqlite3_vfs vfs;
 
 static sqlite3_file *real(sqlite3_file *f)
@@ -48,8 +53,8 @@ static void forget(struct watched *w)
     w->n_undo = 0;
 }
 
-/* Keeps the bytes [at, at + len) as they are now. */
-static void remember(sqlite3_file *f, sqlite3_int64 at, sqlite3_int64 len)
+/* Keeps the bytes [at, at + len) as they are now, before a write there or, cut, before the file ends at `at`. */
+static void remember(sqlite3_file *f, sqlite3_int64 at, sqlite3_int64 len, bool cut)
 {
     struct watched *w = ((struct power_file *)f)->w;
     sqlite3_int64 size = 0;
@@ -60,7 +65,7 @@ static void remember(sqlite3_file *f, sqlite3_int64 at, sqlite3_int64 len)
     struct undo *u = malloc(sizeof *u + (size_t)n);
     if (!u)
         abort();
-    *u = (struct undo){w->undo, at, size, (int)n};
+    *u = (struct undo){w->undo, at, size, (int)n, cut ? 0 : (int)len};
     if (n && real(f)->pMethods->xRead(real(f), u->old, (int)n, at) != SQLITE_OK)
         abort();
     w->undo = u;
@@ -79,7 +84,7 @@ static int p_read(sqlite3_file *f, void *p, int n, sqlite3_int64 at)
 
 static int p_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at)
 {
-    remember(f, at, n);
+    remember(f, at, n, false);
     return real(f)->pMethods->xWrite(real(f), p, n, at);
 }
 
@@ -88,12 +93,18 @@ static int p_truncate(sqlite3_file *f, sqlite3_int64 size)
     sqlite3_int64 now = 0;
     real(f)->pMethods->xFileSize(real(f), &now);
     if (now > size)
-        remember(f, size, now - size);
+        remember(f, size, now - size, true);
     return real(f)->pMethods->xTruncate(real(f), size);
 }
 
+static void copy_all(const char *to, uint64_t *seed);
+
 static int p_sync(sqlite3_file *f, int flags)
 {
+    if (fail_in && --fail_in == 0) {
+        copy_all(fail_to, &fail_seed);
+        failed = true;
+    }
     int rc = real(f)->pMethods->xSync(real(f), flags);
     n_syncs++;
     if (rc == SQLITE_OK && ((struct power_file *)f)->w)
@@ -213,43 +224,117 @@ size_t power_vfs_syncs(void)
     return n_syncs;
 }
 
-/* The file's bytes with everything since its last sync undone, newest first. */
-static void write_synced(const struct watched *w, const char *to)
+struct image {
+    unsigned char *data;
+    size_t len, cap;
+};
+
+static void need(struct image *m, size_t cap)
+{
+    while (cap > m->cap)
+        if (!(m->data = realloc(m->data, m->cap = m->cap ? 2 * m->cap : 1 << 16)))
+            abort();
+}
+
+static void set_len(struct image *m, size_t len)
+{
+    need(m, len);
+    if (len > m->len)
+        memset(m->data + m->len, 0, len - m->len);
+    m->len = len;
+}
+
+/* A write that was taken back, to be made again or not. */
+struct redo {
+    struct redo *next; /* newer */
+    size_t at;
+    int n;
+    unsigned char data[];
+};
+
+/* Takes back what u did; what it was goes before `newer`. */
+static struct redo *take_back(struct image *m, const struct undo *u, struct redo *newer)
+{
+    struct redo *r = malloc(sizeof *r + (size_t)u->n);
+    if (!r)
+        abort();
+    *r = (struct redo){newer, (size_t)u->at, u->n};
+    memcpy(r->data, m->data + u->at * (u->n > 0), (size_t)u->n);
+    set_len(m, (size_t)u->size);
+    memcpy(m->data + u->at * (u->len > 0), u->old, (size_t)u->len);
+    return r;
+}
+
+static void make_again(struct image *m, const struct redo *r)
+{
+    if (!r->n) {
+        m->len = r->at < m->len ? r->at : m->len;
+        return;
+    }
+    if (r->at + (size_t)r->n > m->len)
+        set_len(m, r->at + (size_t)r->n);
+    memcpy(m->data + r->at, r->data, (size_t)r->n);
+}
+
+static uint64_t next(uint64_t *s)
+{
+    uint64_t z = (*s += 0x9E3779B97F4A7C15u);
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    return z ^ z >> 29;
+}
+
+/* The file's bytes with everything since its last sync undone, newest first; with a seed, some of it done again. */
+static void copy_file(const struct watched *w, const char *to, uint64_t *seed)
 {
     char path[700];
+    struct image m = {0};
+    struct redo *all = NULL;
     const char *name = strrchr(w->path, '/');
-    size_t len = 0, cap = 0;
-    unsigned char *data = NULL;
     FILE *f = fopen(w->path, "rb");
     if (!f)
         return; /* not there: nothing to find after the failure either */
-    for (;;) {
-        if (len == cap && !(data = realloc(data, cap = cap ? 2 * cap : 1 << 16)))
-            abort();
-        size_t n = fread(data + len, 1, cap - len, f);
-        if (!n)
-            break;
-        len += n;
+    for (size_t n = 1; n;) {
+        need(&m, m.len + 1);
+        m.len += n = fread(m.data + m.len, 1, m.cap - m.len, f);
     }
     fclose(f);
-    for (const struct undo *u = w->undo; u; u = u->next) {
-        while ((size_t)u->size > cap)
-            if (!(data = realloc(data, cap *= 2)))
-                abort();
-        if ((size_t)u->size > len)
-            memset(data + len, 0, (size_t)u->size - len);
-        len = (size_t)u->size;
-        memcpy(data + u->at * (u->len > 0), u->old, (size_t)u->len);
+    for (const struct undo *u = w->undo; u; u = u->next)
+        all = take_back(&m, u, all);
+    const unsigned share = seed ? next(seed) % 5 : 0; /* quarters of the writes: none to all */
+    while (all) {
+        struct redo *r = all;
+        all = r->next;
+        if (seed && next(seed) % 4 < share)
+            make_again(&m, r);
+        free(r);
     }
     snprintf(path, sizeof path, "%s%s", to, name);
     f = fopen(path, "wb");
-    if (!f || fwrite(data, 1, len, f) != len || fclose(f) != 0)
+    if (!f || fwrite(m.data, 1, m.len, f) != m.len || fclose(f) != 0)
         abort();
-    free(data);
+    free(m.data);
+}
+
+static void copy_all(const char *to, uint64_t *seed)
+{
+    for (int i = 0; i < n_files; i++)
+        copy_file(&files[i], to, seed);
 }
 
 void power_vfs_fail(const char *to)
 {
-    for (int i = 0; i < n_files; i++)
-        write_synced(&files[i], to);
+    copy_all(to, NULL);
+}
+
+void power_vfs_fail_before(size_t n, const char *to, uint64_t seed)
+{
+    fail_in = n;
+    fail_to = to;
+    fail_seed = seed;
+    failed = false;
+}
+
+bool power_vfs_failed(void)
+{
+    return failed;
 }

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define POWER_VFS "power"
 
@@ -20,5 +21,12 @@ size_t power_vfs_syncs(void);
 
 /* Copies the database and its log into `to`, as they would be without what was not synced. */
 void power_vfs_fail(const char *to);
+
+/* Fails before the n-th sync from now on (1: the next): copies into `to` what would be found, where of the writes and truncations since
+ * a file's last sync each has reached the disk or not, in any order, as seed says. `to` is borrowed until then. n 0: not any more. */
+void power_vfs_fail_before(size_t n, const char *to, uint64_t seed);
+
+/* Whether that has happened. */
+bool power_vfs_failed(void);
 
 #endif

@@ -21,6 +21,8 @@ void check_problem(struct check *c, const char *fmt, ...)
 int check_sqlite(struct check *c, struct err_msg *em)
 {
     sqlite3_stmt *st = NULL;
+    if (c->ix->inspect && c->ix->log_damage[0])
+        check_problem(c, "%s", c->ix->log_damage);
     int r = sql_prepare(c->ix->db, &st, "PRAGMA integrity_check(20)", em);
     while (r >= 0 && (r = sql_step(st, em)) > 0) {
         const char *line = (const char *)sqlite3_column_text(st, 0);

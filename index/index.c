@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "index/log_check.h"
 #include "index/schema.h"
 #include "index/store.h"
 
@@ -79,6 +80,27 @@ static int count_wal_pages(void *arg, sqlite3 *db, const char *name, int n)
     return SQLITE_OK;
 }
 
+/* Names what SQLite is about to drop from a damaged log, and keeps a copy of it. */
+static void look_at_log(struct index *ix)
+{
+    char path[3200], copy[3200];
+    struct file_map map;
+    struct log_report rep;
+    struct err_msg em;
+    snprintf(path, sizeof path, "%s-wal", ix->db_path);
+    snprintf(copy, sizeof copy, "%s-wal.damaged", ix->db_path);
+    if (access(path, F_OK) < 0 || file_map(path, &map, &em) < 0)
+        return;
+    if (map.data && log_check(map.data, map.len, &rep)) {
+        const bool kept = file_replace(copy, map.data, map.len, 0600, &em) == 0; /* a check's closing empties the log, too */
+        snprintf(ix->log_damage, sizeof ix->log_damage, "%.120s: damaged at byte %llu, about %llu commits from there on are lost%s%.120s", path,
+                 (unsigned long long)rep.at, (unsigned long long)rep.n_lost, kept ? "; a copy is " : "; no copy was kept: ", kept ? copy : em.text);
+        if (!ix->inspect)
+            log_error("index", "%s", ix->log_damage);
+    }
+    file_unmap(&map);
+}
+
 int index_open(struct index **out, const struct index_params *p, struct err_msg *em)
 {
     int r;
@@ -111,10 +133,13 @@ int index_open(struct index **out, const struct index_params *p, struct err_msg 
         goto out;
     if (!ix->inspect)
         space_open(ix);
+    look_at_log(ix);
     if ((r = schema_open_writer(&ix->db, ix->db_path, p->vfs, em)) < 0)
         goto out;
     sqlite3_wal_hook(ix->db, count_wal_pages, ix);
     ix->wal_pages = 1; /* a log of the last run, if there is one */
+    if (ix->log_damage[0])
+        space_empty_log(ix); /* or what stands behind the damage is found again the next time */
     if ((r = load_counters(ix, em)) < 0)
         goto out;
     if (!ix->inspect)
@@ -175,6 +200,10 @@ int index_set_model(struct index *ix, const char *fingerprint, uint32_t dim, str
 static void fill_warning(const struct index *ix, char *text, size_t size)
 {
     const uint64_t now = clock_ns();
+    if (ix->log_damage[0]) {
+        snprintf(text, size, "%s", ix->log_damage);
+        return;
+    }
     if (ix->trouble[0]) {
         snprintf(text, size, "%s (for %llu s)", ix->trouble, (unsigned long long)(now - ix->trouble_ns) / 1000000000);
         return;

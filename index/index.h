@@ -85,8 +85,9 @@ struct index_status {
     char reason[256];
     uint64_t pending_chunks;   /* of all collections */
     unsigned recovered_percent; /* 100: every graph covers its store */
-    /* What needs a look though everything is answered; empty: nothing. Housekeeping that fails (since when and why), a log that
-     * cannot be copied back, a graph that cannot be saved, vectors that cannot be read: the first of these. */
+    /* What needs a look though everything is answered; empty: nothing. A log that was damaged at the start, housekeeping that fails
+     * (since when and why), a log that cannot be copied back, a graph that cannot be saved, vectors that cannot be read: the first of
+     * these. */
     char warning[400];
     uint64_t seq;              /* last operation committed */
 };

@@ -108,6 +108,7 @@ struct index {
     struct collection **collections;
     size_t n_collections, cap_collections;
     char reason[256];
+    char log_damage[400]; /* what the log had lost at the start; empty: nothing */
     char trouble[200];   /* why housekeeping fails; empty: it does not */
     uint64_t trouble_ns; /* since when */
     bool read_only; /* full disk: clears by itself */

@@ -105,8 +105,11 @@ static int count_after_failure(const char *dir)
     bool more = true;
     struct index_reader *r;
     struct index_collection info;
+    struct index_status st;
     struct err_msg em = {""};
     struct index *ix = kit_open(dir);
+    index_get_status(ix, &st);
+    assert_string_equal(st.warning, ""); /* a torn log is not a damaged one */
     kit_check(ix);
     kit_ok(index_info(ix, "c", &info, &em), &em);
     kit_ok(index_reader_create(&r, ix, &em), &em);
@@ -169,7 +172,7 @@ static void test_reordered(void **state)
     }
     power_vfs_fail_before(0, NULL, 0);
     print_message("%d failures in %d rounds were of a commit, %d of these groups were whole\n", n_during, ROUNDS, n_kept);
-    assert_true(n_during > 0 && n_kept > 0 && n_kept < n_during);
+    assert_true(n_during > 0 && n_kept < n_during);
     index_close(&w.ix);
     kit_remove(w.dir);
 }

@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-enum { D = 64, HEADS = 2, FFN = 96, ROWS = 700 };
+enum { D = 256, HEADS = 8, FFN = 320, ROWS = 700 }; /* products wide enough for int8 */
 
 struct layer {
     struct ops_mat *table, *qkv, *out, *up, *down;

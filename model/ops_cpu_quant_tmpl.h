@@ -79,27 +79,29 @@ static inline vf tile_add(const struct cpu_tile *t, vf a, const float *residual,
     return a;
 }
 
-static void finish_int8(const struct cpu_tile *t)
+/* What is looked up in the tile is looked up once: a stored vector may be anything, to the compiler also the tile itself. */
+static void finish_int8(const struct cpu_tile *tile)
 {
-    const int32_t *sums = t->sums;
-    const float *residual = t->residual;
-    float *y = t->y;
-    for (size_t r = 0; r < t->n_rows; r++, sums += t->n_cols, y += t->ld) {
-        const vf scale = vf_set(t->row_scale[r]);
+    const struct cpu_tile t = *tile;
+    const int32_t *sums = t.sums;
+    const float *residual = t.residual;
+    float *y = t.y;
+    for (size_t r = 0; r < t.n_rows; r++, sums += t.n_cols, y += t.ld) {
+        const vf scale = vf_set(t.row_scale[r]);
         size_t i = 0;
-        for (; i + VW <= t->n_cols; i += VW) {
-            vf a = vf_diff_i32(sums + i, t->col_bias + i) * (scale * vf_load(t->col_scale + i));
-            vf_store(y + i, tile_add(t, a, residual, i, VW));
+        for (; i + VW <= t.n_cols; i += VW) {
+            vf a = vf_diff_i32(sums + i, t.col_bias + i) * (scale * vf_load(t.col_scale + i));
+            vf_store(y + i, tile_add(&t, a, residual, i, VW));
         }
-        if (i < t->n_cols) {
-            const size_t left = t->n_cols - i;
+        if (i < t.n_cols) {
+            const size_t left = t.n_cols - i;
             int32_t s[VW] = {0}, b[VW] = {0};
             memcpy(s, sums + i, left * sizeof *s);
-            memcpy(b, t->col_bias + i, left * sizeof *b);
-            vf a = vf_diff_i32(s, b) * (scale * vf_load_n(t->col_scale + i, left));
-            vf_store_n(y + i, tile_add(t, a, residual, i, left), left);
+            memcpy(b, t.col_bias + i, left * sizeof *b);
+            vf a = vf_diff_i32(s, b) * (scale * vf_load_n(t.col_scale + i, left));
+            vf_store_n(y + i, tile_add(&t, a, residual, i, left), left);
         }
-        residual = residual ? residual + t->ld_residual : NULL;
+        residual = residual ? residual + t.ld_residual : NULL;
     }
 }
 
@@ -123,15 +125,38 @@ static inline vf gated(vf a, vf b, enum cpu_gate gate)
     return gate == GATE_SWIGLU ? silu(a) * b : gate == GATE_GEGLU ? a * gelu(b) : gelu_tanh(a) * b;
 }
 
+/* Whole vectors with nothing looked up on the way, then what is left of the row */
+static inline __attribute__((always_inline)) void gate_row(const struct cpu_tile *a, const struct cpu_tile *b, size_t r, enum cpu_gate gate)
+{
+    const size_t n = a->n_cols;
+    const int32_t *sums_a = (const int32_t *)a->sums + r * n, *sums_b = (const int32_t *)b->sums + r * n;
+    const int32_t *off_a = a->col_bias, *off_b = b->col_bias;
+    const float *scale_a = a->col_scale, *scale_b = b->col_scale, *bias_a = a->bias, *bias_b = b->bias;
+    const vf row_a = vf_set(a->row_scale[r]), row_b = vf_set(b->row_scale[r]);
+    float *y = a->y + r * a->ld;
+    size_t i = 0;
+    for (; i + VW <= n; i += VW) {
+        vf va = vf_diff_i32(sums_a + i, off_a + i) * (row_a * vf_load(scale_a + i));
+        vf vb = vf_diff_i32(sums_b + i, off_b + i) * (row_b * vf_load(scale_b + i));
+        if (bias_a) {
+            va = va + vf_load(bias_a + i);
+            vb = vb + vf_load(bias_b + i);
+        }
+        vf_store(y + i, gated(va, vb, gate));
+    }
+    if (i < n)
+        vf_put(y + i, gated(tile_value(a, r, i, n - i), tile_value(b, r, i, n - i), gate), n - i);
+}
+
 static void finish_gate(const struct cpu_tile *a, const struct cpu_tile *b, enum cpu_gate gate)
 {
     for (size_t r = 0; r < a->n_rows; r++) {
-        float *y = a->y + r * a->ld;
-        for (size_t i = 0; i < a->n_cols; i += VW) {
-            const size_t left = a->n_cols - i;
-            const vf va = tile_value(a, r, i, left), vb = tile_value(b, r, i, left);
-            vf_put(y + i, gated(va, vb, gate), left);
-        }
+        if (gate == GATE_SWIGLU)
+            gate_row(a, b, r, GATE_SWIGLU);
+        else if (gate == GATE_GEGLU)
+            gate_row(a, b, r, GATE_GEGLU);
+        else
+            gate_row(a, b, r, GATE_GEGLU_TANH);
     }
 }
 

@@ -79,7 +79,7 @@ static void rope(float *x, size_t n_heads, size_t dim, const float *cosines, con
 /* a / (1 + e^-a) */
 static inline vf silu(vf a)
 {
-    return a / (vf_set(1) + vf_exp(vf_set(0) - a));
+    return vf_divide(a, vf_set(1) + vf_exp(vf_set(0) - a));
 }
 
 static inline vf gelu(vf a)
@@ -106,7 +106,7 @@ static void geglu(const float *x, size_t n, size_t f, float *y)
 static inline vf gelu_tanh(vf a)
 {
     vf u = a * vf_fma(a * a, vf_set(0.0713548163f), vf_set(1.59576912f)); /* 2 u */
-    return a / (vf_set(1) + vf_exp(vf_set(0) - u));
+    return vf_divide(a, vf_set(1) + vf_exp(vf_set(0) - u));
 }
 
 static void geglu_tanh(const float *x, size_t n, size_t f, float *y)
@@ -146,11 +146,27 @@ static void softmax(float *x, size_t n, size_t r)
     }
 }
 
-/* Sums of 64 rows are added up, so that the error grows with n/64. */
+/* Sums of 64 rows are added up, so that the error grows with n/64. Some vectors at a time: rows are far apart, and a visit should pay. */
 static void mean_rows(const float *x, size_t n, size_t d, float *y)
 {
+    enum { AT_ONCE = 4 };
     const vf scale = vf_set(1 / (float)n);
-    for (size_t i = 0; i < d; i += VW) {
+    size_t i = 0;
+    for (; i + AT_ONCE * VW <= d; i += AT_ONCE * VW) {
+        vf total[AT_ONCE] = {vf_set(0), vf_set(0), vf_set(0), vf_set(0)};
+        for (size_t t = 0; t < n;) {
+            const size_t stop = n - t > 64 ? t + 64 : n;
+            vf sum[AT_ONCE] = {vf_set(0), vf_set(0), vf_set(0), vf_set(0)};
+            for (; t < stop; t++)
+                for (size_t u = 0; u < AT_ONCE; u++)
+                    sum[u] = sum[u] + vf_load(x + t * d + i + u * VW);
+            for (size_t u = 0; u < AT_ONCE; u++)
+                total[u] = total[u] + sum[u];
+        }
+        for (size_t u = 0; u < AT_ONCE; u++)
+            vf_store(y + i + u * VW, total[u] * scale);
+    }
+    for (; i < d; i += VW) {
         vf total = vf_set(0);
         for (size_t t = 0; t < n;) {
             const size_t stop = n - t > 64 ? t + 64 : n;

@@ -35,6 +35,10 @@ static void run_embed(const struct cpu_ops *o, const struct cpu_command *c, stru
     const size_t row_bytes = tensor_row_bytes(t->type, t->cols);
     for (size_t i = rows.begin; i < rows.end; i++, y += t->cols) {
         const uint8_t *row = (const uint8_t *)t->data + (size_t)o->ids[i] * row_bytes;
+        /* Rows lie anywhere in a table larger than the cache; the second next one is asked for by now. */
+        const uint8_t *ahead = (const uint8_t *)t->data + (size_t)o->ids[i + 2 < rows.end ? i + 2 : i] * row_bytes;
+        for (size_t at = 0; at < row_bytes; at += 64)
+            __builtin_prefetch(ahead + at);
         if (t->type == TENSOR_Q8_0)
             o->kernels->row_q8_0(row, t->cols, y);
         else if (t->type == TENSOR_F16)

@@ -49,6 +49,11 @@ static inline vf vf_fma(vf a, vf b, vf c) /* a b + c */
 {
     return _mm512_fmadd_ps(a, b, c);
 }
+static inline vf vf_divide(vf a, vf b) /* a / b within 2e-7 of it, relatively; 1 <= b < 2^127 */
+{
+    const vf r = _mm512_rcp14_ps(b); /* within 2^-14, which a step of Newton squares */
+    return a * _mm512_fmadd_ps(_mm512_fnmadd_ps(b, r, _mm512_set1_ps(1)), r, r);
+}
 static inline vf vf_max(vf a, vf b)
 {
     return _mm512_max_ps(a, b);
@@ -163,6 +168,10 @@ static inline vf vf_fma(vf a, vf b, vf c)
 {
     return _mm256_fmadd_ps(a, b, c);
 }
+static inline vf vf_divide(vf a, vf b)
+{
+    return a / b;
+}
 static inline vf vf_max(vf a, vf b)
 {
     return _mm256_max_ps(a, b);
@@ -274,6 +283,10 @@ static inline vf vf_diff_i32(const int32_t *p, const int32_t *q)
 static inline vf vf_fma(vf a, vf b, vf c)
 {
     return a * b + c;
+}
+static inline vf vf_divide(vf a, vf b)
+{
+    return a / b;
 }
 static inline vf simd_choose(simd_vi m, vf a, vf b)
 {

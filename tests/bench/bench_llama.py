@@ -5,7 +5,7 @@
   tests/bench/bench_llama.py package/bins/linux-x64 [--build BUILD]
 
 The peer's model has random weights: 3 layers of 384 with 6 heads, SwiGLU 1024, 32,000 pieces, no pooler, which ours does have on
-top. In turns: 16 texts of 128 tokens (bench_ops for ours), one of 128, and one query of 16 tokens. llama.cpp computes the attention of a
+top; then 12 layers of 768 with 12 heads, SwiGLU 2048. In turns, by the clock and by the CPU time of all threads: 16 texts of 128 tokens (bench_ops for ours), one of 128, and one query of 16 tokens. llama.cpp computes the attention of a
 batch over all its texts and masks it, so its best rate may be with one text a batch.
 """
 import argparse
@@ -24,6 +24,7 @@ import numpy as np
 
 Shape = collections.namedtuple("Shape", "d layers heads kv_heads ffn vocab")
 SHAPE = Shape(384, 3, 6, 6, 1024, 32000)
+LARGE = Shape(768, 12, 12, 12, 2048, 32000)
 ROUNDS = 7
 
 
@@ -124,7 +125,7 @@ class Llama:
         self.b = l.llama_batch_init(n_tokens, 0, 1)
 
     def run(self, texts, length):
-        """Seconds for one batch of texts."""
+        """Seconds for one batch of texts, of the clock and of CPU time."""
         b = self.b
         b.n_tokens = texts * length
         for i in range(b.n_tokens):
@@ -134,34 +135,39 @@ class Llama:
             b.seq_id[i][0] = i // length
             b.logits[i] = 1
         self.l.llama_memory_clear(self.l.llama_get_memory(self.c), True)
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         if self.l.llama_decode(self.c, b) != 0:
             sys.exit("llama_decode failed")
         self.l.llama_synchronize(C.c_void_p(self.c))
-        return time.perf_counter() - start
+        return time.perf_counter() - start, time.process_time() - cpu
 
 
-def ours(build, texts, length):
-    out = subprocess.run([os.path.join(build, "tests", "bench", "bench_ops"), "2", str(texts), str(length)], check=True,
+def ours(build, large, texts, length):
+    out = subprocess.run([os.path.join(build, "tests", "bench", "bench_ops")] + large + ["2", str(texts), str(length)], check=True,
                          capture_output=True, text=True, env=dict(os.environ, OMP_WAIT_POLICY="passive")).stdout
-    return float(re.search(r"\(([\d.]+) ms\)", out).group(1)) / 1000
+    return [float(x) / 1000 for x in re.findall(r"tokens/s \(([\d.]+) ms\), products", out)]
 
 
 def main():
     a = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     a.add_argument("folder")
     a.add_argument("--build", default=os.path.join(os.path.dirname(__file__), "..", "..", "build"))
+    a.add_argument("--rounds", type=int, default=ROUNDS)
     a = a.parse_args()
-    with tempfile.TemporaryDirectory() as home:
-        path = os.path.join(home, "peer.gguf")
-        write_model(path)
-        peer = Llama(os.path.abspath(a.folder), path)
-        for texts, length in ((16, 128), (1, 128), (1, 16)):
-            peer.run(texts, length)
-            pairs = [(ours(a.build, texts, length), min(peer.run(texts, length) for _ in range(5))) for _ in range(ROUNDS)]
-            x, y = statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs)
-            print(f"{texts} x {length} tokens: ours {x * 1e3:.2f} ms ({texts * length / x:.0f} tokens/s), llama.cpp {y * 1e3:.2f} ms "
-                  f"({texts * length / y:.0f} tokens/s), ratio {statistics.median(q / p for p, q in pairs):.2f}")
+    for shape, large in ((SHAPE, []), (LARGE, ["--large"])):
+        with tempfile.TemporaryDirectory() as home:
+            path = os.path.join(home, "peer.gguf")
+            write_model(path, shape)
+            peer = Llama(os.path.abspath(a.folder), path)
+            print(f"{shape.layers} layers of {shape.d}")
+            for texts, length in ((16, 128), (1, 128), (1, 16)):
+                peer.run(texts, length)
+                pairs = [(ours(a.build, large, texts, length), min(peer.run(texts, length) for _ in range(3))) for _ in range(a.rounds)]
+                for clock in (0, 1):
+                    x, y = (statistics.median(p[side][clock] for p in pairs) for side in (0, 1))
+                    print(f"{texts} x {length} tokens, {('clock', 'CPU time')[clock]}: ours {x * 1e3:.2f} ms ({texts * length / x:.0f} tokens/s), "
+                          f"llama.cpp {y * 1e3:.2f} ms ({texts * length / y:.0f} tokens/s), "
+                          f"ratio {statistics.median(q[clock] / p[clock] for p, q in pairs):.2f}")
 
 
 if __name__ == "__main__":

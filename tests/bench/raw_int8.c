@@ -20,10 +20,10 @@ struct raw {
     int n_threads;
 };
 
-static double now(void)
+static double now(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
@@ -130,7 +130,7 @@ void raw_destroy(struct raw *r)
     free(r);
 }
 
-double raw_time(struct raw *r)
+double raw_time(struct raw *r, clockid_t clock)
 {
     double total = 0;
     omp_set_num_threads(r->n_threads);
@@ -145,10 +145,10 @@ double raw_time(struct raw *r)
         };
         enum { TIMES = 4 };
         dnnl_primitive_execute(p->primitive, r->stream, sizeof args / sizeof *args, args);
-        const double start = now();
+        const double start = now(clock);
         for (int j = 0; j < TIMES; j++)
             dnnl_primitive_execute(p->primitive, r->stream, sizeof args / sizeof *args, args);
-        total += (now() - start) / TIMES * p->times;
+        total += (now(clock) - start) / TIMES * p->times;
     }
     omp_set_num_threads(1);
     return total;

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 struct raw_shape {
     uint32_t k, n; /* weights [n, k] */
@@ -17,7 +18,7 @@ struct raw;
 struct raw *raw_create(const struct raw_shape *shapes, size_t n_shapes, uint32_t rows, int n_threads);
 void raw_destroy(struct raw *r);
 
-/* Seconds for one batch of rows tokens: each shape's time times its `rows`. Leaves OpenMP at one thread. */
-double raw_time(struct raw *r);
+/* Seconds of a clock for one batch of rows tokens: each shape's time times its `rows`. Leaves OpenMP at one thread. */
+double raw_time(struct raw *r, clockid_t clock);
 
 #endif

@@ -136,13 +136,23 @@ struct probe {
     struct sketch_query sketch; /* .q NULL: sketches are not looked at */
 };
 
+/* A node about to be expanded: its neighbours that were not visited, and their records. */
+struct ahead {
+    uint32_t id, n; /* id ID_NONE: nothing */
+    uint32_t ids[2 * GRAPH_M_MAX + 8];
+    const uint8_t *at[2 * GRAPH_M_MAX + 8];
+};
+
+#define TOUCHED_MAX 8192u
+
 struct graph_scratch {
     struct epoch_reader reader;
     uint64_t *visited; /* one bit per slot */
     size_t visited_words;
+    uint32_t n_touched; /* visited since the last reset; more than TOUCHED_MAX are not all noted */
+    uint32_t touched[TOUCHED_MAX + 1];
     struct cand *pool, *heap; /* pool: sorted; heap: candidates of filtered searches */
     size_t pool_cap, heap_cap;
-    uint8_t *checked; /* beside pool */
     int8_t *query, *pair; /* prepared queries: the search's, and a neighbour's */
     int8_t *query_bits;   /* the search's against sketches */
     float *query_f32, *rotated;
@@ -150,7 +160,9 @@ struct graph_scratch {
     uint64_t n_distances;
     uint32_t links[2 * GRAPH_M_MAX + 8];
     uint32_t batch[2 * GRAPH_M_MAX + 8];
+    const uint8_t *batch_at[2 * GRAPH_M_MAX + 8]; /* their records */
     float batch_d[2 * GRAPH_M_MAX + 8];
+    struct ahead ahead;
 };
 
 struct graph {
@@ -303,9 +315,11 @@ bool id_list_push(struct id_list *l, uint32_t id);
  * them that the probe has. */
 void core_distances(const struct core *c, const struct probe *p, const uint32_t *ids, uint32_t n,
                     float *out);
-/* Takes out of ids those that the sketches say are farther than `limit` for all but a few: by SKETCH_SURE standard deviations
+/* The same by their records, for a probe without exact vector. */
+void core_distances_at(const struct core *c, const struct probe *p, const uint8_t *const *at, uint32_t n, float *out);
+/* Takes out of ids, and of their records, those that the sketches say are farther than `limit` for all but a few: by SKETCH_SURE standard deviations
  * of the estimate. Returns how many are left. */
-uint32_t core_filter(const struct core *c, const struct probe *p, uint32_t *ids, uint32_t n, float limit);
+uint32_t core_filter(const struct core *c, const struct probe *p, uint32_t *ids, const uint8_t **at, uint32_t n, float limit);
 /* A node against others, as exactly as the graph allows without reading exact vectors of int8 nodes. */
 void core_probe(const struct core *c, uint32_t id, int8_t *room, struct probe *p);
 /* The prepared vector in s->query_f32 against nodes that are walked over. Uses s->query, s->query_bits, s->rotated, s->pair. */
@@ -319,7 +333,16 @@ void cand_sort(struct cand *c, uint32_t n);
 /* graph_walk.c: traversal. */
 int scratch_reserve(struct graph_scratch *s, const struct core *c, uint32_t ef);
 void walk_reset(struct graph_scratch *s, const struct core *c);
-/* The links of a list that this walk has not seen, into s->batch, marked as seen; returns their number. */
+/* Marks id, which is below s->visited_words * 64, as visited; false when it was already. */
+static inline bool walk_visit(struct graph_scratch *s, uint32_t id)
+{
+    uint64_t *word = &s->visited[id >> 6], old = *word;
+    *word = old | 1ull << (id & 63);
+    s->touched[s->n_touched < TOUCHED_MAX ? s->n_touched : TOUCHED_MAX] = id;
+    s->n_touched++;
+    return !(old >> (id & 63) & 1);
+}
+/* The links of a list that this walk has not seen, into s->batch and s->batch_at, marked as seen; returns their number. */
 uint32_t walk_unvisited(const struct core *c, struct graph_scratch *s, struct list list);
 /* Greedy from `at` on one level: the nearest node that steps over links lead to. */
 uint32_t walk_greedy(const struct core *c, struct graph_scratch *s, const struct probe *p,

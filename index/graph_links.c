@@ -26,7 +26,7 @@ static void distances_exact(const struct core *c, const struct probe *p, const u
                                         : -c->kernel->dot_f32(p->v, core_vector(c, ids[i]), c->dim);
 }
 
-static void distances_int8(const struct core *c, const struct probe *p, const uint32_t *ids,
+static void distances_int8(const struct core *c, const struct probe *p, const uint8_t *const *at,
                            uint32_t n, float *out)
 {
     for (uint32_t i = 0; i < n; i += GROUP) {
@@ -34,7 +34,7 @@ static void distances_int8(const struct core *c, const struct probe *p, const ui
         int32_t dots[GROUP];
         uint32_t k = n - i < GROUP ? n - i : GROUP;
         for (uint32_t j = 0; j < k; j++)
-            codes[j] = core_code(c, ids[i + j]);
+            codes[j] = at[i + j] + c->sketch_bytes;
         c->kernel->dot_codes(codes, k, p->q, p->bias, c->code_bytes, dots);
         for (uint32_t j = 0; j < k; j++) {
             const struct node_head *h = (const struct node_head *)(const void *)(codes[j] + c->code_bytes);
@@ -45,17 +45,15 @@ static void distances_int8(const struct core *c, const struct probe *p, const ui
 }
 
 /* The estimates less `sure` standard deviations. */
-static void distances_sketch(const struct core *c, const struct probe *p, const uint32_t *ids, uint32_t n, float sure,
+static void distances_sketch(const struct core *c, const struct probe *p, const uint8_t *const *at, uint32_t n, float sure,
                              float *out)
 {
     const struct sketch_query *q = &p->sketch;
     size_t dims = sketch_dims(c->dim);
     for (uint32_t i = 0; i < n; i += GROUP) {
-        const uint8_t *bits[GROUP];
+        const uint8_t *const *bits = at + i;
         int32_t dots[GROUP];
         uint32_t k = n - i < GROUP ? n - i : GROUP;
-        for (uint32_t j = 0; j < k; j++)
-            bits[j] = core_record(c, ids[i + j]);
         c->kernel->dot_bits(bits, k, q->q, dims, dots);
         for (uint32_t j = 0; j < k; j++) {
             const struct sketch_tail *t = sketch_tail(bits[j], dims);
@@ -65,24 +63,38 @@ static void distances_sketch(const struct core *c, const struct probe *p, const 
     }
 }
 
+void core_distances_at(const struct core *c, const struct probe *p, const uint8_t *const *at, uint32_t n, float *out)
+{
+    if (p->q)
+        distances_int8(c, p, at, n, out);
+    else
+        distances_sketch(c, p, at, n, 0, out);
+}
+
 void core_distances(const struct core *c, const struct probe *p, const uint32_t *ids, uint32_t n,
                     float *out)
 {
-    if (p->v)
+    if (p->v) {
         distances_exact(c, p, ids, n, out);
-    else if (p->q)
-        distances_int8(c, p, ids, n, out);
-    else
-        distances_sketch(c, p, ids, n, 0, out);
+        return;
+    }
+    for (uint32_t i = 0; i < n; i += GROUP) {
+        const uint8_t *at[GROUP];
+        uint32_t k = n - i < GROUP ? n - i : GROUP;
+        for (uint32_t j = 0; j < k; j++)
+            at[j] = core_record(c, ids[i + j]);
+        core_distances_at(c, p, at, k, out + i);
+    }
 }
 
-uint32_t core_filter(const struct core *c, const struct probe *p, uint32_t *ids, uint32_t n, float limit)
+uint32_t core_filter(const struct core *c, const struct probe *p, uint32_t *ids, const uint8_t **at, uint32_t n, float limit)
 {
     float d[2 * GRAPH_M_MAX + 8];
     uint32_t k = 0;
-    distances_sketch(c, p, ids, n, SKETCH_SURE, d);
+    distances_sketch(c, p, at, n, SKETCH_SURE, d);
     for (uint32_t i = 0; i < n; i++) {
         ids[k] = ids[i];
+        at[k] = at[i];
         k += d[i] < limit;
     }
     return k;

@@ -30,7 +30,6 @@ void graph_scratch_destroy(struct graph_scratch **s)
     free((*s)->visited);
     free((*s)->pool);
     free((*s)->heap);
-    free((*s)->checked);
     free((*s)->query);
     free((*s)->pair);
     free((*s)->query_bits);
@@ -96,10 +95,6 @@ static int reserve_pool(struct graph_scratch *s, size_t n)
     if (!pool)
         return LT_ENOMEM;
     s->pool = pool;
-    uint8_t *checked = realloc(s->checked, n);
-    if (!checked)
-        return LT_ENOMEM;
-    s->checked = checked;
     s->pool_cap = n;
     return 0;
 }
@@ -179,11 +174,8 @@ static int scan_labels(struct run *r)
         /* NEW and in the lookup: it is just replacing its predecessor. */
         if (state == NODE_DEAD && (id = core_find(r->c, r->q->labels[i])) == ID_NONE)
             continue;
-        uint64_t bit = 1ull << (id & 63);
-        if (state == NODE_FREE || id >= r->s->visited_words * 64 ||
-            (r->s->visited[id >> 6] & bit) || !allowed(r, id))
+        if (state == NODE_FREE || id >= r->s->visited_words * 64 || !allowed(r, id) || !walk_visit(r->s, id))
             continue;
-        r->s->visited[id >> 6] |= bit;
         heap_offer(r, (uint32_t)k, exact_distance(r, id), id);
     }
     qsort(r->s->pool, r->n, sizeof *r->s->pool, by_distance);
@@ -246,11 +238,8 @@ static int walk_filtered(struct run *r, const uint32_t *starts, uint32_t n_start
     walk_reset(s, r->c);
     r->n = 0;
     for (uint32_t i = 0; i < n_starts; i++) {
-        uint64_t bit = 1ull << (starts[i] & 63);
-        if (starts[i] < s->visited_words * 64 && !(s->visited[starts[i] >> 6] & bit)) {
-            s->visited[starts[i] >> 6] |= bit;
+        if (starts[i] < s->visited_words * 64 && walk_visit(s, starts[i]))
             s->batch[n++] = starts[i];
-        }
     }
     for (;;) {
         core_distances(r->c, &r->probe, s->batch, n, s->batch_d);

@@ -1,8 +1,10 @@
 /* Traversal: greedy descent, and the best-first walk of one level.
  *
  * A walk is bound by memory: each step needs a list, then the nodes it names, each a cache miss behind the other. So a node's
- * list is fetched as soon as the node is among the candidates, and while one candidate's neighbours are compared, those of the
- * next one are on their way; it is nearly always expanded next. Where codes are long, sketches say which are worth reading.
+ * list is fetched as soon as the node is among the candidates; and before one candidate's neighbours are compared, the next
+ * one's list is read and its neighbours are called for. It is nearly always expanded next, and what was read of it then serves.
+ * Where codes are long, sketches say which are worth reading. Of what is left most went to mispredicted branches, since whether
+ * a neighbour was seen before, or comes into the pool, and where, is a toss-up; so lists are thinned out without branches.
  *
  * hnswlib keeps two heaps; here one sorted array of ef candidates with a mark for those already expanded does the work of
  * both. It visits the same nodes: a candidate that has dropped out of the ef nearest is one that hnswlib would never expand. */
@@ -40,7 +42,7 @@ int scratch_reserve(struct graph_scratch *s, const struct core *c, uint32_t ef)
         s->visited_words = words;
     }
     if ((size_t)ef + 1 > s->pool_cap) {
-        if (grow(&s->pool, ef + 1u, sizeof *s->pool) < 0 || grow(&s->checked, ef + 1u, 1) < 0)
+        if (grow(&s->pool, ef + 1u, sizeof *s->pool) < 0)
             return LT_ENOMEM;
         s->pool_cap = ef + 1u;
     }
@@ -56,54 +58,72 @@ int scratch_reserve(struct graph_scratch *s, const struct core *c, uint32_t ef)
     return 0;
 }
 
+/* Forgets what was visited: word by word where that is noted. */
 void walk_reset(struct graph_scratch *s, const struct core *c)
 {
     size_t words = ((size_t)core_n_slots(c) + VISITED_SLACK) / 64 + 1;
-    if (words > s->visited_words)
-        words = s->visited_words;
-    memset(s->visited, 0, words * sizeof *s->visited);
+    if (s->n_touched <= TOUCHED_MAX && s->n_touched < words / 8) {
+        for (uint32_t i = 0; i < s->n_touched; i++)
+            s->visited[s->touched[i] >> 6] = 0;
+    } else {
+        memset(s->visited, 0, s->visited_words * sizeof *s->visited);
+    }
+    s->n_touched = 0;
 }
 
-static inline void prefetch_code(const struct core *c, uint32_t id)
+static inline void prefetch(const uint8_t *p, uint32_t len)
 {
-    const uint8_t *p = core_code(c, id);
-    for (uint32_t i = 0; i < c->code_bytes + sizeof(struct node_head) && i < 1024; i += 64)
+    for (uint32_t i = 0; i < len; i += 64)
         __builtin_prefetch(p + i);
 }
 
-static inline void prefetch_sketch(const struct core *c, uint32_t id)
+/* What a comparison reads first: the sketch where there is one, else the code and the head behind it. */
+static inline void prefetch_nodes(const struct core *c, const uint8_t *const *at, uint32_t n)
 {
-    const uint8_t *p = core_record(c, id);
-    for (uint32_t i = 0; i < c->sketch_bytes; i += 64)
-        __builtin_prefetch(p + i);
+    uint32_t len = c->sketch_bytes ? c->sketch_bytes : c->code_bytes + NODE_LIST_AT;
+    len = len < 1024 ? len : 1024;
+    for (uint32_t i = 0; i < n; i++)
+        prefetch(at[i], len);
 }
 
-static inline void prefetch_node(const struct core *c, uint32_t id)
+static inline uint32_t id_limit(const struct core *c, const struct graph_scratch *s)
 {
-    if (c->sketch_bytes)
-        prefetch_sketch(c, id);
-    else
-        prefetch_code(c, id);
+    uint32_t limit = core_n_slots(c);
+    return limit < s->visited_words * 64 ? limit : (uint32_t)(s->visited_words * 64);
+}
+
+/* A list's links that were not visited yet, and where they lie, into a. Links beyond the limit are younger than the search,
+ * or those of a damaged file. */
+static void look(const struct core *c, struct graph_scratch *s, struct list list, struct ahead *a)
+{
+    uint32_t n = list_read(list, s->links), limit = id_limit(c, s), k = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t id = s->links[i], ok = id < limit, safe = ok ? id : 0;
+        a->ids[k] = id;
+        k += ok & (uint32_t)~(s->visited[safe >> 6] >> (safe & 63)) & 1u;
+    }
+    for (uint32_t i = 0; i < k; i++)
+        a->at[i] = core_record(c, a->ids[i]);
+    a->n = k;
+}
+
+/* Those of a that still were not visited into the batch; now they are. */
+static uint32_t take(struct graph_scratch *s, const struct ahead *a)
+{
+    uint32_t k = 0;
+    for (uint32_t i = 0; i < a->n; i++) {
+        s->batch[k] = a->ids[i];
+        s->batch_at[k] = a->at[i];
+        k += walk_visit(s, a->ids[i]);
+    }
+    return k;
 }
 
 uint32_t walk_unvisited(const struct core *c, struct graph_scratch *s, struct list list)
 {
-    uint32_t n = list_read(list, s->links), n_new = 0;
-    uint32_t limit = core_n_slots(c);
-    if (limit > s->visited_words * 64)
-        limit = (uint32_t)(s->visited_words * 64);
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t id = s->links[i];
-        if (id >= limit)
-            continue; /* younger than this search, or a damaged file */
-        uint64_t bit = 1ull << (id & 63);
-        if (s->visited[id >> 6] & bit)
-            continue;
-        s->visited[id >> 6] |= bit;
-        prefetch_node(c, id);
-        s->batch[n_new++] = id;
-    }
-    return n_new;
+    look(c, s, list, &s->ahead);
+    prefetch_nodes(c, s->ahead.at, s->ahead.n);
+    return take(s, &s->ahead);
 }
 
 uint32_t walk_greedy(const struct core *c, struct graph_scratch *s, const struct probe *p,
@@ -117,9 +137,13 @@ uint32_t walk_greedy(const struct core *c, struct graph_scratch *s, const struct
         struct list list = core_links(c, at, level);
         uint32_t n = list.word ? list_read(list, s->links) : 0, k = 0;
         uint32_t limit = core_n_slots(c);
-        for (uint32_t i = 0; i < n; i++)
-            if (s->links[i] < limit)
-                s->batch[k++] = s->links[i];
+        for (uint32_t i = 0; i < n; i++) {
+            if (s->links[i] >= limit)
+                continue;
+            s->batch_at[k] = core_record(c, s->links[i]);
+            s->batch[k++] = s->links[i];
+        }
+        prefetch_nodes(c, s->batch_at, k);
         core_distances(c, p, s->batch, k, s->batch_d);
         s->n_distances += k;
         for (uint32_t i = 0; i < k; i++) {
@@ -133,9 +157,10 @@ uint32_t walk_greedy(const struct core *c, struct graph_scratch *s, const struct
     return at;
 }
 
+/* The candidates, nearest first; LINK_CHILD in an id means here: expanded. */
+#define CHECKED LINK_CHILD
 struct pool {
     struct cand *c;
-    uint8_t *checked;
     uint32_t n, ef;
     uint32_t next; /* no unchecked candidate before this one */
     const struct core *core;
@@ -145,9 +170,22 @@ struct pool {
 static inline void prefetch_list(const struct pool *p, uint32_t id)
 {
     struct list l = core_links(p->core, id, p->level);
-    const char *at = (const char *)l.word;
-    for (uint32_t i = 0; at && i < list_bytes(l.room, l.wide, false); i += 64)
-        __builtin_prefetch(at + i);
+    if (l.word)
+        prefetch((const uint8_t *)l.word, list_bytes(l.room, l.wide, false));
+}
+
+/* How many of the first n are not farther than d. */
+static inline uint32_t rank_of(const struct cand *c, uint32_t n, float d)
+{
+    const struct cand *from = c;
+    if (!n)
+        return 0;
+    while (n > 1) {
+        uint32_t half = n / 2;
+        from += half & -(uint32_t)(from[half - 1].d <= d);
+        n -= half;
+    }
+    return (uint32_t)(from - c) + (from->d <= d);
 }
 
 static inline void pool_put(struct pool *p, float d, uint32_t id)
@@ -157,43 +195,13 @@ static inline void pool_put(struct pool *p, float d, uint32_t id)
             return;
         p->n--;
     }
-    uint32_t lo = 0, hi = p->n;
-    while (lo < hi) {
-        uint32_t mid = (lo + hi) / 2;
-        if (p->c[mid].d <= d)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    memmove(p->c + lo + 1, p->c + lo, (p->n - lo) * sizeof *p->c);
-    memmove(p->checked + lo + 1, p->checked + lo, p->n - lo);
-    p->c[lo] = (struct cand){d, id};
-    p->checked[lo] = 0;
+    uint32_t at = rank_of(p->c, p->n, d);
+    memmove(p->c + at + 1, p->c + at, (p->n - at) * sizeof *p->c);
+    p->c[at] = (struct cand){d, id};
     prefetch_list(p, id);
     p->n++;
-    if (lo < p->next)
-        p->next = lo;
-}
-
-/* Fetches what the candidate after the one at hand will need. */
-static void look_ahead(const struct pool *p, const struct graph_scratch *s)
-{
-    uint32_t at = p->next + 1, limit = core_n_slots(p->core);
-    while (at < p->n && p->checked[at])
-        at++;
-    if (at == p->n)
-        return;
-    struct list list = core_links(p->core, p->c[at].id, p->level);
-    if (!list.word)
-        return;
-    if (limit > s->visited_words * 64)
-        limit = (uint32_t)(s->visited_words * 64);
-    uint32_t n = list_length(list);
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t id = list_link(list, i);
-        if (id < limit && !(s->visited[id >> 6] >> (id & 63) & 1))
-            prefetch_node(p->core, id);
-    }
+    if (at < p->next)
+        p->next = at;
 }
 
 /* The batch's n nodes into the pool, if they are near enough. */
@@ -203,38 +211,75 @@ static void offer_batch(struct pool *pool, struct graph_scratch *s, const struct
     s->n_distances += n;
     if (p->q && c->sketch_bytes) {
         if (pool->n == pool->ef)
-            n = core_filter(c, p, s->batch, n, pool->c[pool->n - 1].d);
+            n = core_filter(c, p, s->batch, s->batch_at, n, pool->c[pool->n - 1].d);
         for (uint32_t i = 0; i < n; i++)
-            prefetch_code(c, s->batch[i]);
+            prefetch(s->batch_at[i] + c->sketch_bytes, c->code_bytes < 1024 ? c->code_bytes : 1024);
     }
-    core_distances(c, p, s->batch, n, s->batch_d);
+    if (p->v)
+        core_distances(c, p, s->batch, n, s->batch_d);
+    else
+        core_distances_at(c, p, s->batch_at, n, s->batch_d);
+    if (pool->n == pool->ef) {
+        float limit = pool->c[pool->n - 1].d;
+        uint32_t k = 0;
+        for (uint32_t i = 0; i < n; i++) {
+            float d = s->batch_d[i];
+            s->batch[k] = s->batch[i];
+            s->batch_d[k] = d;
+            k += d < limit;
+        }
+        n = k;
+    }
     for (uint32_t i = 0; i < n; i++)
         pool_put(pool, s->batch_d[i], s->batch[i]);
+}
+
+/* The candidate behind the one at hand: what its expansion will read is called for. */
+static void look_ahead(const struct pool *p, struct graph_scratch *s)
+{
+    uint32_t at = p->next + 1;
+    while (at < p->n && (p->c[at].id & CHECKED))
+        at++;
+    s->ahead.n = 0;
+    s->ahead.id = at < p->n ? p->c[at].id : ID_NONE;
+    struct list list = at < p->n ? core_links(p->core, s->ahead.id, p->level) : (struct list){0};
+    if (!list.word)
+        return;
+    look(p->core, s, list, &s->ahead);
+    prefetch_nodes(p->core, s->ahead.at, s->ahead.n);
 }
 
 uint32_t walk_level(const struct core *c, struct graph_scratch *s, const struct probe *p,
                     const uint32_t *starts, uint32_t n_starts, uint32_t level, uint32_t ef)
 {
-    struct pool pool = {s->pool, s->checked, 0, ef, 0, c, level};
-    uint32_t n = 0;
+    struct pool pool = {s->pool, 0, ef, 0, c, level};
+    uint32_t n = 0, limit;
     walk_reset(s, c);
+    s->ahead.id = ID_NONE;
+    limit = id_limit(c, s);
     for (uint32_t i = 0; i < n_starts; i++) {
-        uint64_t bit = 1ull << (starts[i] & 63);
-        if (starts[i] >= core_n_slots(c) || starts[i] >= s->visited_words * 64 ||
-            (s->visited[starts[i] >> 6] & bit))
+        if (starts[i] >= limit || !walk_visit(s, starts[i]))
             continue;
-        s->visited[starts[i] >> 6] |= bit;
-        s->batch[n++] = starts[i];
+        s->batch[n] = starts[i];
+        s->batch_at[n++] = core_record(c, starts[i]);
     }
     for (;;) {
         offer_batch(&pool, s, p, n);
-        while (pool.next < pool.n && pool.checked[pool.next])
+        while (pool.next < pool.n && (pool.c[pool.next].id & CHECKED))
             pool.next++;
         if (pool.next == pool.n)
-            return pool.n;
-        pool.checked[pool.next] = 1;
-        struct list list = core_links(c, pool.c[pool.next].id, level);
-        n = list.word ? walk_unvisited(c, s, list) : 0;
+            break;
+        uint32_t id = pool.c[pool.next].id;
+        pool.c[pool.next].id |= CHECKED;
+        if (id == s->ahead.id) {
+            n = take(s, &s->ahead);
+        } else {
+            struct list list = core_links(c, id, level);
+            n = list.word ? walk_unvisited(c, s, list) : 0;
+        }
         look_ahead(&pool, s);
     }
+    for (uint32_t i = 0; i < pool.n; i++)
+        pool.c[i].id &= LINK_ID;
+    return pool.n;
 }

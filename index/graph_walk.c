@@ -273,6 +273,8 @@ uint32_t walk_level(const struct core *c, struct graph_scratch *s, const struct 
         pool.c[pool.next].id |= CHECKED;
         if (id == s->ahead.id) {
             n = take(s, &s->ahead);
+            if (!c->sketch_bytes && c->code_bytes > 512)
+                prefetch_nodes(c, s->batch_at, n); /* two such lots do not stay in the first cache */
         } else {
             struct list list = core_links(c, id, level);
             n = list.word ? walk_unvisited(c, s, list) : 0;

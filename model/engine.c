@@ -365,6 +365,8 @@ static int compare_golden(struct engine *e, const struct model_golden *g, float 
     int status, r = embed(e, &s, 1, v, &status, em);
     if (r < 0)
         return r;
+    if (status == LT_ETOOLONG) /* the caller leaves out what the device never takes, so there is no memory for it now */
+        return err_set(em, LT_ENOMEM, "%s: no device memory for a golden text of %u tokens", e->info.device, g->n);
     if (status < 0)
         return err_set(em, LT_EDEVICE, "%s: self-test: a golden text gives no vector: %s", e->info.device,
                        err_text(status));
@@ -463,7 +465,7 @@ static int choose(struct engine *e, struct err_msg *em)
     return r;
 }
 
-/* The CPU instead of a device that was lost twice, checked as at the start. */
+/* The CPU instead of a device that was lost twice or has no memory left for batches, checked as at the start. */
 static int move_to_cpu(struct engine *e, struct err_msg *em)
 {
     struct engine_candidate list[ENGINE_CANDIDATES_MAX];
@@ -471,11 +473,11 @@ static int move_to_cpu(struct engine *e, struct err_msg *em)
     size_t n;
     bool named;
     memcpy(lost, e->info.device, sizeof lost);
-    log_error("model", "%s was lost again: %s; the CPU serves from here on", lost, em->text);
+    log_error("model", "%s %s: %s; the CPU serves from here on", lost, e->info.n_lost ? "was lost again" : "is given up", em->text);
     close_device(e);
     e->rows = 0;
     int r = engine_candidates("cpu", list, &n, &named, em);
-    add_note(e, "%.80s was lost, and lost again when it was opened anew", lost);
+    add_note(e, e->info.n_lost ? "%.80s was lost, and lost again when it was opened anew" : "%.80s has no memory left for batches", lost);
     if (r == 0 && (r = try_candidate(e, &list[0], em)) == 0)
         note_streaming(e);
     return r;

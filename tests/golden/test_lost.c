@@ -17,7 +17,7 @@
 #include "model/model.h"
 #include "tests/golden/golden.h"
 
-#define PASSES_MAX 200
+#define PASSES_MAX 400
 #define TEXTS_MAX 64
 
 /* What the child has to tell. */

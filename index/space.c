@@ -25,6 +25,8 @@
 #define SMALL_BYTES (1u << 20)
 /* Writing resumes with this much; above what a small group needs, so that it does not stop again at once. */
 #define RESUME_BYTES (12u << 20)
+/* What tidying leaves free. */
+#define TIDY_BYTES (24u << 20)
 #define CHECK_EVERY_NS 500000000ull
 
 static uint64_t bytes_free(const struct index *ix)
@@ -144,6 +146,12 @@ void space_empty_log(struct index *ix)
         use_reserve(ix);
         empty_log(ix);
     }
+}
+
+bool space_to_tidy(const struct index *ix)
+{
+    struct stat st;
+    return stat(ix->db_path, &st) == 0 && bytes_free(ix) >= TIDY_BYTES + (uint64_t)st.st_size / 2;
 }
 
 void space_failed(struct index *ix, int code, bool sync_failed, const char *text)

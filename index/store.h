@@ -258,6 +258,8 @@ int space_want(struct index *ix, uint64_t bytes, struct err_msg *em);
 int space_error(const struct index *ix, struct err_msg *em);
 /* Takes the log into the store and shortens it to nothing, if no reader is in the way; from the reserve if need be. */
 void space_empty_log(struct index *ix);
+/* There is room for the log of a tidying: SQLite may put all of a collection's words into one transaction when most of them went. */
+bool space_to_tidy(const struct index *ix);
 /* On a full disk: gives the reserve back to the file system, if a delete needs it. */
 void space_for_delete(struct index *ix);
 void space_make_reserve(struct index *ix);

@@ -1,5 +1,5 @@
 /* What deleted documents leave behind in the store, given back when a folder has come to rest. All of it in bites: a write waits
- * for one at most.
+ * for one at most. Where the disk has no room for the log of it, all stays as it is.
  *
  * Words: FTS5 takes a text's words out by a note in its newest segment; what they take stays until that note and the words meet in
  * a merge, for which it has no reason of its own. When an eighth of a collection's texts went, its segments are merged into one.
@@ -20,14 +20,14 @@
 
 static bool at_rest(const struct index *ix)
 {
-    return !ix->read_only && !ix->broken && clock_ns() - ix->changed_ns >= ix->rest_ns;
+    return !ix->read_only && !ix->broken && clock_ns() - ix->changed_ns >= ix->rest_ns && space_to_tidy(ix);
 }
 
 int tidy_words(struct index *ix, struct collection *c, uint64_t until_ns, bool *more, struct err_msg *em)
 {
     *more = false;
-    if (!at_rest(ix) || !c->words_removed ||
-        (!c->merging_words && c->words_removed * WORDS_SHARE <= (uint64_t)atomic_load(&c->chunks)))
+    if (!c->words_removed || (!c->merging_words && c->words_removed * WORDS_SHARE <= (uint64_t)atomic_load(&c->chunks)) ||
+        !at_rest(ix))
         return 0;
     do {
         /* A negative number first puts all segments together, whatever their sizes; then they are merged as any. */

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """The graph against its peers on every set, as one table: reads what bench_peers.py --out wrote, prints Markdown.
 
-  tests/bench/ann_table.py tests/bench/results/ann-*.tsv >tests/bench/results/ann.md
+  tests/bench/ann_table.py [--note "MACHINE AND DATE"] tests/bench/results/ann-*.tsv >tests/bench/results/ann.md
 
 Speeds are queries/s of one thread (CPU time) at a recall@10, on a straight line between an index's measured points; "-": it does
 not reach that recall with the ef it was given. Sizes leave out exact vectors where an index keeps them in a file of their own
 (ours does).
 """
+import argparse
 import csv
-import sys
 
 from bench_peers import at_recall
 
@@ -36,11 +36,16 @@ class Set:
 
 
 def main():
-    sets = [Set(p) for p in sys.argv[1:]]
+    a = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    a.add_argument("--note", default="")
+    a.add_argument("points", nargs="+")
+    a = a.parse_args()
+    sets = [Set(p) for p in a.points]
     peers = {i for s in sets for i in s.curves if not i.startswith("latentd")}
     print("# The graph and its peers\n\nWritten by `tests/bench/ann_table.py` from the points in `ann-*.tsv`, which "
           "`tests/bench/bench_peers.py SPEC --out tests/bench/results/ann-NAME`\nmeasured and drew as `ann-*.svg`; "
-          "their heads say how.\n")
+          "their heads say how. Each peer's graph was built once, and its build time is of then. SVS has float16 vectors where its "
+          f"compression,\nLVQ, does not run: on other CPUs than Intel's. {a.note}\n")
     print(f"## {OURS} against the others\n")
     print("| set | recall | × hnswlib | × best of FAISS, USearch | × best of SymQG, SVS, VSAG | build, hnswlib's time ÷ ours | bytes a vector ÷ hnswlib's, int8, 1 bit |")
     print("| --- | --- | --- | --- | --- | --- | --- |")

@@ -71,7 +71,6 @@ struct gpu_limits {
     bool storage16;             /* 16-bit values in storage buffers */
     bool storage8;
     bool half;                  /* f16 arithmetic */
-    bool dot8, dot8_fast;       /* products of four int8 pairs in one instruction; the device says it is a fast one */
     struct gpu_coop coop;
 };
 

@@ -23,6 +23,8 @@ static unsigned detect(void)
         f |= CPU_AVX512;
     if ((f & CPU_AVX512) && __builtin_cpu_supports("avx512vnni"))
         f |= CPU_AVX512_VNNI;
+    if ((f & CPU_AVX512_VNNI) && __builtin_cpu_supports("avx512vpopcntdq"))
+        f |= CPU_AVX512_POPCNT;
     unsigned a, b, c, d;
     if ((f & CPU_AVX2) && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 4))
         f |= CPU_AVX_VNNI;

@@ -10,6 +10,7 @@ enum cpu_feature {
     CPU_AVX_VNNI = 1 << 3,
     CPU_NEON = 1 << 4,
     CPU_NEON_DOTPROD = 1 << 5,
+    CPU_AVX512_POPCNT = 1 << 6, /* VPOPCNTDQ; implies CPU_AVX512_VNNI */
 };
 
 /* Or of enum cpu_feature: what this process may use. */

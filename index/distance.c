@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cpu.h"
+#include "index/quantise.h"
 #include "index/rotate.h"
 
 static void dot_codes_c(const uint8_t *const *codes, size_t n_codes, const int8_t *q, int32_t bias,
@@ -53,14 +54,45 @@ static float l2_f32_c(const float *a, const float *b, size_t n)
     return (s[0] + s[1]) + (s[2] + s[3]);
 }
 
-static void dot_bits_c(const uint8_t *const *bits, size_t n_bits, const int8_t *q, size_t n, int32_t *out)
+static void dot_bits_c(const uint8_t *const *bits, size_t n_bits, const uint8_t *planes, size_t n, int32_t *out)
 {
     for (size_t i = 0; i < n_bits; i++) {
-        int32_t sum = 0;
-        for (size_t j = 0; j < n; j++)
-            sum += q[j] & -(bits[i][j / 8] >> (j & 7) & 1);
-        out[i] = sum;
+        int32_t sum[PLANES] = {0}, total = 0;
+        for (size_t j = 0; j < n / 8; j++)
+            for (size_t p = 0; p < PLANES; p++)
+                sum[p] += __builtin_popcount(bits[i][j] & planes[(j / 64 * PLANES + p) * 64 + j % 64]);
+        for (size_t p = 0; p < PLANES; p++)
+            total += (p == PLANES - 1 ? -sum[p] : sum[p]) * (1 << p);
+        out[i] = total;
     }
+}
+
+static void to_planes_c(const int8_t *q, size_t n, uint8_t *planes)
+{
+    memset(planes, 0, planes_bytes(n));
+    for (size_t j = 0; j < n; j++)
+        for (size_t p = 0; p < PLANES; p++)
+            planes[(j / 512 * PLANES + p) * 64 + j % 512 / 8] |= (uint8_t)(((uint8_t)q[j] >> p & 1u) << (j & 7));
+}
+
+static void quantise_c(const float *v, size_t n, float inverse, int32_t limit, int8_t *q, struct quantised *out)
+{
+    quantise_body(v, n, inverse, limit, q, out);
+}
+
+static float largest_c(const float *v, size_t n)
+{
+    return largest_body(v, n);
+}
+
+static double sum2_c(const float *v, size_t n)
+{
+    return sum2_body(v, n);
+}
+
+static void scale_c(const float *v, size_t n, double f, float *out)
+{
+    scale_body(v, n, f, out);
 }
 
 static void rotate_c(float *x, size_t n)
@@ -68,16 +100,14 @@ static void rotate_c(float *x, size_t n)
     rotate_body(x, n);
 }
 
-const struct distance distance_c = {"c", dot_codes_c, code_to_query_c, dot_f32_c, l2_f32_c, dot_bits_c, rotate_c};
+const struct distance distance_c = {"c",        dot_codes_c, code_to_query_c, dot_f32_c, l2_f32_c, dot_bits_c, to_planes_c,
+                                    quantise_c, largest_c,   sum2_c,          scale_c,    rotate_c};
 
-void distance_encode(const float *v, size_t n, uint8_t *code, float *scale, float *norm2)
+void distance_encode(const struct distance *k, const float *v, size_t n, uint8_t *code, float *scale, float *norm2)
 {
-    float max = 0;
-    int64_t sum2 = 0;
-    for (size_t j = 0; j < n; j++)
-        max = fmaxf(max, fabsf(v[j]));
+    struct quantised sums;
     uint32_t bits;
-    *scale = max / 127;
+    *scale = k->largest(v, n) / 127;
     memcpy(&bits, scale, sizeof bits);
     bits = (bits + 0xFFFF) & 0xFFFF0000;
     memcpy(scale, &bits, sizeof bits);
@@ -85,23 +115,19 @@ void distance_encode(const float *v, size_t n, uint8_t *code, float *scale, floa
     float inverse = *scale > 0 ? 1 / *scale : 0;
     if (!isfinite(inverse))
         inverse = *scale = 0;
-    for (size_t j = 0; j < n; j++) {
-        float f = v[j] * inverse + 12582912.0f;
-        int32_t x;
-        memcpy(&x, &f, 4);
-        x -= 0x4B400000;
-        x = x > 127 ? 127 : x < -127 ? -127 : x;
-        sum2 += x * x;
-        code[j] = (uint8_t)(x + 128);
-    }
+    k->quantise(v, n, inverse, 127, (int8_t *)code, &sums);
+    for (size_t j = 0; j < n; j++)
+        code[j] ^= 0x80;
     memset(code + n, 128, distance_pad(n) - n);
-    *norm2 = *scale * *scale * (float)sum2;
+    *norm2 = *scale * *scale * (float)sums.sum2;
 }
 
 size_t distance_versions(unsigned f, const struct distance *out[DISTANCE_VERSIONS_MAX])
 {
     size_t n = 0;
 #if defined(__x86_64__)
+    if (f & CPU_AVX512_POPCNT)
+        out[n++] = &distance_avx512popcnt;
     if (f & CPU_AVX512_VNNI)
         out[n++] = &distance_avx512vnni;
     if (f & CPU_AVX512)

@@ -5,6 +5,7 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#include "index/quantise.h"
 #include "index/rotate.h"
 
 #define AVX2 __attribute__((target("avx2,fma")))
@@ -146,30 +147,67 @@ AVX2 static float l2_f32_avx2(const float *a, const float *b, size_t n)
     return sum;
 }
 
-/* 32 values of the query where the bits are set, the rest zero. */
-AVX2 static inline __m256i masked_q(const uint8_t *bits, const int8_t *q)
+/* Of each byte the number of bits, at most 8. */
+AVX2 static inline __m256i count_bits(__m256i x)
 {
-    const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
-    const __m256i which = _mm256_set1_epi64x((int64_t)0x8040201008040201);
-    int32_t m;
-    memcpy(&m, bits, sizeof m);
-    __m256i b = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(m), spread), which);
-    return _mm256_and_si256(_mm256_cmpeq_epi8(b, which), _mm256_loadu_si256((const __m256i *)q));
+    const __m256i counts = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+    const __m256i low = _mm256_set1_epi8(15);
+    return _mm256_add_epi8(_mm256_shuffle_epi8(counts, _mm256_and_si256(x, low)),
+                           _mm256_shuffle_epi8(counts, _mm256_and_si256(_mm256_srli_epi16(x, 4), low)));
 }
 
-AVX2 static void dot_bits_avx2(const uint8_t *const *bits, size_t n_bits, const int8_t *q, size_t n, int32_t *out)
+AVX2 static void dot_bits_avx2(const uint8_t *const *bits, size_t n_bits, const uint8_t *planes, size_t n, int32_t *out)
 {
-    const __m256i one8 = _mm256_set1_epi8(1), one16 = _mm256_set1_epi16(1);
+    const __m256i zero = _mm256_setzero_si256();
     for (size_t i = 0; i < n_bits; i++) {
-        __m256i s = _mm256_setzero_si256();
-        for (size_t j = 0; j < n; j += 64) {
-            /* Four values of at most 127 each: far from overflowing 16 bits. */
-            __m256i pairs = _mm256_add_epi16(_mm256_maddubs_epi16(one8, masked_q(bits[i] + j / 8, q + j)),
-                                             _mm256_maddubs_epi16(one8, masked_q(bits[i] + j / 8 + 4, q + j + 32)));
-            s = _mm256_add_epi32(s, _mm256_madd_epi16(pairs, one16));
+        __m256i plus = zero, minus = zero;
+        for (size_t j = 0; j < n; j += 256) {
+            const uint8_t *p = planes + j / 512 * PLANES * 64 + j % 512 / 8;
+            __m256i x = _mm256_loadu_si256((const __m256i *)(bits[i] + j / 8)), sum = zero; /* at most 8 * 15 */
+            for (int b = PLANES - 2; b >= 0; b--)
+                sum = _mm256_add_epi8(_mm256_add_epi8(sum, sum),
+                                      count_bits(_mm256_and_si256(x, _mm256_loadu_si256((const __m256i *)(p + 64 * b)))));
+            __m256i last = count_bits(_mm256_and_si256(x, _mm256_loadu_si256((const __m256i *)(p + 64 * (PLANES - 1)))));
+            plus = _mm256_add_epi64(plus, _mm256_sad_epu8(sum, zero));
+            minus = _mm256_add_epi64(minus, _mm256_sad_epu8(last, zero));
         }
-        out[i] = sum_epi32(s);
+        __m256i s = _mm256_sub_epi64(plus, _mm256_slli_epi64(minus, PLANES - 1));
+        __m128i pair = _mm_add_epi64(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+        out[i] = (int32_t)(_mm_cvtsi128_si64(pair) + _mm_extract_epi64(pair, 1));
     }
+}
+
+AVX2 static void to_planes_avx2(const int8_t *q, size_t n, uint8_t *planes)
+{
+    memset(planes, 0, planes_bytes(n));
+    for (size_t j = 0; j < n; j += 32) {
+        __m256i x = _mm256_loadu_si256((const __m256i *)(q + j));
+        uint8_t *to = planes + j / 512 * PLANES * 64 + j % 512 / 8;
+        for (int b = 0; b < PLANES; b++) {
+            int32_t m = _mm256_movemask_epi8(_mm256_sll_epi16(x, _mm_cvtsi32_si128(7 - b)));
+            memcpy(to + 64 * b, &m, sizeof m);
+        }
+    }
+}
+
+AVX2 static void quantise_avx2(const float *v, size_t n, float inverse, int32_t limit, int8_t *q, struct quantised *out)
+{
+    quantise_body(v, n, inverse, limit, q, out);
+}
+
+AVX2 static float largest_avx2(const float *v, size_t n)
+{
+    return largest_body(v, n);
+}
+
+AVX2 static double sum2_avx2(const float *v, size_t n)
+{
+    return sum2_body(v, n);
+}
+
+AVX2 static void scale_avx2(const float *v, size_t n, double f, float *out)
+{
+    scale_body(v, n, f, out);
 }
 
 AVX2 static void rotate_avx2(float *x, size_t n)
@@ -177,8 +215,7 @@ AVX2 static void rotate_avx2(float *x, size_t n)
     rotate_body(x, n);
 }
 
-const struct distance distance_avx2 = {"avx2",      dot_codes_avx2, code_to_query_avx2, dot_f32_avx2,
-                                       l2_f32_avx2, dot_bits_avx2,  rotate_avx2};
-const struct distance distance_avxvnni = {"avxvnni",   dot_codes_avxvnni, code_to_query_avx2, dot_f32_avx2,
-                                          l2_f32_avx2, dot_bits_avx2,     rotate_avx2};
+#define REST_AVX2 dot_bits_avx2, to_planes_avx2, quantise_avx2, largest_avx2, sum2_avx2, scale_avx2, rotate_avx2
+const struct distance distance_avx2 = {"avx2", dot_codes_avx2, code_to_query_avx2, dot_f32_avx2, l2_f32_avx2, REST_AVX2};
+const struct distance distance_avxvnni = {"avxvnni", dot_codes_avxvnni, code_to_query_avx2, dot_f32_avx2, l2_f32_avx2, REST_AVX2};
 #endif

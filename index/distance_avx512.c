@@ -1,13 +1,15 @@
-/* AVX-512 kernels, with and without VNNI. Four codes at a time share each load of the query. */
+/* AVX-512 kernels, with and without VNNI, with and without counting of bits. Four codes at a time share each load of the query. */
 #include "index/distance.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#include "index/quantise.h"
 #include "index/rotate.h"
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
 #define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
+#define POPCNT __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq")))
 
 /* The four sums of 16 lanes each, as one register of four. */
 AVX512 static inline __m128i sum4_epi32(__m512i a, __m512i b, __m512i c, __m512i d)
@@ -122,47 +124,109 @@ AVX512 static float l2_f32_avx512(const float *a, const float *b, size_t n)
     return _mm512_reduce_add_ps(_mm512_add_ps(s0, s1));
 }
 
-static inline uint64_t load_bits(const uint8_t *p)
+/* Of each byte the number of bits, at most 8. */
+AVX512 static inline __m512i count_bits(__m512i x)
 {
-    uint64_t m;
-    memcpy(&m, p, sizeof m);
-    return m;
+    const __m512i counts = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+    const __m512i low = _mm512_set1_epi8(15);
+    return _mm512_add_epi8(_mm512_shuffle_epi8(counts, _mm512_and_si512(x, low)),
+                           _mm512_shuffle_epi8(counts, _mm512_and_si512(_mm512_srli_epi16(x, 4), low)));
 }
 
-VNNI static void dot_bits_vnni(const uint8_t *const *bits, size_t n_bits, const int8_t *q, size_t n, int32_t *out)
+AVX512 static void dot_bits_avx512(const uint8_t *const *bits, size_t n_bits, const uint8_t *planes, size_t n, int32_t *out)
 {
-    const __m512i one = _mm512_set1_epi8(1);
+    for (size_t i = 0; i < n_bits; i++) {
+        const uint8_t *p = planes;
+        __m512i plus = _mm512_setzero_si512(), minus = plus;
+        for (size_t j = 0; j < n; j += 512, p += 64 * PLANES) {
+            __m512i x = _mm512_loadu_si512(bits[i] + j / 8), sum = _mm512_setzero_si512(); /* at most 8 * 15 */
+            for (int b = PLANES - 2; b >= 0; b--)
+                sum = _mm512_add_epi8(_mm512_add_epi8(sum, sum), count_bits(_mm512_and_si512(x, _mm512_loadu_si512(p + 64 * b))));
+            __m512i last = count_bits(_mm512_and_si512(x, _mm512_loadu_si512(p + 64 * (PLANES - 1))));
+            plus = _mm512_add_epi64(plus, _mm512_sad_epu8(sum, _mm512_setzero_si512()));
+            minus = _mm512_add_epi64(minus, _mm512_sad_epu8(last, _mm512_setzero_si512()));
+        }
+        out[i] = (int32_t)_mm512_reduce_add_epi64(_mm512_sub_epi64(plus, _mm512_slli_epi64(minus, PLANES - 1)));
+    }
+}
+
+/* Counts of each plane into sums, for one code. */
+POPCNT static inline __attribute__((always_inline)) void count_planes(const uint8_t *bits, const __m512i *planes, __m512i *sums)
+{
+    __m512i x = _mm512_loadu_si512(bits);
+    for (int b = 0; b < PLANES; b++)
+        sums[b] = _mm512_add_epi64(sums[b], _mm512_popcnt_epi64(_mm512_and_si512(x, planes[b])));
+}
+
+POPCNT static inline __attribute__((always_inline)) __m256i weigh_planes(const __m512i *sums)
+{
+    __m512i s = _mm512_sub_epi64(_mm512_setzero_si512(), sums[PLANES - 1]);
+    for (int b = PLANES - 2; b >= 0; b--)
+        s = _mm512_add_epi64(_mm512_add_epi64(s, s), sums[b]);
+    return _mm512_cvtepi64_epi32(s);
+}
+
+POPCNT static void dot_bits_popcnt(const uint8_t *const *bits, size_t n_bits, const uint8_t *planes, size_t n, int32_t *out)
+{
     size_t i = 0;
     for (; i + 4 <= n_bits; i += 4) {
-        __m512i s0 = _mm512_setzero_si512(), s1 = s0, s2 = s0, s3 = s0;
-        for (size_t j = 0; j < n; j += 64) {
-            __m512i x = _mm512_loadu_si512(q + j);
-            s0 = _mm512_dpbusd_epi32(s0, one, _mm512_maskz_mov_epi8(load_bits(bits[i] + j / 8), x));
-            s1 = _mm512_dpbusd_epi32(s1, one, _mm512_maskz_mov_epi8(load_bits(bits[i + 1] + j / 8), x));
-            s2 = _mm512_dpbusd_epi32(s2, one, _mm512_maskz_mov_epi8(load_bits(bits[i + 2] + j / 8), x));
-            s3 = _mm512_dpbusd_epi32(s3, one, _mm512_maskz_mov_epi8(load_bits(bits[i + 3] + j / 8), x));
+        __m512i sums[4][PLANES], p[PLANES];
+        for (int b = 0; b < 4 * PLANES; b++)
+            sums[b / PLANES][b % PLANES] = _mm512_setzero_si512();
+        for (size_t j = 0; j < n; j += 512) {
+            for (int b = 0; b < PLANES; b++)
+                p[b] = _mm512_loadu_si512(planes + j / 8 * PLANES + 64 * b);
+            for (int l = 0; l < 4; l++)
+                count_planes(bits[i + l] + j / 8, p, sums[l]);
         }
-        _mm_storeu_si128((__m128i *)(out + i), sum4_epi32(s0, s1, s2, s3));
+        __m256i ab = _mm256_hadd_epi32(weigh_planes(sums[0]), weigh_planes(sums[1]));
+        __m256i s = _mm256_hadd_epi32(ab, _mm256_hadd_epi32(weigh_planes(sums[2]), weigh_planes(sums[3])));
+        _mm_storeu_si128((__m128i *)(out + i), _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1)));
     }
     for (; i < n_bits; i++) {
-        __m512i s = _mm512_setzero_si512();
-        for (size_t j = 0; j < n; j += 64)
-            s = _mm512_dpbusd_epi32(s, one, _mm512_maskz_loadu_epi8(load_bits(bits[i] + j / 8), q + j));
-        out[i] = _mm512_reduce_add_epi32(s);
+        __m512i sums[PLANES], p[PLANES];
+        for (int b = 0; b < PLANES; b++)
+            sums[b] = _mm512_setzero_si512();
+        for (size_t j = 0; j < n; j += 512) {
+            for (int b = 0; b < PLANES; b++)
+                p[b] = _mm512_loadu_si512(planes + j / 8 * PLANES + 64 * b);
+            count_planes(bits[i] + j / 8, p, sums);
+        }
+        out[i] = _mm512_reduce_add_epi32(_mm512_zextsi256_si512(weigh_planes(sums)));
     }
 }
 
-AVX512 static void dot_bits_avx512(const uint8_t *const *bits, size_t n_bits, const int8_t *q, size_t n, int32_t *out)
+AVX512 static void to_planes_avx512(const int8_t *q, size_t n, uint8_t *planes)
 {
-    const __m512i one8 = _mm512_set1_epi8(1), one16 = _mm512_set1_epi16(1);
-    for (size_t i = 0; i < n_bits; i++) {
-        __m512i s = _mm512_setzero_si512();
-        for (size_t j = 0; j < n; j += 64) {
-            __m512i x = _mm512_maskz_loadu_epi8(load_bits(bits[i] + j / 8), q + j);
-            s = _mm512_add_epi32(s, _mm512_madd_epi16(_mm512_maddubs_epi16(one8, x), one16));
+    memset(planes, 0, planes_bytes(n));
+    for (size_t j = 0; j < n; j += 64) {
+        __m512i x = _mm512_loadu_si512(q + j);
+        uint8_t *to = planes + j / 512 * PLANES * 64 + j % 512 / 8;
+        for (int b = 0; b < PLANES; b++) {
+            uint64_t m = _mm512_test_epi8_mask(x, _mm512_set1_epi8((char)(1 << b)));
+            memcpy(to + 64 * b, &m, sizeof m);
         }
-        out[i] = _mm512_reduce_add_epi32(s);
     }
+}
+
+AVX512 static void quantise_avx512(const float *v, size_t n, float inverse, int32_t limit, int8_t *q, struct quantised *out)
+{
+    quantise_body(v, n, inverse, limit, q, out);
+}
+
+AVX512 static float largest_avx512(const float *v, size_t n)
+{
+    return largest_body(v, n);
+}
+
+AVX512 static double sum2_avx512(const float *v, size_t n)
+{
+    return sum2_body(v, n);
+}
+
+AVX512 static void scale_avx512(const float *v, size_t n, double f, float *out)
+{
+    scale_body(v, n, f, out);
 }
 
 AVX512 static void rotate_avx512(float *x, size_t n)
@@ -170,8 +234,11 @@ AVX512 static void rotate_avx512(float *x, size_t n)
     rotate_body(x, n);
 }
 
-const struct distance distance_avx512 = {"avx512",       dot_codes_avx512, code_to_query_avx512, dot_f32_avx512,
-                                         l2_f32_avx512, dot_bits_avx512,  rotate_avx512};
-const struct distance distance_avx512vnni = {"avx512vnni",  dot_codes_vnni, code_to_query_avx512, dot_f32_avx512,
-                                             l2_f32_avx512, dot_bits_vnni,  rotate_avx512};
+#define REST_AVX512 to_planes_avx512, quantise_avx512, largest_avx512, sum2_avx512, scale_avx512, rotate_avx512
+const struct distance distance_avx512 = {"avx512", dot_codes_avx512, code_to_query_avx512, dot_f32_avx512,
+                                         l2_f32_avx512, dot_bits_avx512, REST_AVX512};
+const struct distance distance_avx512vnni = {"avx512vnni", dot_codes_vnni, code_to_query_avx512, dot_f32_avx512,
+                                             l2_f32_avx512, dot_bits_avx512, REST_AVX512};
+const struct distance distance_avx512popcnt = {"avx512popcnt", dot_codes_vnni, code_to_query_avx512, dot_f32_avx512,
+                                               l2_f32_avx512, dot_bits_popcnt, REST_AVX512};
 #endif

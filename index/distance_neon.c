@@ -4,6 +4,7 @@
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
+#include "index/quantise.h"
 #include "index/rotate.h"
 
 static inline int8x16_t load_code(const uint8_t *p)
@@ -87,18 +88,55 @@ static float l2_f32_neon(const float *a, const float *b, size_t n)
     return sum;
 }
 
-static void dot_bits_neon(const uint8_t *const *bits, size_t n_bits, const int8_t *q, size_t n, int32_t *out)
+static void dot_bits_neon(const uint8_t *const *bits, size_t n_bits, const uint8_t *planes, size_t n, int32_t *out)
 {
-    const uint8x16_t which = vcombine_u8(vcreate_u8(0x8040201008040201u), vcreate_u8(0x8040201008040201u));
     for (size_t i = 0; i < n_bits; i++) {
-        int32x4_t sum = vdupq_n_s32(0);
-        for (size_t j = 0; j < n; j += 16) {
-            uint8x16_t b = vcombine_u8(vdup_n_u8(bits[i][j / 8]), vdup_n_u8(bits[i][j / 8 + 1]));
-            int8x16_t x = vandq_s8(vreinterpretq_s8_u8(vtstq_u8(b, which)), vld1q_s8(q + j));
-            sum = vpadalq_s16(sum, vpaddlq_s8(x));
+        uint32x4_t plus = vdupq_n_u32(0), minus = plus;
+        for (size_t j = 0; j < n; j += 128) {
+            const uint8_t *p = planes + j / 512 * PLANES * 64 + j % 512 / 8;
+            uint8x16_t x = vld1q_u8(bits[i] + j / 8), sum = vdupq_n_u8(0); /* at most 8 * 15 */
+            for (int b = PLANES - 2; b >= 0; b--)
+                sum = vaddq_u8(vaddq_u8(sum, sum), vcntq_u8(vandq_u8(x, vld1q_u8(p + 64 * b))));
+            plus = vpadalq_u16(plus, vpaddlq_u8(sum));
+            minus = vpadalq_u16(minus, vpaddlq_u8(vcntq_u8(vandq_u8(x, vld1q_u8(p + 64 * (PLANES - 1))))));
         }
-        out[i] = vaddvq_s32(sum);
+        out[i] = (int32_t)vaddvq_u32(plus) - (int32_t)(vaddvq_u32(minus) << (PLANES - 1));
     }
+}
+
+static void to_planes_neon(const int8_t *q, size_t n, uint8_t *planes)
+{
+    const uint8x16_t place = vcombine_u8(vcreate_u8(0x8040201008040201u), vcreate_u8(0x8040201008040201u));
+    memset(planes, 0, planes_bytes(n));
+    for (size_t j = 0; j < n; j += 16) {
+        uint8x16_t x = vreinterpretq_u8_s8(vld1q_s8(q + j));
+        uint8_t *to = planes + j / 512 * PLANES * 64 + j % 512 / 8;
+        for (int b = 0; b < PLANES; b++) {
+            uint8x16_t m = vandq_u8(vtstq_u8(x, vdupq_n_u8((uint8_t)(1 << b))), place);
+            to[64 * b] = vaddv_u8(vget_low_u8(m));
+            to[64 * b + 1] = vaddv_u8(vget_high_u8(m));
+        }
+    }
+}
+
+static void quantise_neon(const float *v, size_t n, float inverse, int32_t limit, int8_t *q, struct quantised *out)
+{
+    quantise_body(v, n, inverse, limit, q, out);
+}
+
+static float largest_neon(const float *v, size_t n)
+{
+    return largest_body(v, n);
+}
+
+static double sum2_neon(const float *v, size_t n)
+{
+    return sum2_body(v, n);
+}
+
+static void scale_neon(const float *v, size_t n, double f, float *out)
+{
+    scale_body(v, n, f, out);
 }
 
 static void rotate_neon(float *x, size_t n)
@@ -106,8 +144,7 @@ static void rotate_neon(float *x, size_t n)
     rotate_body(x, n);
 }
 
-const struct distance distance_neon = {"neon",      dot_codes_neon, code_to_query_neon, dot_f32_neon,
-                                       l2_f32_neon, dot_bits_neon,  rotate_neon};
-const struct distance distance_neon_dotprod = {"neon-dotprod", dot_codes_dotprod, code_to_query_neon, dot_f32_neon,
-                                               l2_f32_neon,    dot_bits_neon,     rotate_neon};
+#define REST_NEON dot_f32_neon, l2_f32_neon, dot_bits_neon, to_planes_neon, quantise_neon, largest_neon, sum2_neon, scale_neon, rotate_neon
+const struct distance distance_neon = {"neon", dot_codes_neon, code_to_query_neon, REST_NEON};
+const struct distance distance_neon_dotprod = {"neon-dotprod", dot_codes_dotprod, code_to_query_neon, REST_NEON};
 #endif

@@ -14,7 +14,7 @@
 #define CHUNK_BYTES (4u << 20) /* about; a power of two of nodes */
 #define SLAB_BYTES (64u << 20) /* address space taken at once, in huge pages where the kernel has them */
 #define HUGE_BYTES (2u << 20)
-#define SKETCH_FROM_DIM 1024u /* int8 nodes: below, a code is read about as quickly as its sketch (bench_peers.py) */
+#define SKETCH_FROM_DIM 1024u /* int8 nodes: below, walking by codes is about as quick for the same recall (bench_peers.py) */
 
 /* Anonymous memory, returned to the system with the core. */
 struct slab {

@@ -119,7 +119,7 @@ static void insert(struct core *c, struct graph_scratch *s, uint32_t id, uint32_
         if (n)
             at = s->pool[0].id;
         n = live_only(c, s, &p, n, id);
-        if (c->codes == GRAPH_CODES_1BIT)
+        if (c->sketch_bytes)
             pool_exact(c, s, id, n);
         if (l && core_head(c, s->pool[0].id)->level < l)
             n = 0; /* the root stood in, which is not on this level */
@@ -142,17 +142,13 @@ static uint32_t draw_level(struct graph *g)
     return level < LEVEL_MAX ? (uint32_t)level : LEVEL_MAX;
 }
 
-int vector_prepare(enum metric metric, const float *v, uint32_t dim, float *out)
+int vector_prepare(const struct core *c, const float *v, float *out)
 {
-    double sum = 0;
-    for (uint32_t i = 0; i < dim; i++)
-        sum += (double)v[i] * v[i];
+    double sum = c->kernel->sum2(v, c->dim);
     /* NaN and Inf show in the sum; lengths whose square leaves f32 would make distances infinite. */
-    if (!(sum < 1e37) || (metric == METRIC_COSINE && sum < 1e-60))
+    if (!(sum < 1e37) || (c->metric == METRIC_COSINE && sum < 1e-60))
         return LT_ENAN;
-    double f = metric == METRIC_COSINE ? 1 / sqrt(sum) : 1;
-    for (uint32_t i = 0; i < dim; i++)
-        out[i] = (float)(v[i] * f);
+    c->kernel->scale(v, c->dim, c->metric == METRIC_COSINE ? 1 / sqrt(sum) : 1, out);
     return 0;
 }
 
@@ -170,7 +166,7 @@ int node_fill(struct core *c, struct graph_scratch *s, uint32_t id, uint64_t lab
     if (c->codes == GRAPH_CODES_INT8) {
         float scale;
         uint32_t bits;
-        distance_encode(v, c->dim, core_code(c, id), &scale, &h->norm2);
+        distance_encode(c->kernel, v, c->dim, core_code(c, id), &scale, &h->norm2);
         memcpy(&bits, &scale, sizeof bits);
         h->scale = (uint16_t)(bits >> 16);
     }
@@ -189,7 +185,7 @@ int graph_add(struct graph *g, uint64_t label, const float *v)
     if (label == UINT64_MAX)
         return LT_EINVAL;
     if ((r = scratch_reserve(s, c, g->p.ef_construction)) < 0 ||
-        (r = vector_prepare(c->metric, v, c->dim, s->query_f32)) < 0 ||
+        (r = vector_prepare(c, v, s->query_f32)) < 0 ||
         (r = core_hash_reserve(c)) < 0 || (r = remove_reserve(c)) < 0 ||
         (r = core_alloc(c, level, &id)) < 0)
         return r;

@@ -127,13 +127,13 @@ struct cand {
     uint32_t id;
 };
 
-/* A query or a node, ready to be compared with codes. */
+/* A query or a node, ready to be compared with others. */
 struct probe {
-    const int8_t *q; /* against int8 codes; NULL: none */
+    const float *v;             /* against exact vectors; NULL: against what is in the nodes */
+    struct sketch_query sketch; /* against sketches; .planes NULL: against int8 codes */
+    const int8_t *q;
     int32_t bias;
     float scale, norm2;
-    const float *v;             /* against exact vectors; NULL: against codes */
-    struct sketch_query sketch; /* .q NULL: sketches are not looked at */
 };
 
 /* A node about to be expanded: its neighbours that were not visited, and their records. */
@@ -154,7 +154,7 @@ struct graph_scratch {
     struct cand *pool, *heap; /* pool: sorted; heap: candidates of filtered searches */
     size_t pool_cap, heap_cap;
     int8_t *query, *pair; /* prepared queries: the search's, and a neighbour's */
-    int8_t *query_bits;   /* the search's against sketches */
+    uint8_t *planes;      /* the search's against sketches */
     float *query_f32, *rotated;
     size_t query_cap; /* of those five */
     uint64_t n_distances;
@@ -311,19 +311,19 @@ void core_hash_move(struct core *c, uint64_t label, uint32_t from, uint32_t to);
 bool id_list_push(struct id_list *l, uint32_t id);
 
 /* graph_links.c: distances, and choosing neighbours. */
-/* out[i] = distance of the probe to ids[i] (all valid); smaller is nearer. By exact vectors, codes or sketches, the first of
+/* out[i] = distance of the probe to ids[i] (all valid); smaller is nearer. By exact vectors, sketches or codes, the first of
  * them that the probe has. */
 void core_distances(const struct core *c, const struct probe *p, const uint32_t *ids, uint32_t n,
                     float *out);
 /* The same by their records, for a probe without exact vector. */
 void core_distances_at(const struct core *c, const struct probe *p, const uint8_t *const *at, uint32_t n, float *out);
-/* Takes out of ids, and of their records, those that the sketches say are farther than `limit` for all but a few: by SKETCH_SURE standard deviations
- * of the estimate. Returns how many are left. */
-uint32_t core_filter(const struct core *c, const struct probe *p, uint32_t *ids, const uint8_t **at, uint32_t n, float limit);
 /* A node against others, as exactly as the graph allows without reading exact vectors of int8 nodes. */
 void core_probe(const struct core *c, uint32_t id, int8_t *room, struct probe *p);
-/* The prepared vector in s->query_f32 against nodes that are walked over. Uses s->query, s->query_bits, s->rotated, s->pair. */
+/* The prepared vector in s->query_f32 against nodes that are walked over: by the least that tells them apart. Uses s->query,
+ * s->planes, s->rotated, s->pair. */
 void core_probe_query(const struct core *c, struct graph_scratch *s, struct probe *p);
+/* The same against their int8 codes. Uses s->query, s->pair. */
+void core_probe_codes(const struct core *c, struct graph_scratch *s, struct probe *p);
 /* HNSW's neighbour selection: from n candidates, nearest first, at most max that are nearer to the probe's node than to
  * each one already chosen. Candidates with LINK_CHILD are always kept. Reorders c in place; returns the number kept. */
 uint32_t core_select(const struct core *c, struct graph_scratch *s, struct cand *cands, uint32_t n,
@@ -355,7 +355,7 @@ uint32_t walk_level(const struct core *c, struct graph_scratch *s, const struct 
 /* Fills the record of a new slot, except for its links. LT_EIO, LT_ENOSPC. */
 int node_fill(struct core *c, struct graph_scratch *s, uint32_t id, uint64_t label, const float *v);
 /* Checks v and brings it to unit length where the metric wants it. LT_ENAN. */
-int vector_prepare(enum metric metric, const float *v, uint32_t dim, float *out);
+int vector_prepare(const struct core *c, const float *v, float *out);
 
 /* graph_tree.c */
 /* parent's list holds id already and has room for a child. */

@@ -3,9 +3,6 @@
 
 #include "index/graph_int.h"
 
-/* A node at the very limit is passed over in one case of fifteen; one that is really among the nearest lies far from it. */
-#define SKETCH_SURE 1.5f
-
 void cand_sort(struct cand *c, uint32_t n)
 {
     for (uint32_t i = 1; i < n; i++) { /* short or nearly sorted */
@@ -44,9 +41,7 @@ static void distances_int8(const struct core *c, const struct probe *p, const ui
     }
 }
 
-/* The estimates less `sure` standard deviations. */
-static void distances_sketch(const struct core *c, const struct probe *p, const uint8_t *const *at, uint32_t n, float sure,
-                             float *out)
+static void distances_sketch(const struct core *c, const struct probe *p, const uint8_t *const *at, uint32_t n, float *out)
 {
     const struct sketch_query *q = &p->sketch;
     size_t dims = sketch_dims(c->dim);
@@ -54,10 +49,10 @@ static void distances_sketch(const struct core *c, const struct probe *p, const 
         const uint8_t *const *bits = at + i;
         int32_t dots[GROUP];
         uint32_t k = n - i < GROUP ? n - i : GROUP;
-        c->kernel->dot_bits(bits, k, q->q, dims, dots);
+        c->kernel->dot_bits(bits, k, q->planes, dims, dots);
         for (uint32_t j = 0; j < k; j++) {
             const struct sketch_tail *t = sketch_tail(bits[j], dims);
-            float dot = t->factor * q->scale * (float)(2 * dots[j] - q->sum) + sure * q->norm * t->error;
+            float dot = t->factor * q->scale * (float)(2 * dots[j] - q->sum);
             out[i + j] = c->metric == METRIC_L2 ? q->norm * q->norm + t->norm2 - 2 * dot : -dot;
         }
     }
@@ -65,10 +60,10 @@ static void distances_sketch(const struct core *c, const struct probe *p, const 
 
 void core_distances_at(const struct core *c, const struct probe *p, const uint8_t *const *at, uint32_t n, float *out)
 {
-    if (p->q)
-        distances_int8(c, p, at, n, out);
+    if (p->sketch.planes)
+        distances_sketch(c, p, at, n, out);
     else
-        distances_sketch(c, p, at, n, 0, out);
+        distances_int8(c, p, at, n, out);
 }
 
 void core_distances(const struct core *c, const struct probe *p, const uint32_t *ids, uint32_t n,
@@ -87,19 +82,6 @@ void core_distances(const struct core *c, const struct probe *p, const uint32_t 
     }
 }
 
-uint32_t core_filter(const struct core *c, const struct probe *p, uint32_t *ids, const uint8_t **at, uint32_t n, float limit)
-{
-    float d[2 * GRAPH_M_MAX + 8];
-    uint32_t k = 0;
-    distances_sketch(c, p, at, n, SKETCH_SURE, d);
-    for (uint32_t i = 0; i < n; i++) {
-        ids[k] = ids[i];
-        at[k] = at[i];
-        k += d[i] < limit;
-    }
-    return k;
-}
-
 void core_probe(const struct core *c, uint32_t id, int8_t *room, struct probe *p)
 {
     const struct node_head *h = core_head(c, id);
@@ -112,20 +94,26 @@ void core_probe(const struct core *c, uint32_t id, int8_t *room, struct probe *p
     }
 }
 
+void core_probe_codes(const struct core *c, struct graph_scratch *s, struct probe *p)
+{
+    uint8_t *code = (uint8_t *)s->pair;
+    *p = (struct probe){.q = s->query};
+    distance_encode(c->kernel, s->query_f32, c->dim, code, &p->scale, &p->norm2);
+    p->bias = c->kernel->code_to_query(code, c->code_bytes, s->query);
+}
+
 void core_probe_query(const struct core *c, struct graph_scratch *s, struct probe *p)
 {
-    *p = (struct probe){0};
-    if (c->codes == GRAPH_CODES_F32)
-        p->v = s->query_f32;
-    if (c->codes == GRAPH_CODES_INT8) {
-        uint8_t *code = (uint8_t *)s->pair;
-        distance_encode(s->query_f32, c->dim, code, &p->scale, &p->norm2);
-        p->bias = c->kernel->code_to_query(code, c->code_bytes, s->query);
-        p->q = s->query;
+    if (!c->sketch_bytes && c->codes == GRAPH_CODES_INT8) {
+        core_probe_codes(c, s, p);
+        return;
     }
+    *p = (struct probe){0};
     if (c->sketch_bytes) {
         sketch_rotate(c->kernel, s->query_f32, c->dim, s->rotated);
-        sketch_prepare(s->rotated, sketch_dims(c->dim), s->query_bits, &p->sketch);
+        sketch_prepare(c->kernel, s->rotated, sketch_dims(c->dim), s->query, s->planes, &p->sketch);
+    } else {
+        p->v = s->query_f32;
     }
 }
 

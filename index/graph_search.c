@@ -32,7 +32,7 @@ void graph_scratch_destroy(struct graph_scratch **s)
     free((*s)->heap);
     free((*s)->query);
     free((*s)->pair);
-    free((*s)->query_bits);
+    free((*s)->planes);
     free((*s)->query_f32);
     free((*s)->rotated);
     free(*s);
@@ -44,7 +44,7 @@ struct run {
     const struct core *c;
     struct graph_scratch *s;
     const struct graph_query *q;
-    struct probe probe;
+    struct probe probe, codes; /* what the walk goes by; int8, for rescoring */
     uint32_t n; /* results in s->pool, sorted by distance */
     uint64_t n_rescored;
     uint32_t n_replaced; /* the core's counter at the start */
@@ -267,59 +267,109 @@ static int walk_filtered(struct run *r, const uint32_t *starts, uint32_t n_start
     }
 }
 
-/* How far a code's distance may well be from the exact one: RESCORE_SURE standard deviations. */
-static float slack(const struct run *r, uint32_t id)
+/* How far a distance may well be from the exact one: RESCORE_SURE standard deviations. */
+static float slack_sketch(const struct run *r, uint32_t id)
 {
     const struct core *c = r->c;
-    const struct node_head *h = core_head(c, id);
-    const struct probe *p = &r->probe;
-    float e = 0;
-    if (c->codes == GRAPH_CODES_INT8) /* each value is off by up to half a step, evenly: 1/12 of a step squared */
-        e = sqrtf((node_scale(h) * node_scale(h) * p->norm2 + p->scale * p->scale * h->norm2) / 12);
-    else if (c->codes == GRAPH_CODES_1BIT)
-        e = sketch_tail(core_record(c, id), sketch_dims(c->dim))->error * p->sketch.norm;
+    float e = sketch_tail(core_record(c, id), sketch_dims(c->dim))->error * r->probe.sketch.norm;
     return RESCORE_SURE * (c->metric == METRIC_L2 ? 2 * e : e);
 }
 
-static void prefetch_vector(const struct core *c, uint32_t id)
+static float slack_codes(const struct run *r, uint32_t id)
 {
-    const char *v = (const char *)core_vector(c, id);
-    for (uint32_t j = 0; j < c->vec_stride && j < 2048; j += 64)
+    const struct node_head *h = core_head(r->c, id);
+    const struct probe *p = &r->codes;
+    /* each value is off by up to half a step, evenly: 1/12 of a step squared */
+    float e = sqrtf((node_scale(h) * node_scale(h) * p->norm2 + p->scale * p->scale * h->norm2) / 12);
+    return RESCORE_SURE * (r->c->metric == METRIC_L2 ? 2 * e : e);
+}
+
+static void prefetch_node(const struct core *c, uint32_t id, bool codes)
+{
+    const char *v = codes ? (const char *)core_code(c, id) : (const char *)core_vector(c, id);
+    uint32_t len = codes ? c->code_bytes : c->vec_stride;
+    for (uint32_t j = 0; j < len && j < 2048; j += 64)
         __builtin_prefetch(v + j);
 }
 
-/* Exact scores, best first, for all results that can be among the k nearest by what is known of their codes' errors; dead ones
- * replaced by what answers for their label. */
-static void rescore(struct run *r)
+/* One step of scoring anew: from sketches to codes, or from either to exact vectors. */
+struct pass {
+    float (*slack)(const struct run *r, uint32_t id); /* of the scores there are; NULL: none */
+    float (*slack_new)(const struct run *r, uint32_t id); /* of the new ones; NULL: none */
+    bool codes;
+};
+
+static float pass_distance(struct run *r, const struct pass *pass, uint32_t id)
+{
+    float d;
+    if (!pass->codes)
+        return exact_distance(r, id);
+    core_distances(r->c, &r->codes, &id, 1, &d);
+    return d;
+}
+
+/* Scores, best first, for all results that can be among the k nearest by what is known of the errors; dead ones replaced by what
+ * answers for their label. */
+static void rescore_pass(struct run *r, const struct pass *pass)
 {
     struct cand *p = r->s->pool;
     uint32_t k = 0;
+    bool vectors = r->c->has_vectors;
     for (uint32_t i = 0; i < r->n; i++) {
         uint32_t id = current(r, p[i].id), j = k, want = replaced(r) ? with_spare(r->q->k) : r->q->k;
         if (id >= core_n_slots(r->c))
             continue;
         float d = p[i].d;
-        if (k >= want && id == p[i].id && d - slack(r, id) > p[want - 1].d)
-            break; /* and so are those behind it */
-        if (r->c->has_vectors && i + 4 < want && i + 4 < r->n)
-            prefetch_vector(r->c, p[i + 4].id);
-        if (r->c->has_vectors || id != p[i].id)
-            d = exact_distance(r, id);
+        if (k >= want && id == p[i].id) {
+            float least = pass->slack ? d - pass->slack(r, id) : d;
+            float most = p[want - 1].d + (pass->slack_new ? pass->slack_new(r, p[want - 1].id) : 0);
+            if (least > most)
+                break; /* and so are those behind it */
+        }
+        if (vectors && i + 4 < r->n && (pass->codes || i + 4 < want))
+            prefetch_node(r->c, p[i + 4].id, pass->codes);
+        if (vectors || id != p[i].id)
+            d = pass_distance(r, pass, id);
         for (k++; j && p[j - 1].d > d; j--)
             p[j] = p[j - 1];
         p[j] = (struct cand){d, id};
     }
-    if (replaced(r)) { /* a node and the one it replaced may both have been met */
-        uint32_t kept = 0;
-        for (uint32_t i = 0, j; i < k; i++) {
-            for (j = 0; j < kept && p[j].id != p[i].id; j++)
-                ;
-            if (j == kept)
-                p[kept++] = p[i];
-        }
-        k = kept;
-    }
     r->n = k;
+}
+
+/* A node and the one it replaced may both have been met. */
+static void drop_doubles(struct run *r)
+{
+    struct cand *p = r->s->pool;
+    uint32_t kept = 0;
+    for (uint32_t i = 0, j; i < r->n; i++) {
+        for (j = 0; j < kept && p[j].id != p[i].id; j++)
+            ;
+        if (j == kept)
+            p[kept++] = p[i];
+    }
+    r->n = kept;
+}
+
+/* Exact scores, best first. walked: those there are, are the walk's. */
+static void rescore(struct run *r, bool walked)
+{
+    const struct pass to_codes = {slack_sketch, slack_codes, true};
+    struct pass to_exact = {NULL, NULL, false};
+    if (walked && r->c->codes == GRAPH_CODES_INT8) {
+        if (r->c->sketch_bytes) {
+            core_probe_codes(r->c, r->s, &r->codes);
+            rescore_pass(r, &to_codes);
+        } else {
+            r->codes = r->probe;
+        }
+        to_exact.slack = slack_codes;
+    } else if (walked && r->c->codes == GRAPH_CODES_1BIT) {
+        to_exact.slack = slack_sketch;
+    }
+    rescore_pass(r, &to_exact);
+    if (replaced(r))
+        drop_doubles(r);
 }
 
 static int walk(struct run *r, uint32_t ef, bool *exact)
@@ -343,7 +393,7 @@ static int walk(struct run *r, uint32_t ef, bool *exact)
     if (e < 0)
         return e;
     if (!gave_up)
-        rescore(r);
+        rescore(r, true);
     /* Too narrow a filter, or too much dying under the walk. */
     if (gave_up || (r->n < r->q->k && r->n < live && !r->q->allow)) {
         *exact = true;
@@ -358,7 +408,7 @@ static int prepare(struct run *r, uint32_t ef)
     struct graph_scratch *s = r->s;
     int e;
     if ((e = scratch_reserve(s, c, ef)) < 0 ||
-        (e = vector_prepare(c->metric, r->q->v, c->dim, s->query_f32)) < 0)
+        (e = vector_prepare(c, r->q->v, s->query_f32)) < 0)
         return e;
     core_probe_query(c, s, &r->probe);
     return 0;
@@ -380,7 +430,7 @@ static int search(struct run *r, uint32_t ef, struct graph_hit *out, size_t *n, 
     if (e < 0)
         return e;
     if (exact && replaced(r))
-        rescore(r);
+        rescore(r, false);
     uint32_t found = r->n < k ? r->n : k;
     for (uint32_t i = 0; i < found; i++)
         out[i] = (struct graph_hit){core_head(r->c, r->s->pool[i].id)->label, -r->s->pool[i].d};

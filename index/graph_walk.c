@@ -3,7 +3,7 @@
  * A walk is bound by memory: each step needs a list, then the nodes it names, each a cache miss behind the other. So a node's
  * list is fetched as soon as the node is among the candidates; and before one candidate's neighbours are compared, the next
  * one's list is read and its neighbours are called for. It is nearly always expanded next, and what was read of it then serves.
- * Where codes are long, sketches say which are worth reading. Of what is left most went to mispredicted branches, since whether
+ * Where codes are long, the walk looks at sketches only. Of what is left most went to mispredicted branches, since whether
  * a neighbour was seen before, or comes into the pool, and where, is a toss-up; so lists are thinned out without branches.
  *
  * hnswlib keeps two heaps; here one sorted array of ef candidates with a mark for those already expanded does the work of
@@ -24,8 +24,9 @@ static int grow(void *ptr, size_t n, size_t size)
     return 0;
 }
 
-static int grow_aligned(int8_t **p, size_t len)
+static int grow_aligned(void *ptr, size_t len)
 {
+    void **p = ptr;
     free(*p);
     *p = aligned_alloc(DISTANCE_PAD, len);
     return *p ? 0 : LT_ENOMEM;
@@ -50,7 +51,7 @@ int scratch_reserve(struct graph_scratch *s, const struct core *c, uint32_t ef)
     if (padded > s->query_cap) {
         s->query_cap = 0;
         if (grow_aligned(&s->query, padded) < 0 || grow_aligned(&s->pair, padded) < 0 ||
-            grow_aligned(&s->query_bits, padded) < 0 || grow(&s->query_f32, padded, sizeof *s->query_f32) < 0 ||
+            grow_aligned(&s->planes, planes_bytes(padded)) < 0 || grow(&s->query_f32, padded, sizeof *s->query_f32) < 0 ||
             grow(&s->rotated, padded, sizeof *s->rotated) < 0)
             return LT_ENOMEM;
         s->query_cap = padded;
@@ -209,12 +210,6 @@ static void offer_batch(struct pool *pool, struct graph_scratch *s, const struct
 {
     const struct core *c = pool->core;
     s->n_distances += n;
-    if (p->q && c->sketch_bytes) {
-        if (pool->n == pool->ef)
-            n = core_filter(c, p, s->batch, s->batch_at, n, pool->c[pool->n - 1].d);
-        for (uint32_t i = 0; i < n; i++)
-            prefetch(s->batch_at[i] + c->sketch_bytes, c->code_bytes < 1024 ? c->code_bytes : 1024);
-    }
     if (p->v)
         core_distances(c, p, s->batch, n, s->batch_d);
     else

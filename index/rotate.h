@@ -59,6 +59,26 @@ ROTATE_INLINE void rotate_butterfly(float *a, float *b, size_t n, float scale)
     }
 }
 
+/* Stages h and h / 2 of the transform in one pass over memory. */
+ROTATE_INLINE void rotate_two_stages(float *x, size_t n, size_t h)
+{
+    for (size_t i = 0; i < n; i += 2 * h) {
+        for (size_t j = i; j < i + h / 2; j += 16) {
+            rotate_v16 a, b, c, d;
+            memcpy(&a, x + j, sizeof a);
+            memcpy(&b, x + j + h / 2, sizeof b);
+            memcpy(&c, x + j + h, sizeof c);
+            memcpy(&d, x + j + h + h / 2, sizeof d);
+            rotate_v16 ac = a + c, bd = b + d, a_c = a - c, b_d = b - d;
+            a = ac + bd, b = ac - bd, c = a_c + b_d, d = a_c - b_d;
+            memcpy(x + j, &a, sizeof a);
+            memcpy(x + j + h / 2, &b, sizeof b);
+            memcpy(x + j + h, &c, sizeof c);
+            memcpy(x + j + h + h / 2, &d, sizeof d);
+        }
+    }
+}
+
 /* n: a multiple of 64 */
 ROTATE_INLINE void rotate_body(float *x, size_t n)
 {
@@ -68,9 +88,12 @@ ROTATE_INLINE void rotate_body(float *x, size_t n)
     for (uint32_t round = 0; round < ROTATE_ROUNDS; round++) {
         float *part = round & 1 ? x + (n - p) : x;
         rotate_signs(x, n, round);
-        for (size_t h = p / 2; h >= 16; h /= 2)
-            for (size_t i = 0; i < p; i += 2 * h)
-                rotate_butterfly(part + i, part + i + h, h, 1);
+        size_t h = p / 2;
+        for (; h >= 32; h /= 4)
+            rotate_two_stages(part, p, h);
+        if (h == 16)
+            for (size_t i = 0; i < p; i += 32)
+                rotate_butterfly(part + i, part + i + 16, 16, 1);
         rotate_lanes(part, p, 1 / sqrtf((float)p));
         rotate_butterfly(x, x + n / 2, n / 2, 0.70710678f);
     }

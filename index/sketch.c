@@ -35,25 +35,14 @@ void sketch_encode(const float *x, size_t dims, uint8_t *sketch)
     memcpy(sketch + dims / 8, &t, sizeof t);
 }
 
-void sketch_prepare(const float *x, size_t dims, int8_t *q, struct sketch_query *out)
+void sketch_prepare(const struct distance *k, const float *x, size_t dims, int8_t *q, uint8_t *planes,
+                    struct sketch_query *out)
 {
-    float max = 0, sum2 = 0;
-    *out = (struct sketch_query){.q = q};
-    for (size_t j = 0; j < dims; j++) {
-        max = fmaxf(max, fabsf(x[j]));
-        sum2 += x[j] * x[j];
-    }
-    float inverse = max > 0 ? 127 / max : 0;
+    struct quantised sums;
+    float max = k->largest(x, dims), inverse = max > 0 ? PLANES_LIMIT / max : 0;
     if (!isfinite(inverse))
         inverse = max = 0;
-    for (size_t j = 0; j < dims; j++) {
-        float f = x[j] * inverse + 12582912.0f;
-        int32_t v;
-        memcpy(&v, &f, 4);
-        v -= 0x4B400000;
-        q[j] = (int8_t)(v > 127 ? 127 : v < -127 ? -127 : v);
-        out->sum += q[j];
-    }
-    out->scale = max / 127;
-    out->norm = sqrtf(sum2);
+    k->quantise(x, dims, inverse, PLANES_LIMIT, q, &sums);
+    k->to_planes(q, dims, planes);
+    *out = (struct sketch_query){planes, sums.sum, max / PLANES_LIMIT, (float)sqrt(k->sum2(x, dims))};
 }

@@ -19,9 +19,9 @@ struct sketch_tail {
     float norm2;  /* |x|^2 */
 };
 
-/* A query rotated and brought to int8. */
+/* A query rotated and brought to a few bits a dimension, which adds little to the sketches' own error. */
 struct sketch_query {
-    const int8_t *q; /* sketch_dims values */
+    const uint8_t *planes; /* of sketch_dims values (distance.h) */
     int32_t sum;     /* of them */
     float scale, norm;
 };
@@ -46,7 +46,8 @@ static inline const struct sketch_tail *sketch_tail(const uint8_t *sketch, size_
  * sketch_prepare take. */
 void sketch_rotate(const struct distance *k, const float *v, size_t dim, float *room);
 void sketch_encode(const float *rotated, size_t dims, uint8_t *sketch);
-/* q: dims bytes, borrowed by the result. */
-void sketch_prepare(const float *rotated, size_t dims, int8_t *q, struct sketch_query *out);
+/* q: room for dims bytes. planes: planes_bytes(dims), aligned to DISTANCE_PAD, borrowed by the result. */
+void sketch_prepare(const struct distance *k, const float *rotated, size_t dims, int8_t *q, uint8_t *planes,
+                    struct sketch_query *out);
 
 #endif

@@ -73,19 +73,23 @@ static void check_f32(const struct distance *k, uint64_t *rng, size_t n)
 
 static void check_bits(const struct distance *k, uint64_t *rng, size_t n, bool extreme)
 {
-    uint8_t *bits[N_CODES];
-    int8_t *q = malloc(n); /* just n bytes each: ASan sees a step too far */
+    uint8_t *bits[N_CODES], *planes = malloc(planes_bytes(n)), *want_planes = malloc(planes_bytes(n));
+    int8_t *q = malloc(n); /* just what is needed of each: ASan sees a step too far */
     int32_t out[N_CODES + 1];
     for (size_t j = 0; j < n; j++)
-        q[j] = extreme ? -127 : (int8_t)((int)(unit_rand(rng) % 255) - 127);
+        q[j] = extreme ? -PLANES_LIMIT : (int8_t)((int)(unit_rand(rng) % (2 * PLANES_LIMIT + 1)) - PLANES_LIMIT);
+    memset(planes, 0x55, planes_bytes(n));
+    k->to_planes(q, n, planes);
+    distance_c.to_planes(q, n, want_planes);
+    assert_int_equal(memcmp(planes, want_planes, planes_bytes(n)), 0);
     for (size_t i = 0; i < N_CODES; i++) {
-        bits[i] = malloc(n / 8);
-        for (size_t j = 0; j < n / 8; j++)
+        bits[i] = malloc(distance_pad(n / 8));
+        for (size_t j = 0; j < distance_pad(n / 8); j++) /* what lies behind the bits does not count */
             bits[i][j] = extreme ? 255 : (uint8_t)unit_rand(rng);
     }
     for (size_t count = 0; count <= N_CODES; count++) {
         out[count] = 123456;
-        k->dot_bits((const uint8_t *const *)bits, count, q, n, out);
+        k->dot_bits((const uint8_t *const *)bits, count, planes, n, out);
         assert_int_equal(out[count], 123456);
         for (size_t i = 0; i < count; i++) {
             int32_t want = 0;
@@ -96,6 +100,53 @@ static void check_bits(const struct distance *k, uint64_t *rng, size_t n, bool e
     }
     for (size_t i = 0; i < N_CODES; i++)
         free(bits[i]);
+    free(q);
+    free(planes);
+    free(want_planes);
+}
+
+/* The integers are those of plain C, whatever the unit; sums are good to a few roundings. */
+static void check_quantise(const struct distance *k, uint64_t *rng, size_t n)
+{
+    float *v = malloc(n * sizeof *v), *scaled = malloc((n + 1) * sizeof *scaled), largest = 0;
+    int8_t *q = malloc(n + 1);
+    struct quantised got;
+    double sum2 = 0;
+    for (size_t j = 0; j < n; j++) {
+        v[j] = uniform(rng) * 3;
+        largest = fmaxf(largest, fabsf(v[j]));
+        sum2 += (double)v[j] * v[j];
+    }
+    assert_true(k->largest(v, n) == largest);
+    assert_true(fabs(k->sum2(v, n) - sum2) <= 1e-12 * (1 + sum2));
+    q[n] = 99;
+    scaled[n] = 7;
+    k->scale(v, n, 0.3, scaled);
+    for (int32_t limit = 15; limit <= 127; limit += 112) {
+        int64_t sum = 0, squares = 0;
+        float inverse = 1.1f * (float)limit / 3; /* some lie beyond the limit */
+        k->quantise(v, n, inverse, limit, q, &got);
+        for (size_t j = 0; j < n; j++) {
+            float x = rintf(v[j] * inverse);
+            x = x > (float)limit ? (float)limit : x < -(float)limit ? -(float)limit : x;
+            /* With a fused multiply-add, a value half way between two may go either way. */
+            assert_true(fabsf(v[j] * inverse - (float)q[j]) <= 0.50001f || q[j] == (int8_t)x);
+            assert_true(q[j] >= -limit && q[j] <= limit);
+            assert_true(scaled[j] == (float)(v[j] * 0.3));
+            sum += q[j];
+            squares += q[j] * q[j];
+        }
+        assert_int_equal(got.sum, sum);
+        assert_int_equal(got.sum2, squares);
+    }
+    assert_int_equal(q[n], 99);
+    assert_true(scaled[n] == 7);
+    v[n / 2] = NAN;
+    assert_true(isnan(k->sum2(v, n)));
+    v[n / 2] = -INFINITY;
+    assert_true(isinf(k->sum2(v, n)));
+    free(v);
+    free(scaled);
     free(q);
 }
 
@@ -132,6 +183,7 @@ static void test_sketch(void **state)
     static float v[DIM], y[DIM], room[DIMS], y_room[DIMS];
     static _Alignas(64) uint8_t sketch[128];
     static int8_t q[DIMS];
+    uint8_t *planes = aligned_alloc(DISTANCE_PAD, planes_bytes(DIMS));
     assert_int_equal(sketch_dims(DIM), DIMS);
     assert_true(sketch_bytes(DIM) <= sizeof sketch);
     for (int spiky = 0; spiky < 2; spiky++) {
@@ -149,8 +201,8 @@ static void test_sketch(void **state)
             sketch_rotate(k, v, DIM, room);
             sketch_encode(room, DIMS, sketch);
             sketch_rotate(k, y, DIM, y_room);
-            sketch_prepare(y_room, DIMS, q, &sq);
-            k->dot_bits(&bits, 1, q, DIMS, &set);
+            sketch_prepare(k, y_room, DIMS, q, planes, &sq);
+            k->dot_bits(&bits, 1, planes, DIMS, &set);
             const struct sketch_tail *t = sketch_tail(sketch, DIMS);
             double error = (t->factor * sq.scale * (double)(2 * set - sq.sum) - dot) / (t->error * sq.norm);
             sum += error;
@@ -161,6 +213,7 @@ static void test_sketch(void **state)
         assert_true(fabs(mean) < 0.08);
         assert_true(deviation > 0.85 && deviation < 1.1);
     }
+    free(planes);
     memset(room, 0, sizeof room);
     sketch_encode(room, DIMS, sketch);
     assert_true(sketch_tail(sketch, DIMS)->factor == 0 && sketch_tail(sketch, DIMS)->error == 0);
@@ -175,6 +228,7 @@ static void test_versions(void **state)
         print_message("%s\n", v[i]->name);
         for (size_t dim = 1; dim <= DIM_MAX; dim++) {
             check_f32(v[i], &rng, dim);
+            check_quantise(v[i], &rng, dim);
             if (dim % 64 < 2 || dim % 13 == 0)
                 check_codes(v[i], &rng, dim, dim % 3 == 0);
         }
@@ -220,7 +274,7 @@ static void test_encode(void **state)
             v[j] = uniform(&rng) * 5;
             most = fmaxf(most, fabsf(v[j]));
         }
-        distance_encode(v, n, code, &scale, &norm2);
+        distance_encode(distance_for(cpu_features()), v, n, code, &scale, &norm2);
         memcpy(&bits, &scale, sizeof bits);
         assert_int_equal(bits & 0xFFFF, 0); /* a node keeps the upper half */
         assert_true(scale >= most / 127 && scale <= most / 127 * 1.0079f);
@@ -235,7 +289,7 @@ static void test_encode(void **state)
     const float tiny[3] = {1e-44f, 0, -1e-44f};
     float scale, norm2;
     uint8_t code[64];
-    distance_encode(tiny, 3, code, &scale, &norm2);
+    distance_encode(&distance_c, tiny, 3, code, &scale, &norm2);
     assert_true(scale == 0 && norm2 == 0 && code[0] == 128 && code[63] == 128);
 }
 
@@ -245,6 +299,7 @@ static void test_choice(void **state)
 #if defined(__x86_64__)
     assert_string_equal(distance_for(CPU_AVX2)->name, "avx2");
     assert_string_equal(distance_for(CPU_AVX2 | CPU_AVX512)->name, "avx512");
+    assert_string_equal(distance_for(CPU_AVX2 | CPU_AVX512 | CPU_AVX512_VNNI | CPU_AVX512_POPCNT)->name, "avx512popcnt");
 #endif
 }
 

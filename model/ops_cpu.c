@@ -33,6 +33,15 @@ const struct cpu_kernels *cpu_kernels_choose(void)
     return &cpu_kernels_c;
 }
 
+vnni_multiply *vnni_choose(void)
+{
+#if defined(__x86_64__)
+    if (cpu_features() & CPU_AVX512_VNNI)
+        return vnni_multiply_avx512;
+#endif
+    return NULL;
+}
+
 /* ---- memory ---- */
 
 static int buf_create(struct ops *op, size_t max_rows, size_t cols, struct ops_buf **out, struct err_msg *em)
@@ -207,6 +216,7 @@ static void destroy(struct ops *op)
     cpu_dnnl_destroy(&o->dnnl);
     for (unsigned i = 0; o->workers && i < o->n_threads; i++) {
         free(o->workers[i].q);
+        free(o->workers[i].turned);
         free(o->workers[i].row_scale);
         free(o->workers[i].sums);
         free(o->workers[i].attention);
@@ -221,6 +231,7 @@ static void destroy(struct ops *op)
     free(o->text);
     free(o->group);
     free(o->commands);
+    free(o->claims);
     free(o);
 }
 
@@ -325,6 +336,7 @@ int ops_cpu_create(struct ops **out, const struct ops_cpu_params *p, struct err_
     base->info.memory_bytes = available_memory() / SHARE_OF_MEMORY;
     base->info.max_batch_tokens = p->max_batch_tokens ? p->max_batch_tokens : DEFAULT_BATCH_TOKENS;
     o->kernels = cpu_kernels_choose();
+    o->few_rows = vnni_choose();
     r = make_memory(o);
     if (r) {
         err_set(em, r, "no memory for batches of %u tokens", base->info.max_batch_tokens);

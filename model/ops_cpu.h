@@ -1,10 +1,11 @@
 /* The ops of model/ops.h on the CPU: oneDNN for the matrix products, kernels of ours for everything else.
  *
  * Q8_0 weights with rows of 256 and more become int8 with one scale per output channel where the CPU multiplies int8
- * exactly (AVX-512 VNNI); all others are multiplied in f32. The activations of int8 products are quantised per token, so a row's result is the same bit for bit whatever rows lie beside it.
+ * exactly (AVX-512 VNNI); all others are multiplied in f32. The activations of int8 products are quantised per token, so a row's result is
+ * the same bit for bit whatever rows lie beside it. Few rows have an int8 product of our own (ops_cpu_vnni.h).
  *
  * Calls between begin and end are only recorded. end runs them, split over the threads by texts where
- * there are enough of them, by rows otherwise. The threads sleep between batches. */
+ * there are enough of them, by the weights' columns where there are few rows, by rows otherwise. The threads sleep between batches. */
 #ifndef MODEL_OPS_CPU_H
 #define MODEL_OPS_CPU_H
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cpu.h"
+#include "model/ops_cpu_vnni.h"
 
 /* ---- what differs between the versions ---- */
 
@@ -75,6 +76,7 @@ struct cpu_shape {
     struct cpu_shape *next;
     size_t k, n_cols;
     bool int8, slow; /* slow: oneDNN has only its reference for it */
+    bool in_blocks;  /* packed as ops_cpu_vnni.h has it */
     desc_own packed;
     dnnl_primitive_desc_t packed_by; /* owns the description that version 2 copies and version 3 borrows */
     _Atomic(struct product *) product[DNNL_ROWS + 1];
@@ -230,6 +232,17 @@ static int describe(const struct cpu_shape *s, size_t n, const desc_own *packed,
     return r;
 }
 
+static bool lies_in_blocks(const struct cpu_shape *s)
+{
+    desc_own blocks = {0};
+    if (!s->int8 || s->k % VNNI_K || s->n_cols % VNNI_COLS ||
+        desc_init(&blocks, (dnnl_dim_t)s->k, (dnnl_dim_t)s->n_cols, dnnl_s8, dnnl_BA16a64b4a))
+        return false;
+    const bool same = dnnl_memory_desc_equal(desc_of(&blocks), desc_of(&s->packed)) != 0;
+    desc_finish(&blocks);
+    return same;
+}
+
 static int shape_get(struct cpu_dnnl *d, size_t k, size_t n_cols, bool int8, struct cpu_shape **out, struct err_msg *em)
 {
     for (struct cpu_shape *s = d->shapes; s; s = s->next) {
@@ -258,6 +271,7 @@ static int shape_get(struct cpu_dnnl *d, size_t k, size_t n_cols, bool int8, str
 #else
     s->packed = *dnnl_primitive_desc_query_md(s->packed_by, dnnl_query_weights_md, 0);
 #endif
+    s->in_blocks = lies_in_blocks(s);
     s->next = d->shapes;
     d->shapes = s;
     *out = s;
@@ -396,6 +410,11 @@ void cpu_panel_destroy(struct cpu_panel **pp)
     if (p->weights)
         dnnl_memory_destroy(p->weights);
     free(p);
+}
+
+bool cpu_panel_in_blocks(const struct cpu_panel *p)
+{
+    return p->shape->in_blocks;
 }
 
 int cpu_panel_run(const struct cpu_panel *panel, unsigned thread, size_t n, const void *x, void *y)

@@ -37,6 +37,9 @@ int cpu_panel_create(struct cpu_dnnl *d, unsigned thread, struct cpu_panel **p, 
                      const void *w, void *room, struct err_msg *em);
 void cpu_panel_destroy(struct cpu_panel **p);
 
+/* Whether the panel's int8 weights lie in its room as model/ops_cpu_vnni.h has them, all of whole blocks. */
+bool cpu_panel_in_blocks(const struct cpu_panel *p);
+
 /* y[n, n_cols] = x[n, k] wᵀ, 0 < n <= DNNL_ROWS; x u8 and y int32, or both float, both dense.
  * thread: < n_threads, the caller's own. Thread-safety: safe on different threads. */
 int cpu_panel_run(const struct cpu_panel *p, unsigned thread, size_t n, const void *x, void *y);

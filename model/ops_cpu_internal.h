@@ -8,6 +8,7 @@
 #include "model/ops_cpu_dnnl.h"
 #include "model/ops_cpu_kernels.h"
 #include "model/ops_cpu_team.h"
+#include "model/ops_cpu_vnni.h"
 
 #define CPU_MAX_THREADS 64
 #define CPU_MATMUL_MOST_ROWS 512 /* of one step of a product */
@@ -18,6 +19,10 @@ enum cpu_domain {
     CPU_POOLED, /* those that are pooled */
     CPU_TEXTS,  /* one a text */
     CPU_LOOSE,  /* some other number: the batch is run by one thread, whole */
+};
+
+struct cpu_range {
+    size_t begin, end;
 };
 
 struct ops_buf {
@@ -33,6 +38,7 @@ struct ops_mat {
     bool int8;
     size_t panel, n_panels;
     struct cpu_panel **panels;
+    bool in_blocks; /* all of them, see ops_cpu_vnni.h */
     void *room; /* of their weights, panel_bytes each */
     size_t panel_bytes;
     float *col_scale;  /* m; int8 only */
@@ -92,6 +98,9 @@ struct cpu_command {
 /* What one thread works with. */
 struct cpu_worker {
     uint8_t *q;       /* quantised rows: CPU_MATMUL_MOST_ROWS × max_k */
+    bool few;         /* the rows of this step: by the product for few rows */
+    uint8_t *turned;  /* those then as it reads them: FEW_FAR × max_k */
+    const struct cpu_command *held; /* by column: the product whose rows are turned */
     float *row_scale; /* CPU_MATMUL_MOST_ROWS */
     void *sums;       /* 2 × DNNL_ROWS × max_panel values of 4 bytes */
     float *arena;     /* arena_cols × the rows of a block */
@@ -101,6 +110,7 @@ struct cpu_worker {
 struct cpu_ops {
     struct ops base;
     const struct cpu_kernels *kernels;
+    vnni_multiply *few_rows; /* or NULL */
     struct cpu_dnnl *dnnl;
     struct team *team;
     unsigned n_threads;
@@ -124,12 +134,14 @@ struct cpu_ops {
     size_t n_commands, cap_commands;
 
     /* the run, see ops_cpu_run.c */
-    bool by_text, loose;
+    bool by_text, by_column, loose;
     unsigned n_active;
     uint32_t *group; /* first text of each group, and the end */
     uint32_t n_groups;
     atomic_uint next_group;
     atomic_int run_error;
+    struct cpu_claim *claims; /* see ops_cpu_column.c */
+    size_t n_claims;
 };
 
 /* ops_cpu_record.c: fills in the calls of the table that record */
@@ -137,6 +149,13 @@ void cpu_record_table(struct ops_vtbl *v);
 
 /* ops_cpu_run.c: runs what is recorded; src is read afterwards, or NULL. Errors: LT_ENOMEM, LT_EDEVICE. */
 int cpu_run(struct cpu_ops *o, const struct ops_buf *src);
+size_t cpu_domain_rows(const struct cpu_ops *o, enum cpu_domain d);
+/* Some rows of a command; a product's, only some columns. By worker `thread`. */
+int cpu_run_command(struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows, unsigned thread);
+int cpu_run_matmul(struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows, struct cpu_range cols, unsigned thread);
+
+/* ops_cpu_column.c: runs what is recorded and placed, all threads at one command at a time. Errors: LT_ENOMEM, LT_EDEVICE. */
+int cpu_run_by_column(struct cpu_ops *o);
 
 /* ops_cpu_matmul.c */
 int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t n_parts, struct ops_mat **w,
@@ -144,18 +163,29 @@ int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t 
 void cpu_mat_destroy(struct ops_mat **w);
 /* What cpu_mat_create takes for these rows */
 uint64_t cpu_mat_bytes(const struct cpu_ops *o, const struct tensor *t);
+/* More weights than stay in the cache from one batch to the next */
+bool cpu_far_weights(const struct cpu_ops *o);
 /* Most rows that cpu_matmul should be given at once for these weights */
 size_t cpu_matmul_rows(const struct cpu_ops *o);
-/* n rows of product c, by worker `thread`; x, residual and y point to the first of them. */
-int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, size_t n, const float *x,
+
+/* Columns of product c, or of what its gate makes of it; by column, those of one thread's slice */
+size_t cpu_matmul_width(const struct cpu_command *c);
+struct cpu_range cpu_matmul_slice(const struct cpu_ops *o, const struct cpu_command *c, unsigned slice);
+/* By column, before any column of an int8 product is made: some of its rows */
+void cpu_matmul_quantise(struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows);
+/* Some columns, all or a slice, of n rows of product c, by worker `thread`; x, residual and y point to the first row, whole. */
+int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, struct cpu_range cols, size_t n, const float *x,
                const float *residual, float *y);
 /* The same of c[0] and the gate c[1] behind it, without the product in between */
 bool cpu_matmul_can_gate(const struct cpu_command *c);
-int cpu_matmul_gate(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, size_t n, const float *x, float *y);
+int cpu_matmul_gate(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, struct cpu_range cols, size_t n, const float *x,
+                    float *y);
 
 /* ops_cpu_place.c: decides which buffers of the recorded commands stay in the arena. src: the buffer read at the end or NULL.
  * Returns LT_ENOMEM when the arena cannot grow. */
 int cpu_place(struct cpu_ops *o, const struct ops_buf *src);
+/* No buffer in an arena any more; what runs as one still does. */
+void cpu_unplace(struct cpu_ops *o);
 /* True for ops that read rows of other places than they write. */
 bool cpu_across_rows(enum cpu_op op);
 /* The end of the stretch that begins at command i: one op across rows, or row by row ops of one domain. */

@@ -2,8 +2,8 @@
  *
  * A weight matrix is cut into panels that fit the second-level cache together with a block of sums. For each panel,
  * oneDNN multiplies up to DNNL_ROWS rows into a scratch tile, and a kernel of ours scales it, adds bias and residual and writes
- * the result. int8: rows are quantised once per call, before the first panel; u8 with 128 as zero, since the
- * CPU multiplies unsigned by signed bytes; what the 128 adds is known per column and taken off. Rows and weights first go
+ * the result; few rows go to an int8 product of our own where the CPU has it (ops_cpu_vnni.h).
+ * int8: rows are quantised once per call, before the first panel; u8 with 128 as zero, since the CPU multiplies unsigned by signed bytes; what the 128 adds is known per column and taken off. Rows and weights first go
  * through a Walsh-Hadamard transform in blocks, which leaves products as they are but shares out the few large values that
  * would cost all others their bits (as in QuaRot, arXiv 2404.00456, but at run time, where it costs a few additions a value). */
 #include <math.h>
@@ -17,6 +17,8 @@
 #define PANEL_COLS 512            /* 64 rows of sums then take 128 KiB */
 #define PANEL_BYTES (512u * 1024) /* of weights */
 #define MANY_ROWS CPU_MATMUL_MOST_ROWS
+#define FEW_NEAR 32 /* rows, of weights that stay in the cache: oneDNN is as fast from there on */
+#define FEW_FAR 64  /* of weights from memory */
 #define PACK_ALONE (1u << 18)     /* weights that are packed before a second thread is awake */
 #define LARGE_PAGE (2u << 20)
 #define INT8_MAX_K 65536 /* 255 · 127 · k stays below 2^31 */
@@ -79,15 +81,19 @@ static int grow_scratch(struct cpu_ops *o, size_t k, size_t panel, struct err_ms
     for (unsigned i = 0; i < o->n_threads; i++) {
         struct cpu_worker *w = &o->workers[i];
         uint8_t *q = cpu_alloc(max_k, MANY_ROWS);
+        uint8_t *turned = cpu_alloc(max_k, FEW_FAR);
         void *sums = cpu_alloc(max_panel, 2 * DNNL_ROWS * sizeof(float));
-        if (!q || !sums) {
+        if (!q || !turned || !sums) {
             free(q);
+            free(turned);
             free(sums);
             return err_set(em, LT_ENOMEM, "no memory for a %zu by %zu product", panel, k);
         }
         free(w->q);
+        free(w->turned);
         free(w->sums);
         w->q = q;
+        w->turned = turned;
         w->sums = sums;
     }
     o->max_k = max_k;
@@ -162,7 +168,10 @@ static int pack(struct cpu_ops *o, struct ops_mat *w, const struct tensor *const
 {
     struct packing p = {.o = o, .w = w, .parts = parts, .em = em};
     const size_t most = w->m * w->k < PACK_ALONE ? 1 : w->n_panels;
-    team_run(o->team, most < o->n_threads ? (unsigned)most : o->n_threads, pack_some, &p);
+    team_help(o->team, most < o->n_threads ? (unsigned)most : o->n_threads, pack_some, &p);
+    w->in_blocks = !atomic_load(&p.error);
+    for (size_t i = 0; w->in_blocks && i < w->n_panels; i++)
+        w->in_blocks = cpu_panel_in_blocks(w->panels[i]);
     return atomic_load(&p.error);
 }
 
@@ -227,54 +236,143 @@ void cpu_mat_destroy(struct ops_mat **wp)
     free(w);
 }
 
+bool cpu_far_weights(const struct cpu_ops *o)
+{
+    return o->weight_bytes > 16u << 20;
+}
+
 /* Weights that stay in the shared cache may be read again for every 64 rows, whose activations then stay in the
  * thread's own; others are better read once for many rows. */
 size_t cpu_matmul_rows(const struct cpu_ops *o)
 {
-    return o->weight_bytes <= 16u << 20 ? DNNL_ROWS : MANY_ROWS;
+    return cpu_far_weights(o) ? MANY_ROWS : DNNL_ROWS;
 }
 
-/* Panel i times rows first … of a step; the sums go to `sums`. */
-static int multiply(struct cpu_ops *o, unsigned thread, const struct ops_mat *w, size_t i, size_t first, size_t n,
-                    const float *x, void *sums)
+/* Whether n rows are few enough for the product that reads weights ahead. */
+static bool few_rows(const struct cpu_ops *o, const struct ops_mat *w, size_t n)
 {
-    const uint8_t *q = o->workers[thread].q + first * w->k;
-    return cpu_panel_run(w->panels[i], thread, n, w->int8 ? (const void *)q : (const void *)(x + first * w->k), sums);
+    return o->few_rows && w->in_blocks && n <= (cpu_far_weights(o) ? FEW_FAR : FEW_NEAR);
 }
 
-static struct cpu_tile tile_of(const struct cpu_worker *me, const struct cpu_command *c, size_t i, size_t first, size_t n,
+static const int8_t *block_at(const struct ops_mat *w, size_t col)
+{
+    const size_t bytes = (w->k + 63) / 64 * 64 * VNNI_COLS;
+    return w->in_blocks ? (const int8_t *)w->room + col / w->panel * w->panel_bytes + col % w->panel / VNNI_COLS * bytes : NULL;
+}
+
+size_t cpu_matmul_width(const struct cpu_command *c)
+{
+    return c->gate ? c[1].r : c->w->m;
+}
+
+struct cpu_range cpu_matmul_slice(const struct cpu_ops *o, const struct cpu_command *c, unsigned slice)
+{
+    const size_t all = cpu_matmul_width(c), unit = few_rows(o, c->w, cpu_domain_rows(o, c->domain)) ? VNNI_COLS : c->w->panel;
+    const size_t units = (all + unit - 1) / unit, end = units * (slice + 1) / o->n_active * unit;
+    return (struct cpu_range){units * slice / o->n_active * unit, end < all ? end : all};
+}
+
+/* What this thread reads first of the next product, or NULL */
+static const int8_t *weights_after(const struct cpu_ops *o, const struct cpu_command *c, unsigned thread)
+{
+    do
+        c++;
+    while (c < o->commands + o->n_commands && c->op != OP_MATMUL);
+    if (c == o->commands + o->n_commands || !c->w->in_blocks)
+        return NULL;
+    const struct cpu_range own = o->by_column ? cpu_matmul_slice(o, c, thread) : (struct cpu_range){0, 1};
+    return own.begin < own.end ? block_at(c->w, own.begin) : NULL;
+}
+
+/* The rows as bytes: q, or by column those of the first worker, which all share */
+static const struct cpu_worker *bytes_of(const struct cpu_ops *o, unsigned thread)
+{
+    return &o->workers[o->by_column ? 0 : thread];
+}
+
+void cpu_matmul_quantise(struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows)
+{
+    const struct cpu_worker *w = bytes_of(o, 0);
+    const size_t k = c->w->k;
+    o->kernels->quantise(c->x->v + rows.begin * k, rows.end - rows.begin, k, w->q + rows.begin * k, w->row_scale + rows.begin);
+}
+
+/* Before a product of n rows: they are quantised unless they are already. */
+static void prepare(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, const float *x, size_t n)
+{
+    struct cpu_worker *me = &o->workers[thread];
+    const struct ops_mat *w = c->w;
+    me->few = few_rows(o, w, n);
+    if (!w->int8 || (o->by_column && me->held == c))
+        return;
+    me->held = c;
+    if (!o->by_column)
+        o->kernels->quantise(x, n, w->k, me->q, me->row_scale);
+    if (me->few)
+        vnni_turn(bytes_of(o, thread)->q, n, w->k, me->turned);
+}
+
+/* Columns `cols` of one panel, times n rows of a step from `first` on; the sums go to `sums`, whole rows of cols.
+ * next: the weights that are read after these, or NULL. */
+static int multiply(struct cpu_ops *o, unsigned thread, const struct ops_mat *w, struct cpu_range cols, const int8_t *next, size_t first,
+                    size_t n, const float *x, void *sums)
+{
+    const uint8_t *q = bytes_of(o, thread)->q + first * w->k;
+    const void *rows = w->int8 ? (const void *)q : (const void *)(x + first * w->k);
+    if (!o->workers[thread].few)
+        return cpu_panel_run(w->panels[cols.begin / w->panel], thread, n, rows, sums);
+    for (size_t col = cols.begin; col < cols.end; col += VNNI_COLS)
+        o->few_rows(&(struct vnni_block){
+            .x = o->workers[thread].turned,
+            .n_rows = n,
+            .k = w->k,
+            .w = block_at(w, col),
+            .next = col + VNNI_COLS < cols.end ? block_at(w, col + VNNI_COLS) : next,
+            .sums = (int32_t *)sums + (col - cols.begin),
+            .ld = cols.end - cols.begin,
+        });
+    return 0;
+}
+
+static struct cpu_tile tile_of(const struct cpu_worker *rows, const struct cpu_command *c, struct cpu_range cols, size_t first, size_t n,
                                const void *sums)
 {
     const struct ops_mat *w = c->w;
-    const size_t col = i * w->panel;
     return (struct cpu_tile){
         .sums = sums,
         .n_rows = n,
-        .n_cols = w->m - col < w->panel ? w->m - col : w->panel,
-        .row_scale = me->row_scale + first,
-        .col_scale = w->col_scale + col,
-        .col_bias = w->col_bias + col,
-        .bias = c->b ? c->b->v + col : NULL,
+        .n_cols = cols.end - cols.begin,
+        .row_scale = rows->row_scale + first,
+        .col_scale = w->col_scale + cols.begin,
+        .col_bias = w->col_bias + cols.begin,
+        .bias = c->b ? c->b->v + cols.begin : NULL,
     };
 }
 
-int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, size_t n, const float *x,
+/* The columns from `col` on that lie in one panel, at most to end */
+static struct cpu_range panel_part(const struct ops_mat *w, size_t col, size_t end)
+{
+    const size_t next = (col / w->panel + 1) * w->panel;
+    return (struct cpu_range){col, next < end ? next : end};
+}
+
+int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, struct cpu_range cols, size_t n, const float *x,
                const float *residual, float *y)
 {
     const struct ops_mat *w = c->w;
     struct cpu_worker *me = &o->workers[thread];
-    for (size_t step; n; n -= step, x += step * w->k, y += step * w->m) {
+    const int8_t *after = weights_after(o, c, thread);
+    for (size_t step; n && cols.begin < cols.end; n -= step, x += step * w->k, y += step * w->m) {
         step = n < MANY_ROWS ? n : MANY_ROWS;
-        if (w->int8)
-            o->kernels->quantise(x, step, w->k, me->q, me->row_scale);
-        for (size_t i = 0; i < w->n_panels; i++) {
+        prepare(o, thread, c, x, step);
+        for (struct cpu_range p = panel_part(w, cols.begin, cols.end); p.begin < cols.end; p = panel_part(w, p.end, cols.end)) {
             for (size_t first = 0; first < step; first += DNNL_ROWS) {
                 const size_t rows = step - first < DNNL_ROWS ? step - first : DNNL_ROWS;
-                const int r = multiply(o, thread, w, i, first, rows, x, me->sums);
+                const int r = multiply(o, thread, w, p, p.end < cols.end ? block_at(w, p.end) : after, first, rows, x, me->sums);
                 if (r)
                     return r;
-                struct cpu_tile t = tile_of(me, c, i, first, rows, me->sums);
-                const size_t at = first * w->m + i * w->panel;
+                struct cpu_tile t = tile_of(bytes_of(o, thread), c, p, first, rows, me->sums);
+                const size_t at = first * w->m + p.begin;
                 t.residual = residual ? residual + at : NULL;
                 t.y = y + at;
                 t.ld = t.ld_residual = w->m;
@@ -291,26 +389,29 @@ bool cpu_matmul_can_gate(const struct cpu_command *c)
     return c[0].w->int8 && !c[0].residual && c[0].w->n_panels % 2 == 0 && c[0].w->n_panels / 2 * c[0].w->panel == c[1].r;
 }
 
-int cpu_matmul_gate(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, size_t n, const float *x, float *y)
+int cpu_matmul_gate(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, struct cpu_range cols, size_t n, const float *x,
+                    float *y)
 {
     const struct ops_mat *w = c->w;
     struct cpu_worker *me = &o->workers[thread];
-    const size_t half = w->n_panels / 2, f = c[1].r;
+    const int8_t *after = weights_after(o, c, thread);
+    const size_t f = c[1].r;
     void *sums[2] = {me->sums, (int32_t *)me->sums + DNNL_ROWS * w->panel};
-    for (size_t step; n; n -= step, x += step * w->k, y += step * f) {
+    for (size_t step; n && cols.begin < cols.end; n -= step, x += step * w->k, y += step * f) {
         step = n < MANY_ROWS ? n : MANY_ROWS;
-        o->kernels->quantise(x, step, w->k, me->q, me->row_scale);
-        for (size_t i = 0; i < half; i++) {
+        prepare(o, thread, c, x, step);
+        for (struct cpu_range p = panel_part(w, cols.begin, cols.end); p.begin < cols.end; p = panel_part(w, p.end, cols.end)) {
+            const struct cpu_range q = {f + p.begin, f + p.end};
             for (size_t first = 0; first < step; first += DNNL_ROWS) {
                 const size_t rows = step - first < DNNL_ROWS ? step - first : DNNL_ROWS;
-                int r = multiply(o, thread, w, i, first, rows, x, sums[0]);
+                int r = multiply(o, thread, w, p, block_at(w, q.begin), first, rows, x, sums[0]);
                 if (!r)
-                    r = multiply(o, thread, w, half + i, first, rows, x, sums[1]);
+                    r = multiply(o, thread, w, q, p.end < cols.end ? block_at(w, p.end) : after, first, rows, x, sums[1]);
                 if (r)
                     return r;
-                struct cpu_tile a = tile_of(me, c, i, first, rows, sums[0]);
-                const struct cpu_tile b = tile_of(me, c, half + i, first, rows, sums[1]);
-                a.y = y + first * f + i * w->panel;
+                struct cpu_tile a = tile_of(bytes_of(o, thread), c, p, first, rows, sums[0]);
+                const struct cpu_tile b = tile_of(bytes_of(o, thread), c, q, first, rows, sums[1]);
+                a.y = y + first * f + p.begin;
                 a.ld = f;
                 o->kernels->finish_gate(&a, &b, c->gate);
             }

@@ -99,6 +99,12 @@ static size_t place_stretch(struct cpu_ops *o, size_t begin, size_t end, const s
     return cols;
 }
 
+void cpu_unplace(struct cpu_ops *o)
+{
+    for (size_t i = 0; i < o->n_commands; i++)
+        o->commands[i].x_place = o->commands[i].residual_place = o->commands[i].y_place = -1;
+}
+
 int cpu_place(struct cpu_ops *o, const struct ops_buf *src)
 {
     size_t most = 0;

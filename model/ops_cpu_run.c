@@ -1,10 +1,11 @@
 /* Runs a recorded batch.
  *
  * Most ops work row by row. Those between two that look across rows form a stretch, and a stretch is run block by block: all its ops on
- * some rows, then on the next, so that activations stay in a thread's own cache. Threads share the work in one of two ways:
+ * some rows, then on the next, so that activations stay in a thread's own cache. Threads share the work in one of three ways:
  * - by text, where there are enough texts: each takes groups of whole texts through the entire batch and never waits for another;
+ * - by column, where there are few rows and many weights: see ops_cpu_column.c;
  * - by row: each takes a fixed share of the rows of every op, and all meet before and after the ops that look across rows.
- * A row's arithmetic is the same in both, and in any grouping. */
+ * A row's arithmetic is the same in all, and in any grouping. */
 #include <assert.h>
 #include <string.h>
 
@@ -12,24 +13,23 @@
 
 #define GROUP_ROWS 128     /* a group of texts has at least these many rows */
 #define ROWS_PER_THREAD 24 /* fewer rows are not worth waking another thread for */
-
-struct range {
-    size_t begin, end;
-};
+#define ROWS_FAR_WEIGHTS 8 /* the same where weights come from memory */
+#define COLUMN_ROWS 32     /* a thread with half of these takes as long to multiply weights as to read them */
+#define COLUMN_GAIN (24u << 20)
 
 /* A group's or a thread's rows in each domain */
 struct share {
-    struct range rows[4];
+    struct cpu_range rows[4];
 };
 
-static size_t domain_rows(const struct cpu_ops *o, enum cpu_domain d)
+size_t cpu_domain_rows(const struct cpu_ops *o, enum cpu_domain d)
 {
     return d == CPU_TOKENS ? o->batch.n_tokens : d == CPU_POOLED ? o->n_pooled : o->batch.n_seqs;
 }
 
 /* ---- single ops on some rows ---- */
 
-static void run_embed(const struct cpu_ops *o, const struct cpu_command *c, struct range rows, float *y)
+static void run_embed(const struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows, float *y)
 {
     const struct tensor *t = &c->w->tensor;
     const size_t row_bytes = tensor_row_bytes(t->type, t->cols);
@@ -48,7 +48,7 @@ static void run_embed(const struct cpu_ops *o, const struct cpu_command *c, stru
     }
 }
 
-static void run_rope(const struct cpu_ops *o, const struct cpu_command *c, struct range rows, float *y)
+static void run_rope(const struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows, float *y)
 {
     const struct ops_attention *a = &c->attention;
     const size_t half = a->head_dim / 2;
@@ -68,7 +68,7 @@ static void run_qk_norm(const struct cpu_ops *o, const struct cpu_command *c, si
     }
 }
 
-static void run_attention(const struct cpu_ops *o, const struct cpu_command *c, struct range rows, unsigned thread)
+static void run_attention(const struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows, unsigned thread)
 {
     for (size_t t = rows.begin, end; t < rows.end; t = end) {
         const uint32_t *text = o->seq_offset + o->text[t];
@@ -93,7 +93,7 @@ static void run_attention(const struct cpu_ops *o, const struct cpu_command *c, 
 }
 
 /* Text by text, so that each pooled row is found without a search. */
-static void run_gather(const struct cpu_ops *o, const struct cpu_command *c, struct range rows)
+static void run_gather(const struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows)
 {
     const size_t d = c->x->cols;
     for (uint32_t s = 0; s < o->batch.n_seqs; s++) {
@@ -107,7 +107,7 @@ static void run_gather(const struct cpu_ops *o, const struct cpu_command *c, str
     }
 }
 
-static void run_pool(const struct cpu_ops *o, const struct cpu_command *c, struct range texts)
+static void run_pool(const struct cpu_ops *o, const struct cpu_command *c, struct cpu_range texts)
 {
     const size_t d = c->x->cols;
     for (size_t s = texts.begin; s < texts.end; s++) {
@@ -120,14 +120,24 @@ static void run_pool(const struct cpu_ops *o, const struct cpu_command *c, struc
 }
 
 /* The first of a block's rows in a buffer, or in the arena */
-static float *row_at(const struct cpu_ops *o, unsigned thread, const struct ops_buf *b, int32_t place, struct range rows)
+static float *row_at(const struct cpu_ops *o, unsigned thread, const struct ops_buf *b, int32_t place, struct cpu_range rows)
 {
     if (!b)
         return NULL;
     return place < 0 ? b->v + rows.begin * b->cols : o->workers[thread].arena + (size_t)place * cpu_matmul_rows(o);
 }
 
-static int run_command(struct cpu_ops *o, const struct cpu_command *c, struct range rows, unsigned thread)
+int cpu_run_matmul(struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows, struct cpu_range cols, unsigned thread)
+{
+    const size_t n = rows.end - rows.begin;
+    const float *x = row_at(o, thread, c->x, c->x_place, rows);
+    if (c->gate)
+        return cpu_matmul_gate(o, thread, c, cols, n, x, row_at(o, thread, c[1].y, c[1].y_place, rows));
+    return cpu_matmul(o, thread, c, cols, n, x, row_at(o, thread, c->residual, c->residual_place, rows),
+                      row_at(o, thread, c->y, c->y_place, rows));
+}
+
+int cpu_run_command(struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows, unsigned thread)
 {
     const struct cpu_kernels *k = o->kernels;
     const size_t n = rows.end - rows.begin, d = c->y->cols;
@@ -152,9 +162,7 @@ static int run_command(struct cpu_ops *o, const struct cpu_command *c, struct ra
         k->layer_norm(x, c->g ? c->g->v : NULL, c->b ? c->b->v : NULL, c->eps, n, d, y);
         return 0;
     case OP_MATMUL:
-        if (c->gate)
-            return cpu_matmul_gate(o, thread, c, n, x, row_at(o, thread, c[1].y, c[1].y_place, rows));
-        return cpu_matmul(o, thread, c, n, x, row_at(o, thread, c->residual, c->residual_place, rows), y);
+        return cpu_run_matmul(o, c, rows, (struct cpu_range){0, cpu_matmul_width(c)}, thread);
     case OP_ROPE:
         run_rope(o, c, rows, y);
         return 0;
@@ -208,14 +216,14 @@ static void run_share(struct cpu_ops *o, const struct share *share, unsigned thr
         end = cpu_stretch_end(o, i);
         if (i)
             meet(o);
-        struct range rows = share->rows[c->domain];
+        struct cpu_range rows = share->rows[c->domain];
         if (c->domain == CPU_LOOSE)
-            rows = (struct range){0, c->n};
+            rows = (struct cpu_range){0, c->n};
         const size_t step = cpu_across_rows(c->op) || c->domain == CPU_LOOSE ? rows.end - rows.begin : most;
         for (size_t t = rows.begin; !r && t < rows.end; t += step) {
-            const struct range block = {t, rows.end - t < step ? rows.end : t + step};
+            const struct cpu_range block = {t, rows.end - t < step ? rows.end : t + step};
             for (size_t j = i; !r && j < end; j += o->commands[j].gate ? 2 : 1)
-                r = run_command(o, &o->commands[j], block, thread);
+                r = cpu_run_command(o, &o->commands[j], block, thread);
         }
     }
     if (r)
@@ -242,9 +250,9 @@ static void run_by_row(void *arg, unsigned thread)
     struct cpu_ops *o = arg;
     struct share share = {0};
     for (int d = CPU_TOKENS; d <= CPU_TEXTS; d++) {
-        const size_t n = domain_rows(o, (enum cpu_domain)d), part = (n + o->n_active - 1) / o->n_active;
+        const size_t n = cpu_domain_rows(o, (enum cpu_domain)d), part = (n + o->n_active - 1) / o->n_active;
         const size_t begin = part * thread < n ? part * thread : n;
-        share.rows[d] = (struct range){begin, n - begin < part ? n : begin + part};
+        share.rows[d] = (struct cpu_range){begin, n - begin < part ? n : begin + part};
     }
     run_share(o, &share, thread);
 }
@@ -268,13 +276,29 @@ static uint32_t make_groups(struct cpu_ops *o)
     return largest;
 }
 
+/* By column each thread reads a part of the weights, by row each reads all, which takes as long as multiplying COLUMN_ROWS / 2 rows; but
+ * threads meet at each product, which costs some 15 µs a time. Measured with products of 0.5, 2 and 50 MB. */
+static bool columns_pay(const struct cpu_ops *o)
+{
+    const size_t n = o->batch.n_tokens;
+    size_t weights = 0, products = 0;
+    for (const struct cpu_command *c = o->commands; c < o->commands + o->n_commands; c++) {
+        products += c->op == OP_MATMUL;
+        weights += c->op == OP_MATMUL ? c->w->m * c->w->k : 0;
+    }
+    return !o->loose && o->n_threads > 1 && n < COLUMN_ROWS && weights * (COLUMN_ROWS - n) > products * COLUMN_GAIN;
+}
+
 int cpu_run(struct cpu_ops *o, const struct ops_buf *src)
 {
     const int placed = cpu_place(o, src);
     if (placed)
         return placed;
+    o->by_column = columns_pay(o);
+    if (o->by_column)
+        return cpu_run_by_column(o);
     const uint32_t largest = make_groups(o), n = o->batch.n_tokens;
-    unsigned active = n / ROWS_PER_THREAD;
+    unsigned active = n / (cpu_far_weights(o) ? ROWS_FAR_WEIGHTS : ROWS_PER_THREAD);
     active = active < 1 ? 1 : active > o->n_threads ? o->n_threads : active;
     /* By text, unless the thread with the most groups would take an eighth longer than its fair share. */
     const uint64_t longest_thread = (uint64_t)((o->n_groups + active - 1) / active) * largest;
@@ -284,6 +308,9 @@ int cpu_run(struct cpu_ops *o, const struct ops_buf *src)
     o->n_active = active;
     atomic_store(&o->next_group, 0);
     atomic_store(&o->run_error, 0);
-    team_run(o->team, active, o->by_text ? run_by_text : run_by_row, o);
+    if (o->by_text)
+        team_help(o->team, active, run_by_text, o);
+    else
+        team_run(o->team, active, run_by_row, o);
     return atomic_load(&o->run_error);
 }

@@ -1,0 +1,43 @@
+/* Int8 products of few rows by AVX-512 VNNI.
+ *
+ * Few rows read each weight for little work: the time goes into fetching weights from memory. oneDNN's product fetches and multiplies
+ * one after the other; this one asks for the weights of the next block while it multiplies those of this one. Sums of integers are the same
+ * whoever makes them, so either may be used for any row.
+ *
+ * Weights lie in blocks of VNNI_COLS columns (oneDNN's BA16a64b4a): [m / VNNI_COLS][k / 4][VNNI_COLS][4], so a block is contiguous, and a
+ * part of its k as well. */
+#ifndef MODEL_OPS_CPU_VNNI_H
+#define MODEL_OPS_CPU_VNNI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define VNNI_COLS 64
+#define VNNI_K 4        /* k is a multiple of this */
+#define VNNI_CHUNK 1024 /* of k at a time: 64 KiB of weights, with as much asked for ahead, stay in the second-level cache */
+
+/* x[n_rows, k] as the products read it: y[k / 4, n_rows, 4] */
+void vnni_turn(const uint8_t *x, size_t n_rows, size_t k, uint8_t *y);
+
+/* Some rows times one block */
+struct vnni_block {
+    const uint8_t *x; /* turned */
+    size_t n_rows, k;
+    const int8_t *w;   /* k · VNNI_COLS */
+    const int8_t *next; /* read next, at least 1 block: asked for meanwhile; or NULL */
+    int32_t *sums;     /* [n_rows, VNNI_COLS], rows ld values apart */
+    size_t ld;
+};
+
+/* sums = x wᵀ. Thread-safety: safe. */
+typedef void vnni_multiply(const struct vnni_block *b);
+
+/* What this CPU can run, under LATENTD_CPU_MASK; NULL: none. */
+vnni_multiply *vnni_choose(void);
+
+#if defined(__x86_64__)
+vnni_multiply vnni_multiply_avx512;
+#endif
+
+#endif

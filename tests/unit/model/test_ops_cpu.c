@@ -1,0 +1,215 @@
+/* The CPU device's ways: few rows' product against plain sums; a text's vector whatever the number of threads. */
+#include "tests/unit.h"
+
+#include <math.h>
+
+#include "model/ops_cpu.h"
+#include "model/ops_cpu_vnni.h"
+
+/* ---- the product for few rows ---- */
+
+enum { MOST_ROWS = 64, CANARY = 0x5A5A5A5A };
+
+static void one_product(vnni_multiply *multiply, uint64_t *s, size_t n, size_t k, bool extreme)
+{
+    const size_t ld = VNNI_COLS + 16;
+    uint8_t *x = malloc(n * k), *turned = malloc(n * k);
+    int8_t *w = malloc(k * VNNI_COLS);
+    int32_t *sums = malloc((n + 1) * ld * sizeof *sums);
+    assert_true(x && turned && w && sums);
+    for (size_t i = 0; i < n * k; i++)
+        x[i] = extreme ? 255 : (uint8_t)unit_rand(s);
+    for (size_t i = 0; i < k * VNNI_COLS; i++)
+        w[i] = extreme ? (i / VNNI_K % 2 ? -127 : 127) : (int8_t)((int)(unit_rand(s) % 255) - 127);
+    for (size_t i = 0; i < (n + 1) * ld; i++)
+        sums[i] = CANARY;
+    vnni_turn(x, n, k, turned);
+    multiply(&(struct vnni_block){.x = turned, .n_rows = n, .k = k, .w = w, .next = n % 2 ? w : NULL, .sums = sums, .ld = ld});
+    for (size_t r = 0; r < n; r++) {
+        for (size_t c = 0; c < ld; c++) {
+            int32_t want = 0;
+            for (size_t i = 0; c < VNNI_COLS && i < k; i++)
+                want += x[r * k + i] * w[(i / VNNI_K * VNNI_COLS + c) * VNNI_K + i % VNNI_K];
+            if (sums[r * ld + c] != (c < VNNI_COLS ? want : CANARY))
+                fail_msg("%zu rows of %zu: row %zu column %zu is %d, not %d", n, k, r, c, sums[r * ld + c], want);
+        }
+    }
+    for (size_t c = 0; c < ld; c++)
+        assert_int_equal(sums[n * ld + c], CANARY);
+    free(x);
+    free(turned);
+    free(w);
+    free(sums);
+}
+
+static void test_products(void **state)
+{
+    static const size_t ks[] = {4, 64, 256, 768, VNNI_CHUNK - 4, VNNI_CHUNK, VNNI_CHUNK + 4, 2 * VNNI_CHUNK + 32};
+    vnni_multiply *multiply = vnni_choose();
+    uint64_t s = unit_seed();
+    if (!multiply)
+        skip();
+    for (size_t n = 1; n <= MOST_ROWS; n++)
+        for (size_t i = n % 3; i < sizeof ks / sizeof *ks; i += n < 26 ? 1 : 3)
+            one_product(multiply, &s, n, ks[i], (n + i) % 5 == 0);
+}
+
+/* ---- a layer with products large enough to be made by column ---- */
+
+enum { D = 1024, FFN = 1024, HEADS = 8, ROWS = 96, VOCABULARY = 50 };
+
+struct layer {
+    struct ops *o;
+    struct ops_mat *table, *qkv, *out, *up, *down;
+    struct ops_vec *g, *freq;
+    struct ops_buf *x, *norm, *wide, *att, *gate, *act, *pooled, *post, *mean;
+};
+
+static struct ops_mat *matrix(struct ops *o, const struct tensor *all, uint64_t m, uint64_t k, bool table)
+{
+    struct ops_mat *w = NULL;
+    const struct tensor t = {"w", all->type, m, k, all->data, m * tensor_row_bytes(all->type, k)}, *const parts[1] = {&t};
+    assert_true(t.len_bytes <= all->len_bytes);
+    assert_int_equal(table ? o->v->table_create(o, &t, &w, NULL) : o->v->mat_create(o, parts, 1, &w, NULL), 0);
+    return w;
+}
+
+static struct ops_buf *buffer(struct ops *o, size_t cols)
+{
+    struct ops_buf *b = NULL;
+    assert_int_equal(o->v->buf_create(o, ROWS, cols, &b, NULL), 0);
+    return b;
+}
+
+static void layer_open(struct layer *l, const struct tensor *all, unsigned n_threads)
+{
+    float ones[D], freq[D / HEADS / 2];
+    for (int i = 0; i < D; i++)
+        ones[i] = 1 + 0.001f * (float)i;
+    for (int i = 0; i < D / HEADS / 2; i++)
+        freq[i] = powf(10000, -(float)i / (D / HEADS / 2.0f));
+    memset(l, 0, sizeof *l);
+    assert_int_equal(ops_cpu_create(&l->o, &(struct ops_cpu_params){.n_threads = n_threads, .max_batch_tokens = ROWS}, NULL), 0);
+    struct ops *o = l->o;
+    l->table = matrix(o, all, VOCABULARY, D, true);
+    l->qkv = matrix(o, all, 3 * D, D, false);
+    l->out = matrix(o, all, D, D, false);
+    l->up = matrix(o, all, 2 * FFN, D, false);
+    l->down = matrix(o, all, D, FFN, false);
+    assert_int_equal(o->v->vec_create(o, ones, D, &l->g, NULL), 0);
+    assert_int_equal(o->v->vec_create(o, freq, D / HEADS / 2, &l->freq, NULL), 0);
+    struct ops_buf **const bufs[] = {&l->x, &l->norm, &l->att, &l->pooled, &l->post, &l->mean, &l->act};
+    for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
+        *bufs[i] = buffer(o, D);
+    l->wide = buffer(o, 3 * D);
+    l->gate = buffer(o, 2 * FFN);
+}
+
+static void layer_close(struct layer *l)
+{
+    struct ops *o = l->o;
+    struct ops_mat **const mats[] = {&l->table, &l->qkv, &l->out, &l->up, &l->down};
+    struct ops_buf **const bufs[] = {&l->x, &l->norm, &l->wide, &l->att, &l->gate, &l->act, &l->pooled, &l->post, &l->mean};
+    for (size_t i = 0; i < sizeof mats / sizeof *mats; i++)
+        o->v->mat_destroy(o, mats[i]);
+    for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
+        o->v->buf_destroy(o, bufs[i]);
+    o->v->vec_destroy(o, &l->g);
+    o->v->vec_destroy(o, &l->freq);
+    ops_destroy(&l->o);
+}
+
+/* Vectors of the texts first … first + n - 1, each of which has length[] tokens, 1 of them not pooled where it has more than 2. */
+static void embed(struct layer *l, const uint32_t *length, uint32_t first, uint32_t n, float *out)
+{
+    struct ops *o = l->o;
+    const struct ops_vtbl *v = o->v;
+    const struct ops_attention a = {HEADS, HEADS, D / HEADS, false, 0.1f, 0};
+    int32_t ids[ROWS];
+    uint32_t offset[ROWS + 1] = {0}, skips[ROWS], n_pooled = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        offset[i + 1] = offset[i] + length[first + i];
+        skips[i] = length[first + i] > 2;
+        n_pooled += length[first + i] - skips[i];
+        for (uint32_t t = 0; t < length[first + i]; t++)
+            ids[offset[i] + t] = (int32_t)((first + i) * 13 + t * 7) % VOCABULARY;
+    }
+    const uint32_t rows = offset[n];
+    int r = v->begin(o, &(struct ops_batch){ids, rows, offset, n, skips}, NULL);
+    r |= v->embed_rows(o, l->table, l->x);
+    r |= v->rms_norm(o, l->x, l->g, 1e-5f, rows, l->norm);
+    r |= v->matmul(o, l->norm, l->qkv, NULL, NULL, rows, l->wide);
+    r |= v->rope(o, l->wide, l->freq, &a);
+    r |= v->attention(o, l->wide, &a, l->att);
+    r |= v->matmul(o, l->att, l->out, NULL, l->x, rows, l->x);
+    r |= v->rms_norm(o, l->x, l->g, 1e-5f, rows, l->norm);
+    r |= v->matmul(o, l->norm, l->up, NULL, NULL, rows, l->gate);
+    r |= v->swiglu(o, l->gate, rows, FFN, l->act);
+    r |= v->matmul(o, l->act, l->down, NULL, NULL, rows, l->norm);
+    r |= v->rms_norm_add(o, l->norm, l->g, 1e-5f, rows, l->x);
+    r |= v->gather_pooled(o, l->x, l->pooled);
+    r |= v->layer_norm(o, l->pooled, l->g, l->g, 1e-5f, n_pooled, l->post);
+    r |= v->matmul(o, l->post, l->out, l->g, l->pooled, n_pooled, l->pooled);
+    r |= v->mean_pool(o, l->pooled, l->mean);
+    r |= v->l2_normalize(o, l->mean, n);
+    assert_int_equal(r, 0);
+    assert_int_equal(v->end(o, l->mean, n, out, NULL), 0);
+}
+
+/* Random weights as large as the largest matrix; every matrix is the start of them. */
+static void make_weights(struct tensor *t, enum tensor_type type, uint64_t *s)
+{
+    const size_t n = (size_t)3 * D * D, len = 3 * D * tensor_row_bytes(type, D);
+    uint8_t *data = malloc(len);
+    assert_non_null(data);
+    const float scale = 1.0f / 70 / sqrtf(D);
+    for (size_t i = 0; type == TENSOR_F32 && i < n; i++)
+        ((float *)data)[i] = scale * (float)((int)(unit_rand(s) % 255) - 127);
+    for (uint8_t *p = data; type == TENSOR_Q8_0 && p < data + len; p += 34) {
+        const uint16_t h = f32_to_f16(scale);
+        memcpy(p, &h, sizeof h);
+        for (int i = 0; i < 32; i++)
+            p[2 + i] = (uint8_t)unit_rand(s);
+    }
+    *t = (struct tensor){"w", type, 3 * D, D, data, len};
+}
+
+/* Few rows go by column with two threads and more, many go by text or by row: always the same vector, in int8 to the bit. */
+static void test_threads(void **state)
+{
+    static const uint32_t length[] = {1, 2, 3, 7, 8, 16, 18, 31};
+    static const unsigned threads[] = {1, 2, 3, 5, 11};
+    static const enum tensor_type types[] = {TENSOR_Q8_0, TENSOR_F32};
+    enum { N = sizeof length / sizeof *length };
+    uint64_t s = unit_seed();
+    static float want[N * D], all[N * D], got[D];
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        struct tensor weights;
+        make_weights(&weights, types[t], &s);
+        const double may = types[t] == TENSOR_Q8_0 ? 0 : 1e-6;
+        for (size_t i = 0; i < sizeof threads / sizeof *threads; i++) {
+            struct layer l;
+            layer_open(&l, &weights, threads[i]);
+            embed(&l, length, 0, N, i ? all : want);
+            for (uint32_t k = 0; i && k < N * D; k++)
+                if (!(fabs((double)all[k] - want[k]) <= may))
+                    fail_msg("%s, %u threads: text %u component %u: %.9g, one thread %.9g", tensor_type_name(types[t]), threads[i],
+                             k / D, k % D, all[k], want[k]);
+            for (uint32_t text = 0; text < N; text++) {
+                embed(&l, length, text, 1, got);
+                for (uint32_t k = 0; k < D; k++)
+                    if (!(fabs((double)got[k] - want[text * D + k]) <= may))
+                        fail_msg("%s, %u threads: text %u alone, component %u: %.9g, among others %.9g", tensor_type_name(types[t]),
+                                 threads[i], text, k, got[k], want[text * D + k]);
+            }
+            layer_close(&l);
+        }
+        free((void *)(uintptr_t)weights.data);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_threads)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,5 +1,6 @@
 #include "base/cpu.h"
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -47,4 +48,11 @@ unsigned cpu_features(void)
         atomic_store_explicit(&cached, f, memory_order_relaxed);
     }
     return f & ~(1u << 31);
+}
+
+unsigned cpu_count(void)
+{
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return n > 0 ? (unsigned)n : 1;
 }

@@ -16,4 +16,7 @@ enum cpu_feature {
 /* Or of enum cpu_feature: what this process may use. */
 unsigned cpu_features(void);
 
+/* Processors that this process may use, at least 1. */
+unsigned cpu_count(void);
+
 #endif

@@ -1,11 +1,11 @@
 /* The start, on a thread of its own: store, model, device, threads. And their end, in the opposite order. */
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cpu.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/paths.h"
@@ -18,13 +18,6 @@
 #define SEARCHERS_MIN 2
 #define SEARCHERS_DEFAULT_MAX 16
 #define TOKENISERS 2
-
-static unsigned processors(void)
-{
-    cpu_set_t set;
-    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    return n > 0 ? (unsigned)n : 1;
-}
 
 static void on_percent(void *arg, unsigned percent)
 {
@@ -92,7 +85,7 @@ static int load_model(struct core *c, struct err_msg *em)
 
 static int start_searchers(struct core *c, struct err_msg *em)
 {
-    unsigned n = (unsigned)c->settings->searchers, cpus = processors();
+    unsigned n = (unsigned)c->settings->searchers, cpus = cpu_count();
     if (n == 0)
         n = cpus < SEARCHERS_MIN ? SEARCHERS_MIN : cpus > SEARCHERS_DEFAULT_MAX ? SEARCHERS_DEFAULT_MAX : cpus;
     void *states[CORE_SEARCHERS_MAX];
@@ -129,6 +122,7 @@ int core_load(struct core *c, struct err_msg *em)
 {
     enter(c, LATENT__V1__PHASE__PHASE_OPENING_STORE);
     struct index_params p = {.dir = c->settings->data, .sample_every = (uint32_t)c->settings->sample_every, .progress = on_percent, .progress_arg = c};
+    p.threads = c->settings->index_threads ? (unsigned)c->settings->index_threads : cpu_count();
     int r = index_open(&c->own_ix, &p, em);
     if (r < 0)
         return r;

@@ -26,6 +26,7 @@ const struct setting settings_table[] = {
     NUMBER("threads", threads, 0, 1024, "N", "CPU threads of the model; 0: all that this process may use"),
     NUMBER("device-memory", device_memory_mb, 0, 1 << 24, "MIB", "memory of the device that the model may take; 0: most of it, half on the CPU"),
     NUMBER("searchers", searchers, 0, 256, "N", "threads that search; 0: chosen by processors"),
+    NUMBER("index-threads", index_threads, 0, 64, "N", "threads that insert vectors; 0: all that this process may use"),
     NUMBER("memory", memory_mb, 16, 1 << 20, "MIB", "bound on texts in flight from clients to disk"),
     NUMBER("connections", connections, 1, 65536, "N", "clients at a time"),
     NUMBER("sample-every", sample_every, 0, 1 << 30, "N", "repeat one in N searches exactly, at leisure, to know recall; 0: none"),

@@ -25,6 +25,7 @@ struct settings {
     uint64_t threads;      /* CPU threads of the model; 0: as many as the process may use */
     uint64_t device_memory_mb; /* that the model may take on its device; layers that do not fit are streamed; 0: most of it, half on the CPU */
     uint64_t searchers;    /* threads that search; 0: chosen by processors */
+    uint64_t index_threads; /* that insert vectors; 0: as many as processors */
     uint64_t memory_mb;    /* bound on texts in flight from clients to disk */
     uint64_t connections;  /* at most */
     uint64_t sample_every; /* one in so many searches of a graph is repeated exactly; 0: none */

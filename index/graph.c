@@ -93,6 +93,11 @@ void graph_destroy(struct graph **g)
         pthread_mutex_destroy((*g)->swap);
     free((*g)->swap);
     graph_scratch_destroy(&(*g)->scratch);
+    for (unsigned i = 0; i < GRAPH_THREADS_MAX - 1; i++)
+        graph_scratch_destroy(&(*g)->helpers[i]);
+    for (uint32_t i = 0; (*g)->locks && i < NODE_LOCKS; i++)
+        pthread_mutex_destroy(&(*g)->locks->of[i]);
+    free((*g)->locks);
     free((*g)->dir);
     free(*g);
     *g = NULL;

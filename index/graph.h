@@ -8,8 +8,8 @@
  * Files in `dir` (index/FORMAT.md): MANIFEST, segment-*.seg, vectors-*.vec.
  *
  * Thread-safety: one writer, many readers. graph_open … graph_remove, graph_checkpoint, graph_compact, graph_scrub,
- * graph_check and graph_destroy belong to one writer thread at a time; graph_search, graph_count and
- * the other figures may run on any thread meanwhile and never wait for the writer.
+ * graph_check and graph_destroy belong to one writer thread at a time, which may have others insert for it (graph_add_many);
+ * graph_search, graph_count and the other figures may run on any thread meanwhile and never wait for the writer.
  */
 #ifndef INDEX_GRAPH_H
 #define INDEX_GRAPH_H
@@ -89,6 +89,19 @@ int graph_erase(const char *dir, struct err_msg *em);
  * new graph with `wide` is the way out, with wide ones there is none), LT_ENOSPC or LT_EIO (the exact vectors' file); the
  * graph is then as before. */
 int graph_add(struct graph *g, uint64_t label, const float *v);
+
+#define GRAPH_THREADS_MAX 64u
+
+/* Adds n vectors under labels as graph_add does one after the other, with up to n_threads threads (0 and 1: the caller alone), the
+ * caller's among them. Labels that are there already, or come twice, are replaced in their order, by the caller's thread. Which links
+ * come about depends on the threads' pace; with one it does not.
+ *
+ * v         n rows of dim floats
+ * results   n places: what graph_add returns for each. After an error other than LT_ENAN and LT_EINVAL the rest is not tried and
+ *           gets the same
+ *
+ * Each is found by every search that starts after the return. Blocks: until all are in. */
+void graph_add_many(struct graph *g, const uint64_t *labels, const float *v, size_t n, unsigned n_threads, int *results);
 
 /* Takes label out and links its neighbours to each other. No search that starts afterwards returns it.
  * Errors: LT_ENOTFOUND (harmless in a replay), LT_ENOMEM. */

@@ -22,7 +22,7 @@ static int copy_node(struct core *to, const struct core *from, uint32_t id, uint
     int r;
     if (h->level > LEVEL_MAX || (uint32_t)XXH3_64bits(core_vector(from, id), from->dim * sizeof(float)) != h->vec_sum)
         return LT_ECORRUPT; /* or it would get a good checksum */
-    if ((r = core_hash_reserve(to)) < 0 || (r = core_alloc(to, h->level, new_id)) < 0)
+    if ((r = core_hash_reserve(to, 1)) < 0 || (r = core_alloc(to, h->level, new_id)) < 0)
         return r;
     struct node_head *n = core_head(to, *new_id);
     uint32_t place = n->place;

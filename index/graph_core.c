@@ -93,7 +93,7 @@ struct core *core_create(const struct graph_params *p)
     c->dir = calloc(CHUNKS_MAX, sizeof *c->dir);
     c->upper_dir = calloc(CHUNKS_MAX, sizeof *c->upper_dir);
     c->vec_dir = calloc(CHUNKS_MAX, sizeof *c->vec_dir);
-    if (!c->dir || !c->upper_dir || !c->vec_dir || core_hash_reserve(c) < 0)
+    if (!c->dir || !c->upper_dir || !c->vec_dir || core_hash_reserve(c, 1) < 0)
         core_destroy(c), c = NULL;
     return c;
 }
@@ -375,12 +375,12 @@ static void slots_put(struct hash *h, uint64_t label, uint32_t id)
     }
 }
 
-int core_hash_reserve(struct core *c)
+int core_hash_reserve(struct core *c, uint32_t n)
 {
     struct hash *old = atomic_load(&c->hash);
-    if (old && (uint64_t)old->n_used * 8 < (uint64_t)old->mask * 5)
+    if (old && ((uint64_t)old->n_used + n - 1) * 8 < (uint64_t)old->mask * 5)
         return 0;
-    uint64_t size = 64, live = atomic_load(&c->n_live) + 1;
+    uint64_t size = 64, live = (uint64_t)atomic_load(&c->n_live) + n;
     while (size < 3 * live)
         size *= 2;
     struct hash *h = calloc(1, sizeof *h);

@@ -11,7 +11,7 @@ static int add_node(struct graph *g, struct core *c, const struct hnswlib_file *
     uint32_t links[2 * GRAPH_M_MAX], kept[2 * GRAPH_M_MAX], level = f->level[i], id;
     int r;
     hnswlib_vector(f, i, v);
-    if ((r = vector_prepare(c, v, s->query_f32)) < 0 || (r = core_hash_reserve(c)) < 0 ||
+    if ((r = vector_prepare(c, v, s->query_f32)) < 0 || (r = core_hash_reserve(c, 1)) < 0 ||
         (r = core_alloc(c, level, &id)) < 0)
         return r;
     if (id != i)

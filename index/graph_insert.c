@@ -9,8 +9,7 @@
 #include "index/graph_int.h"
 
 /* Links e to id on a level, shrinking e's list when it is full. True when the link is in the list afterwards. */
-static bool connect(struct core *c, struct graph_scratch *s, uint32_t e, uint32_t id, float d,
-                    uint32_t level)
+static bool link_to(struct core *c, struct graph_scratch *s, uint32_t e, uint32_t id, float d, uint32_t level)
 {
     struct list list = core_links(c, e, level);
     uint32_t n_ok = 0;
@@ -44,6 +43,17 @@ static bool connect(struct core *c, struct graph_scratch *s, uint32_t e, uint32_
     return in;
 }
 
+/* The same, and on level 0 e becomes id's parent if one is wanted and it has room for a child; then true. */
+static bool connect(struct core *c, struct graph_scratch *s, uint32_t e, uint32_t id, float d, uint32_t level, bool want_parent)
+{
+    node_lock(s, e);
+    bool adopt = link_to(c, s, e, id, d, level) && !level && want_parent && list_children(core_list(c, e)) < c->m;
+    if (adopt)
+        tree_adopt(c, id, e);
+    node_unlock(s, e);
+    return adopt;
+}
+
 /* Of the walk's result the live nodes, in place; never none while there are live nodes. */
 static uint32_t live_only(const struct core *c, struct graph_scratch *s, const struct probe *p,
                           uint32_t n, uint32_t id)
@@ -74,7 +84,8 @@ static void link_level(struct core *c, struct graph_scratch *s, uint32_t id, uin
                        uint32_t n)
 {
     struct cand chosen[GRAPH_M_MAX];
-    uint32_t links[GRAPH_M_MAX], parent = ID_NONE;
+    uint32_t links[GRAPH_M_MAX];
+    bool has_parent = false;
     uint32_t kept = core_select(c, s, s->pool, n, c->m);
     struct list list = core_links(c, id, level);
     if (kept > c->m)
@@ -85,20 +96,13 @@ static void link_level(struct core *c, struct graph_scratch *s, uint32_t id, uin
     }
     if (list.word)
         list_write(list, links, kept);
-    for (uint32_t i = 0; i < kept; i++) {
-        bool in = connect(c, s, chosen[i].id, id, chosen[i].d, level);
-        if (in && parent == ID_NONE && list_children(core_list(c, chosen[i].id)) < c->m)
-            parent = chosen[i].id;
-    }
-    if (level || !kept)
-        return;
-    if (parent != ID_NONE)
-        tree_adopt(c, id, parent);
-    else
+    for (uint32_t i = 0; i < kept; i++)
+        has_parent |= connect(c, s, chosen[i].id, id, chosen[i].d, level, !has_parent);
+    if (!level && kept && !has_parent)
         tree_attach(c, s, id, chosen[0].id);
 }
 
-static void insert(struct core *c, struct graph_scratch *s, uint32_t id, uint32_t level, uint32_t ef)
+void node_insert(struct core *c, struct graph_scratch *s, uint32_t id, uint32_t level, uint32_t ef)
 {
     uint32_t at = atomic_load(&c->entry);
     if (at == ID_NONE) {
@@ -131,7 +135,7 @@ static void insert(struct core *c, struct graph_scratch *s, uint32_t id, uint32_
         atomic_store_explicit(&c->entry, id, memory_order_release);
 }
 
-static uint32_t draw_level(struct graph *g)
+uint32_t node_level(struct graph *g)
 {
     uint64_t z = g->rng += 0x9E3779B97F4A7C15u; /* splitmix64 */
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
@@ -176,41 +180,61 @@ int node_fill(struct core *c, struct graph_scratch *s, uint32_t id, uint64_t lab
     return 0;
 }
 
-int graph_add(struct graph *g, uint64_t label, const float *v)
+int node_create(struct graph *g, struct core *c, uint64_t label, const float *v, uint32_t level, uint32_t *id)
 {
-    struct core *c = graph_core(g);
     struct graph_scratch *s = g->scratch;
-    uint32_t level = draw_level(g), id, old;
     int r;
     if (label == UINT64_MAX)
         return LT_EINVAL;
-    if ((r = scratch_reserve(s, c, g->p.ef_construction)) < 0 ||
-        (r = vector_prepare(c, v, s->query_f32)) < 0 ||
-        (r = core_hash_reserve(c)) < 0 || (r = remove_reserve(c)) < 0 ||
-        (r = core_alloc(c, level, &id)) < 0)
+    if ((r = scratch_reserve(s, c, g->p.ef_construction)) < 0 || (r = vector_prepare(c, v, s->query_f32)) < 0 ||
+        (r = core_alloc(c, level, id)) < 0)
         return r;
-    if ((r = node_fill(c, s, id, label, s->query_f32)) < 0) {
-        core_release(c, id); /* never published */
+    if ((r = node_fill(c, s, *id, label, s->query_f32)) < 0)
+        core_release(c, *id); /* never published */
+    return r;
+}
+
+void node_found(struct graph *g, struct core *c, uint64_t label, uint32_t id)
+{
+    core_hash_put(c, label, id);
+    c->level_count[core_head(c, id)->level]++;
+    atomic_fetch_add(&g->n_changes, 1);
+}
+
+void node_live(struct core *c, uint32_t id)
+{
+    atomic_fetch_add(&c->n_live, 1);
+    atomic_store_explicit(&core_head(c, id)->state, NODE_LIVE, memory_order_release);
+}
+
+int node_add(struct graph *g, uint64_t label, const float *v, uint32_t level)
+{
+    struct core *c = graph_core(g);
+    struct graph_scratch *s = g->scratch;
+    uint32_t id, old;
+    int r;
+    if ((r = core_hash_reserve(c, 1)) < 0 || (r = remove_reserve(c)) < 0 ||
+        (r = node_create(g, c, label, v, level, &id)) < 0)
         return r;
-    }
     old = core_find_live(c, label);
-    struct node_head *h = core_head(c, id);
-    insert(c, s, id, level, g->p.ef_construction);
+    node_insert(c, s, id, level, g->p.ef_construction);
     if (old == ID_NONE) {
-        core_hash_put(c, label, id);
-        atomic_fetch_add(&c->n_live, 1);
-        c->level_count[level]++;
-        atomic_store_explicit(&h->state, NODE_LIVE, memory_order_release);
-    } else {
-        /* A search that meets the old node after its death looks the label up and gets the new one. */
-        atomic_fetch_add(&c->n_replaced, 1);
-        core_hash_move(c, label, old, id);
-        c->level_count[level]++;
-        atomic_fetch_add(&c->n_live, 1);
-        atomic_store_explicit(&h->state, NODE_LIVE, memory_order_release);
-        remove_node(c, s, old);
-        atomic_fetch_add(&c->n_replaced, 1);
+        node_found(g, c, label, id);
+        node_live(c, id);
+        return 0;
     }
+    /* A search that meets the old node after its death looks the label up and gets the new one. */
+    atomic_fetch_add(&c->n_replaced, 1);
+    core_hash_move(c, label, old, id);
+    c->level_count[level]++;
+    node_live(c, id);
+    remove_node(c, s, old);
+    atomic_fetch_add(&c->n_replaced, 1);
     atomic_fetch_add(&g->n_changes, 1);
     return 0;
+}
+
+int graph_add(struct graph *g, uint64_t label, const float *v)
+{
+    return node_add(g, label, v, node_level(g));
 }

@@ -136,6 +136,13 @@ struct probe {
     float scale, norm2;
 };
 
+/* While several threads insert, each holds the lock of the one node whose list it changes, or whose children it looks at. Nodes share
+ * locks; nobody holds two. */
+#define NODE_LOCKS 1024u
+struct node_locks {
+    pthread_mutex_t of[NODE_LOCKS];
+};
+
 /* A node about to be expanded: its neighbours that were not visited, and their records. */
 struct ahead {
     uint32_t id, n; /* id ID_NONE: nothing */
@@ -158,6 +165,7 @@ struct graph_scratch {
     float *query_f32, *rotated;
     size_t query_cap; /* of those five */
     uint64_t n_distances;
+    struct node_locks *locks; /* NULL: nobody else changes the graph */
     uint32_t links[2 * GRAPH_M_MAX + 8];
     uint32_t batch[2 * GRAPH_M_MAX + 8];
     const uint8_t *batch_at[2 * GRAPH_M_MAX + 8]; /* their records */
@@ -172,6 +180,8 @@ struct graph {
     double level_mult;
     uint64_t rng;
     struct graph_scratch *scratch; /* the writer's */
+    struct graph_scratch *helpers[GRAPH_THREADS_MAX - 1]; /* its threads'; NULL: none yet */
+    struct node_locks *locks;      /* NULL: not needed yet */
     _Atomic uint64_t n_changes, covered_seq, bytes_on_disk;
     uint64_t gen;      /* of the newest file name */
     uint64_t vectors_gen; /* of the exact vectors' file; 0: none yet */
@@ -261,6 +271,18 @@ static inline void core_set_parent(struct core *c, uint32_t id, uint32_t parent)
         *at = parent;
 }
 
+static inline void node_lock(const struct graph_scratch *s, uint32_t id)
+{
+    if (s->locks)
+        pthread_mutex_lock(&s->locks->of[id % NODE_LOCKS]);
+}
+
+static inline void node_unlock(const struct graph_scratch *s, uint32_t id)
+{
+    if (s->locks)
+        pthread_mutex_unlock(&s->locks->of[id % NODE_LOCKS]);
+}
+
 static inline const float *core_vector(const struct core *c, uint32_t id)
 {
     if (!c->has_vectors)
@@ -303,7 +325,8 @@ int core_map_vectors(struct core *c, uint32_t chunk);
 int core_put_vector(struct core *c, uint32_t id, const float *v);
 uint32_t core_find(const struct core *c, uint64_t label); /* ID_NONE */
 uint32_t core_find_live(const struct core *c, uint64_t label);
-int core_hash_reserve(struct core *c);
+/* Room for n more labels. */
+int core_hash_reserve(struct core *c, uint32_t n);
 void core_hash_put(struct core *c, uint64_t label, uint32_t id);
 void core_hash_drop(struct core *c, uint64_t label, uint32_t id);
 /* Points label's existing entry at another id, in one store. */
@@ -356,6 +379,15 @@ uint32_t walk_level(const struct core *c, struct graph_scratch *s, const struct 
 int node_fill(struct core *c, struct graph_scratch *s, uint32_t id, uint64_t label, const float *v);
 /* Checks v and brings it to unit length where the metric wants it. LT_ENAN. */
 int vector_prepare(const struct core *c, const float *v, float *out);
+/* The steps of an addition. Draws a level; makes a record, without links and state NODE_NEW, with v prepared in the writer's scratch;
+ * links it, by s->query_f32, with any thread's scratch; makes it a result of searches; and puts it into lookup and counts. */
+uint32_t node_level(struct graph *g);
+int node_create(struct graph *g, struct core *c, uint64_t label, const float *v, uint32_t level, uint32_t *id);
+void node_insert(struct core *c, struct graph_scratch *s, uint32_t id, uint32_t level, uint32_t ef);
+void node_live(struct core *c, uint32_t id);
+void node_found(struct graph *g, struct core *c, uint64_t label, uint32_t id);
+/* All of it, for a level that was drawn; a label that is there is replaced. */
+int node_add(struct graph *g, uint64_t label, const float *v, uint32_t level);
 
 /* graph_tree.c */
 /* parent's list holds id already and has room for a child. */

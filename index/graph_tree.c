@@ -67,16 +67,19 @@ void tree_attach(struct core *c, struct graph_scratch *s, uint32_t id, uint32_t 
 {
     struct probe p;
     core_probe(c, id, s->pair, &p);
-    for (int i = 0; i < STEPS_MAX && list_children(core_list(c, under)) >= c->m; i++) {
-        uint32_t next = nearest_child(c, s, &p, under);
+    for (int i = 0;; i++) {
+        node_lock(s, under);
+        bool room = i == STEPS_MAX || list_children(core_list(c, under)) < c->m;
+        uint32_t next = room ? ID_NONE : nearest_child(c, s, &p, under);
+        if (next == ID_NONE && under != id) { /* itself: a damaged tree; graph_check finds it */
+            force_link(c, s, id, under);
+            tree_adopt(c, id, under);
+        }
+        node_unlock(s, under);
         if (next == ID_NONE)
-            break;
+            return;
         under = next;
     }
-    if (under == id)
-        return; /* a damaged tree; graph_check finds it */
-    force_link(c, s, id, under);
-    tree_adopt(c, id, under);
 }
 
 void tree_detach(struct core *c, struct graph_scratch *s, uint32_t id)

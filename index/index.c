@@ -120,6 +120,7 @@ int index_open(struct index **out, const struct index_params *p, struct err_msg 
     if (p->fingerprint && (r = index_set_model(ix, p->fingerprint, p->dim, em)) < 0)
         goto out;
     ix->inspect = p->inspect;
+    ix->n_threads = p->threads;
     compact_init(ix, p);
     if (ix->inspect && access(ix->db_path, F_OK) < 0) {
         r = err_set(em, LT_ENOTFOUND, "%s: no store there", ix->dir);
@@ -181,6 +182,7 @@ void index_close(struct index **pix)
     if (ix->lock_fd >= 0)
         close(ix->lock_fd);
     pthread_mutex_destroy(&ix->lock);
+    free(ix->batch.v);
     free(ix->removals);
     free(ix);
 }

@@ -52,6 +52,7 @@ struct index_params {
     uint32_t rest_ms;        /* a collection without a change for so long is at rest, and small savings of space pay; 0: 10,000 */
     uint32_t sample_every;   /* of each collection's searches of its graph, one in so many is set aside for index_sample; 0: none */
     uint64_t sample_vectors; /* that one of them is compared with, at most; 0: 131,072 */
+    unsigned threads;        /* that may insert into a graph at once, the writer's among them; 0: 1 */
     int64_t alarm_ms;        /* compaction that is wanted for so long and not done counts as failing; 0: 600,000 */
     bool inspect;            /* for checks: the folder must be there, and nothing in it is changed by opening and closing, but that
                               * tables of an earlier version are brought up to this one's */

@@ -1,5 +1,6 @@
 /* Graphs follow the store: vectors that a graph lacks are inserted in the order of their operations. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -18,43 +19,97 @@ int refill_count(struct index *ix, const struct collection *c, uint64_t *n, stru
     return r;
 }
 
+#define BATCH_FLOATS (1u << 20)
+#define BATCH_EACH 32u /* vectors for each thread, so that a step keeps near its time */
+
+static int batch_begin(struct index *ix, uint32_t dim, struct err_msg *em)
+{
+    struct refill_batch *b = &ix->batch;
+    uint32_t room = ix->n_threads > 1 ? BATCH_EACH * ix->n_threads : 1, most = BATCH_FLOATS / dim ? BATCH_FLOATS / dim : 1;
+    b->n = 0;
+    b->room = room < REFILL_MAX ? room : REFILL_MAX;
+    b->room = b->room < most ? b->room : most;
+    if (b->cap >= (size_t)b->room * dim)
+        return 0;
+    free(b->v);
+    b->cap = (size_t)b->room * dim;
+    b->v = malloc(b->cap * sizeof *b->v);
+    if (b->v)
+        return 0;
+    b->cap = 0;
+    return err_set(em, LT_ENOMEM, "no memory for vectors on their way into a graph");
+}
+
+static void leave_out(struct collection *c, uint64_t chunk)
+{
+    log_error("index", "collection %s: vector of chunk %llu is damaged and left out", c->name, (unsigned long long)chunk);
+    atomic_fetch_add(&c->left_out, 1);
+}
+
+/* All of the batch into the graph. */
+static int batch_insert(struct index *ix, struct collection *c, struct err_msg *em)
+{
+    struct refill_batch *b = &ix->batch;
+    int r = 0;
+    graph_add_many(c->graph, b->labels, b->v, b->n, ix->n_threads, b->results);
+    for (uint32_t i = 0; i < b->n && r == 0; i++) {
+        if (b->results[i] == LT_ENAN)
+            leave_out(c, b->labels[i]);
+        else if (b->results[i] < 0)
+            r = err_set(em, b->results[i], "graph: %s", err_text(b->results[i]));
+        if (r == 0 && atomic_load(&c->refill_left))
+            atomic_fetch_sub(&c->refill_left, 1);
+    }
+    b->n = 0;
+    return r;
+}
+
+static int batch_put(struct index *ix, struct collection *c, sqlite3_stmt *st, struct err_msg *em)
+{
+    struct refill_batch *b = &ix->batch;
+    uint64_t chunk = (uint64_t)sqlite3_column_int64(st, 1);
+    int r = b->n == b->room ? batch_insert(ix, c, em) : 0;
+    if (r < 0)
+        return r;
+    if (vectors_read(st, 2, c->dim, b->v + (size_t)b->n * c->dim)) {
+        b->labels[b->n++] = chunk;
+        return 0;
+    }
+    leave_out(c, chunk);
+    if (atomic_load(&c->refill_left))
+        atomic_fetch_sub(&c->refill_left, 1);
+    return 0;
+}
+
 /* A step ends between operations only, so that graph_seq says all about what is in the graph. */
 int refill_step(struct index *ix, struct collection *c, uint64_t until_ns, bool *done, struct err_msg *em)
 {
-    int r = 0;
-    uint64_t current = atomic_load(&c->graph_seq), n = 0;
-    sqlite3_stmt *st = store_stmt(ix, ST_REFILL, em);
+    uint64_t current = atomic_load(&c->graph_seq);
+    int r = batch_begin(ix, c->dim, em);
+    sqlite3_stmt *st = r == 0 ? store_stmt(ix, ST_REFILL, em) : NULL;
+    bool late = false;
     *done = false;
     if (!st)
-        return LT_EIO;
+        return r < 0 ? r : LT_EIO;
     sql_bind(st, "ii", c->id, (int64_t)current);
-    while ((r = sql_step(st, em)) > 0) {
+    while (!late && (r = sql_step(st, em)) > 0) {
         uint64_t vseq = (uint64_t)sqlite3_column_int64(st, 0);
-        uint64_t chunk = (uint64_t)sqlite3_column_int64(st, 1);
-        const float *v = vectors_read(st, 2, c->dim, ix->vector);
-        if (vseq != current) {
-            atomic_store(&c->graph_seq, current);
-            if (n && clock_ns() >= until_ns)
+        if (vseq != current && ix->batch.n == ix->batch.room) {
+            int e = batch_insert(ix, c, em);
+            if (e < 0) {
+                r = e;
                 break;
-            current = vseq;
+            }
+            late = clock_ns() >= until_ns;
         }
-        r = v ? graph_add(c->graph, chunk, v) : LT_ECORRUPT;
-        if (r == LT_ENAN || r == LT_ECORRUPT) {
-            log_error("index", "collection %s: vector of chunk %llu is damaged and left out", c->name,
-                      (unsigned long long)chunk);
-            atomic_fetch_add(&c->left_out, 1);
-            r = 0;
-        }
-        if (r < 0) {
-            err_set(em, r, "graph: %s", err_text(r));
+        if (vseq != current && !ix->batch.n)
+            atomic_store(&c->graph_seq, current);
+        current = vseq;
+        if (!late && (r = batch_put(ix, c, st, em)) < 0)
             break;
-        }
-        n++;
-        if (atomic_load(&c->refill_left))
-            atomic_fetch_sub(&c->refill_left, 1);
     }
     sqlite3_reset(st);
-    if (r == 0) {
+    if (r == 0 && (r = batch_insert(ix, c, em)) == 0) {
         atomic_store(&c->graph_seq, atomic_load(&ix->committed_seq));
         atomic_store(&c->refill_left, 0);
         *done = true;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "index/check.h"
 #include "index/schema.h"
 
@@ -28,7 +29,7 @@ __attribute__((format(printf, 2, 3))) static void say(struct repair *r, const ch
 
 static int open_store(struct repair *r, struct err_msg *em)
 {
-    struct index_params ip = {.dir = r->p->dir, .vfs = r->p->vfs, .inspect = true};
+    struct index_params ip = {.dir = r->p->dir, .vfs = r->p->vfs, .inspect = true, .threads = cpu_count()};
     return index_open(&r->ix, &ip, em);
 }
 

@@ -96,6 +96,16 @@ enum store_stmt {
     ST_N
 };
 
+/* Vectors on their way into a graph. */
+#define REFILL_MAX 256u
+struct refill_batch {
+    uint64_t labels[REFILL_MAX];
+    int results[REFILL_MAX];
+    float *v;   /* NULL: none yet */
+    size_t cap; /* floats in v */
+    uint32_t n, room;
+};
+
 struct index {
     char dir[3072];
     char db_path[3100];
@@ -148,6 +158,8 @@ struct index {
     bool freed_rows; /* there may be free pages to give back */
     bool inspect;    /* opened for a check */
     float vector[INDEX_DIM_MAX]; /* (writer) one read from the store */
+    struct refill_batch batch;   /* (writer) */
+    unsigned n_threads;          /* that insert into a graph */
 };
 
 /* sql for statement id, prepared on first use; NULL on failure (em is set). (writer) */

@@ -32,11 +32,11 @@ class Peer:
 
 
 class Hnswlib(Peer):
-    def build(self):
+    def build(self, n_threads=1):
         import hnswlib
         self.i = hnswlib.Index("l2" if self.metric == "l2" else "ip", self.dim)
         self.i.init_index(len(self.base), ef_construction=EFC, M=M)
-        self.i.add_items(self.base, num_threads=1)
+        self.i.add_items(self.base, num_threads=n_threads)
 
     def save(self):
         self.i.save_index(self.path)
@@ -242,7 +242,11 @@ def main():
     os.dup2(2, 1)  # libraries that print do it elsewhere
     for line in sys.stdin:
         cmd = line.split()
-        if cmd[0] == "build":
+        if cmd[0] == "build" and len(cmd) > 1:  # anew, on so many threads, by the clock
+            cpu, clock = time.process_time(), time.monotonic()
+            p.build(int(cmd[1]))
+            print(f"{time.process_time() - cpu:.2f} 0 {time.monotonic() - clock:.2f}", file=out, flush=True)
+        elif cmd[0] == "build":
             note = path + ".json"
             if os.path.exists(note):
                 p.load()

@@ -85,7 +85,7 @@ def main():
                                 os.path.join(folder, "queries.npy"), metric, folder]))
         for index, args in jobs:
             w = Worker(index, args, folder)
-            seconds, size_bytes = w.ask("build")
+            seconds, size_bytes = w.ask("build")[:2]
             curve = measure(w, truth, EFS, a.rounds)
             q95, q99 = at_recall(curve, 0.95), at_recall(curve, 0.99)
             scale = "\t"

@@ -1,7 +1,8 @@
-/* One writer, three readers that never wait: what was acknowledged is found by its own vector, while others come, go and are
+/* One writer, alone or with threads of its own, and readers that never wait: what was acknowledged is found by its own vector, while others come, go and are
  * replaced, and while the graph is saved, moves to its new file, and is written anew without free slots. Meant for the thread sanitizer, too. */
 #include "tests/unit.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -141,8 +142,97 @@ static void test_on_disk(void **state)
     assert_int_equal(graph_erase(dir, NULL), 0);
 }
 
+#define N_MANY 3000u
+#define LOT 250u
+
+/* A lot of vectors from label `at` on. odd: some replace earlier ones by the same, one comes twice, one cannot be. */
+static void make_lot(uint64_t *rng, uint32_t at, uint32_t n, bool odd, uint64_t *labels, float *v)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        labels[i] = odd && i % 7 == 3 ? unit_rand(rng) % at : at + i;
+        make_vector(labels[i], v + i * DIM);
+    }
+    if (odd) {
+        labels[11] = labels[10];
+        make_vector(labels[10], v + 11 * DIM);
+        v[5 * DIM + 1] = (float)NAN;
+    }
+}
+
+static double recall(void)
+{
+    struct graph_scratch *s;
+    unsigned hit = 0;
+    float v[DIM];
+    assert_int_equal(graph_scratch_create(&s), 0);
+    for (uint64_t i = 0; i < 200; i++) {
+        struct graph_hit near[10], exact[10];
+        size_t n;
+        make_vector(7000000 + i, v);
+        struct graph_query q = {.v = v, .k = 10, .ef = 40};
+        assert_int_equal(graph_search(g, s, &q, near, &n, NULL), 0);
+        q.exact = true;
+        assert_int_equal(graph_search(g, s, &q, exact, &n, NULL), 0);
+        for (int a = 0; a < 10; a++)
+            for (int b = 0; b < 10; b++)
+                hit += near[a].label == exact[b].label;
+    }
+    graph_scratch_destroy(&s);
+    return hit / 2000.0;
+}
+
+/* Recall of a graph that so many threads made while others searched it: all is found, and nobody is out of reach. */
+static double many(unsigned n_threads, enum graph_codes codes)
+{
+    struct graph_params p = {.dim = DIM, .m = 8, .ef_construction = 60, .codes = codes};
+    static float v[LOT * DIM];
+    uint64_t seq, rng = unit_seed(), labels[LOT];
+    int results[LOT];
+    pthread_t t[2];
+    struct graph_report rep;
+    assert_int_equal(graph_open(&g, NULL, &p, &seq, NULL, NULL), 0);
+    atomic_store(&done, false);
+    atomic_store(&n_acknowledged, 0);
+    for (uintptr_t i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&t[i], NULL, reader, (void *)(i + 1)), 0);
+    for (uint32_t at = 0, n; at < N_MANY; at += n) {
+        n = 1 + (uint32_t)(unit_rand(&rng) % LOT);
+        n = n < N_MANY - at ? n : N_MANY - at;
+        bool odd = at > 300 && n > 20 && unit_rand(&rng) % 2;
+        make_lot(&rng, at, n, odd, labels, v);
+        graph_add_many(g, labels, v, n, n_threads, results);
+        for (uint32_t i = 0; i < n; i++)
+            assert_int_equal(results[i], odd && i == 5 ? LT_ENAN : 0);
+        for (uint32_t i = 0; i < n; i++) { /* those that the lot left out */
+            make_vector(at + i, v);
+            if (!graph_has(g, at + i))
+                assert_int_equal(graph_add(g, at + i, v), 0);
+        }
+        atomic_store(&n_acknowledged, at + n);
+    }
+    atomic_store(&done, true);
+    for (int i = 0; i < 2; i++)
+        pthread_join(t[i], NULL);
+    assert_int_equal(graph_check(g, &rep), 0);
+    assert_int_equal(rep.n_reached, N_MANY);
+    assert_int_equal(graph_count(g), N_MANY);
+    assert_int_equal(atomic_load(&n_missed), 0);
+    double found = recall();
+    graph_destroy(&g);
+    return found;
+}
+
+static void test_many(void **state)
+{
+    for (int codes = GRAPH_CODES_INT8; codes <= GRAPH_CODES_1BIT; codes++) {
+        double one = many(1, (enum graph_codes)codes), four = many(4, (enum graph_codes)codes);
+        print_message("codes %d: recall %.3f by one thread, %.3f by four\n", codes, one, four);
+        assert_true(four >= one - 0.02);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_in_memory), cmocka_unit_test(test_on_disk)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_in_memory), cmocka_unit_test(test_on_disk), cmocka_unit_test(test_many)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,11 +14,12 @@ struct features {
     VkPhysicalDeviceVulkan11Features v11;
     VkPhysicalDeviceVulkan12Features v12;
     VkPhysicalDeviceSubgroupSizeControlFeaturesEXT size;
+    VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot;
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR coop;
 };
 
 struct extensions {
-    bool budget, size, coop;
+    bool budget, size, dot, coop;
 };
 
 static void find_extensions(VkPhysicalDevice phys, struct extensions *x)
@@ -34,6 +35,7 @@ static void find_extensions(VkPhysicalDevice phys, struct extensions *x)
             const char *name = list[i].extensionName;
             x->budget |= !strcmp(name, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
             x->size |= !strcmp(name, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
+            x->dot |= !strcmp(name, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
             x->coop |= !strcmp(name, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME);
         }
     }
@@ -48,6 +50,7 @@ static void chain(struct features *f, const struct extensions *x)
         .v11.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
         .v12.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
         .size.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT,
+        .dot.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR,
         .coop.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
     };
     f->all.pNext = &f->v11;
@@ -56,6 +59,10 @@ static void chain(struct features *f, const struct extensions *x)
     if (x->size) {
         *end = &f->size;
         end = &f->size.pNext;
+    }
+    if (x->dot) {
+        *end = &f->dot;
+        end = &f->dot.pNext;
     }
     if (x->coop)
         *end = &f->coop;
@@ -98,14 +105,20 @@ static void take_features(struct gpu *g, const struct gpu_params *p, const struc
     VkPhysicalDeviceSubgroupSizeControlPropertiesEXT size = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES_EXT,
     };
+    VkPhysicalDeviceShaderIntegerDotProductPropertiesKHR dot = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES_KHR,
+        .pNext = x->size ? &size : NULL,
+    };
     VkPhysicalDeviceProperties2 props = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
-        .pNext = x->size ? &size : NULL,
+        .pNext = x->dot ? (void *)&dot : dot.pNext,
     };
     vkGetPhysicalDeviceProperties2(g->phys, &props);
     want->v12.storageBuffer8BitAccess = l->storage8 = have->v12.storageBuffer8BitAccess && !p->words_only;
     want->v11.storageBuffer16BitAccess = l->storage16 = have->v11.storageBuffer16BitAccess && !p->words_only;
     want->v12.shaderFloat16 = l->half = have->v12.shaderFloat16;
+    want->dot.shaderIntegerDotProduct = l->dot = x->dot && have->dot.shaderIntegerDotProduct;
+    l->dot_fast = l->dot && dot.integerDotProduct4x8BitPackedSignedAccelerated;
     /* The matrices belong to a subgroup, so its size must be known and each one full. */
     const uint32_t s = l->subgroup_size;
     if (!x->coop || !x->size || !l->half || !have->coop.cooperativeMatrix || !have->v12.vulkanMemoryModel ||
@@ -123,7 +136,7 @@ int capability_open(struct gpu *g, const struct gpu_params *p, struct err_msg *e
 {
     struct extensions x;
     struct features have, want;
-    const char *names[3];
+    const char *names[4];
     uint32_t n = 0;
     find_extensions(g->phys, &x);
     chain(&have, &x);
@@ -135,11 +148,13 @@ int capability_open(struct gpu *g, const struct gpu_params *p, struct err_msg *e
         names[n++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
     if (x.size)
         names[n++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
+    if (x.dot)
+        names[n++] = VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME;
     if (x.coop)
         names[n++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
     const struct gpu_coop *c = &g->limits.coop;
-    log_debug("gpu", "%s: f16 arithmetic %s, cooperative matrices %ux%ux%u of %u invocations", g->info.name,
-              g->limits.half ? "yes" : "no", c->m, c->n, c->k, c->subgroup);
+    log_debug("gpu", "%s: f16 arithmetic %s, int8 dot products %s, cooperative matrices %ux%ux%u of %u invocations", g->info.name,
+              g->limits.half ? "yes" : "no", g->limits.dot_fast ? "fast" : g->limits.dot ? "slow" : "no", c->m, c->n, c->k, c->subgroup);
     float priority = 1;
     VkDeviceQueueCreateInfo queue = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,

@@ -10,7 +10,7 @@
  * Environment: the Vulkan loader's own variables (VK_DRIVER_FILES, VK_ICD_FILENAMES) choose the drivers.
  * LATENTD_VULKAN_VALIDATE=1 turns VK_LAYER_KHRONOS_validation on, with synchronisation validation;
  * any message is logged, counted (gpu_validation_messages) and makes the next gpu_submit fail.
- * LATENTD_VULKAN_MATMUL=f32|rows|f16|int8|coop makes every matrix product in that way where it can be (gpu/tuning.h), for tests
+ * LATENTD_VULKAN_MATMUL=f32|rows|dot|coop makes every matrix product in that way where it can be (gpu/tuning.h), for tests
  * and measurements; LT_ENOTFOUND where the device lacks what it takes.
  *
  * Errors: LT_ENOTFOUND no loader, driver or matching device; LT_EDEVICE unusable; LT_ENOMEM device or host
@@ -71,6 +71,7 @@ struct gpu_limits {
     bool storage16;             /* 16-bit values in storage buffers */
     bool storage8;
     bool half;                  /* f16 arithmetic */
+    bool dot, dot_fast;         /* sums of four int8 products in one instruction; the device says it is a fast one */
     struct gpu_coop coop;
 };
 

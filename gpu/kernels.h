@@ -50,8 +50,15 @@
     X(MATMUL_COOP_Q4K, matmul_coop_q4k, "rrrrrw", 9, push_matmul)                                  \
     X(MATMUL_COOP_Q5K, matmul_coop_q5k, "rrrrrw", 9, push_matmul)                                  \
     X(MATMUL_COOP_Q6K, matmul_coop_q6k, "rrrrrw", 9, push_matmul)                                  \
+    X(MATMUL_DOT_Q8W, matmul_dot_q8w, "rrrrrw", 6, push_matmul)                                    \
+    X(MATMUL_DOT_Q4, matmul_dot_q4, "rrrrrw", 6, push_matmul)                                      \
+    X(MATMUL_DOT_Q5, matmul_dot_q5, "rrrrrw", 6, push_matmul)                                      \
+    X(MATMUL_DOT_Q4K, matmul_dot_q4k, "rrrrrw", 6, push_matmul)                                    \
+    X(MATMUL_DOT_Q5K, matmul_dot_q5k, "rrrrrw", 6, push_matmul)                                    \
+    X(MATMUL_DOT_Q6K, matmul_dot_q6k, "rrrrrw", 6, push_matmul)                                    \
     X(MATMUL_SUM, matmul_sum, "rrrw", 1, push_sum)                                                 \
     X(PACK_HALF, pack_half, "rw", 1, push_pack)                                                    \
+    X(PACK_INT8, pack_int8, "rw", 4, push_pack)                                                    \
     X(RMS_NORM, rms_norm, "rrw", 1, push_norm)                                                     \
     X(RMS_NORM_ADD, rms_norm_add, "rrb", 1, push_norm)                                             \
     X(SCALE, scale, "b", 1, push_scale)                                                            \

@@ -19,15 +19,20 @@ static uint32_t min_u32(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
+static uint32_t ceil_div(uint32_t a, uint32_t b)
+{
+    return (a + b - 1) / b;
+}
+
 const char *tuning_path_name(enum tuning_path path)
 {
-    static const char *const names[TUNING_PATHS] = {"f32", "rows", "coop"};
+    static const char *const names[TUNING_PATHS] = {"f32", "rows", "dot", "coop"};
     return names[path];
 }
 
 static bool offered(const struct gpu *g, enum tuning_path path)
 {
-    return path != TUNING_COOP || g->limits.coop.m;
+    return path == TUNING_COOP ? g->limits.coop.m > 0 : path == TUNING_DOT ? g->limits.dot : true;
 }
 
 int tuning_force(struct gpu *g, const char *name, struct err_msg *em)
@@ -47,26 +52,38 @@ int tuning_force(struct gpu *g, const char *name, struct err_msg *em)
     return 0;
 }
 
-enum tuning_path tuning_path(const struct gpu *g, uint32_t n, bool f32_weights)
+enum tuning_path tuning_path(const struct gpu *g, uint32_t n, unsigned as)
 {
     if (g->forced_path == TUNING_ROWS)
         return n <= ROWS_MOST ? TUNING_ROWS : TUNING_F32;
+    if (g->forced_path == TUNING_COOP)
+        return as & TUNING_AS_HALF ? TUNING_COOP : TUNING_F32;
+    if (g->forced_path == TUNING_DOT)
+        return as & TUNING_AS_INT8 ? TUNING_DOT : TUNING_F32;
     if (g->forced_path >= 0)
-        return f32_weights ? TUNING_F32 : (enum tuning_path)g->forced_path;
+        return TUNING_F32;
     /* a software device has no memory to wait for, and shares what it loads better in tiles; its matrices are made of the same products */
     if (g->info.software)
         return n == 1 ? TUNING_ROWS : TUNING_F32;
-    if (g->limits.coop.m && !f32_weights && n > ROWS_MOST / 2)
+    if (g->limits.coop.m && as & TUNING_AS_HALF && n > ROWS_MOST / 2)
         return TUNING_COOP;
+    /* matrices are faster; and for any number of rows, since a text alone is to be rounded as it is among others */
+    if (g->limits.dot_fast && !g->limits.coop.m && as & TUNING_AS_INT8)
+        return TUNING_DOT;
     return n <= ROWS_MOST ? TUNING_ROWS : TUNING_F32;
 }
 
 double tuning_rounding(const struct gpu *g)
 {
     for (uint32_t n = 1; n <= 2 * ROWS_MOST; n++)
-        if (tuning_path(g, n, false) == TUNING_COOP)
+        if (tuning_path(g, n, TUNING_AS_HALF) == TUNING_COOP)
             return ROUNDING_HALF;
     return ROUNDING_F32;
+}
+
+bool tuning_rounds_to_int8(const struct gpu *g)
+{
+    return tuning_path(g, 1, TUNING_AS_HALF | TUNING_AS_INT8) == TUNING_DOT;
 }
 
 static uint32_t tiles_shared(const struct tuning_tiles *t)
@@ -126,22 +143,59 @@ struct tuning_rows tuning_rows(const struct gpu *g, uint32_t n)
     return t;
 }
 
-static uint32_t coop_shared(const struct tuning_coop *t)
+/* Divides k so that enough groups have work; whole tiles each, bk8 deep: how many parts, and their depth. */
+static uint32_t divide_k(uint32_t groups, uint32_t n, uint32_t n_rows, uint32_t kp, uint32_t bk8, uint32_t *part8)
 {
-    return (t->bm + t->bn) * (t->bk8 + 1) * 16 + t->subgroups * t->tm * t->tn * 4;
-}
-
-/* Divides k so that enough groups have work; whole tiles each. */
-static void coop_parts(struct tuning_coop *t, uint32_t n, uint32_t n_rows, uint32_t kp)
-{
-    const uint32_t groups = (n_rows + t->bm - 1) / t->bm * ((n + t->bn - 1) / t->bn);
     const uint64_t bytes = 4 * (uint64_t)n * n_rows;
-    const uint32_t tiles = (kp / 8 + t->bk8 - 1) / t->bk8;
+    const uint32_t tiles = (kp / 8 + bk8 - 1) / bk8;
     uint32_t parts = n > FEW_ROWS ? 1 : min_u32(GROUPS_WANTED / groups, kp / PART_LEAST);
     parts = min_u32(parts, (uint32_t)(PARTS_BYTES / bytes));
     const uint32_t each = parts > 1 ? (tiles + parts - 1) / parts : tiles;
-    t->part8 = each * t->bk8;
-    t->parts = (tiles + each - 1) / each;
+    *part8 = each * bk8;
+    return (tiles + each - 1) / each;
+}
+
+static uint32_t dot_shared(const struct tuning_dot *t)
+{
+    return t->bm * ((2 * t->blocks + 1) * 16 + t->blocks * 8) + t->bn * ((4 * t->blocks + 1) * 16 + t->blocks * 8);
+}
+
+struct tuning_dot tuning_dot(const struct gpu *g, uint32_t n, uint32_t n_rows, uint32_t kp)
+{
+    const struct gpu_limits *l = &g->limits;
+    struct tuning_dot t = {.group = 64, .tx = 8, .rm = 4, .rn = 4, .blocks = 1};
+    if (n <= ROWS_MOST) { /* an invocation to each row of w, with all of x's: reading w is what counts */
+        t.tx = t.group;
+        t.rm = 1;
+        t.blocks = 2;
+        for (t.rn = 1; t.rn < n;)
+            t.rn *= 2;
+    } else if (n >= 64 && n_rows >= 256 && l->max_invocations >= 256 && !g->info.software) {
+        t.group = 256;
+        t.tx = 16;
+    }
+    while (t.group > l->max_invocations)
+        t.group /= 2;
+    t.tx = min_u32(t.tx, t.group);
+    for (;;) {
+        t.bm = t.tx * t.rm;
+        t.bn = t.group / t.tx * t.rn;
+        if (dot_shared(&t) <= l->max_shared || (t.rm == 1 && t.rn == 1 && t.blocks == 1))
+            break;
+        if (t.blocks > 1)
+            t.blocks /= 2;
+        else if (t.rn > 1)
+            t.rn /= 2;
+        else
+            t.rm /= 2;
+    }
+    t.parts = divide_k(ceil_div(n_rows, t.bm) * ceil_div(n, t.bn), n, n_rows, kp, 4 * t.blocks, &t.part8);
+    return t;
+}
+
+static uint32_t coop_shared(const struct tuning_coop *t)
+{
+    return (t->bm + t->bn) * (t->bk8 + 1) * 16 + t->subgroups * t->tm * t->tn * 4;
 }
 
 struct tuning_coop tuning_coop(const struct gpu *g, uint32_t n, uint32_t n_rows, uint32_t kp)
@@ -184,7 +238,7 @@ struct tuning_coop tuning_coop(const struct gpu *g, uint32_t n, uint32_t n_rows,
             t.rn /= 2;
     }
     t.group = t.subgroups * c->subgroup;
-    coop_parts(&t, n, n_rows, kp);
+    t.parts = divide_k(ceil_div(n_rows, t.bm) * ceil_div(n, t.bn), n, n_rows, kp, t.bk8, &t.part8);
     return t;
 }
 

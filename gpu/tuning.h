@@ -8,7 +8,8 @@
 enum tuning_path {
     TUNING_F32,  /* tiles, f32 arithmetic: every device, every case */
     TUNING_ROWS, /* f32 arithmetic for few rows: as fast as the weights can be read */
-    TUNING_COOP, /* cooperative matrices, f16 with sums in f32; not for f32 weights */
+    TUNING_DOT,  /* integer dot products, x rounded in blocks of 32; for weights in blocks */
+    TUNING_COOP, /* cooperative matrices, f16 with sums in f32; for weights that fit f16 */
     TUNING_PATHS
 };
 
@@ -19,12 +20,21 @@ const char *tuning_path_name(enum tuning_path path);
  * Errors: LT_EINVAL no such path; LT_ENOTFOUND the device lacks what it takes. */
 int tuning_force(struct gpu *g, const char *name, struct err_msg *em);
 
-/* The path for n rows of x.
- * f32_weights   w is held as f32 or may not be: only paths in f32 arithmetic */
-enum tuning_path tuning_path(const struct gpu *g, uint32_t n, bool f32_weights);
+/* What w's values may be taken as; 0: as f32 only. */
+enum {
+    TUNING_AS_HALF = 1, /* none is held as f32 or beyond f16 */
+    TUNING_AS_INT8 = 2, /* all of it in blocks of at most 8 bits a value */
+};
 
-/* The paths' rounding of a product's parts, relative to their size: of one that tuning_path may choose on g for weights that are not f32. */
+/* The path for n rows of x and weights that may be taken as `as` says. */
+enum tuning_path tuning_path(const struct gpu *g, uint32_t n, unsigned as);
+
+/* The rounding of a product's parts, relative to their size, of the paths in floats that tuning_path may choose on g for weights that
+ * are not f32. */
 double tuning_rounding(const struct gpu *g);
+
+/* Whether products with weights in blocks round x to whole numbers on g: TUNING_DOT is chosen. */
+bool tuning_rounds_to_int8(const struct gpu *g);
 
 struct tuning_tiles {
     uint32_t group;      /* invocations */
@@ -46,6 +56,17 @@ struct tuning_rows {
 
 /* For TUNING_ROWS. */
 struct tuning_rows tuning_rows(const struct gpu *g, uint32_t n);
+
+struct tuning_dot {
+    uint32_t group, tx;    /* as struct tuning_tiles */
+    uint32_t rm, rn;
+    uint32_t blocks;       /* depth of a tile, in blocks of 32; room for two planes of x */
+    uint32_t bm, bn;       /* tile: tx * rm, group / tx * rn */
+    uint32_t parts, part8; /* as struct tuning_coop */
+};
+
+/* For TUNING_DOT and y[n, m] = x[n, k] wᵀ of n_rows rows of w, kp values long as stored. */
+struct tuning_dot tuning_dot(const struct gpu *g, uint32_t n, uint32_t n_rows, uint32_t kp);
 
 struct tuning_coop {
     uint32_t group, subgroups; /* invocations, and how many subgroups they are */

@@ -75,19 +75,48 @@ static int run_rows(struct ops_vulkan *v, const struct product *p, const struct 
     return run(v, p, s, typed_words(GPU_KERNEL_MATVEC_F32, s->type), spec, t.bm, t.nx);
 }
 
-/* The rows of x as f16 with a scale each, in v->pack. */
-static int pack_half(struct ops_vulkan *v, const struct product *p)
+static int pack(struct ops_vulkan *v, const struct product *p, uint64_t row_words, struct gpu_dispatch *d)
 {
     struct err_msg em = {0};
     const struct push_pack push = {p->w->cols, p->w->kp};
-    const uint32_t group = tuning_row_group(v->g, p->w->cols);
-    int r = grow(v, &v->pack, 4 * (uint64_t)PARAMS_HALF_WORDS(p->w->kp) * p->n, &em);
+    int r = grow(v, &v->pack, 4 * row_words * p->n, &em);
     if (r < 0)
         return finish(v, r, &em);
     struct gpu_arg args[] = {arg(p->x->b), arg(v->pack)};
-    struct gpu_dispatch d = {.kernel = GPU_KERNEL_PACK_HALF, .spec = &group, .push = &push, .args = args, .groups = {p->n, 1, 1},
-                             .work = WORK_PER_VALUE * (double)p->n * p->w->kp};
-    return finish(v, gpu_dispatch(v->g, &d, &em), &em);
+    d->push = &push;
+    d->args = args;
+    d->work = WORK_PER_VALUE * (double)p->n * p->w->kp;
+    return finish(v, gpu_dispatch(v->g, d, &em), &em);
+}
+
+/* The rows of x as f16 with a scale each, in v->pack. */
+static int pack_half(struct ops_vulkan *v, const struct product *p)
+{
+    const uint32_t group = tuning_row_group(v->g, p->w->cols);
+    struct gpu_dispatch d = {.kernel = GPU_KERNEL_PACK_HALF, .spec = &group, .groups = {p->n, 1, 1}};
+    return pack(v, p, PARAMS_HALF_WORDS(p->w->kp), &d);
+}
+
+/* How products with w's type want x in whole numbers. */
+struct int8_form {
+    bool split;      /* in the order of the words of types with fewer than 8 bits */
+    uint32_t planes;
+};
+
+/* Rounding x to 8 bits is as coarse as weights of 8 bits are: on the golden checkpoint q8_0's cosine fell from 0.9991 to 0.9975. Those of
+ * at most 5 bits are off by four times as much themselves; for others x takes two planes, which leaves nothing to be seen. */
+static struct int8_form int8_form(enum tensor_type type)
+{
+    return (struct int8_form){type != TENSOR_Q8_0, type == TENSOR_Q8_0 || type == TENSOR_Q6_K ? 2 : 1};
+}
+
+/* The rows of x as int8 with a scale for each 32, in v->pack. */
+static int pack_int8(struct ops_vulkan *v, const struct product *p, struct int8_form form)
+{
+    const uint32_t blocks = p->w->kp / 32;
+    const uint32_t spec[] = {tuning_row_group(v->g, blocks), p->w->cols % 4 == 0, form.split, form.planes};
+    struct gpu_dispatch d = {.kernel = GPU_KERNEL_PACK_INT8, .spec = spec, .groups = {ceil_div(blocks, spec[0]), p->n, 1}};
+    return pack(v, p, PARAMS_INT8_WORDS(p->w->kp, form.planes), &d);
 }
 
 /* y from v->parts. */
@@ -103,42 +132,82 @@ static int add_parts(struct ops_vulkan *v, const struct product *p, uint32_t par
     return finish(v, gpu_dispatch(v->g, &d, &em), &em);
 }
 
+/* How a product is made from v->pack. */
+struct packed_way {
+    const uint32_t *spec;
+    uint32_t bm, bn, parts, part8; /* as tuning says */
+};
+
+static int begin_parts(struct ops_vulkan *v, const struct product *p, uint32_t parts)
+{
+    struct err_msg em = {0};
+    return parts > 1 ? finish(v, grow(v, &v->parts, 4 * (uint64_t)parts * p->n * p->w->rows, &em), &em) : 0;
+}
+
+static int run_packed(struct ops_vulkan *v, const struct product *p, const struct mat_slice *s, enum gpu_kernel kernel,
+                      const struct packed_way *way)
+{
+    struct err_msg em = {0};
+    struct push_matmul push = push_of(p, s);
+    push.part8 = way->part8;
+    push.flags |= way->parts > 1 ? PARAMS_PARTIAL : 0;
+    struct gpu_arg args[] = {arg(v->pack),         arg(s->data), arg(s->shared ? s->shared : v->dummy),
+                             vec_arg(v, p->bias), arg(p->residual ? p->residual->b : v->dummy),
+                             arg(way->parts > 1 ? v->parts : p->y->b)};
+    struct gpu_dispatch d = {
+        .kernel = kernel,
+        .spec = way->spec,
+        .push = &push,
+        .args = args,
+        .groups = {ceil_div(s->n_rows, way->bm), ceil_div(p->n, way->bn), way->parts},
+        .work = 2.0 * p->n * s->n_rows * p->w->kp,
+    };
+    return finish(v, gpu_dispatch(v->g, &d, &em), &em);
+}
+
 static int run_coop(struct ops_vulkan *v, const struct product *p)
 {
     const struct tuning_coop t = tuning_coop(v->g, p->n, p->w->rows, p->w->kp);
     const uint32_t spec[] = {t.group, t.subgroups, t.sgm, t.rm, t.rn, t.tm, t.tn, t.tk, t.bk8};
-    struct err_msg em = {0};
+    const struct packed_way way = {spec, t.bm, t.bn, t.parts, t.part8};
     int r = pack_half(v, p);
-    if (r == 0 && t.parts > 1)
-        r = finish(v, grow(v, &v->parts, 4 * (uint64_t)t.parts * p->n * p->w->rows, &em), &em);
+    if (r == 0)
+        r = begin_parts(v, p, t.parts);
+    for (size_t i = 0; i < p->w->n_slices && r == 0; i++)
+        r = run_packed(v, p, &p->w->slices[i], typed_words(GPU_KERNEL_MATMUL_COOP_F16W, p->w->slices[i].type) - 1, &way);
+    return r == 0 && t.parts > 1 ? add_parts(v, p, t.parts) : r;
+}
+
+static int run_dot(struct ops_vulkan *v, const struct product *p)
+{
+    const struct tuning_dot t = tuning_dot(v->g, p->n, p->w->rows, p->w->kp);
+    struct int8_form packed = {0};
+    int r = begin_parts(v, p, t.parts);
     for (size_t i = 0; i < p->w->n_slices && r == 0; i++) {
         const struct mat_slice *s = &p->w->slices[i];
-        struct push_matmul push = push_of(p, s);
-        push.part8 = t.part8;
-        push.flags |= t.parts > 1 ? PARAMS_PARTIAL : 0;
-        struct gpu_arg args[] = {arg(v->pack),         arg(s->data), arg(s->shared ? s->shared : v->dummy),
-                                 vec_arg(v, p->bias), arg(p->residual ? p->residual->b : v->dummy),
-                                 arg(t.parts > 1 ? v->parts : p->y->b)};
-        struct gpu_dispatch d = {
-            .kernel = typed_words(GPU_KERNEL_MATMUL_COOP_F16W, s->type) - 1,
-            .spec = spec,
-            .push = &push,
-            .args = args,
-            .groups = {ceil_div(s->n_rows, t.bm), ceil_div(p->n, t.bn), t.parts},
-            .work = 2.0 * p->n * s->n_rows * p->w->kp,
-        };
-        r = finish(v, gpu_dispatch(v->g, &d, &em), &em);
+        const struct int8_form form = int8_form(s->type);
+        const uint32_t spec[] = {t.group, t.tx, t.rm, t.rn, t.blocks, form.planes};
+        const struct packed_way way = {spec, t.bm, t.bn, t.parts, t.part8};
+        if (form.split != packed.split || form.planes != packed.planes)
+            r = pack_int8(v, p, form);
+        packed = form;
+        if (r == 0)
+            r = run_packed(v, p, s, typed_words(GPU_KERNEL_MATMUL_DOT_Q8W, s->type) - 3, &way);
     }
     return r == 0 && t.parts > 1 ? add_parts(v, p, t.parts) : r;
 }
 
-/* The way for all slices of w: they share what x is packed as. */
+/* The way for all slices of w: they share what their sums lie in. */
 static enum tuning_path path_of(const struct ops_vulkan *v, const struct ops_mat *w, uint32_t n)
 {
-    bool f32 = false;
-    for (size_t i = 0; i < w->n_slices; i++)
-        f32 |= w->slices[i].type == TENSOR_F32 || w->slices[i].beyond_half;
-    return tuning_path(v->g, n, f32);
+    unsigned as = TUNING_AS_HALF | TUNING_AS_INT8;
+    for (size_t i = 0; i < w->n_slices; i++) {
+        if (w->slices[i].type == TENSOR_F32 || w->slices[i].beyond_half)
+            as &= ~(unsigned)TUNING_AS_HALF;
+        if (held_as(w->slices[i].type)->block == 1)
+            as &= ~(unsigned)TUNING_AS_INT8;
+    }
+    return tuning_path(v->g, n, as);
 }
 
 int ops_vulkan_matmul(struct ops *o, const struct ops_buf *x, const struct ops_mat *w,
@@ -158,6 +227,8 @@ int ops_vulkan_matmul(struct ops *o, const struct ops_buf *x, const struct ops_m
     const enum tuning_path path = path_of(v, w, n);
     if (path == TUNING_COOP)
         return run_coop(v, &p);
+    if (path == TUNING_DOT)
+        return run_dot(v, &p);
     for (size_t i = 0; i < w->n_slices && r == 0; i++)
         r = path == TUNING_ROWS ? run_rows(v, &p, &w->slices[i]) : run_tiles(v, &p, &w->slices[i]);
     return r;

@@ -59,6 +59,10 @@ struct push_rows {
 };
 PARAMS_CHECK(push_rows, 1)
 
+/* A row of x packed as int8: words of values for each plane, and two of f32 for each 32 values, their scale and their sum as rounded;
+ * rows begin at 16 bytes. */
+#define PARAMS_INT8_WORDS(kp, planes) ((planes) * ((kp) / 4) + ((kp) / 32 * 2 + 3) / 4 * 4)
+
 /* Rows of x[n, k] packed for products in f16 or int8 */
 struct push_pack {
     PARAMS_UINT k, kp;

@@ -61,7 +61,7 @@ static void record(struct conform *k, struct layer *l, uint32_t n, uint32_t n_po
 /* Texts of the given length, of which every one is then run alone. */
 static void one(struct conform *k, struct layer *l, enum tensor_type type, uint32_t n, uint32_t text, uint32_t skip)
 {
-    const bool rounds = type != TENSOR_F32 && k->o->info.rounding > 1e-6, quantised = rounds && type == TENSOR_Q8_0;
+    const bool rounds = type != TENSOR_F32 && k->o->info.rounding > 1e-6, quantised = (rounds || k->o->info.int8_blocks) && type == TENSOR_Q8_0;
     const double may = k->int8 ? 0 : quantised ? 2 : rounds ? 5e-4 : 1e-6;
     struct conform_batch b;
     float all[ROWS * D], alone[D];

@@ -3,7 +3,9 @@
  * Tolerance: 1e-6 of Σ|x w| (f32 sums of k products, whatever the order) for weights as stored. Where q8_0
  * products are made in int8, the reference is the same transform and quantisation in plain C: sums are then exact, and 1e-6 of
  * the result's parts remain. The CPU may hold the types with 4 to 6 bits as f16: 1e-3. A GPU may round what goes into products
- * with weights that are not f32: thrice its rounding, of x, of a weight, and of its parts, which may be larger than it is. */
+ * with weights that are not f32: thrice its rounding, of x, of a weight, and of its parts, which may be larger than it is. Where it
+ * rounds to int8 (or, for weights of more than 5 bits, 16 bits) in blocks, the reference does so too; a value that nearly is in the
+ * middle between two may be rounded either way. */
 #include "model/conformance/conform.h"
 
 #include <math.h>
@@ -55,8 +57,36 @@ static float to_int8(float *v, size_t n)
     return largest > 1e-30f ? largest * (1 / 127.0f) : 0;
 }
 
+/* x rounded in blocks of 32 whose largest value becomes top, in place, and where the device may come to the value beside that, how far it is off. */
+static void round_blocks(float *x, uint32_t n, size_t d, float top, float *either)
+{
+    const float nearly = 0.5f - top * 0x1p-19f; /* a quotient and a product later */
+    for (size_t b = 0; b < n * d; b += b % d + 32 < d ? 32 : d - b % d) {
+        const size_t len = d - b % d < 32 ? d - b % d : 32;
+        float largest = 0;
+        for (size_t i = b; i < b + len; i++)
+            largest = fmaxf(largest, fabsf(x[i]));
+        const float inv = largest < 1e-30f ? 0 : top / largest, scale = largest < 1e-30f ? 0 : largest * (1 / top);
+        for (size_t i = b; i < b + len; i++) {
+            const float v = x[i] * inv, whole = rintf(v);
+            either[i] = fabsf(v - whole) > nearly ? scale : 0;
+            x[i] = whole * scale;
+        }
+    }
+}
+
+/* Adds to `may` of rows from … to - 1 of w what products with the values beside x's would differ by. */
+static void add_either(const float *either, const float *w, uint32_t n, size_t m, size_t d, size_t from, size_t to, float *may)
+{
+    for (size_t t = 0; t < n; t++)
+        for (size_t i = 0; i < d; i++)
+            for (size_t o = from; either[t * d + i] > 0 && o < to; o++)
+                may[t * m + o] += either[t * d + i] * fabsf(w[o * d + i]);
+}
+
+/* Rows from … to - 1 of w. */
 static void reference(const struct conform *k, enum tensor_type type, float *x, float *w, uint32_t n, size_t m,
-                      size_t d, float *y, float *size)
+                      size_t d, size_t from, size_t to, float *y, float *size)
 {
     const bool int8 = k->int8 && type == TENSOR_Q8_0 && d >= INT8_LEAST;
     float *sx = calloc(n, sizeof *sx), *sw = calloc(m, sizeof *sw);
@@ -66,12 +96,12 @@ static void reference(const struct conform *k, enum tensor_type type, float *x, 
         mix(x + t * d, d, 1.0f / MIX_WAYS);
         sx[t] = to_int8(x + t * d, d);
     }
-    for (size_t o = 0; int8 && o < m; o++) {
+    for (size_t o = from; int8 && o < to; o++) {
         mix(w + o * d, d, 1);
         sw[o] = to_int8(w + o * d, d);
     }
     for (size_t t = 0; t < n; t++) {
-        for (size_t o = 0; o < m; o++) {
+        for (size_t o = from; o < to; o++) {
             double sum = 0, all = 0;
             for (size_t i = 0; i < d; i++) {
                 const double p = (double)x[t * d + i] * w[o * d + i];
@@ -87,22 +117,24 @@ static void reference(const struct conform *k, enum tensor_type type, float *x, 
     free(sw);
 }
 
-/* form: 1 bias, 2 residual, 4 residual in place, 8 two parts */
+/* form: 1 bias, 2 residual, 4 residual in place, 8 two parts, 16 the second in blocks of another kind */
 static void one(struct conform *k, enum tensor_type type, uint32_t n, size_t m, size_t d, int form, enum fill fill)
 {
     struct conform_batch b;
     conform_case(k, "matmul %s n %u m %zu k %zu form %d fill %d", tensor_type_name(type), n, m, d, form, fill);
-    const size_t row_bytes = tensor_row_bytes(type, d);
+    const enum tensor_type second = !(form & 16) ? type : type == TENSOR_Q8_0 ? TENSOR_Q4_1 : TENSOR_Q8_0;
+    const size_t row_bytes = tensor_row_bytes(type, d), second_bytes = tensor_row_bytes(second, d);
     float *x = conform_fill(k, n * d, fill), *w = conform_fill(k, m * d, FILL_NORMAL);
     float *bias = conform_fill(k, m, FILL_NORMAL), *y = conform_fill(k, n * m, form & 6 ? FILL_NORMAL : FILL_ZERO);
     float *size = conform_fill(k, n * m, FILL_ZERO);
-    uint8_t *data = malloc(m * row_bytes);
+    const size_t cut = form & 8 && m > 1 ? m / 3 + 1 : m, bytes = cut * row_bytes + (m - cut) * second_bytes;
+    uint8_t *data = malloc(bytes);
     if (!data)
         exit(1);
-    conform_encode(type, w, m * d, data);
-    const size_t cut = form & 8 && m > 1 ? m / 3 + 1 : m;
+    conform_encode(type, w, cut * d, data);
+    conform_encode(second, w + cut * d, (m - cut) * d, data + cut * row_bytes);
     const struct tensor parts[2] = {{"a", type, cut, d, data, cut * row_bytes},
-                                    {"b", type, m - cut, d, data + cut * row_bytes, (m - cut) * row_bytes}};
+                                    {"b", second, m - cut, d, data + cut * row_bytes, (m - cut) * second_bytes}};
     const struct tensor *const views[2] = {&parts[0], &parts[1]};
     struct err_msg em = {""};
     struct call c = {conform_buf(k, x, n, d), NULL, NULL, NULL, form & 1 ? conform_vec(k, bias, m) : NULL, n};
@@ -113,8 +145,8 @@ static void one(struct conform *k, enum tensor_type type, uint32_t n, size_t m, 
         exit(1);
     }
     for (size_t o = 0; o < m; o++)
-        tensor_row_f32(&(struct tensor){"w", type, m, d, data, m * row_bytes}, o, w + o * d);
-    memset(data, 0x5A, m * row_bytes); /* the device keeps no reference to the file */
+        tensor_row_f32(&parts[o >= cut], o >= cut ? o - cut : o, w + o * d);
+    memset(data, 0x5A, bytes); /* the device keeps no reference to the file */
     conform_begin(k, &b, n, 50, 0);
     conform_ok(k, call(k->o, &c), "matmul");
     conform_end(k, &b);
@@ -124,10 +156,22 @@ static void one(struct conform *k, enum tensor_type type, uint32_t n, size_t m, 
         y[i] += form & 1 ? bias[i % m] : 0;
         size[i] += form & 1 ? fabsf(bias[i % m]) : 0;
     }
-    reference(k, type, x, w, n, m, d, y, size);
-    const double rounding = type == TENSOR_F32 ? 0 : k->o->info.rounding;
+    const bool int8_blocks = k->o->info.int8_blocks && tensor_block_len(type) > 1;
+    float *either = conform_fill(k, n * d, FILL_ZERO), *may = conform_fill(k, n * m, FILL_ZERO), *rounded = conform_fill(k, n * d, FILL_ZERO);
+    for (size_t from = 0, to = cut; from < m; from = to, to = m) {
+        const enum tensor_type own = from ? second : type;
+        memcpy(rounded, x, n * d * sizeof *x);
+        if (int8_blocks)
+            round_blocks(rounded, n, d, own == TENSOR_Q8_0 || own == TENSOR_Q6_K ? 127 * 256 : 127, either);
+        reference(k, own, rounded, w, n, m, d, from, to, y, size);
+        add_either(either, w, n, m, d, from, to, may);
+    }
+    const double rounding = type == TENSOR_F32 || int8_blocks ? 0 : k->o->info.rounding;
     const bool as_f16 = tensor_block_len(type) > 1 && type != TENSOR_Q8_0 && strcmp(k->o->info.kind, "cpu") == 0;
-    conform_compare(k, c.y, y, n, m, 1e-12, as_f16 ? 1e-3 : rounding > 1e-6 ? 3 * rounding : 1e-6, size);
+    const float relative = (float)(as_f16 ? 1e-3 : rounding > 1e-6 ? 3 * rounding : 1e-6);
+    for (size_t i = 0; i < n * m; i++)
+        may[i] += size[i] * relative;
+    conform_compare(k, c.y, y, n, m, 1e-12, 1, may);
     conform_drop(k, c.x);
     conform_drop(k, c.y);
     if (c.residual && c.residual != c.y)
@@ -140,6 +184,9 @@ static void one(struct conform *k, enum tensor_type type, uint32_t n, size_t m, 
     free(bias);
     free(y);
     free(size);
+    free(either);
+    free(may);
+    free(rounded);
     free(data);
 }
 
@@ -192,6 +239,11 @@ void check_matmul(struct conform *k)
                     (enum fill)(form / 5 % FILL_N));
     for (uint32_t n = 1; n <= 64; n++)
         one(k, n % 2 ? TENSOR_Q8_0 : TENSOR_F32, n, 64, 256, 0, FILL_NORMAL);
+    for (uint32_t n = 1; strcmp(k->o->info.kind, "cpu") && n < 200; n = 3 * n + 1) {
+        one(k, TENSOR_Q8_0, n, 70, 768, 25, FILL_NORMAL);
+        one(k, TENSOR_Q6_K, n, 70, 768, 26, FILL_NORMAL);
+        one(k, TENSOR_Q5_K, n, 70, 768, 24, FILL_NORMAL);
+    }
     if (k->bench) {
         static const size_t shapes[][2] = {{384, 1152}, {384, 384}, {384, 2048}, {1024, 384}, {384, 3072}};
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)

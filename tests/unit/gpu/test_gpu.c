@@ -274,9 +274,9 @@ static void matrices_fit_every_kind_of_device(void **state)
         struct gpu g = {.vendor = i % 2 ? 0x10DE : 0x1002, .forced_path = -1, .info.kind = GPU_DISCRETE,
                         .limits = {.max_shared = i % 4 < 2 ? 49152 : 32768, .max_invocations = 1024, .coop = kinds[i / 2]}};
         const struct gpu_coop *c = &g.limits.coop;
-        assert_int_equal(tuning_path(&g, 1, false), TUNING_ROWS);
-        assert_int_equal(tuning_path(&g, 32, false), TUNING_COOP);
-        assert_int_equal(tuning_path(&g, 32, true), TUNING_F32);
+        assert_int_equal(tuning_path(&g, 1, TUNING_AS_HALF), TUNING_ROWS);
+        assert_int_equal(tuning_path(&g, 32, TUNING_AS_HALF), TUNING_COOP);
+        assert_int_equal(tuning_path(&g, 32, 0), TUNING_F32);
         assert_true(tuning_rounding(&g) > 1e-4);
         for (uint32_t n = 1; n < 5000; n += 1 + n / 3)
             for (uint32_t k = 32; k < 20000; k = k * 3 / 64 * 32 + 32) {
@@ -289,6 +289,41 @@ static void matrices_fit_every_kind_of_device(void **state)
                 /* all of k, and no part without any */
                 assert_true(t.parts >= 1 && t.parts * t.part8 >= k / 8 && (t.parts - 1) * t.part8 < k / 8);
                 assert_true(t.parts == 1 || n <= 64);
+            }
+    }
+}
+
+/* Without matrices, where the device says it is fast; for any number of rows, weights in blocks only. */
+static void dot_products_are_chosen_where_they_are_fast(void **state)
+{
+    const unsigned both = TUNING_AS_HALF | TUNING_AS_INT8;
+    for (int i = 0; i < 16; i++) {
+        struct gpu g = {.forced_path = -1, .info = {.kind = GPU_INTEGRATED, .software = i & 8},
+                        .limits = {.dot = i & 1, .dot_fast = (i & 3) == 3, .coop = {i & 4 ? 16 : 0, 16, 16, 32}}};
+        const bool chosen = (i & 15) == 3;
+        assert_int_equal(tuning_rounds_to_int8(&g), chosen);
+        for (uint32_t n = 1; n < 3000; n += 1 + n / 2) {
+            assert_int_equal(tuning_path(&g, n, both) == TUNING_DOT, chosen);
+            assert_int_equal(tuning_path(&g, n, TUNING_AS_INT8) == TUNING_DOT, chosen); /* a scale beyond f16 */
+            assert_int_not_equal(tuning_path(&g, n, TUNING_AS_HALF), TUNING_DOT);
+            assert_int_not_equal(tuning_path(&g, n, 0), TUNING_DOT);
+        }
+    }
+}
+
+/* The limits that Vulkan guarantees, and larger ones. */
+static void tiles_of_dot_products_fit(void **state)
+{
+    for (int i = 0; i < 8; i++) {
+        struct gpu g = {.forced_path = -1, .info = {.kind = GPU_INTEGRATED, .software = i & 1},
+                        .limits = {.max_shared = i & 2 ? 16384 : 49152, .max_invocations = i & 4 ? 128 : 1024, .dot = true}};
+        for (uint32_t n = 1; n < 5000; n += 1 + n / 3)
+            for (uint32_t k = 32; k < 20000; k = k * 3 / 64 * 32 + 32) {
+                const struct tuning_dot t = tuning_dot(&g, n, 4096, k);
+                assert_true(t.group % t.tx == 0 && t.bm == t.tx * t.rm && t.bn == t.group / t.tx * t.rn);
+                assert_true(16 * (t.bm * (2 * t.blocks + 1) + t.bn * (4 * t.blocks + 1)) + 8 * t.blocks * (t.bm + t.bn) <= g.limits.max_shared);
+                assert_true(t.group <= g.limits.max_invocations && t.part8 % (4 * t.blocks) == 0);
+                assert_true(t.parts >= 1 && t.parts * t.part8 >= k / 8 && (t.parts - 1) * t.part8 < k / 8);
             }
     }
 }
@@ -307,9 +342,11 @@ static void ways_of_products_are_named(void **state)
         assert_true(r == 0 || (r == LT_ENOTFOUND && i > TUNING_ROWS));
         if (r == 0) {
             /* rows of x beyond what a way is for go another */
-            assert_int_equal(tuning_path(g, 1, false), i);
-            assert_int_equal(tuning_path(g, 1000, false), i == TUNING_ROWS ? TUNING_F32 : i);
-            assert_int_equal(tuning_path(g, 1000, true), TUNING_F32);
+            const unsigned both = TUNING_AS_HALF | TUNING_AS_INT8;
+            assert_int_equal(tuning_path(g, 1, both), i);
+            assert_int_equal(tuning_path(g, 1000, both), i == TUNING_ROWS ? TUNING_F32 : i);
+            assert_int_equal(tuning_path(g, 1000, 0), TUNING_F32);
+            assert_int_equal(tuning_rounds_to_int8(g), i == TUNING_DOT);
         }
         gpu_destroy(&g);
     }
@@ -348,6 +385,8 @@ int main(void)
         cmocka_unit_test(without_a_driver_nothing_is_found),
         cmocka_unit_test(tiles_fit_every_head_size),
         cmocka_unit_test(matrices_fit_every_kind_of_device),
+        cmocka_unit_test(dot_products_are_chosen_where_they_are_fast),
+        cmocka_unit_test(tiles_of_dot_products_fit),
         cmocka_unit_test(ways_of_products_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

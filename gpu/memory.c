@@ -67,10 +67,10 @@ static uint64_t heap_free(const struct gpu *g, uint32_t heap)
     return left;
 }
 
-static int out_of_memory(const struct gpu *g, uint32_t heap, uint64_t need, struct err_msg *em)
+static int out_of_memory(const struct gpu *g, uint32_t heap, uint64_t need, const char *who, struct err_msg *em)
 {
-    return err_set(em, LT_ENOMEM, "%s: %.1f MiB of device memory needed, %.1f MiB of %.1f MiB free",
-                   g->info.name, (double)need / MIB, (double)heap_free(g, heap) / MIB,
+    return err_set(em, LT_ENOMEM, "%s: %.1f MiB of device memory needed%s, %.1f MiB of %.1f MiB free",
+                   g->info.name, (double)need / MIB, who, (double)heap_free(g, heap) / MIB,
                    (double)g->mem.memoryHeaps[heap].size / MIB);
 }
 
@@ -85,7 +85,7 @@ static int allocate(struct gpu *g, struct gpu_buf *b, struct err_msg *em)
     if (g->n_allocations >= g->max_allocations)
         return err_set(em, LT_ELIMIT, "%s: more than %u allocations", g->info.name, g->max_allocations);
     if (need.size > heap_free(g, heap) || fault("gpu_alloc"))
-        return out_of_memory(g, heap, need.size, em);
+        return out_of_memory(g, heap, need.size, "", em);
     VkMemoryAllocateInfo info = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
         .allocationSize = need.size,
@@ -93,7 +93,7 @@ static int allocate(struct gpu *g, struct gpu_buf *b, struct err_msg *em)
     };
     int r = VK(g, em, vkAllocateMemory(g->dev, &info, NULL, &b->memory));
     if (r < 0)
-        return r == LT_ENOMEM ? out_of_memory(g, heap, need.size, em) : r;
+        return r == LT_ENOMEM ? out_of_memory(g, heap, need.size, " and refused by the driver", em) : r;
     b->heap = heap;
     b->allocated = need.size;
     g->n_allocations++;

@@ -1,0 +1,185 @@
+/* A device that lies about what it is and can do: golden_lies DEVICE, under the layer VK_LAYER_LATENTD_lies (tests/tools/layer_lies.c).
+ *
+ * Each case is a process of its own with one lie, from the model's load to two batches of the golden texts. Right are: the golden
+ * vectors, from the device or, once it is lost for good, from the CPU; or a refusal of the load, the batch or a text in plain words: what is
+ * needed and free where memory is short. Whoever goes beyond what the layer told is ended by it, which is wrong as any other end. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "gpu/gpu.h"
+#include "model/model.h"
+#include "tests/golden/golden.h"
+
+#define TEXTS_MAX 64
+#define CALLS_MAX 2000
+
+enum outcome { WRONG = 1, SERVED, RECOVERED, MOVED, REFUSED, N_OUTCOMES };
+
+static const char *const outcome_names[N_OUTCOMES] = {"?", "wrong", "served", "served after a loss", "served by the CPU", "refused"};
+static struct golden g;
+static const char *device, *file;
+static char cache[] = "/tmp/latentd-lies-XXXXXX";
+
+/* Memory is short in these words, a limit in any. */
+static bool said_why(int r, const struct err_msg *em)
+{
+    return (r == LT_ENOMEM && strstr(em->text, "needed") && strstr(em->text, "free")) ||
+           ((r == LT_ELIMIT || r == LT_EDEVICELOST) && em->text[0]);
+}
+
+static enum outcome embed(struct engine *e)
+{
+    struct engine_seq seqs[TEXTS_MAX];
+    int status[TEXTS_MAX];
+    struct err_msg em = {{0}};
+    const size_t n = g.n_cases < TEXTS_MAX ? g.n_cases : TEXTS_MAX;
+    enum outcome o = SERVED;
+    float *out = calloc(n * g.dim, sizeof *out);
+    for (size_t i = 0; i < n; i++)
+        seqs[i] = (struct engine_seq){g.cases[i].ids, g.cases[i].n, g.cases[i].n_skip};
+    int r = out ? engine_embed(e, seqs, n, out, status, &em) : LT_EINTERNAL;
+    if (r < 0)
+        o = r == LT_ENOMEM && said_why(r, &em) ? REFUSED : WRONG;
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        const double diff = status[i] ? 0 : golden_max_diff(out + i * g.dim, g.cases[i].vec, g.dim);
+        if (status[i] == LT_ETOOLONG)
+            o = REFUSED;
+        else if (status[i] || diff > 5e-6) {
+            printf("FAIL %s: status %d, off by %.3g\n", g.cases[i].name, status[i], diff);
+            o = WRONG;
+            break;
+        }
+    }
+    if (r < 0)
+        printf("     a batch: %s: %s\n", err_name(r), em.text);
+    free(out);
+    return o;
+}
+
+static enum outcome run_child(void)
+{
+    struct err_msg em = {{0}};
+    struct model *m = NULL;
+    struct engine *e = NULL;
+    struct engine_params p = {.device = device, .n_threads = 2, .cache_dir = cache};
+    enum outcome o = WRONG, again;
+    if (model_open(&m, file, &em) < 0) {
+        printf("FAIL %s\n", em.text);
+        return WRONG;
+    }
+    const int r = engine_create(&e, m, &p, &em);
+    if (r < 0) {
+        printf("     %s: %s\n", err_name(r), em.text);
+        o = said_why(r, &em) ? REFUSED : WRONG;
+    } else {
+        o = embed(e);
+        again = embed(e);
+        if (again != SERVED)
+            o = again;
+        const struct engine_info *i = engine_info(e);
+        const bool cpu = strcmp(i->kind, "cpu") == 0;
+        if (!cpu && !strstr(i->device, "(lies)")) {
+            printf("FAIL no layer is there: %s\n", i->device);
+            o = WRONG;
+        }
+        if (cpu && o == SERVED)
+            o = i->note[0] ? MOVED : WRONG;
+        else if (o == SERVED && i->n_lost)
+            o = RECOVERED;
+        if (i->note[0])
+            printf("     %s\n", i->note);
+    }
+    engine_destroy(&e);
+    model_destroy(&m);
+    if (gpu_validation_messages()) {
+        printf("FAIL messages of the validation layers\n");
+        o = WRONG;
+    }
+    fflush(stdout);
+    return o;
+}
+
+/* lie: "NAME=VALUE NAME=VALUE" */
+static enum outcome run_case(const char *lie)
+{
+    int status = 0;
+    fflush(stdout);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        char *all = strdup(lie), *at = NULL;
+        for (char *s = strtok_r(all, " ", &at); s; s = strtok_r(NULL, " ", &at))
+            putenv(s); /* all stays */
+        _exit(run_child());
+    }
+    if (pid < 0 || waitpid(pid, &status, 0) != pid)
+        return WRONG;
+    if (!WIFEXITED(status) || WEXITSTATUS(status) < WRONG || WEXITSTATUS(status) >= N_OUTCOMES) {
+        printf("FAIL %s: the process ended with %d\n", lie, status);
+        return WRONG;
+    }
+    return (enum outcome)WEXITSTATUS(status);
+}
+
+/* One lie; anything but what is wanted is bad, REFUSED wanted: either that or SERVED. */
+static int check(const char *lie, enum outcome wanted)
+{
+    const enum outcome o = run_case(lie);
+    printf("%s: %s\n", *lie ? lie : "no lie", outcome_names[o]);
+    return !(o == wanted || (wanted == REFUSED && o == SERVED));
+}
+
+/* The same lie about one call after the other, ever fewer of them, until it is beyond the last, where all is as without. */
+static int check_each(const char *name, int step, enum outcome wanted)
+{
+    unsigned n[N_OUTCOMES] = {0};
+    int bad = 0, i = 1;
+    for (; i < CALLS_MAX && !n[SERVED]; i += step + i / 4) {
+        char lie[64];
+        snprintf(lie, sizeof lie, "%s=%d", name, i);
+        const enum outcome o = run_case(lie);
+        n[o]++;
+        if (o != wanted && o != REFUSED && o != SERVED) {
+            printf("FAIL %s: %s\n", lie, outcome_names[o]);
+            bad++;
+        }
+    }
+    printf("%s up to %d:", name, i);
+    for (int o = WRONG; o < N_OUTCOMES; o++)
+        printf(" %u %s%s", n[o], outcome_names[o], o + 1 < N_OUTCOMES ? "," : "\n");
+    return bad + !n[wanted] + !n[SERVED];
+}
+
+int main(int argc, char **argv)
+{
+    char folder[4096], path[4200];
+    int bad = 0;
+    if (argc != 2 || !mkdtemp(cache))
+        return 2;
+    device = argv[1];
+    const bool slow = strstr(device, "swiftshader");
+    snprintf(folder, sizeof folder, "%s", golden_tree("tests/golden/tiny-f16"));
+    golden_load(&g, folder);
+    char *imported = golden_import(folder, TENSOR_F32);
+    file = imported;
+    bad += check("", SERVED);
+    bad += check("LIE_RANGE=1048576", SERVED);
+    bad += check("LIE_RANGE=65536", REFUSED);
+    bad += check("LIE_ALLOCATION=1048576", REFUSED);
+    bad += check("LIE_HEAP=20971520", SERVED);
+    bad += check("LIE_HEAP=4194304", REFUSED);
+    bad += check("LIE_HEAP=262144", REFUSED);
+    bad += check("LIE_FULL=4194304", REFUSED);
+    bad += check("LIE_RANGE=1048576 LIE_ALLOCATION=4194304 LIE_HEAP=20971520", REFUSED);
+    bad += check_each("LIE_FAIL", slow ? 16 : 5, REFUSED);
+    bad += check_each("LIE_LOST", slow ? 16 : 5, RECOVERED);
+    bad += check_each("LIE_LOST_FROM", slow ? 16 : 5, MOVED);
+    golden_remove(&imported);
+    golden_free(&g);
+    snprintf(path, sizeof path, "rm -r %s", cache);
+    if (system(path) != 0)
+        bad++;
+    return bad != 0;
+}

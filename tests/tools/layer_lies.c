@@ -1,0 +1,346 @@
+/* VK_LAYER_LATENTD_lies: a Vulkan layer between an application and a driver that makes the device look smaller and worse than it is.
+ *
+ * Enabled by VK_ADD_LAYER_PATH=FOLDER and VK_INSTANCE_LAYERS=VK_LAYER_LATENTD_lies; environment, read when an instance is made:
+ *   LIE_RANGE=BYTES        maxStorageBufferRange
+ *   LIE_ALLOCATION=BYTES   maxMemoryAllocationSize
+ *   LIE_HEAP=BYTES         size of each memory heap, and its budget
+ *   LIE_FULL=BYTES         size of each heap, of which nothing is said beforehand
+ *   LIE_FAIL=N             the Nth vkAllocateMemory, from 1, fails: VK_ERROR_OUT_OF_DEVICE_MEMORY
+ *   LIE_LOST=N             the Nth vkQueueSubmit, from 1, and all calls on that device that can say so: VK_ERROR_DEVICE_LOST
+ *   LIE_LOST_FROM=N        the same for every submission from the Nth on, whatever the device
+ * The device's name ends in " (lies)", so that a test sees that the layer is there. Who goes beyond what it was told (a binding, an
+ * allocation, all allocations of a heap) is ended by abort(): no driver has to bear that.
+ * Thread-safety: as much as latentd needs, one thread a device. Several instances may exist. */
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <vulkan/vk_layer.h>
+#include <vulkan/vulkan.h>
+
+#define NAME "VK_LAYER_LATENTD_lies"
+#define ENTRIES_MAX 64
+
+/* What lies below, by what a dispatchable object begins with: its loader's table, common to all objects of an instance or a device. */
+struct below {
+    void *key; /* NULL: unused */
+    VkInstance instance;
+    VkPhysicalDevice phys; /* a device's, as are those below */
+    VkDevice dev;
+    PFN_vkGetInstanceProcAddr get_instance;
+    PFN_vkGetDeviceProcAddr get_device;
+    bool lost;
+    uint64_t heap_used[VK_MAX_MEMORY_HEAPS];
+};
+
+struct allocation {
+    VkDeviceMemory memory;
+    uint64_t bytes;
+    uint32_t heap;
+};
+
+static struct lies {
+    uint64_t range, allocation, heap, full, fail, lost, lost_from; /* 0: none */
+} lies;
+static struct below table[ENTRIES_MAX];
+static struct allocation allocations[65536];
+static uint64_t n_allocated, n_submitted;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static struct below *find(const void *object)
+{
+    void *key = *(void *const *)object;
+    for (int i = 0; i < ENTRIES_MAX; i++)
+        if (table[i].key == key)
+            return &table[i];
+    fprintf(stderr, NAME ": an object of nobody\n");
+    abort();
+}
+
+static void add(const void *object, struct below b)
+{
+    int i = 0;
+    pthread_mutex_lock(&lock);
+    while (i < ENTRIES_MAX && table[i].key)
+        i++;
+    if (i == ENTRIES_MAX)
+        abort();
+    b.key = *(void *const *)object;
+    table[i] = b;
+    pthread_mutex_unlock(&lock);
+}
+
+static void beyond(const char *what, uint64_t bytes, uint64_t told)
+{
+    fprintf(stderr, NAME ": %s of %llu bytes, told was %llu\n", what, (unsigned long long)bytes, (unsigned long long)told);
+    abort();
+}
+
+static uint64_t option(const char *name)
+{
+    const char *s = getenv(name);
+    return s ? strtoull(s, NULL, 0) : 0;
+}
+
+#define BELOW_I(b, name) ((PFN_##name)(void *)(b)->get_instance((b)->instance, #name))
+#define BELOW_D(b, name) ((PFN_##name)(void *)(b)->get_device((b)->dev, #name))
+
+/* ---- what is said ---- */
+
+static void lie_of_properties(VkPhysicalDeviceProperties *p)
+{
+    const size_t len = strlen(p->deviceName);
+    snprintf(p->deviceName + len, sizeof p->deviceName - len, " (lies)");
+    if (lies.range && lies.range < p->limits.maxStorageBufferRange)
+        p->limits.maxStorageBufferRange = (uint32_t)lies.range;
+}
+
+static VKAPI_ATTR void VKAPI_CALL get_properties(VkPhysicalDevice phys, VkPhysicalDeviceProperties *p)
+{
+    BELOW_I(find(phys), vkGetPhysicalDeviceProperties)(phys, p);
+    lie_of_properties(p);
+}
+
+static VKAPI_ATTR void VKAPI_CALL get_properties2(VkPhysicalDevice phys, VkPhysicalDeviceProperties2 *p)
+{
+    BELOW_I(find(phys), vkGetPhysicalDeviceProperties2)(phys, p);
+    lie_of_properties(&p->properties);
+    for (VkBaseOutStructure *s = p->pNext; s && lies.allocation; s = s->pNext) {
+        VkDeviceSize *size = s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES
+                                 ? &((VkPhysicalDeviceMaintenance3Properties *)s)->maxMemoryAllocationSize
+                             : s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES
+                                 ? &((VkPhysicalDeviceVulkan11Properties *)s)->maxMemoryAllocationSize
+                                 : NULL;
+        if (size && lies.allocation < *size)
+            *size = lies.allocation;
+    }
+}
+
+static void lie_of_heaps(VkPhysicalDeviceMemoryProperties *p)
+{
+    for (uint32_t i = 0; lies.heap && i < p->memoryHeapCount; i++)
+        if (lies.heap < p->memoryHeaps[i].size)
+            p->memoryHeaps[i].size = lies.heap;
+}
+
+static VKAPI_ATTR void VKAPI_CALL get_memory(VkPhysicalDevice phys, VkPhysicalDeviceMemoryProperties *p)
+{
+    BELOW_I(find(phys), vkGetPhysicalDeviceMemoryProperties)(phys, p);
+    lie_of_heaps(p);
+}
+
+static VKAPI_ATTR void VKAPI_CALL get_memory2(VkPhysicalDevice phys, VkPhysicalDeviceMemoryProperties2 *p)
+{
+    BELOW_I(find(phys), vkGetPhysicalDeviceMemoryProperties2)(phys, p);
+    lie_of_heaps(&p->memoryProperties);
+    for (VkBaseOutStructure *s = p->pNext; s && lies.heap; s = s->pNext) {
+        VkPhysicalDeviceMemoryBudgetPropertiesEXT *b = (VkPhysicalDeviceMemoryBudgetPropertiesEXT *)s;
+        if (s->sType != VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT)
+            continue;
+        for (uint32_t i = 0; i < p->memoryProperties.memoryHeapCount; i++) {
+            b->heapBudget[i] = b->heapBudget[i] < lies.heap ? b->heapBudget[i] : lies.heap;
+            b->heapUsage[i] = b->heapUsage[i] < lies.heap ? b->heapUsage[i] : 0; /* of a whole machine, on a software driver */
+        }
+    }
+}
+
+/* ---- what is done ---- */
+
+static VKAPI_ATTR VkResult VKAPI_CALL allocate_memory(VkDevice dev, const VkMemoryAllocateInfo *info,
+                                                      const VkAllocationCallbacks *cb, VkDeviceMemory *memory)
+{
+    struct below *b = find(dev);
+    VkPhysicalDeviceMemoryProperties p;
+    BELOW_I(b, vkGetPhysicalDeviceMemoryProperties)(b->phys, &p);
+    const uint32_t heap = p.memoryTypes[info->memoryTypeIndex].heapIndex;
+    const uint64_t used = b->heap_used[heap] + info->allocationSize;
+    if (b->lost)
+        return VK_ERROR_DEVICE_LOST;
+    if (lies.allocation && info->allocationSize > lies.allocation)
+        beyond("an allocation", info->allocationSize, lies.allocation);
+    if (lies.heap && used > lies.heap)
+        beyond("a heap", used, lies.heap);
+    if (++n_allocated == lies.fail || (lies.full && used > lies.full))
+        return VK_ERROR_OUT_OF_DEVICE_MEMORY;
+    VkResult r = BELOW_D(b, vkAllocateMemory)(dev, info, cb, memory);
+    pthread_mutex_lock(&lock);
+    for (size_t i = 0; r == VK_SUCCESS && i < sizeof allocations / sizeof *allocations; i++)
+        if (!allocations[i].memory) {
+            allocations[i] = (struct allocation){*memory, info->allocationSize, heap};
+            b->heap_used[heap] = used;
+            break;
+        }
+    pthread_mutex_unlock(&lock);
+    return r;
+}
+
+static VKAPI_ATTR void VKAPI_CALL free_memory(VkDevice dev, VkDeviceMemory memory, const VkAllocationCallbacks *cb)
+{
+    struct below *b = find(dev);
+    pthread_mutex_lock(&lock);
+    for (size_t i = 0; memory && i < sizeof allocations / sizeof *allocations; i++)
+        if (allocations[i].memory == memory) {
+            b->heap_used[allocations[i].heap] -= allocations[i].bytes;
+            allocations[i].memory = VK_NULL_HANDLE;
+            break;
+        }
+    pthread_mutex_unlock(&lock);
+    BELOW_D(b, vkFreeMemory)(dev, memory, cb);
+}
+
+static VKAPI_ATTR void VKAPI_CALL update_sets(VkDevice dev, uint32_t n, const VkWriteDescriptorSet *w, uint32_t n_copies,
+                                              const VkCopyDescriptorSet *copies)
+{
+    for (uint32_t i = 0; lies.range && i < n; i++)
+        for (uint32_t j = 0; w[i].pBufferInfo && j < w[i].descriptorCount; j++)
+            if (w[i].pBufferInfo[j].range > lies.range) /* VK_WHOLE_SIZE too */
+                beyond("a binding", w[i].pBufferInfo[j].range, lies.range);
+    BELOW_D(find(dev), vkUpdateDescriptorSets)(dev, n, w, n_copies, copies);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL queue_submit(VkQueue queue, uint32_t n, const VkSubmitInfo *submits, VkFence fence)
+{
+    struct below *b = find(queue);
+    const uint64_t k = ++n_submitted;
+    if (!b->lost && (k == lies.lost || (lies.lost_from && k >= lies.lost_from))) {
+        b->lost = true;
+        BELOW_D(b, vkDeviceWaitIdle)(b->dev); /* nothing runs on a lost device, so what was sent before must not either */
+    }
+    return b->lost ? VK_ERROR_DEVICE_LOST : BELOW_D(b, vkQueueSubmit)(queue, n, submits, fence);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL wait_fences(VkDevice dev, uint32_t n, const VkFence *fences, VkBool32 all, uint64_t ns)
+{
+    struct below *b = find(dev);
+    return b->lost ? VK_ERROR_DEVICE_LOST : BELOW_D(b, vkWaitForFences)(dev, n, fences, all, ns);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL wait_idle(VkDevice dev)
+{
+    struct below *b = find(dev);
+    return b->lost ? VK_ERROR_DEVICE_LOST : BELOW_D(b, vkDeviceWaitIdle)(dev);
+}
+
+/* ---- instances and devices ---- */
+
+static VKAPI_ATTR VkResult VKAPI_CALL create_instance(const VkInstanceCreateInfo *info, const VkAllocationCallbacks *cb,
+                                                      VkInstance *instance)
+{
+    VkLayerInstanceCreateInfo *l = (VkLayerInstanceCreateInfo *)(uintptr_t)info->pNext;
+    while (l && !(l->sType == VK_STRUCTURE_TYPE_LOADER_INSTANCE_CREATE_INFO && l->function == VK_LAYER_LINK_INFO))
+        l = (VkLayerInstanceCreateInfo *)(uintptr_t)l->pNext;
+    if (!l)
+        return VK_ERROR_INITIALIZATION_FAILED;
+    struct below b = {.get_instance = l->u.pLayerInfo->pfnNextGetInstanceProcAddr};
+    l->u.pLayerInfo = l->u.pLayerInfo->pNext;
+    VkResult r = BELOW_I(&b, vkCreateInstance)(info, cb, instance);
+    if (r != VK_SUCCESS)
+        return r;
+    lies = (struct lies){option("LIE_RANGE"), option("LIE_ALLOCATION"), option("LIE_HEAP"), option("LIE_FULL"),
+                         option("LIE_FAIL"), option("LIE_LOST"), option("LIE_LOST_FROM")};
+    b.instance = *instance;
+    add(*instance, b);
+    return r;
+}
+
+static VKAPI_ATTR void VKAPI_CALL destroy_instance(VkInstance instance, const VkAllocationCallbacks *cb)
+{
+    if (!instance)
+        return;
+    struct below *b = find(instance);
+    PFN_vkDestroyInstance destroy = BELOW_I(b, vkDestroyInstance);
+    b->key = NULL;
+    destroy(instance, cb);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL create_device(VkPhysicalDevice phys, const VkDeviceCreateInfo *info,
+                                                    const VkAllocationCallbacks *cb, VkDevice *dev)
+{
+    VkLayerDeviceCreateInfo *l = (VkLayerDeviceCreateInfo *)(uintptr_t)info->pNext;
+    while (l && !(l->sType == VK_STRUCTURE_TYPE_LOADER_DEVICE_CREATE_INFO && l->function == VK_LAYER_LINK_INFO))
+        l = (VkLayerDeviceCreateInfo *)(uintptr_t)l->pNext;
+    if (!l)
+        return VK_ERROR_INITIALIZATION_FAILED;
+    const struct below *of = find(phys);
+    struct below b = {.instance = of->instance, .phys = phys, .get_instance = of->get_instance,
+                      .get_device = l->u.pLayerInfo->pfnNextGetDeviceProcAddr};
+    l->u.pLayerInfo = l->u.pLayerInfo->pNext;
+    VkResult r = BELOW_I(&b, vkCreateDevice)(phys, info, cb, dev);
+    if (r != VK_SUCCESS)
+        return r;
+    b.dev = *dev;
+    add(*dev, b);
+    return r;
+}
+
+static VKAPI_ATTR void VKAPI_CALL destroy_device(VkDevice dev, const VkAllocationCallbacks *cb)
+{
+    if (!dev)
+        return;
+    struct below *b = find(dev);
+    PFN_vkDestroyDevice destroy = BELOW_D(b, vkDestroyDevice);
+    b->key = NULL;
+    destroy(dev, cb);
+}
+
+/* ---- the layer's interface ---- */
+
+static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_device_proc(VkDevice dev, const char *name);
+static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_instance_proc(VkInstance instance, const char *name);
+
+static PFN_vkVoidFunction ours(const char *name, bool of_device)
+{
+    static const struct {
+        const char *name;
+        bool of_device;
+        PFN_vkVoidFunction function;
+    } list[] = {
+        {"vkGetInstanceProcAddr", false, (PFN_vkVoidFunction)get_instance_proc},
+        {"vkCreateInstance", false, (PFN_vkVoidFunction)create_instance},
+        {"vkDestroyInstance", false, (PFN_vkVoidFunction)destroy_instance},
+        {"vkCreateDevice", false, (PFN_vkVoidFunction)create_device},
+        {"vkGetPhysicalDeviceProperties", false, (PFN_vkVoidFunction)get_properties},
+        {"vkGetPhysicalDeviceProperties2", false, (PFN_vkVoidFunction)get_properties2},
+        {"vkGetPhysicalDeviceMemoryProperties", false, (PFN_vkVoidFunction)get_memory},
+        {"vkGetPhysicalDeviceMemoryProperties2", false, (PFN_vkVoidFunction)get_memory2},
+        {"vkGetDeviceProcAddr", true, (PFN_vkVoidFunction)get_device_proc},
+        {"vkDestroyDevice", true, (PFN_vkVoidFunction)destroy_device},
+        {"vkAllocateMemory", true, (PFN_vkVoidFunction)allocate_memory},
+        {"vkFreeMemory", true, (PFN_vkVoidFunction)free_memory},
+        {"vkUpdateDescriptorSets", true, (PFN_vkVoidFunction)update_sets},
+        {"vkQueueSubmit", true, (PFN_vkVoidFunction)queue_submit},
+        {"vkWaitForFences", true, (PFN_vkVoidFunction)wait_fences},
+        {"vkDeviceWaitIdle", true, (PFN_vkVoidFunction)wait_idle},
+    };
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+        if (strcmp(list[i].name, name) == 0 && (list[i].of_device || !of_device))
+            return list[i].function;
+    return NULL;
+}
+
+static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_device_proc(VkDevice dev, const char *name)
+{
+    PFN_vkVoidFunction f = ours(name, true);
+    return f ? f : find(dev)->get_device(dev, name);
+}
+
+static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_instance_proc(VkInstance instance, const char *name)
+{
+    PFN_vkVoidFunction f = ours(name, false);
+    return f || !instance ? f : find(instance)->get_instance(instance, name);
+}
+
+VKAPI_ATTR VkResult VKAPI_CALL __attribute__((visibility("default")))
+vkNegotiateLoaderLayerInterfaceVersion(VkNegotiateLayerInterface *v)
+{
+    if (v->sType != LAYER_NEGOTIATE_INTERFACE_STRUCT || v->loaderLayerInterfaceVersion < 2)
+        return VK_ERROR_INITIALIZATION_FAILED;
+    v->loaderLayerInterfaceVersion = 2;
+    v->pfnGetInstanceProcAddr = get_instance_proc;
+    v->pfnGetDeviceProcAddr = get_device_proc;
+    v->pfnGetPhysicalDeviceProcAddr = NULL;
+    return VK_SUCCESS;
+}

@@ -175,6 +175,7 @@ int collection_open_graph(struct index *ix, struct collection *c, struct err_msg
     }
     if (left) {
         atomic_store(&c->refill_left, left);
+        atomic_store(&c->refill_total, left);
         snprintf(c->why_behind, sizeof c->why_behind, "index is being %s: %.90s",
                  rep.damaged ? "rebuilt" : "brought up to date",
                  rep.damaged ? rep.text : "not saved before the last stop");

@@ -19,6 +19,7 @@
 #define REST_SHARE 8u             /* free slots per nodes that are worth it then */
 #define WASTE_MIN (256u << 10)    /* bytes; fewer are not worth it */
 #define TIME_SHARE 20u            /* of which a graph without free slots may take one */
+#define FIRST_BYTES (4u << 20)    /* of exact vectors in memory, of a graph that is made anew: saved, they are mapped */
 #define CLOSE_BYTES (256u << 20)  /* quickly written: also when closing */
 #define ALARM_MS 600000           /* wanted for so long and not done */
 
@@ -84,7 +85,8 @@ int compact_step(struct index *ix, struct collection *c, struct err_msg *em)
     bool whole = !atomic_load(&c->behind) &&
                  is_sparse(&gi, now - k->changed_ns >= ix->rest_ns ? REST_SHARE : 1) &&
                  now - k->whole_end_ns >= TIME_SHARE * k->whole_took_ns;
-    if (!whole && !graph_wants_checkpoint(c->graph, false) && !fault("maintain.save"))
+    bool first = atomic_load(&c->behind) && !gi.covered_seq && gi.n_live && gi.bytes_vectors >= FIRST_BYTES;
+    if (!whole && !first && !graph_wants_checkpoint(c->graph, false) && !fault("maintain.save"))
         return 0;
     int r = save(ix, c, whole, em);
     return r == LT_ECORRUPT ? r : 0;

@@ -223,9 +223,24 @@ static void fill_warning(const struct index *ix, char *text, size_t size)
     }
 }
 
+/* Of the chunks that graphs lacked when their recovery began; 99 at most while one is behind, and never less than what was told
+ * before, though chunks are added and deleted meanwhile and another collection's recovery may begin. With the lock. */
+static unsigned recovered_percent(struct index *ix)
+{
+    uint64_t total = 0, left = 0;
+    for (size_t i = 0; i < ix->n_collections; i++) {
+        const struct collection *c = ix->collections[i];
+        total += atomic_load(&c->refill_total);
+        if (atomic_load(&c->behind) && atomic_load(&c->refill_total))
+            left += 1 + atomic_load(&c->refill_left);
+    }
+    unsigned percent = left >= total ? 0 : (unsigned)((total - left) * 100 / total);
+    ix->recovered = !left ? 0 : percent > ix->recovered ? percent : ix->recovered;
+    return left ? ix->recovered : 100;
+}
+
 void index_get_status(struct index *ix, struct index_status *out)
 {
-    uint64_t done = 0, left = 0;
     memset(out, 0, sizeof *out);
     pthread_mutex_lock(&ix->lock);
     out->read_only = ix->read_only || ix->broken;
@@ -233,12 +248,9 @@ void index_get_status(struct index *ix, struct index_status *out)
     fill_warning(ix, out->warning, sizeof out->warning);
     for (size_t i = 0; i < ix->n_collections; i++) {
         const struct collection *c = ix->collections[i];
-        uint64_t l = atomic_load(&c->behind) ? atomic_load(&c->refill_left) : 0;
         out->pending_chunks += (uint64_t)atomic_load(&c->pending);
-        done += graph_count(c->graph);
-        left += l;
     }
+    out->recovered_percent = recovered_percent(ix);
     pthread_mutex_unlock(&ix->lock);
-    out->recovered_percent = left ? (unsigned)(done * 100 / (done + left)) : 100;
     out->seq = atomic_load(&ix->committed_seq);
 }

@@ -85,7 +85,7 @@ struct index_status {
     bool read_only; /* disk full or failed commit; LT_ENOSPC clears by itself when there is space */
     char reason[256];
     uint64_t pending_chunks;   /* of all collections */
-    unsigned recovered_percent; /* 100: every graph covers its store */
+    unsigned recovered_percent; /* never falls while graphs are refilled; 100: every graph covers its store */
     /* What needs a look though everything is answered; empty: nothing. A log that was damaged at the start, housekeeping that fails
      * (since when and why), a log that cannot be copied back, a graph that cannot be saved, vectors that cannot be read: the first of
      * these. */

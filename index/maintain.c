@@ -189,6 +189,41 @@ static int rebuild_lost(struct index *ix, struct err_msg *em)
     return r;
 }
 
+static int refill_one(struct index *ix, struct collection *c, uint64_t until, struct err_msg *em)
+{
+    bool done;
+    int r = refill_step(ix, c, until, &done, em);
+    if (r < 0)
+        return r;
+    if (done) {
+        atomic_store(&c->behind, false);
+        log_info("index", "collection %s: index is complete, %llu vectors", c->name, (unsigned long long)graph_count(c->graph));
+    } else if (compact_step(ix, c, em) == LT_ECORRUPT) { /* until it is saved, its exact vectors lie in memory */
+        return collection_rebuild(ix, c, em->text, em);
+    }
+    return 0;
+}
+
+/* What graphs lack: a step at least, then until the time is over. */
+static int refill(struct index *ix, uint64_t until, bool *more, struct err_msg *em)
+{
+    int r = refill_cache(ix, em);
+    bool tried = false, behind = false;
+    for (size_t i = 0; i < ix->n_collections && r == 0; i++) {
+        struct collection *c = ix->collections[i];
+        if (!atomic_load(&c->behind))
+            continue;
+        if (!tried || clock_ns() < until)
+            r = refill_one(ix, c, until, em);
+        tried = true;
+        behind = behind || atomic_load(&c->behind);
+    }
+    for (size_t i = 0; i < ix->n_collections && tried && !behind && r == 0; i++)
+        atomic_store(&ix->collections[i]->refill_total, 0);
+    *more = *more || behind;
+    return r < 0 ? r : refill_cache(ix, em);
+}
+
 static int maintain(struct index *ix, unsigned budget_ms, bool *more, struct err_msg *em)
 {
     int r = 0;
@@ -202,22 +237,8 @@ static int maintain(struct index *ix, unsigned budget_ms, bool *more, struct err
     } else if (ix->wal_pages > WAL_PAGES_PASSIVE) {
         r = checkpoint_wal(ix, em);
     }
-    for (size_t i = 0; i < ix->n_collections && r == 0; i++) {
-        struct collection *c = ix->collections[i];
-        bool done;
-        if (!atomic_load(&c->behind))
-            continue;
-        if ((r = refill_step(ix, c, until, &done, em)) < 0)
-            break;
-        if (done) {
-            atomic_store(&c->behind, false);
-            log_info("index", "collection %s: index is complete, %llu vectors", c->name,
-                     (unsigned long long)graph_count(c->graph));
-        }
-        m = m || !done;
-        if (clock_ns() >= until)
-            break;
-    }
+    if (r == 0)
+        r = refill(ix, until, &m, em);
     for (size_t i = 0; i < ix->n_collections && r == 0 && clock_ns() < until; i++) {
         bool left;
         r = tidy_words(ix, ix->collections[i], until, &left, em);

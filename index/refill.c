@@ -2,9 +2,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
+#include "index/schema.h"
 #include "index/store.h"
 
 int refill_count(struct index *ix, const struct collection *c, uint64_t *n, struct err_msg *em)
@@ -17,6 +20,17 @@ int refill_count(struct index *ix, const struct collection *c, uint64_t *n, stru
     int r = sql_int(st, 0, &v, em);
     *n = (uint64_t)v;
     return r;
+}
+
+int refill_cache(struct index *ix, struct err_msg *em)
+{
+    bool behind = false;
+    for (size_t i = 0; i < ix->n_collections; i++)
+        behind = behind || atomic_load(&ix->collections[i]->behind);
+    if (behind == ix->refilling)
+        return 0;
+    ix->refilling = behind;
+    return schema_cache(ix->db, !behind, em);
 }
 
 #define BATCH_FLOATS (1u << 20)
@@ -71,6 +85,8 @@ static int batch_put(struct index *ix, struct collection *c, sqlite3_stmt *st, s
     int r = b->n == b->room ? batch_insert(ix, c, em) : 0;
     if (r < 0)
         return r;
+    if (fault("refill.slow"))
+        usleep(10000);
     if (vectors_read(st, 2, c->dim, b->v + (size_t)b->n * c->dim)) {
         b->labels[b->n++] = chunk;
         return 0;

@@ -4,6 +4,10 @@
 
 #include "index/sql.h"
 
+/* Words are merged in large transactions, whose pages come back again and again. */
+#define CACHE_WRITES_KIB 65536
+#define CACHE_REFILL_KIB 4096
+
 /* Ids of documents and chunks come from `counters`, not from SQLite, so that they are never reused and a
  * document's chunks are consecutive. A chunk's vseq: NULL without vector, 0 with one while its document
  * waits for others, else the operation that made it searchable. */
@@ -108,6 +112,11 @@ static int prepare_tables(sqlite3 *db, const char *path, struct err_msg *em)
     return r;
 }
 
+int schema_cache(sqlite3 *db, bool for_writes, struct err_msg *em)
+{
+    return sql_execf(db, em, "PRAGMA cache_size = -%d", for_writes ? CACHE_WRITES_KIB : CACHE_REFILL_KIB);
+}
+
 int schema_open_writer(sqlite3 **db, const char *path, const char *vfs, struct err_msg *em)
 {
     int r = open_db(db, path, vfs, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, em);
@@ -117,9 +126,9 @@ int schema_open_writer(sqlite3 **db, const char *path, const char *vfs, struct e
     if ((r = sql_exec(*db,
                       "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;"
                       "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;"
-                      "PRAGMA journal_size_limit = 8388608; PRAGMA cache_size = -65536;"
-                      "PRAGMA temp_store = MEMORY",
+                      "PRAGMA journal_size_limit = 8388608; PRAGMA temp_store = MEMORY",
                       em)) < 0 ||
+        (r = schema_cache(*db, true, em)) < 0 ||
         (r = prepare_tables(*db, path, em)) < 0) {
         sqlite3_close(*db);
         *db = NULL;

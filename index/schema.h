@@ -3,6 +3,7 @@
 #define INDEX_SCHEMA_H
 
 #include <sqlite3.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -13,6 +14,9 @@
 /* The writing connection: creates or checks the tables, WAL, a sync before each commit returns.
  * Errors: LT_EVERSION (written by a newer version), LT_EFORMAT (another program's), LT_ECORRUPT … */
 int schema_open_writer(sqlite3 **db, const char *path, const char *vfs, struct err_msg *em);
+/* How much of the file the writing connection keeps in memory: for writes, or, while graphs are made anew from the rows, which are
+ * read once each, hardly anything. */
+int schema_cache(sqlite3 *db, bool for_writes, struct err_msg *em);
 /* A read-only connection that never checkpoints. */
 int schema_open_reader(sqlite3 **db, const char *path, const char *vfs, struct err_msg *em);
 

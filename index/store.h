@@ -57,6 +57,7 @@ struct collection {
     atomic_uint_fast64_t n_removals; /* counts before a label leaves the graph, when what replaces it is there already */
     atomic_bool behind;     /* the graph is being refilled by index_maintain */
     atomic_uint_fast64_t refill_left;  /* chunks, estimate */
+    atomic_uint_fast64_t refill_total; /* of them at the beginning; stays until no collection is behind */
     char why_behind[128];   /* written before the collection is shared */
     char damage[480];       /* what was wrong with the graph's files, where only looked at */
     atomic_uint_fast64_t left_out;   /* searchable chunks without a node, since their vectors cannot be used */
@@ -119,6 +120,7 @@ struct index {
     size_t n_collections, cap_collections;
     char reason[256];
     char log_damage[400]; /* what the log had lost at the start; empty: nothing */
+    unsigned recovered;  /* the last percentage told; 0: nothing is being recovered */
     char trouble[200];   /* why housekeeping fails; empty: it does not */
     uint64_t trouble_ns; /* since when */
     bool read_only; /* full disk: clears by itself */
@@ -157,6 +159,7 @@ struct index {
     bool has_reserve;
     bool freed_rows; /* there may be free pages to give back */
     bool inspect;    /* opened for a check */
+    bool refilling;  /* graphs are being refilled, with a small cache */
     float vector[INDEX_DIM_MAX]; /* (writer) one read from the store */
     struct refill_batch batch;   /* (writer) */
     unsigned n_threads;          /* that insert into a graph */
@@ -232,6 +235,8 @@ int jobs_count_failed(struct index *ix, uint64_t job, uint64_t n, const char *re
 
 /* Inserts into c's graph what it lacks, until the budget's end; *done: it lacks nothing. */
 int refill_step(struct index *ix, struct collection *c, uint64_t until_ns, bool *done, struct err_msg *em);
+/* Before and after: while a collection is behind, the store's cache is kept small. */
+int refill_cache(struct index *ix, struct err_msg *em);
 /* Chunks with vseq beyond graph_seq. */
 int refill_count(struct index *ix, const struct collection *c, uint64_t *n, struct err_msg *em);
 /* Counts searchable chunks up to graph_seq that have no node into c->left_out. 1: their vectors cannot be used, all of them;

@@ -17,23 +17,8 @@ import numpy as np
 
 from bench_peers import HERE, K, Worker, prepare, recall_of
 
-V1 = "/sys/fs/cgroup/memory"
-
-
-class Cgroup:
-    def __init__(self, limit):
-        v1 = os.path.isdir(V1)
-        self.path = os.path.join(V1 if v1 else "/sys/fs/cgroup", f"latentd-bench-{os.getpid()}")
-        os.mkdir(self.path)
-        with open(os.path.join(self.path, "memory.limit_in_bytes" if v1 else "memory.max"), "w") as f:
-            f.write(str(limit))
-
-    def wrap(self, args):
-        return ["sh", "-c", 'echo $$ > "$0" && exec "$@"', os.path.join(self.path, "cgroup.procs"), *args]
-
-    def close(self):
-        os.rmdir(self.path)
-
+sys.path.insert(0, os.path.join(HERE, "..", "system"))
+from cgroup import Cgroup  # noqa: E402
 
 def main():
     a = argparse.ArgumentParser(description=__doc__.splitlines()[0])

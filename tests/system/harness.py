@@ -43,11 +43,12 @@ class Daemon:
         self.log_path = os.path.join(self.folder, "log")
         self.process = None
         self.wait_for = wait
+        self.wrap = list  # makes the command that is started of latentd's own
 
     def start(self):
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [LATENTD, "--data", self.data, "--socket", self.socket, "--log-level", "info", *self.args],
+                self.wrap([LATENTD, "--data", self.data, "--socket", self.socket, "--log-level", "info", *self.args]),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env)
         if self.wait_for:
             self.wait(self.wait_for)

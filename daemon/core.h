@@ -32,7 +32,7 @@ struct core {
     uint64_t started_ns;
 
     /* Set by the loader before `ready`, constant afterwards. */
-    struct model *model;
+    struct model *model;  /* NULL, like device, feed and tokenisers, in recovery mode */
     struct index *own_ix; /* until the writer takes it over */
     struct index *ix;     /* the same, borrowed: only functions marked (any) */
     struct device *device;

@@ -118,6 +118,22 @@ static int check_grant(struct conn *c, const Latent__V1__Request *msg, struct er
     return r;
 }
 
+/* What recovery mode cannot do, or refuses since it would need a model soon. */
+static bool needs_model(const Latent__V1__Request *msg)
+{
+    switch (msg->body_case) {
+    case BODY(COLLECTION_CREATE):
+    case BODY(ADD):
+    case BODY(EMBED):
+    case BODY(JOB_OPEN):
+        return true;
+    case BODY(SEARCH):
+        return msg->search->mode == LATENT__V1__MODE__MODE_DENSE && !msg->search->vector.len;
+    default:
+        return false;
+    }
+}
+
 /* Everything that can be said against a request before work is done for it. */
 static int check(struct conn *c, const Latent__V1__Request *msg, struct err_msg *em)
 {
@@ -137,6 +153,9 @@ static int check(struct conn *c, const Latent__V1__Request *msg, struct err_msg 
         return err_set(em, LT_ESHUTDOWN, "latentd is stopping");
     if (!atomic_load(&core->ready))
         return err_set(em, LT_ELOADING, "latentd is still loading; status says how far it is");
+    if (core->settings->recover && needs_model(msg))
+        return err_set(em, LT_EUNSUPPORTED, "latentd runs with --recover, without a model: documents can be read and deleted, and found by "
+                       "their words; for this start it without --recover");
     if (core->flight_cost > core->settings->memory_mb << 21)
         return err_set(em, LT_EBUSY, "too much is in work already");
     return 0;

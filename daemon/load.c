@@ -115,28 +115,38 @@ static int start_tokenisers(struct core *c, struct err_msg *em)
 static void between(void *arg, struct index *ix, bool committed)
 {
     struct core *c = arg;
-    feed_between(c->feed, ix, committed);
+    if (c->feed)
+        feed_between(c->feed, ix, committed);
+}
+
+/* What turns texts into vectors. */
+static int start_embedding(struct core *c, struct err_msg *em)
+{
+    int r = load_model(c, em);
+    if (r == 0)
+        r = index_set_model(c->ix, model_info(c->model)->fingerprint, model_info(c->model)->dim, em);
+    return r == 0 ? start_tokenisers(c, em) : r;
 }
 
 int core_load(struct core *c, struct err_msg *em)
 {
+    const struct settings *s = c->settings;
     enter(c, LATENT__V1__PHASE__PHASE_OPENING_STORE);
-    struct index_params p = {.dir = c->settings->data, .sample_every = (uint32_t)c->settings->sample_every, .progress = on_percent, .progress_arg = c};
-    p.threads = c->settings->index_threads ? (unsigned)c->settings->index_threads : cpu_count();
+    struct index_params p = {.dir = s->data, .sample_every = s->recover ? 0 : (uint32_t)s->sample_every, .recover = s->recover,
+                             .progress = on_percent, .progress_arg = c};
+    p.threads = s->index_threads ? (unsigned)s->index_threads : cpu_count();
     int r = index_open(&c->own_ix, &p, em);
     if (r < 0)
         return r;
     c->ix = c->own_ix;
-    r = atomic_load(&c->stopping) ? LT_ESHUTDOWN : load_model(c, em);
-    if (r == 0)
-        r = index_set_model(c->ix, model_info(c->model)->fingerprint, model_info(c->model)->dim, em);
+    r = atomic_load(&c->stopping) ? LT_ESHUTDOWN : 0;
+    if (r == 0 && !s->recover)
+        r = start_embedding(c, em);
     if (r == 0)
         r = start_searchers(c, em);
-    if (r == 0)
-        r = start_tokenisers(c, em);
     if (r == 0 && p.sample_every)
         r = sampler_create(&c->sampler, c->ix, em);
-    if (r == 0)
+    if (r == 0 && !s->recover)
         r = feed_create(&c->feed, c, em);
     struct writer_hooks hooks = {.arg = c, .between = between};
     if (r == 0)

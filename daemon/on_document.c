@@ -57,13 +57,30 @@ static int get_part(struct request *rq, char **ids, const struct index_documents
     return r;
 }
 
-static void get(struct work_item *w, void *reader)
+/* One response with what comes after an id. */
+static int get_next(struct request *rq, struct index_reader *reader, struct err_msg *em)
 {
-    struct request *rq = request_of_work(w);
     const Latent__V1__GetRequest *m = rq->msg->get;
-    struct err_msg em = {""};
+    const struct index_id after = {m->after, strlen(m->after)};
+    struct index_documents found = {0};
+    if (m->limit > PROTO_IDS_MAX)
+        return err_set(em, LT_ELIMIT, "limit is %u, at most %u are allowed", m->limit, PROTO_IDS_MAX);
+    if (m->n_ids)
+        return err_set(em, LT_EINVAL, "either ids or a limit");
+    if (after.len > PROTO_DOCUMENT_ID_MAX)
+        return err_set(em, LT_ELIMIT, "after has %zu bytes, %u are allowed", after.len, PROTO_DOCUMENT_ID_MAX);
+    int r = index_get_after(reader, m->collection, &after, m->limit, PART_BYTES, &found, em);
+    if (r == 0)
+        r = get_part(rq, NULL, &found, false);
+    index_documents_finish(&found);
+    return r;
+}
+
+static int get_ids(struct request *rq, struct index_reader *reader, struct err_msg *em)
+{
+    const Latent__V1__GetRequest *m = rq->msg->get;
     struct index_id *ids = calloc(m->n_ids ? m->n_ids : 1, sizeof *ids);
-    int r = ids ? check_ids(m->ids, m->n_ids, &em) : LT_ENOMEM;
+    int r = ids ? check_ids(m->ids, m->n_ids, em) : LT_ENOMEM;
     for (size_t i = 0; r == 0 && i < m->n_ids; i++)
         ids[i] = (struct index_id){m->ids[i], strlen(m->ids[i])};
     size_t done = 0;
@@ -72,11 +89,11 @@ static void get(struct work_item *w, void *reader)
         if (r == 0)
             r = request_over(rq);
         if (r == 0)
-            r = index_get(reader, m->collection, ids + done, m->n_ids - done, PART_BYTES, &found, &em);
+            r = index_get(reader, m->collection, ids + done, m->n_ids - done, PART_BYTES, &found, em);
         if (r == 0) {
             bool more = done + found.n_read < m->n_ids;
             if (more && found.n_read == 0)
-                r = err_set(&em, LT_EINTERNAL, "no progress");
+                r = err_set(em, LT_EINTERNAL, "no progress");
             else
                 r = get_part(rq, m->ids + done, &found, more);
         }
@@ -84,6 +101,14 @@ static void get(struct work_item *w, void *reader)
         index_documents_finish(&found);
     } while (r == 0 && done < m->n_ids);
     free(ids);
+    return r;
+}
+
+static void get(struct work_item *w, void *reader)
+{
+    struct request *rq = request_of_work(w);
+    struct err_msg em = {""};
+    int r = rq->msg->get->limit ? get_next(rq, reader, &em) : get_ids(rq, reader, &em);
     if (r < 0)
         request_fail(rq, r, em.text[0] ? &em : NULL);
     else

@@ -16,7 +16,9 @@ static void job_message(struct request *rq, const struct index_job *j, char *cur
                         Latent__V1__Job *out)
 {
     latent__v1__job__init(out);
-    feed_current(rq->core->feed, j->job, current, size);
+    current[0] = 0;
+    if (rq->core->feed)
+        feed_current(rq->core->feed, j->job, current, size);
     out->job = j->job;
     out->collection = (char *)j->collection;
     out->label = (char *)j->label;
@@ -135,7 +137,7 @@ static void changed(struct writer_op *op, int result, uint64_t seq, const struct
     struct request *rq = ch->rq;
     (void)seq;
     if (result == 0) {
-        if (rq->msg->body_case == LATENT__V1__REQUEST__BODY_JOB_CANCEL)
+        if (rq->msg->body_case == LATENT__V1__REQUEST__BODY_JOB_CANCEL && rq->core->feed)
             feed_cancel_job(rq->core->feed, ch->job);
         request_submit(rq, rq->core->searchers, show);
         return;

@@ -210,7 +210,7 @@ void on_search(struct request *rq)
             return;
         }
     }
-    if (s->vector || m->mode == LATENT__V1__MODE__MODE_TEXT ||
+    if (s->vector || m->mode == LATENT__V1__MODE__MODE_TEXT || !rq->core->model ||
         (col.vectors_only && m->mode == LATENT__V1__MODE__MODE_HYBRID))
         request_submit(rq, rq->core->searchers, look_up);
     else if (strlen(m->query) <= INLINE_BYTES)

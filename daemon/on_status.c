@@ -1,4 +1,5 @@
 /* Status: answered at once while loading, with what is known so far. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -14,6 +15,8 @@ static const char *pooling_name(enum model_pooling p)
     static const char *const names[] = {"latent", "mean", "last", "cls"};
     return names[p];
 }
+
+static const char recovery_mode[] = "started with --recover, without model and graphs: documents can be read and deleted, not added";
 
 static void fill_model(const struct core *c, Latent__V1__StatusReply *out)
 {
@@ -65,14 +68,19 @@ static void full_status(struct work_item *w, void *reader)
     Latent__V1__QueueStatus queue = LATENT__V1__QUEUE_STATUS__INIT;
     struct collection_list l = {0};
     struct index_status ix;
-    struct device_stats dev;
+    struct device_stats dev = {0};
+    char warning[sizeof recovery_mode + sizeof ix.warning + 2];
     fill_always(rq, &out);
-    fill_model(c, &out);
     index_get_status(c->ix, &ix);
-    device_get_stats(c->device, &dev);
+    if (c->model) {
+        fill_model(c, &out);
+        device_get_stats(c->device, &dev);
+    }
     out.read_only = ix.read_only;
     out.read_only_reason = ix.reason;
-    out.warning = ix.warning;
+    snprintf(warning, sizeof warning, "%s%s%s", c->settings->recover ? recovery_mode : "",
+             c->settings->recover && ix.warning[0] ? "; " : "", ix.warning);
+    out.warning = warning;
     /* Served already, but from exact scans where a graph is behind. */
     if (out.phase == LATENT__V1__PHASE__PHASE_READY && ix.recovered_percent < 100) {
         out.phase = LATENT__V1__PHASE__PHASE_RECOVERING;

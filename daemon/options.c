@@ -7,7 +7,7 @@
 #include "daemon/config.h"
 
 #define OPTIONS_MAX 32
-enum { OPT_HELP = 1000, OPT_VERSION, OPT_CONFIG };
+enum { OPT_HELP = 1000, OPT_VERSION, OPT_CONFIG, OPT_RECOVER };
 
 void options_help(FILE *f)
 {
@@ -25,7 +25,8 @@ void options_help(FILE *f)
         snprintf(left, sizeof left, "--%s %s", t->name, t->arg);
         fprintf(f, "  %-25s %s\n", left, t->help);
     }
-    fputs("  --help                    print this and exit\n"
+    fputs("  --recover                 serve without model and graphs: documents can be read and deleted, not added\n"
+          "  --help                    print this and exit\n"
           "  --version                 print the version and exit\n",
           f);
     char path[PATHS_MAX];
@@ -44,6 +45,7 @@ static void long_options(struct option out[static OPTIONS_MAX])
     for (; n < settings_count; n++)
         out[n] = (struct option){settings_table[n].name, required_argument, NULL, (int)n};
     out[n++] = (struct option){"config", required_argument, NULL, OPT_CONFIG};
+    out[n++] = (struct option){"recover", no_argument, NULL, OPT_RECOVER};
     out[n++] = (struct option){"help", no_argument, NULL, OPT_HELP};
     out[n++] = (struct option){"version", no_argument, NULL, OPT_VERSION};
     out[n] = (struct option){0};
@@ -66,7 +68,9 @@ static int pass(int argc, char **argv, const struct option *opts, struct setting
             return err_set(em, LT_EINVAL, "%s needs a value", argv[optind - 1]);
         else if (c == '?')
             return err_set(em, LT_EINVAL, "unknown option %.100s", argv[optind - 1]);
-        else if (s) {
+        else if (c == OPT_RECOVER && s)
+            s->recover = true;
+        else if (c != OPT_RECOVER && s) {
             int r = settings_set(s, settings_table[c].name, optarg, em);
             if (r < 0)
                 return r;
@@ -80,7 +84,7 @@ static int pass(int argc, char **argv, const struct option *opts, struct setting
 int options_read(int argc, char **argv, struct settings *s, enum options_action *action, struct err_msg *em)
 {
     struct option opts[OPTIONS_MAX];
-    _Static_assert(OPTIONS_MAX > 20, "room for every setting");
+    _Static_assert(OPTIONS_MAX > 24, "room for every setting");
     long_options(opts);
     const char *config = NULL;
     char path[PATHS_MAX];

@@ -28,6 +28,7 @@ struct settings {
     uint64_t index_threads; /* that insert vectors; 0: as many as processors */
     uint64_t memory_mb;    /* bound on texts in flight from clients to disk */
     uint64_t connections;  /* at most */
+    bool recover;          /* --recover: the store alone; not in the file */
     uint64_t sample_every; /* one in so many searches of a graph is repeated exactly; 0: none */
 };
 

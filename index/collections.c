@@ -119,6 +119,15 @@ void collections_free(struct index *ix)
     ix->collections = NULL;
 }
 
+/* An empty one in memory, which stays behind the store. */
+static int open_no_graph(struct collection *c, const struct graph_params *gp, struct err_msg *em)
+{
+    uint64_t covered;
+    snprintf(c->why_behind, sizeof c->why_behind, "graphs are not opened in recovery mode");
+    atomic_store(&c->behind, true);
+    return graph_open(&c->graph, NULL, gp, &covered, NULL, em);
+}
+
 int collection_open_graph(struct index *ix, struct collection *c, struct err_msg *em)
 {
     struct graph_params gp = {.dim = c->dim, .metric = c->metric, .m = c->m,
@@ -126,6 +135,8 @@ int collection_open_graph(struct index *ix, struct collection *c, struct err_msg
                               .wide = c->wide || atomic_load(&c->chunks) > WIDE_FROM};
     struct graph_report rep = {0};
     uint64_t covered = 0, left = 0;
+    if (ix->recover)
+        return open_no_graph(c, &gp, em);
     int r = graph_open(&c->graph, c->graph_dir, &gp, &covered, &rep, em);
     if (r < 0)
         return r;

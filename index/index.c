@@ -121,6 +121,7 @@ int index_open(struct index **out, const struct index_params *p, struct err_msg 
         goto out;
     ix->inspect = p->inspect;
     ix->n_threads = p->threads;
+    ix->recover = p->recover;
     compact_init(ix, p);
     if (ix->inspect && access(ix->db_path, F_OK) < 0) {
         r = err_set(em, LT_ENOTFOUND, "%s: no store there", ix->dir);

@@ -56,6 +56,8 @@ struct index_params {
     int64_t alarm_ms;        /* compaction that is wanted for so long and not done counts as failing; 0: 600,000 */
     bool inspect;            /* for checks: the folder must be there, and nothing in it is changed by opening and closing, but that
                               * tables of an earlier version are brought up to this one's */
+    bool recover;            /* the store alone: graphs are neither opened nor made anew, their files stay as they are; searches compare
+                              * all vectors */
     /* Called while opening, at most some times a second; percent never goes back. May be NULL. */
     void (*progress)(void *arg, unsigned percent);
     void *progress_arg;
@@ -368,6 +370,11 @@ struct index_id {
  * 0: no limit. Errors: LT_ENOTFOUND (the collection), LT_EIO. */
 int index_get(struct index_reader *r, const char *collection, const struct index_id *ids, size_t n,
               size_t max_bytes, struct index_documents *out, struct err_msg *em);
+
+/* The next n documents after the one with this id (len 0: from the first), in the order of their ids' bytes; otherwise as index_get.
+ * out->n 0: there are no more. */
+int index_get_after(struct index_reader *r, const char *collection, const struct index_id *after, size_t n,
+                    size_t max_bytes, struct index_documents *out, struct err_msg *em);
 
 /* ---- checking --------------------------------------------------------------- */
 

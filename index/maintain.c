@@ -238,7 +238,7 @@ static int maintain(struct index *ix, unsigned budget_ms, bool *more, struct err
         r = checkpoint_wal(ix, em);
     }
     if (r == 0)
-        r = refill(ix, until, &m, em);
+        r = ix->recover ? refill_cache(ix, em) : refill(ix, until, &m, em);
     for (size_t i = 0; i < ix->n_collections && r == 0 && clock_ns() < until; i++) {
         bool left;
         r = tidy_words(ix, ix->collections[i], until, &left, em);

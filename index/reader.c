@@ -38,7 +38,8 @@ void index_reader_destroy(struct index_reader **pr)
     struct index_reader *r = pr ? *pr : NULL;
     if (!r)
         return;
-    sqlite3_stmt *all[] = {r->begin, r->end, r->pin, r->chunk, r->hit, r->hit_short, r->recent, r->allowed, r->get, r->sampled, r->rows};
+    sqlite3_stmt *all[] = {r->begin, r->end, r->pin, r->chunk, r->hit, r->hit_short, r->recent, r->allowed, r->get,
+                           r->after, r->sampled, r->rows};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         sqlite3_finalize(all[i]);
     for (size_t i = 0; i < READER_COLLECTIONS; i++) {
@@ -120,54 +121,84 @@ static int read_document(sqlite3_stmt *st, size_t i, struct arena *memory, struc
     return f->id && f->title && f->metadata && f->text ? 0 : LT_ENOMEM;
 }
 
-int index_get(struct index_reader *r, const char *collection, const struct index_id *ids, size_t n,
-              size_t max_bytes, struct index_documents *out, struct err_msg *em)
+/* The newest version of a document, live or not. */
+#define GET_SQL "SELECT d.id, d.title, d.metadata, t.text, d.live FROM documents d LEFT JOIN texts t ON t.doc = d.doc WHERE d.coll = ?"
+
+/* Appends the row that st is on. Errors: LT_ENOMEM. */
+static int take_document(sqlite3_stmt *st, size_t i, struct arena *memory, struct index_documents *out, size_t *bytes, struct err_msg *em)
+{
+    struct index_found *f = &out->docs[out->n];
+    if (read_document(st, i, memory, f) < 0)
+        return err_set(em, LT_ENOMEM, "no memory for a document");
+    out->n++;
+    *bytes += f->id_len + f->title_len + f->text_len + f->metadata_len;
+    return 0;
+}
+
+static int get_by_id(struct index_reader *r, int64_t coll, const struct index_id *ids, size_t n, size_t max_bytes, struct arena *memory,
+                     struct index_documents *out, struct err_msg *em)
+{
+    size_t bytes = 0;
+    int ret = sql_prepare(r->db, &r->get, GET_SQL " AND d.id = ? ORDER BY d.doc DESC LIMIT 1", em);
+    for (size_t i = 0; i < n && ret >= 0 && !(max_bytes && bytes >= max_bytes); i++) {
+        out->n_read = i + 1;
+        if (!ids[i].len || ids[i].len > INDEX_ID_MAX)
+            continue;
+        sql_bind(r->get, "it", coll, ids[i].id, ids[i].len);
+        if ((ret = sql_step(r->get, em)) > 0)
+            ret = take_document(r->get, i, memory, out, &bytes, em);
+        sqlite3_reset(r->get);
+    }
+    return ret;
+}
+
+static int get_after(struct index_reader *r, int64_t coll, const struct index_id *after, size_t n, size_t max_bytes, struct arena *memory,
+                     struct index_documents *out, struct err_msg *em)
+{
+    size_t bytes = 0;
+    int ret = sql_prepare(r->db, &r->after, GET_SQL " AND d.id > ? AND d.doc = (SELECT max(e.doc) FROM documents e"
+                          " WHERE e.coll = d.coll AND e.id = d.id) ORDER BY d.id", em);
+    if (ret < 0)
+        return ret;
+    sql_bind(r->after, "it", coll, after->id, after->len);
+    while (out->n < n && !(max_bytes && bytes >= max_bytes) && (ret = sql_step(r->after, em)) > 0)
+        if ((ret = take_document(r->after, out->n, memory, out, &bytes, em)) < 0)
+            break;
+    sqlite3_reset(r->after);
+    out->n_read = out->n;
+    return ret;
+}
+
+/* ids, or those after one. */
+static int get(struct index_reader *r, const char *collection, const struct index_id *ids, const struct index_id *after, size_t n,
+               size_t max_bytes, struct index_documents *out, struct err_msg *em)
 {
     int ret;
-    size_t bytes = 0;
     struct arena memory = {0};
     struct collection *c = collection_find(r->ix, collection);
     memset(out, 0, sizeof *out);
     if (!c)
         return err_set(em, LT_ENOTFOUND, "no collection %s", collection ? collection : "");
-    if (!(out->docs = calloc(n ? n : 1, sizeof *out->docs))) {
+    if (!(out->docs = calloc(n ? n : 1, sizeof *out->docs)))
         ret = err_set(em, LT_ENOMEM, "no memory for %zu documents", n);
-        goto out;
-    }
-    if ((ret = reader_begin(r, em)) < 0 ||
-        (ret = sql_prepare(r->db, &r->get,
-                           "SELECT d.id, d.title, d.metadata, t.text, d.live FROM documents d"
-                           " LEFT JOIN texts t ON t.doc = d.doc WHERE d.coll = ? AND d.id = ?"
-                           " ORDER BY d.doc DESC LIMIT 1",
-                           em)) < 0)
-        goto out;
-    for (size_t i = 0; i < n; i++) {
-        out->n_read = i + 1;
-        if (!ids[i].len || ids[i].len > INDEX_ID_MAX)
-            continue;
-        sql_bind(r->get, "it", c->id, ids[i].id, ids[i].len);
-        if ((ret = sql_step(r->get, em)) < 0)
-            break;
-        if (ret == 0)
-            continue;
-        struct index_found *f = &out->docs[out->n];
-        if ((ret = read_document(r->get, i, &memory, f)) < 0) {
-            err_set(em, ret, "no memory for a document");
-            break;
-        }
-        out->n++;
-        bytes += f->id_len + f->title_len + f->text_len + f->metadata_len;
-        sqlite3_reset(r->get);
-        if (max_bytes && bytes >= max_bytes)
-            break;
-    }
-    if (r->get)
-        sqlite3_reset(r->get);
-out:
+    else if ((ret = reader_begin(r, em)) == 0)
+        ret = after ? get_after(r, c->id, after, n, max_bytes, &memory, out, em) : get_by_id(r, c->id, ids, n, max_bytes, &memory, out, em);
     out->memory = memory.blocks;
     reader_end(r);
     collection_release(c);
     if (ret < 0)
         index_documents_finish(out);
     return ret < 0 ? ret : 0;
+}
+
+int index_get(struct index_reader *r, const char *collection, const struct index_id *ids, size_t n,
+              size_t max_bytes, struct index_documents *out, struct err_msg *em)
+{
+    return get(r, collection, ids, NULL, n, max_bytes, out, em);
+}
+
+int index_get_after(struct index_reader *r, const char *collection, const struct index_id *after, size_t n,
+                    size_t max_bytes, struct index_documents *out, struct err_msg *em)
+{
+    return get(r, collection, NULL, after, n, max_bytes, out, em);
 }

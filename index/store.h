@@ -159,6 +159,7 @@ struct index {
     bool has_reserve;
     bool freed_rows; /* there may be free pages to give back */
     bool inspect;    /* opened for a check */
+    bool recover;    /* without graphs */
     bool refilling;  /* graphs are being refilled, with a small cache */
     float vector[INDEX_DIM_MAX]; /* (writer) one read from the store */
     struct refill_batch batch;   /* (writer) */

@@ -278,6 +278,12 @@ struct latent_get_result {
 LATENT_API int latent_get(struct latent *c, const char *collection, const char *const *ids,
                           size_t n, struct latent_get_result **out);
 
+/* The next documents after the one with the id `after` (NULL or "": from the first), in the order of
+ * their ids' bytes: up to n, at least 1 and at most 10,000; fewer when they are large. None in the
+ * result: there are no more. So a whole collection can be read, page after page. */
+LATENT_API int latent_get_after(struct latent *c, const char *collection, const char *after,
+                                size_t n, struct latent_get_result **out);
+
 struct latent_delete_result {
     uint32_t deleted;
     uint64_t accepted_seq;

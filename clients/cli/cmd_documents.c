@@ -12,22 +12,29 @@ struct documents_args {
     const char *collection;
     const char *const *ids;
     size_t n_ids;
+    bool all; /* get: every document */
 };
 
 static bool parse(const struct cli_command *cmd, struct documents_args *a, int argc, char **argv)
 {
-    static const struct option options[] = {{"collection", required_argument, NULL, 'c'}, {0}};
+    static const struct option options[] = {
+        {"collection", required_argument, NULL, 'c'}, {"all", no_argument, NULL, 'a'}, {0}};
     for (int o; (o = getopt_long(argc, argv, "c:", options, NULL)) != -1;) {
-        if (o != 'c')
+        if (o == 'c')
+            a->collection = optarg;
+        else if (o == 'a' && cmd == &cli_get_command)
+            a->all = true;
+        else
             return false;
-        a->collection = optarg;
     }
     a->ids = (const char *const *)argv + optind;
     a->n_ids = (size_t)(argc - optind);
     if (!a->collection)
         return cli_usage_error(cmd, "which collection? -c NAME"), false;
-    if (!a->n_ids)
+    if (!a->n_ids && !a->all)
         return cli_usage_error(cmd, "which documents? ID…"), false;
+    if (a->n_ids && a->all)
+        return cli_usage_error(cmd, "either --all or ID…"), false;
     return true;
 }
 
@@ -36,6 +43,33 @@ static void name_missing(const char *const *missing, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         fprintf(stderr, "latent: %s: no such document\n", missing[i]);
+}
+
+static void print(const struct latent_get_result *r)
+{
+    for (size_t i = 0; i < r->n_documents; i++) {
+        const struct latent_document *d = &r->documents[i];
+        json_out(json_pack("{s:o, s:o, s:o, s:o}", "id", json_text(d->id), "text",
+                           json_text(d->text), "title", json_text(d->title), "metadata",
+                           json_metadata(d->metadata)));
+    }
+}
+
+static int get_all(struct cli *c, struct latent *conn, const char *collection)
+{
+    struct latent_get_result *r, *last = NULL;
+    for (;; last = r) {
+        const char *after = last ? last->documents[last->n_documents - 1].id : "";
+        int code = latent_get_after(conn, collection, after, IDS_PER_REQUEST, &r);
+        latent_free(last);
+        if (code < 0)
+            return cli_fail(c, collection);
+        if (!r->n_documents)
+            break;
+        print(r);
+    }
+    latent_free(r);
+    return CLI_DONE;
 }
 
 static int run_get(struct cli *c, int argc, char **argv)
@@ -47,17 +81,14 @@ static int run_get(struct cli *c, int argc, char **argv)
     if (!conn)
         return CLI_USAGE;
     int status = CLI_DONE;
+    if (a.all)
+        return get_all(c, conn, a.collection);
     for (size_t at = 0; at < a.n_ids; at += IDS_PER_REQUEST) {
         size_t n = a.n_ids - at < IDS_PER_REQUEST ? a.n_ids - at : IDS_PER_REQUEST;
         struct latent_get_result *r;
         if (latent_get(conn, a.collection, a.ids + at, n, &r) < 0)
             return cli_fail(c, a.collection);
-        for (size_t i = 0; i < r->n_documents; i++) {
-            const struct latent_document *d = &r->documents[i];
-            json_out(json_pack("{s:o, s:o, s:o, s:o}", "id", json_text(d->id), "text",
-                               json_text(d->text), "title", json_text(d->title), "metadata",
-                               json_metadata(d->metadata)));
-        }
+        print(r);
         if (r->n_missing)
             status = CLI_REFUSED;
         name_missing(r->missing, r->n_missing);
@@ -92,11 +123,13 @@ static int run_delete(struct cli *c, int argc, char **argv)
 }
 
 const struct cli_command cli_get_command = {
-    "get", "print documents by their ids",
-    "Usage: latent get -c COLLECTION ID…\n\n"
-    "Prints one JSON object a line: id, text, title, metadata. An unknown id is named on standard\n"
-    "error and makes the exit status 1; the others still come.\n\n"
-    "  -c, --collection NAME\n",
+    "get", "print documents by their ids, or all",
+    "Usage: latent get -c COLLECTION ID…\n"
+    "       latent get -c COLLECTION --all\n\n"
+    "Prints one JSON object a line: id, text, title, metadata, as `latent add --jsonl` reads them. An\n"
+    "unknown id is named on standard error and makes the exit status 1; the others still come.\n\n"
+    "  -c, --collection NAME\n"
+    "      --all              every document, in the order of their ids\n",
     run_get};
 
 const struct cli_command cli_delete_command = {

@@ -6,11 +6,12 @@ import random
 import re
 import shutil
 import struct
+import subprocess
 import time
 import unittest
 
 from cgroup import Cgroup
-from harness import START_S, Daemon, main, needs_faults
+from harness import CALL_S, LATENT, START_S, Daemon, main, needs_faults
 from wire import ADD, CREATE, DELETE, SEARCH, STATUS, Wire, add, document, unpack
 
 DIM = 64
@@ -93,6 +94,59 @@ class Recovery(unittest.TestCase):
                 return seen, percent
             if phase == RECOVERING:
                 seen.append(percent)
+
+    def test_recover(self):
+        """With a model that is not there and a graph of noise: what is stored can be read, exported, deleted and found by words; what
+        needs a model is refused for good; the next normal start has it all."""
+        docs = [{"id": f"{i}", "text": f"document number{i} about trains", "title": f"t{i}", "metadata": {"n": i}} for i in range(1500)]
+        with Daemon() as d:
+            d.latent("collection", "create", "c")
+            d.latent("collection", "create", "other", "--vectors-only", "--dim", "4")
+            d.add("c", docs[:50])
+            d.add("c", docs[50:], "--async")
+            d.kill()
+            segments = glob.glob(os.path.join(d.data, "graph", "*", "*"))
+            for path in segments:
+                with open(path, "wb") as f:
+                    f.write(os.urandom(9000))
+            before = {path: os.stat(path).st_mtime_ns for path in segments}
+            normal = d.args
+            d.args = ["--recover", "--model", "/nowhere/absent.gguf"]
+            d.start()
+            status = d.status()
+            self.assertEqual((status["model"], status["device"], status["percent"]), ("", "", 100))
+            self.assertIn("--recover", status["warning"])
+            self.assertRegex(d.latent("status").stdout, "warning: .*--recover")
+            self.assertEqual([c["name"] for c in status["collections"]], ["c", "other"])
+            self.assertEqual(sorted(d.json_lines("get", "-c", "c", "--all"), key=lambda x: int(x["id"])), docs)
+            self.assertEqual(d.json_lines("get", "-c", "c", "7"), docs[7:8])
+            self.assertEqual(d.json_lines("get", "-c", "other", "--all"), [])
+            hits = d.search("c", "-k", "1", "number7")
+            self.assertEqual([h["id"] for h in hits], ["7"])
+            for args in (["add", "-c", "c", "--jsonl", "-"], ["embed"], ["collection", "create", "new"],
+                         ["search", "-c", "c", "--mode", "dense", "trains"]):
+                got = d.latent(*args, stdin='{"id": "x", "text": "a text"}\n', check=False)
+                self.assertEqual(got.returncode, 1, args)
+                self.assertIn("--recover", got.stderr, args)
+            with Wire(d.socket) as w:
+                reply = w.call(ADD, add("c", [document("x", "a text")]))
+                self.assertEqual((reply.code, reply.retryable), (24, False))  # LT_EUNSUPPORTED
+            d.latent("delete", "-c", "c", "3", "4")
+            d.latent("collection", "drop", "other")
+            self.assertEqual({path: os.stat(path).st_mtime_ns for path in segments if "/1/" in path},
+                             {path: t for path, t in before.items() if "/1/" in path})
+            self.assertEqual(d.stop(), 0)
+            d.args = normal
+            d.start()
+            end = time.monotonic() + START_S
+            while d.status()["queue"]["pending_chunks"]:
+                self.assertLess(time.monotonic(), end)
+                time.sleep(0.05)
+            self.assertEqual([(c["name"], c["documents"]) for c in d.status()["collections"]], [("c", 1498)])
+            self.assertEqual(d.search("c", "--mode", "dense", "-k", "1", docs[7]["text"])[0]["id"], "7")
+            self.assertEqual(d.stop(), 0)
+            got = subprocess.run([LATENT, "check", "--data", d.data], capture_output=True, text=True, timeout=CALL_S)
+            self.assertEqual(got.returncode, 0, got.stdout)
 
     @needs_faults
     def test_progress(self):

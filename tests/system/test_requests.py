@@ -8,7 +8,7 @@ from wire import (ADD, CANCEL, CREATE, DELETE, DROP, GET, JOB_CLOSE, SEARCH, STA
                   request, unpack)
 
 LONG = "the quick brown fox jumps over the lazy dog and runs away into the woods " * 5
-EINVAL, ENOTFOUND, EFORMAT, EUTF8, ENAN, EBUSY, ECANCELLED = 1, 4, 6, 8, 12, 16, 23  # base/err.h
+EINVAL, ENOTFOUND, EFORMAT, ELIMIT, EUTF8, ENAN, EBUSY, ECANCELLED = 1, 4, 6, 7, 8, 12, 16, 23  # base/err.h
 PROTO_TEXT_MAX = 15 << 20
 
 
@@ -194,6 +194,37 @@ class SlowReaders(unittest.TestCase):
                     self.assertNotIn(r.id, replies)  # one answer each
                     replies[r.id] = r
                 self.assertEqual(replies[cancel].body(CANCEL).get(1, [0])[0], int(replies[sent].code == ECANCELLED))
+
+
+class Pages(unittest.TestCase):
+    def page(self, w, limit, after="", name="c"):
+        reply = w.call(GET, [(1, name), (3, limit), (4, after)])
+        self.assertEqual((reply.code, reply.more), (0, False), reply.message)
+        return [unpack(d)[1][0].decode() for d in reply.body(GET).get(1, [])]
+
+    def test_all_documents_page_after_page(self):
+        """In the order of their ids' bytes, each once though it has two versions; a page with large documents is shorter."""
+        with Daemon() as d, Wire(d.socket) as w:
+            self.assertEqual(w.call(CREATE, [(1, "c")]).code, 0)
+            self.assertEqual(self.page(w, 5), [])
+            ids = sorted(["a", "B", "é", "~", "aa"] + [f"n{i}" for i in range(20)], key=str.encode)
+            self.assertEqual(w.call(ADD, add("c", [document(i, f"text {i}") for i in ids])).code, 0)
+            self.assertEqual(w.call(ADD, add("c", [document("a", "a later text")], wait_accepted=True)).code, 0)
+            for limit in (1, 7, 25, 10000):
+                got = [self.page(w, limit)]
+                while got[-1]:
+                    self.assertLessEqual(len(got[-1]), limit)
+                    got.append(self.page(w, limit, got[-1][-1]))
+                self.assertEqual(sum(got, []), ids)
+            self.assertEqual(self.page(w, 1, "n1" + "x" * 510), ["n2"])
+            big = "long " * 400000  # in pages of 4 MiB of text
+            self.assertEqual(w.call(CREATE, [(1, "large"), (2, 1), (4, 1)]).code, 0)
+            for i in range(4):
+                self.assertEqual(w.call(ADD, add("large", [document(f"{i}", big, vector=struct.pack("<f", 1))])).code, 0)
+            self.assertEqual([self.page(w, 10, after, "large") for after in ("", "2")], [["0", "1", "2"], ["3"]])
+            for fields, code in (([(3, 10001)], ELIMIT), ([(2, "a"), (3, 1)], EINVAL), ([(3, 1), (4, "x" * 513)], ELIMIT)):
+                self.assertEqual(w.call(GET, [(1, "c")] + fields).code, code)
+            self.assertEqual(w.call(GET, [(1, "absent"), (3, 1)]).code, ENOTFOUND)
 
 
 class Echo(unittest.TestCase):

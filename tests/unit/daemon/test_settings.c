@@ -79,7 +79,15 @@ static void options_override(void **state)
     assert_string_equal(s.device, "auto");
     assert_string_equal(s.socket_keys, "no");
     assert_int_equal(s.threads, 5);
+    assert_false(s.recover);
     settings_finish(&s);
+    settings_init(&s);
+    argv[5] = "--recover";
+    assert_int_equal(options_read(6, (char **)argv, &s, &action, &em), 0);
+    assert_true(s.recover);
+    assert_string_equal(s.data, "/y");
+    settings_finish(&s);
+    expect_error("recover = yes\n", "unknown setting 'recover'"); /* it would be forgotten there */
 }
 
 static void options_wrong(void **state)

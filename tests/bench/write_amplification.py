@@ -18,6 +18,9 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
+from writes import ingested_bytes, written_at_end  # noqa: E402
+
 SRC = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else os.path.join(SRC, "build")
 N = int(sys.argv[2]) if len(sys.argv) > 2 else 60000
@@ -33,8 +36,7 @@ def documents(path):
         while n < N:
             d = json.loads(lines[n % len(lines)])
             d["id"] += f" {n // len(lines)}" if n >= len(lines) else ""
-            n_bytes += sum(len(d.get(k, "").encode()) for k in ("id", "text", "title"))
-            n_bytes += len(json.dumps(d["metadata"]).encode()) if "metadata" in d else 0
+            n_bytes += ingested_bytes(d)
             f.write(json.dumps(d).encode() + b"\n")
             n += 1
     return n_bytes
@@ -74,7 +76,7 @@ def main():
             dim = json.loads(latent(socket, "status", "--json").stdout)["dim"]
         finally:
             daemon.send_signal(signal.SIGTERM)
-            daemon.wait()
+            written = written_at_end(daemon)
         with open(split) as f:
             got = json.load(f)
         tables = table_of_pages(os.path.join(data, "store.db"))
@@ -86,12 +88,12 @@ def main():
         for path, n in got["files"].items():
             if path.startswith(os.path.join(data, "graph")):
                 parts["graph: " + os.path.basename(path).split("-")[0]] += n
-        parts["mapped, and what is not in the split"] = got["io"]["write_bytes"] - sum(parts.values())
+        parts["mapped, and what is not in the split"] = written - sum(parts.values())
         print(f"{N} documents in {seconds:.1f} s; ingested {ingested / 1e6:.1f} MB: {text_bytes / 1e6:.1f} of text, "
               f"{N * dim * 4 / 1e6:.1f} of vectors\n\n| written | MB | for each byte ingested |\n| --- | --- | --- |")
         for name, n in sorted(parts.items()):
             print(f"| {name} | {n / 1e6:.1f} | {n / ingested:.2f} |")
-        print(f"| all (kernel, write_bytes) | {got['io']['write_bytes'] / 1e6:.1f} | {got['io']['write_bytes'] / ingested:.2f} |")
+        print(f"| all (kernel, write_bytes) | {written / 1e6:.1f} | {written / ingested:.2f} |")
 
 
 main()

@@ -1,7 +1,7 @@
 /* Counts what a process writes to its data folder, by file and by page of the database. Preloaded into latentd by
  * write_amplification.py (LD_PRELOAD); at the end of the process a JSON object goes to the file WRITE_SPLIT names:
  *
- *   {"files": {PATH: bytes, …}, "wal": {PAGE: frames, …}, "db": {PAGE: writes, …}, "io": {/proc/self/io}}
+ *   {"files": {PATH: bytes, …}, "wal": {PAGE: frames, …}, "db": {PAGE: writes, …}}
  *
  * Only write, pwrite and their 64-bit names are counted, which is all that SQLite and the graph's checkpoints use. */
 #include <dlfcn.h>
@@ -110,19 +110,10 @@ static void put_pages(FILE *f, const char *name, const uint32_t *pages)
 
 __attribute__((destructor)) static void report(void)
 {
-    char line[128], key[64];
-    unsigned long long value;
     const char *out = getenv("WRITE_SPLIT"), *comma = "";
-    FILE *io = fopen("/proc/self/io", "r"), *f = out ? fopen(out, "w") : NULL;
-    if (io && f) {
-        fputs("{\"io\": {", f);
-        while (fgets(line, sizeof line, io))
-            if (sscanf(line, "%63[a-z_]: %llu", key, &value) == 2) {
-                fprintf(f, "%s\"%s\": %llu", comma, key, value);
-                comma = ", ";
-            }
-        comma = "";
-        fputs("}, \"files\": {", f);
+    FILE *f = out ? fopen(out, "w") : NULL;
+    if (f) {
+        fputs("{\"files\": {", f);
         for (unsigned i = 0; i < n_files; i++, comma = ", ")
             fprintf(f, "%s\"%s\": %llu", comma, files[i].path, (unsigned long long)files[i].bytes);
         fputs("}", f);
@@ -130,8 +121,6 @@ __attribute__((destructor)) static void report(void)
         put_pages(f, "db", db_pages);
         fputs("}\n", f);
     }
-    if (io)
-        fclose(io);
     if (f)
         fclose(f);
 }

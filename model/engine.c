@@ -437,7 +437,7 @@ static int try_exact(struct engine *e, const struct engine_candidate *c, struct 
 static int try_candidate(struct engine *e, const struct engine_candidate *c, struct err_msg *why)
 {
     int r = try_device(e, c, why);
-    if (r == LT_EDEVICE && c->cpu && e->mi->quantised && e->info.n_goldens)
+    if (r == LT_EDEVICE && c->cpu && e->mi->some_quantised && e->info.n_goldens)
         r = try_exact(e, c, why);
     return r;
 }

@@ -203,8 +203,12 @@ static int check_tensors(struct model *m)
     int r = layout_list(&m->info, &items, &n, m->em);
     for (size_t i = 0; !r && i < n; i++) {
         r = check_tensor(m, &items[i]);
-        if (!r && !items[i].f32 && !strncmp(items[i].name, "blk.", 4))
-            count[gguf_tensor(m->gguf, items[i].name)->type] += items[i].rows * items[i].cols;
+        if (r || items[i].f32)
+            continue;
+        const enum tensor_type type = gguf_tensor(m->gguf, items[i].name)->type;
+        m->info.some_quantised |= tensor_block_len(type) > 1;
+        if (!strncmp(items[i].name, "blk.", 4))
+            count[type] += items[i].rows * items[i].cols;
     }
     for (size_t t = 0; !r && gguf_n_tensors(m->gguf) != n && t < gguf_n_tensors(m->gguf); t++) {
         const char *name = gguf_tensor_at(m->gguf, t)->name;

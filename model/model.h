@@ -57,6 +57,7 @@ struct model_info {
 
     char weight_type[16];   /* "f32", "f16", "bf16", "q8_0", "q4_K" …: what most of the decoder's weights are stored as */
     bool quantised;         /* that type has blocks: 8 bits or fewer */
+    bool some_quantised;    /* some matrix is stored so, the pooler's included */
     char fingerprint[65];   /* hex SHA-256 over tensors, tokeniser and pooling; two files with the same give the same vectors */
     bool has_tokenizer;     /* false: serves token ids only */
     int32_t bos, eos, unk;  /* -1: none */

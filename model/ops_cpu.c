@@ -33,12 +33,15 @@ const struct cpu_kernels *cpu_kernels_choose(void)
     return &cpu_kernels_c;
 }
 
-vnni_multiply *vnni_choose(void)
+vnni_multiply *vnni_choose(vnni_pack **pack)
 {
 #if defined(__x86_64__)
-    if (cpu_features() & CPU_AVX512_VNNI)
+    if (cpu_features() & CPU_AVX512_VNNI) {
+        *pack = vnni_pack_avx512;
         return vnni_multiply_avx512;
+    }
 #endif
+    *pack = NULL;
     return NULL;
 }
 
@@ -97,8 +100,7 @@ static int table_create(struct ops *op, const struct tensor *t, struct ops_mat *
 
 static void mat_destroy(struct ops *op, struct ops_mat **w)
 {
-    (void)op;
-    cpu_mat_destroy(w);
+    cpu_mat_destroy((struct cpu_ops *)op, w);
 }
 
 static int vec_create(struct ops *op, const float *v, size_t n, struct ops_vec **out, struct err_msg *em)
@@ -213,6 +215,7 @@ static void destroy(struct ops *op)
 {
     struct cpu_ops *o = (struct cpu_ops *)op;
     team_destroy(&o->team);
+    cpu_free_spares(o);
     cpu_dnnl_destroy(&o->dnnl);
     for (unsigned i = 0; o->workers && i < o->n_threads; i++) {
         free(o->workers[i].q);
@@ -336,7 +339,7 @@ int ops_cpu_create(struct ops **out, const struct ops_cpu_params *p, struct err_
     base->info.memory_bytes = available_memory() / SHARE_OF_MEMORY;
     base->info.max_batch_tokens = p->max_batch_tokens ? p->max_batch_tokens : DEFAULT_BATCH_TOKENS;
     o->kernels = cpu_kernels_choose();
-    o->few_rows = vnni_choose();
+    o->few_rows = vnni_choose(&o->pack_block);
     r = make_memory(o);
     if (r) {
         err_set(em, r, "no memory for batches of %u tokens", base->info.max_batch_tokens);

@@ -1,6 +1,6 @@
 /* The ops of model/ops.h on the CPU: oneDNN for the matrix products, kernels of ours for everything else.
  *
- * Q8_0 weights with rows of 256 and more become int8 with one scale per output channel where the CPU multiplies int8
+ * Q8_0, Q4_K, Q5_K and Q6_K weights with rows of 256 and more become int8 with one scale per output channel where the CPU multiplies int8
  * exactly (AVX-512 VNNI); all others are multiplied in f32. The activations of int8 products are quantised per token, so a row's result is
  * the same bit for bit whatever rows lie beside it. Few rows have an int8 product of our own (ops_cpu_vnni.h).
  *

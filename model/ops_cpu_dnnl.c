@@ -347,12 +347,46 @@ static int shape_find(struct cpu_dnnl *d, size_t k, size_t n_cols, bool int8, st
     return r;
 }
 
-int cpu_panel_size(struct cpu_dnnl *d, size_t k, size_t n_cols, bool int8, size_t *bytes, struct err_msg *em)
+int cpu_panel_size(struct cpu_dnnl *d, size_t k, size_t n_cols, bool int8, size_t *bytes, bool *in_blocks, struct err_msg *em)
 {
     struct cpu_shape *s;
     const int r = shape_find(d, k, n_cols, int8, &s, em);
+    if (r)
+        return r;
+    *bytes = (dnnl_memory_desc_get_size(desc_of(&s->packed)) + 63) & ~(size_t)63;
+    *in_blocks = s->in_blocks;
+    return 0;
+}
+
+/* w[n_cols, k] into the panel's own layout */
+static int reorder(const struct cpu_panel *p, unsigned thread, const void *w)
+{
+    const struct cpu_shape *s = p->shape;
+    struct cpu_dnnl *d = s->dnnl;
+    desc_own plain = {0};
+    dnnl_memory_t from = NULL;
+    dnnl_primitive_desc_t pd = NULL;
+    dnnl_primitive_t primitive = NULL;
+    int r = desc_init(&plain, (dnnl_dim_t)s->k, (dnnl_dim_t)s->n_cols, s->int8 ? dnnl_s8 : dnnl_f32, dnnl_ba);
     if (!r)
-        *bytes = (dnnl_memory_desc_get_size(desc_of(&s->packed)) + 63) & ~(size_t)63;
+        r = dnnl_memory_create(&from, desc_of(&plain), d->engine, (void *)(uintptr_t)w);
+    if (!r)
+        r = dnnl_reorder_primitive_desc_create(&pd, desc_of(&plain), d->engine, desc_of(&s->packed), d->engine, NULL);
+    if (!r)
+        r = dnnl_primitive_create(&primitive, pd);
+    if (!r) {
+        const dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, p->weights}};
+        r = dnnl_primitive_execute(primitive, d->stream[thread], 2, args);
+        if (!r)
+            r = dnnl_stream_wait(d->stream[thread]);
+    }
+    if (primitive)
+        dnnl_primitive_destroy(primitive);
+    if (pd)
+        dnnl_primitive_desc_destroy(pd);
+    if (from)
+        dnnl_memory_destroy(from);
+    desc_finish(&plain);
     return r;
 }
 
@@ -364,35 +398,12 @@ int cpu_panel_create(struct cpu_dnnl *d, unsigned thread, struct cpu_panel **out
     if (r)
         return r;
     struct cpu_panel *p = calloc(1, sizeof *p);
-    desc_own plain = {0};
-    dnnl_memory_t from = NULL;
-    dnnl_primitive_desc_t pd = NULL;
-    dnnl_primitive_t reorder = NULL;
     if (!p)
         return failed(em, dnnl_out_of_memory, "a matrix");
     p->shape = s;
-    r = desc_init(&plain, (dnnl_dim_t)k, (dnnl_dim_t)n_cols, int8 ? dnnl_s8 : dnnl_f32, dnnl_ba);
-    if (!r)
-        r = dnnl_memory_create(&from, desc_of(&plain), d->engine, (void *)(uintptr_t)w);
-    if (!r)
-        r = dnnl_memory_create(&p->weights, desc_of(&s->packed), d->engine, room);
-    if (!r)
-        r = dnnl_reorder_primitive_desc_create(&pd, desc_of(&plain), d->engine, desc_of(&s->packed), d->engine, NULL);
-    if (!r)
-        r = dnnl_primitive_create(&reorder, pd);
-    if (!r) {
-        const dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, p->weights}};
-        r = dnnl_primitive_execute(reorder, d->stream[thread], 2, args);
-        if (!r)
-            r = dnnl_stream_wait(d->stream[thread]);
-    }
-    if (reorder)
-        dnnl_primitive_destroy(reorder);
-    if (pd)
-        dnnl_primitive_desc_destroy(pd);
-    if (from)
-        dnnl_memory_destroy(from);
-    desc_finish(&plain);
+    r = dnnl_memory_create(&p->weights, desc_of(&s->packed), d->engine, room);
+    if (!r && w)
+        r = reorder(p, thread, w);
     if (r) {
         cpu_panel_destroy(&p);
         return failed(em, r, "packing a matrix");
@@ -410,11 +421,6 @@ void cpu_panel_destroy(struct cpu_panel **pp)
     if (p->weights)
         dnnl_memory_destroy(p->weights);
     free(p);
-}
-
-bool cpu_panel_in_blocks(const struct cpu_panel *p)
-{
-    return p->shape->in_blocks;
 }
 
 int cpu_panel_run(const struct cpu_panel *panel, unsigned thread, size_t n, const void *x, void *y)
@@ -455,13 +461,14 @@ bool cpu_dnnl_exact_int8(struct cpu_dnnl *d)
     static int8_t w[N * K];
     void *room = NULL;
     size_t bytes;
+    bool in_blocks;
     uint8_t x[ROWS * K];
     int32_t y[ROWS * N];
     struct cpu_panel *p = NULL;
     for (int i = 0; i < N * K; i++)
         w[i] = i / K % 2 ? -127 : 127;
     memset(x, 255, sizeof x);
-    bool good = cpu_panel_size(d, K, N, true, &bytes, NULL) == 0 && (room = aligned_alloc(64, bytes)) &&
+    bool good = cpu_panel_size(d, K, N, true, &bytes, &in_blocks, NULL) == 0 && (room = aligned_alloc(64, bytes)) &&
                 cpu_panel_create(d, 0, &p, K, N, true, w, room, NULL) == 0 && !p->shape->slow &&
                 cpu_panel_run(p, 0, ROWS, x, y) == 0;
     for (int i = 0; good && i < ROWS * N; i++)

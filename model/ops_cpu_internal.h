@@ -11,6 +11,7 @@
 #include "model/ops_cpu_vnni.h"
 
 #define CPU_MAX_THREADS 64
+#define CPU_SPARES 4 /* matrices of a layer */
 #define CPU_MATMUL_MOST_ROWS 512 /* of one step of a product */
 
 /* The three kinds of rows of a batch. Where two have the same number of rows, each text has the same rows in both. */
@@ -38,9 +39,9 @@ struct ops_mat {
     bool int8;
     size_t panel, n_panels;
     struct cpu_panel **panels;
-    bool in_blocks; /* all of them, see ops_cpu_vnni.h */
+    bool in_blocks; /* all of them, packed by o->pack_block: see ops_cpu_vnni.h */
     void *room; /* of their weights, panel_bytes each */
-    size_t panel_bytes;
+    size_t panel_bytes, room_bytes;
     float *col_scale;  /* m; int8 only */
     int32_t *col_bias; /* m; int8 only */
     /* a table's */
@@ -111,6 +112,7 @@ struct cpu_ops {
     struct ops base;
     const struct cpu_kernels *kernels;
     vnni_multiply *few_rows; /* or NULL */
+    vnni_pack *pack_block;   /* or NULL */
     struct cpu_dnnl *dnnl;
     struct team *team;
     unsigned n_threads;
@@ -120,6 +122,11 @@ struct cpu_ops {
     struct cpu_worker *workers;
     size_t max_k, max_panel, arena_floats;
     size_t weight_bytes; /* of all matrices: small ones stay in the cache from one block of rows to the next */
+
+    struct {
+        void *room;
+        size_t bytes;
+    } spares[CPU_SPARES]; /* of matrices that are gone */
 
     /* the batch */
     bool recording;
@@ -160,7 +167,8 @@ int cpu_run_by_column(struct cpu_ops *o);
 /* ops_cpu_matmul.c */
 int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t n_parts, struct ops_mat **w,
                    struct err_msg *em);
-void cpu_mat_destroy(struct ops_mat **w);
+void cpu_mat_destroy(struct cpu_ops *o, struct ops_mat **w);
+void cpu_free_spares(struct cpu_ops *o);
 /* What cpu_mat_create takes for these rows */
 uint64_t cpu_mat_bytes(const struct cpu_ops *o, const struct tensor *t);
 /* More weights than stay in the cache from one batch to the next */

@@ -56,6 +56,7 @@ enum cpu_gate {
 struct cpu_kernels {
     const char *name;
     void (*row_q8_0)(const void *blocks, size_t n, float *y); /* n a multiple of 32 */
+    void (*row_q4_k)(const void *blocks, size_t n, float *y); /* n a multiple of 256 */
     void (*row_f16)(const void *x, size_t n, float *y);
     void (*rms_norm)(const float *x, const float *g, float eps, size_t n, size_t d, float *y);
     void (*rms_norm_add)(const float *x, const float *g, float eps, size_t n, size_t d, float *y);
@@ -66,6 +67,9 @@ struct cpu_kernels {
      * Walsh-Hadamard transform, divided by MIX_WAYS. An outlier's size is shared out, so that the others keep more of
      * their bits; the products with weights transformed likewise, undivided, are those of before. */
     void (*quantise)(const float *x, size_t n, size_t k, uint8_t *q, float *scale);
+    /* The other side: mixes w[k] in place, undivided, and rounds it to q = w / scale. Returns scale, the largest |w| / 127, NaN where w
+     * holds NaN or Inf. sum: of q. */
+    float (*quantise_weights)(float *w, size_t k, int8_t *q, int32_t *sum);
     void (*finish_int8)(const struct cpu_tile *t);
     void (*finish_f32)(const struct cpu_tile *t);
     /* Two int8 tiles of one shape, no residual, into a.y: what the gate makes of them */

@@ -3,10 +3,10 @@
  * A weight matrix is cut into panels that fit the second-level cache together with a block of sums. For each panel,
  * oneDNN multiplies up to DNNL_ROWS rows into a scratch tile, and a kernel of ours scales it, adds bias and residual and writes
  * the result; few rows go to an int8 product of our own where the CPU has it (ops_cpu_vnni.h).
- * int8: rows are quantised once per call, before the first panel; u8 with 128 as zero, since the CPU multiplies unsigned by signed bytes; what the 128 adds is known per column and taken off. Rows and weights first go
+ * int8: rows are quantised once per call, before the first panel; u8 with 128 as zero, since the CPU multiplies unsigned by
+ * signed bytes; what the 128 adds is known per column and taken off. Rows and weights first go
  * through a Walsh-Hadamard transform in blocks, which leaves products as they are but shares out the few large values that
  * would cost all others their bits (as in QuaRot, arXiv 2404.00456, but at run time, where it costs a few additions a value). */
-#include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +24,12 @@
 #define INT8_MAX_K 65536 /* 255 · 127 · k stays below 2^31 */
 #define INT8_MIN_K 256   /* shorter rows lose too much to rounding, and cost little in f32 */
 
+/* The types of few bits that large models come in: rounding them again costs little beside what they lost. */
+static bool becomes_int8(enum tensor_type type)
+{
+    return type == TENSOR_Q8_0 || type == TENSOR_Q4_K || type == TENSOR_Q5_K || type == TENSOR_Q6_K;
+}
+
 static size_t panel_cols(size_t m, size_t k, size_t value_bytes)
 {
     size_t most = PANEL_BYTES / (k * value_bytes) / 64 * 64;
@@ -33,43 +39,18 @@ static size_t panel_cols(size_t m, size_t k, size_t value_bytes)
 }
 
 /* The row of parts, taken as one matrix */
-static void row_f32(const struct tensor *const *parts, size_t row, float *out)
+static void row_f32(const struct cpu_ops *o, const struct tensor *const *parts, size_t row, float *out)
 {
     while (row >= parts[0]->rows)
         row -= parts++[0]->rows;
-    tensor_row_f32(*parts, row, out);
-}
-
-/* The transform of cpu_kernels' quantise, undivided */
-static void mix_weights(float *w, size_t k)
-{
-    for (; k >= MIX_BLOCK; w += MIX_BLOCK, k -= MIX_BLOCK) {
-        for (size_t h = MIX_LANES; h < MIX_BLOCK; h *= 2) {
-            for (size_t i = 0; i < MIX_BLOCK; i++) {
-                if (i & h)
-                    continue;
-                const float a = w[i], b = w[i + h];
-                w[i] = a + b;
-                w[i + h] = a - b;
-            }
-        }
-    }
-}
-
-static int32_t quantise_column(float *w, size_t k, int8_t *q, float *scale)
-{
-    mix_weights(w, k);
-    float largest = 0;
-    int32_t sum = 0;
-    for (size_t i = 0; i < k; i++)
-        largest = fmaxf(largest, fabsf(w[i]));
-    const float inv = largest > 1e-30f ? 127 / largest : 0;
-    *scale = largest / 127;
-    for (size_t i = 0; i < k; i++) {
-        q[i] = (int8_t)lrintf(w[i] * inv);
-        sum += q[i];
-    }
-    return sum;
+    const struct tensor *t = *parts;
+    const void *p = (const uint8_t *)t->data + row * tensor_row_bytes(t->type, t->cols);
+    if (t->type == TENSOR_Q8_0)
+        o->kernels->row_q8_0(p, t->cols, out);
+    else if (t->type == TENSOR_Q4_K)
+        o->kernels->row_q4_k(p, t->cols, out);
+    else
+        tensor_row_f32(t, row, out);
 }
 
 /* Room for the largest matrix so far, in every worker */
@@ -101,6 +82,12 @@ static int grow_scratch(struct cpu_ops *o, size_t k, size_t panel, struct err_ms
     return 0;
 }
 
+/* Of VNNI_COLS columns */
+static size_t block_bytes(const struct ops_mat *w)
+{
+    return (w->k + 63) / 64 * 64 * VNNI_COLS;
+}
+
 /* Packing of a matrix, its panels shared out among threads */
 struct packing {
     struct cpu_ops *o;
@@ -111,20 +98,33 @@ struct packing {
     struct err_msg *em; /* of the thread that set the error */
 };
 
+/* Row j of the matrix: as int8 into q, or as it is */
+static void pack_row(const struct packing *p, size_t j, float *row, void *out)
+{
+    struct ops_mat *w = p->w;
+    int32_t sum;
+    if (!w->int8) {
+        row_f32(p->o, p->parts, j, out);
+        return;
+    }
+    row_f32(p->o, p->parts, j, row);
+    w->col_scale[j] = p->o->kernels->quantise_weights(row, w->k, out, &sum);
+    w->col_bias[j] = 128 * sum;
+}
+
 static int pack_panel(struct packing *p, unsigned thread, size_t i, float *row, void *plain, struct err_msg *em)
 {
     struct ops_mat *w = p->w;
     const size_t first = i * w->panel, n = w->m - first < w->panel ? w->m - first : w->panel;
+    const size_t row_bytes = w->k * (w->int8 ? 1 : sizeof(float));
+    int8_t *room = (int8_t *)w->room + i * w->panel_bytes;
     for (size_t j = 0; j < n; j++) {
-        if (!w->int8) {
-            row_f32(p->parts, first + j, (float *)plain + j * w->k);
-            continue;
-        }
-        row_f32(p->parts, first + j, row);
-        int32_t sum = quantise_column(row, w->k, (int8_t *)plain + j * w->k, &w->col_scale[first + j]);
-        w->col_bias[first + j] = 128 * sum;
+        const size_t at = w->in_blocks ? j % VNNI_COLS : j;
+        pack_row(p, first + j, row, (char *)plain + at * row_bytes);
+        if (w->in_blocks && at == VNNI_COLS - 1)
+            p->o->pack_block(plain, w->k, room + j / VNNI_COLS * block_bytes(w));
     }
-    return cpu_panel_create(p->o->dnnl, thread, &w->panels[i], w->k, n, w->int8, plain, (char *)w->room + i * w->panel_bytes, em);
+    return cpu_panel_create(p->o->dnnl, thread, &w->panels[i], w->k, n, w->int8, w->in_blocks ? NULL : plain, room, em);
 }
 
 static void pack_some(void *arg, unsigned thread)
@@ -133,7 +133,7 @@ static void pack_some(void *arg, unsigned thread)
     const struct ops_mat *w = p->w;
     struct err_msg em = {{0}};
     float *row = cpu_alloc(w->k, sizeof *row);
-    void *plain = cpu_alloc(w->panel * w->k, w->int8 ? 1 : sizeof(float));
+    void *plain = cpu_alloc((w->in_blocks ? VNNI_COLS : w->panel) * w->k, w->int8 ? 1 : sizeof(float));
     int r = row && plain ? 0 : err_set(&em, LT_ENOMEM, "no memory for a %zu by %zu matrix", w->m, w->k), none = 0;
     for (size_t i; !r && !atomic_load(&p->error) && (i = atomic_fetch_add(&p->next, 1)) < w->n_panels;)
         r = pack_panel(p, thread, i, row, plain, &em);
@@ -143,24 +143,70 @@ static void pack_some(void *arg, unsigned thread)
     free(plain);
 }
 
+/* Large rooms that streamed layers leave are kept for the layers that follow: clearing fresh pages takes as long as filling them. */
+static void *take_spare(struct cpu_ops *o, size_t bytes)
+{
+    for (size_t i = 0; i < CPU_SPARES; i++) {
+        void *room = o->spares[i].room;
+        if (room && o->spares[i].bytes == bytes) {
+            o->spares[i].room = NULL;
+            return room;
+        }
+    }
+    return NULL;
+}
+
+static void keep_spare(struct cpu_ops *o, void *room, size_t bytes)
+{
+    for (size_t i = 0; bytes >= 2 * LARGE_PAGE && i < CPU_SPARES; i++) {
+        if (!o->spares[i].room) {
+            o->spares[i].room = room;
+            o->spares[i].bytes = bytes;
+            return;
+        }
+    }
+    free(room);
+}
+
+void cpu_free_spares(struct cpu_ops *o)
+{
+    for (size_t i = 0; i < CPU_SPARES; i++) {
+        free(o->spares[i].room);
+        o->spares[i].room = NULL;
+    }
+}
+
+static void *large_room(struct cpu_ops *o, size_t bytes)
+{
+    void *room = take_spare(o, bytes);
+    if (room)
+        return room;
+    room = aligned_alloc(LARGE_PAGE, bytes);
+    if (!room) {
+        cpu_free_spares(o);
+        room = aligned_alloc(LARGE_PAGE, bytes);
+    }
+    if (room)
+        madvise(room, bytes, MADV_HUGEPAGE); /* a hint */
+    return room;
+}
+
 /* Memory for all panels as one: large pages make a streamed layer's cheap to come by, and products need fewer of them. */
 static int make_room(struct cpu_ops *o, struct ops_mat *w, struct err_msg *em)
 {
     size_t last, bytes;
-    int r = cpu_panel_size(o->dnnl, w->k, w->panel < w->m ? w->panel : w->m, w->int8, &w->panel_bytes, em);
+    bool blocks[2];
+    int r = cpu_panel_size(o->dnnl, w->k, w->panel < w->m ? w->panel : w->m, w->int8, &w->panel_bytes, &blocks[0], em);
     if (!r)
-        r = cpu_panel_size(o->dnnl, w->k, w->m - (w->n_panels - 1) * w->panel, w->int8, &last, em);
+        r = cpu_panel_size(o->dnnl, w->k, w->m - (w->n_panels - 1) * w->panel, w->int8, &last, &blocks[1], em);
     if (r)
         return r;
+    w->in_blocks = o->pack_block && blocks[0] && blocks[1];
     bytes = (w->n_panels - 1) * w->panel_bytes + last;
-    if (bytes < 2 * LARGE_PAGE) {
-        w->room = cpu_alloc(bytes, 1);
-    } else {
+    if (bytes >= 2 * LARGE_PAGE)
         bytes = (bytes + LARGE_PAGE - 1) & ~(size_t)(LARGE_PAGE - 1);
-        w->room = aligned_alloc(LARGE_PAGE, bytes);
-        if (w->room)
-            madvise(w->room, bytes, MADV_HUGEPAGE); /* a hint */
-    }
+    w->room_bytes = bytes;
+    w->room = bytes < 2 * LARGE_PAGE ? cpu_alloc(bytes, 1) : large_room(o, bytes);
     return w->room ? 0 : err_set(em, LT_ENOMEM, "no memory for a %zu by %zu matrix", w->m, w->k);
 }
 
@@ -169,9 +215,6 @@ static int pack(struct cpu_ops *o, struct ops_mat *w, const struct tensor *const
     struct packing p = {.o = o, .w = w, .parts = parts, .em = em};
     const size_t most = w->m * w->k < PACK_ALONE ? 1 : w->n_panels;
     team_help(o->team, most < o->n_threads ? (unsigned)most : o->n_threads, pack_some, &p);
-    w->in_blocks = !atomic_load(&p.error);
-    for (size_t i = 0; w->in_blocks && i < w->n_panels; i++)
-        w->in_blocks = cpu_panel_in_blocks(w->panels[i]);
     return atomic_load(&p.error);
 }
 
@@ -186,7 +229,7 @@ int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t 
     w->int8 = o->int8 && w->k >= INT8_MIN_K && w->k <= INT8_MAX_K;
     for (size_t i = 0; i < n_parts; i++) {
         w->m += parts[i]->rows;
-        w->int8 = w->int8 && parts[i]->type == TENSOR_Q8_0;
+        w->int8 = w->int8 && becomes_int8(parts[i]->type);
         if (parts[i]->cols != w->k || !parts[i]->rows || !w->k) {
             r = err_set(em, LT_EINVAL, "%s: parts of a matrix differ in width", parts[i]->name);
             goto out;
@@ -211,17 +254,17 @@ int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t 
         w = NULL;
     }
 out:
-    cpu_mat_destroy(&w);
+    cpu_mat_destroy(o, &w);
     return r;
 }
 
 uint64_t cpu_mat_bytes(const struct cpu_ops *o, const struct tensor *t)
 {
-    const bool int8 = o->int8 && t->cols <= INT8_MAX_K && t->type == TENSOR_Q8_0;
+    const bool int8 = o->int8 && t->cols <= INT8_MAX_K && becomes_int8(t->type);
     return t->rows * (t->cols * (int8 ? 1 : sizeof(float)) + sizeof(float) + sizeof(int32_t));
 }
 
-void cpu_mat_destroy(struct ops_mat **wp)
+void cpu_mat_destroy(struct cpu_ops *o, struct ops_mat **wp)
 {
     struct ops_mat *w = *wp;
     *wp = NULL;
@@ -230,7 +273,8 @@ void cpu_mat_destroy(struct ops_mat **wp)
     for (size_t i = 0; w->panels && i < w->n_panels; i++)
         cpu_panel_destroy(&w->panels[i]);
     free(w->panels);
-    free(w->room);
+    if (w->room)
+        keep_spare(o, w->room, w->room_bytes);
     free(w->col_scale);
     free(w->col_bias);
     free(w);
@@ -251,13 +295,13 @@ size_t cpu_matmul_rows(const struct cpu_ops *o)
 /* Whether n rows are few enough for the product that reads weights ahead. */
 static bool few_rows(const struct cpu_ops *o, const struct ops_mat *w, size_t n)
 {
-    return o->few_rows && w->in_blocks && n <= (cpu_far_weights(o) ? FEW_FAR : FEW_NEAR);
+    return w->in_blocks && n <= (cpu_far_weights(o) ? FEW_FAR : FEW_NEAR);
 }
 
 static const int8_t *block_at(const struct ops_mat *w, size_t col)
 {
-    const size_t bytes = (w->k + 63) / 64 * 64 * VNNI_COLS;
-    return w->in_blocks ? (const int8_t *)w->room + col / w->panel * w->panel_bytes + col % w->panel / VNNI_COLS * bytes : NULL;
+    const size_t at = col / w->panel * w->panel_bytes + col % w->panel / VNNI_COLS * block_bytes(w);
+    return w->in_blocks ? (const int8_t *)w->room + at : NULL;
 }
 
 size_t cpu_matmul_width(const struct cpu_command *c)

@@ -1,10 +1,7 @@
-/* From f32 to int8 and from the products' sums back, written once over ops_cpu_simd.h. */
+/* From f32 to int8, from the products' sums back, and from stored weights, written once over ops_cpu_simd.h. */
 
-/* MIX_WAYS vectors of a block, transformed; the division comes first, so that nothing overflows */
-static inline void mix(const float *x, vf z[MIX_WAYS])
+static inline void turn(vf z[MIX_WAYS])
 {
-    for (int i = 0; i < MIX_WAYS; i++)
-        z[i] = vf_load(x + i * MIX_LANES) * vf_set(1.0f / MIX_WAYS);
     for (int h = 1; h < MIX_WAYS; h *= 2)
         for (int i = 0; i < MIX_WAYS; i++)
             if (!(i & h)) {
@@ -12,6 +9,14 @@ static inline void mix(const float *x, vf z[MIX_WAYS])
                 z[i] = a + b;
                 z[i + h] = a - b;
             }
+}
+
+/* MIX_WAYS vectors of a block, transformed; the division comes first, so that nothing overflows */
+static inline void mix(const float *x, vf z[MIX_WAYS])
+{
+    for (int i = 0; i < MIX_WAYS; i++)
+        z[i] = vf_load(x + i * MIX_LANES) * vf_set(1.0f / MIX_WAYS);
+    turn(z);
 }
 
 /* The largest |z| of a row; *bad is not 0 when it holds NaN or Inf. */
@@ -68,6 +73,61 @@ static void quantise(const float *x, size_t n, size_t k, uint8_t *q, float *scal
             memcpy(q + i, tail, k - i);
         }
     }
+}
+
+/* Mixes w in place, undivided; the largest |w|. *bad is not 0 when it holds NaN or Inf. */
+static float mix_weights(float *w, size_t k, float *bad)
+{
+    vf max = vf_set(0), taint = vf_set(0);
+    size_t i = 0;
+    for (; i + MIX_BLOCK <= k; i += MIX_BLOCK) {
+        for (size_t lane = 0; lane < MIX_LANES; lane += VW) {
+            vf z[MIX_WAYS];
+            for (int j = 0; j < MIX_WAYS; j++)
+                z[j] = vf_load(w + i + (size_t)j * MIX_LANES + lane);
+            turn(z);
+            for (int j = 0; j < MIX_WAYS; j++) {
+                vf_store(w + i + (size_t)j * MIX_LANES + lane, z[j]);
+                max = vf_max(max, vf_abs(z[j]));
+                taint = vf_fma(z[j], vf_set(0), taint);
+            }
+        }
+    }
+    for (; i < k; i += VW) {
+        const vf a = vf_get(w + i, k - i);
+        max = vf_max(max, vf_abs(a));
+        taint = vf_fma(a, vf_set(0), taint);
+    }
+    *bad = vf_sum(taint);
+    return vf_hmax(max);
+}
+
+static float quantise_weights(float *w, size_t k, int8_t *q, int32_t *sum)
+{
+    float bad;
+    const float largest = mix_weights(w, k, &bad);
+    uint8_t *u = (uint8_t *)q;
+    int32_t s = 0;
+    *sum = 0;
+    if (bad != 0 || !(largest > 1e-30f)) {
+        memset(q, 0, k);
+        return bad != 0 ? NAN : 0;
+    }
+    const vf inv = vf_set(127 / largest);
+    size_t i = 0;
+    for (; i + VW <= k; i += VW)
+        vf_store_u8(u + i, vf_load(w + i) * inv);
+    if (i < k) {
+        uint8_t tail[VW];
+        vf_store_u8(tail, vf_load_n(w + i, k - i) * inv);
+        memcpy(u + i, tail, k - i);
+    }
+    for (i = 0; i < k; i++) {
+        q[i] = (int8_t)(u[i] ^ 0x80);
+        s += q[i];
+    }
+    *sum = s;
+    return largest / 127;
 }
 
 static inline vf tile_add(const struct cpu_tile *t, vf a, const float *residual, size_t i, size_t left)
@@ -182,6 +242,28 @@ static void row_q8_0(const void *blocks, size_t n, float *y)
         const vf scale = vf_set(f16_to_f32(h));
         for (size_t j = 0; j < 32; j += VW)
             vf_store(y + i + j, vf_load_i8((const int8_t *)p + 2 + j) * scale);
+    }
+}
+
+static void row_q4_k(const void *blocks, size_t n, float *y)
+{
+    const uint8_t *p = blocks;
+    for (size_t i = 0; i < n; i += BLOCK_K_LEN, p += BLOCK_Q4_K_BYTES) {
+        uint16_t h[2];
+        memcpy(h, p, sizeof h);
+        const float d = f16_to_f32(h[0]), dmin = f16_to_f32(h[1]);
+        int8_t q[2][32];
+        for (int part = 0; part < 8; part++, y += 32) {
+            uint8_t scale, min;
+            block_k_scale(p + 4, part, &scale, &min);
+            const vf s = vf_set(d * (float)scale), m = vf_set(dmin * (float)min);
+            for (int j = 0; j < 32 && !(part & 1); j++) {
+                q[0][j] = p[16 + part * 16 + j] & 15;
+                q[1][j] = p[16 + part * 16 + j] >> 4;
+            }
+            for (size_t j = 0; j < 32; j += VW)
+                vf_store(y + j, s * vf_load_i8(q[part & 1] + j) - m);
+        }
     }
 }
 

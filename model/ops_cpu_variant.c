@@ -2,6 +2,7 @@
 #include "model/ops_cpu_kernels.h"
 
 #include "model/ops_cpu_simd.h"
+#include "model/tensor_blocks.h"
 
 #include "model/ops_cpu_rows_tmpl.h"
 #include "model/ops_cpu_quant_tmpl.h"
@@ -13,12 +14,14 @@
 const struct cpu_kernels TABLE_NAME(SIMD_SUFFIX) = {
     .name = SIMD_NAME,
     .row_q8_0 = row_q8_0,
+    .row_q4_k = row_q4_k,
     .row_f16 = row_f16,
     .rms_norm = rms_norm,
     .rms_norm_add = rms_norm_add,
     .scale = scale,
     .layer_norm = layer_norm,
     .quantise = quantise,
+    .quantise_weights = quantise_weights,
     .finish_int8 = finish_int8,
     .finish_f32 = finish_f32,
     .finish_gate = finish_gate,

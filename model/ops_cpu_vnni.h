@@ -33,11 +33,15 @@ struct vnni_block {
 /* sums = x wᵀ. Thread-safety: safe. */
 typedef void vnni_multiply(const struct vnni_block *b);
 
+/* A block of weights rows w[VNNI_COLS, k], packed. k padded to a multiple of 64, the rest 0: as many · VNNI_COLS bytes. */
+typedef void vnni_pack(const int8_t *w, size_t k, int8_t *block);
+
 /* What this CPU can run, under LATENTD_CPU_MASK; NULL: none. */
-vnni_multiply *vnni_choose(void);
+vnni_multiply *vnni_choose(vnni_pack **pack);
 
 #if defined(__x86_64__)
 vnni_multiply vnni_multiply_avx512;
+vnni_pack vnni_pack_avx512;
 #endif
 
 #endif

@@ -1,8 +1,8 @@
 /* Products with weights of each storage type, bias, residual, fused parts.
  *
- * Tolerance: 1e-6 of Σ|x w| (f32 sums of k products, whatever the order) for weights as stored. Where q8_0
- * products are made in int8, the reference is the same transform and quantisation in plain C: sums are then exact, and 1e-6 of
- * the result's parts remain. The CPU may hold the types with 4 to 6 bits as f16: 1e-3. A GPU may round what goes into products
+ * Tolerance: 1e-6 of Σ|x w| (f32 sums of k products, whatever the order) for weights as stored. Where products
+ * with q8_0 and K types are made in int8, the reference is the same transform and quantisation in plain C: sums are then exact, and 1e-6 of
+ * the result's parts remain. The CPU may hold the other types of few bits as f16: 1e-3. A GPU may round what goes into products
  * with weights that are not f32: thrice its rounding, of x, of a weight, and of its parts, which may be larger than it is. Where it
  * rounds to int8 (or, for weights of more than 5 bits, 16 bits) in blocks, the reference does so too; a value that nearly is in the
  * middle between two may be rounded either way. */
@@ -84,11 +84,17 @@ static void add_either(const float *either, const float *w, uint32_t n, size_t m
                 may[t * m + o] += either[t * d + i] * fabsf(w[o * d + i]);
 }
 
+static bool in_int8(const struct conform *k, enum tensor_type type, size_t d)
+{
+    return k->int8 && d >= INT8_LEAST &&
+           (type == TENSOR_Q8_0 || type == TENSOR_Q4_K || type == TENSOR_Q5_K || type == TENSOR_Q6_K);
+}
+
 /* Rows from … to - 1 of w. */
 static void reference(const struct conform *k, enum tensor_type type, float *x, float *w, uint32_t n, size_t m,
                       size_t d, size_t from, size_t to, float *y, float *size)
 {
-    const bool int8 = k->int8 && type == TENSOR_Q8_0 && d >= INT8_LEAST;
+    const bool int8 = in_int8(k, type, d);
     float *sx = calloc(n, sizeof *sx), *sw = calloc(m, sizeof *sw);
     if (!sx || !sw)
         exit(1);
@@ -167,7 +173,8 @@ static void one(struct conform *k, enum tensor_type type, uint32_t n, size_t m, 
         add_either(either, w, n, m, d, from, to, may);
     }
     const double rounding = type == TENSOR_F32 || int8_blocks ? 0 : k->o->info.rounding;
-    const bool as_f16 = tensor_block_len(type) > 1 && type != TENSOR_Q8_0 && strcmp(k->o->info.kind, "cpu") == 0;
+    const bool as_f16 = tensor_block_len(type) > 1 && type != TENSOR_Q8_0 && !in_int8(k, type, d) &&
+                        strcmp(k->o->info.kind, "cpu") == 0;
     const float relative = (float)(as_f16 ? 1e-3 : rounding > 1e-6 ? 3 * rounding : 1e-6);
     for (size_t i = 0; i < n * m; i++)
         may[i] += size[i] * relative;

@@ -1,6 +1,7 @@
-/* bench_ops [--large] [THREADS [TEXTS [LENGTH [TIMES]]]]: the default model's ops on random q8_0 weights, straight on the CPU device, against
+/* bench_ops [--large | --wide TYPE] [THREADS [TEXTS [LENGTH [TIMES]]]]: the default model's ops on random q8_0 weights, straight on the CPU device, against
  * oneDNN's own int8 products on the same shapes, in turns, by the clock and by CPU time. With TIMES, only the ops, that often, for a profiler.
- * --large: a decoder of 12 layers of 768 and the same kind of pooler instead. bench_embed measures the engine with a model file. */
+ * --large: a decoder of 12 layers of 768 and the same kind of pooler instead. --wide: one layer of 4096 with a feed-forward of 14336, as models of
+ * 7 billion weights have 32 of, its weights q8_0 or q4_K; what it took to make the matrices is printed too. bench_embed measures the engine with a model file. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,12 +11,13 @@
 #include "model/ops_cpu.h"
 #include "tests/bench/raw_int8.h"
 
-enum { DIM = 64, LATENTS = 64, VOCABULARY = 32000, MOST_LAYERS = 12, MOST_D = 768, ROUNDS = 15 };
+enum { DIM = 64, LATENTS = 64, VOCABULARY = 32000, MOST_LAYERS = 12, MOST_D = 4096, ROUNDS = 15 };
 
 struct size {
     uint32_t d, heads, ffn, hidden, layers;
 };
-static const struct size default_size = {384, 6, 1024, 1536, 3}, large_size = {768, 12, 2048, 3072, 12};
+static const struct size default_size = {384, 6, 1024, 1536, 3}, large_size = {768, 12, 2048, 3072, 12}, wide_size = {4096, 64, 14336, 4096, 1};
+static enum tensor_type weight_type = TENSOR_Q8_0;
 
 struct layer {
     struct ops_mat *qkv, *out, *up, *down;
@@ -55,26 +57,38 @@ static void must(int r)
     }
 }
 
+/* Random blocks whose values are about 1 / sqrt(k) in size */
+static void fill(uint8_t *p, enum tensor_type type, size_t len, uint64_t k)
+{
+    const uint32_t block = tensor_block_bytes(type);
+    const float size = 1.0f / sqrtf((float)k);
+    const uint16_t scale = f32_to_f16(type == TENSOR_Q4_K ? size / 32 / 5 : size / 70), min = f32_to_f16(size / 32 / 5 * 7.5f);
+    for (const uint8_t *end = p + len; p < end; p += block) {
+        for (uint32_t j = 0; j < block; j++)
+            p[j] = (uint8_t)rand64();
+        memcpy(p, &scale, sizeof scale);
+        if (type == TENSOR_Q4_K)
+            memcpy(p + 2, &min, sizeof min);
+    }
+}
+
+static double making; /* seconds that matrices took */
+
 static struct ops_mat *matrix(struct ops *o, uint64_t m, uint64_t k, bool table)
 {
-    const size_t blocks = m * k / 32;
-    uint8_t *data = malloc(blocks * 34);
+    const enum tensor_type type = table ? TENSOR_Q8_0 : weight_type;
+    const size_t len = m * tensor_row_bytes(type, k);
+    uint8_t *data = malloc(len);
     struct ops_mat *w = NULL;
-    if (!data)
-        exit(1);
-    const uint16_t scale = f32_to_f16(1.0f / 70 / sqrtf((float)k));
-    for (size_t i = 0; i < blocks; i++) {
-        data[i * 34] = (uint8_t)scale;
-        data[i * 34 + 1] = (uint8_t)(scale >> 8);
-        for (int j = 0; j < 32; j++)
-            data[i * 34 + 2 + (size_t)j] = (uint8_t)rand64();
-    }
     struct tensor *t = malloc(sizeof *t);
-    if (!t)
+    if (!data || !t)
         exit(1);
-    *t = (struct tensor){"w", TENSOR_Q8_0, m, k, data, blocks * 34};
+    fill(data, type, len, k);
+    *t = (struct tensor){"w", type, m, k, data, len};
     const struct tensor *const parts[1] = {t};
+    const double start = now(CLOCK_MONOTONIC);
     must(table ? o->v->table_create(o, t, &w, NULL) : o->v->mat_create(o, parts, 1, &w, NULL));
+    making += now(CLOCK_MONOTONIC) - start;
     if (!table) /* a table is read as long as the process lives */
         free(data);
     free(t);
@@ -173,6 +187,11 @@ int main(int argc, char **argv)
         d.s = large_size;
         argc--;
         argv++;
+    } else if (argc > 2 && !strcmp(argv[1], "--wide")) {
+        d.s = wide_size;
+        weight_type = strcmp(argv[2], "q4_K") ? TENSOR_Q8_0 : TENSOR_Q4_K;
+        argc -= 2;
+        argv += 2;
     }
     const unsigned n_threads = argc > 1 ? (unsigned)atoi(argv[1]) : 2;
     const uint32_t texts = argc > 2 ? (uint32_t)atoi(argv[2]) : 16, length = argc > 3 ? (uint32_t)atoi(argv[3]) : 128;
@@ -217,7 +236,7 @@ int main(int argc, char **argv)
         }
         nanosleep(&(struct timespec){0, 20000000}, NULL); /* OpenMP's threads stop spinning */
     }
-    printf("%s\n%u texts of %u\n", d.o->info.name, texts, length);
+    printf("%s\n%u texts of %u, matrices made in %.3f s\n", d.o->info.name, texts, length, making);
     for (int c = 0; c < 2; c++)
         printf("%s: %.0f tokens/s (%.3f ms), products alone %.0f tokens/s (%.3f ms), ratio %.3f\n", c ? "CPU time" : "clock",
                n / median(own[c], ROUNDS), median(own[c], ROUNDS) * 1e3, n / median(theirs[c], ROUNDS),

@@ -45,7 +45,8 @@ static void one_product(vnni_multiply *multiply, uint64_t *s, size_t n, size_t k
 static void test_products(void **state)
 {
     static const size_t ks[] = {4, 64, 256, 768, VNNI_CHUNK - 4, VNNI_CHUNK, VNNI_CHUNK + 4, 2 * VNNI_CHUNK + 32};
-    vnni_multiply *multiply = vnni_choose();
+    vnni_pack *pack;
+    vnni_multiply *multiply = vnni_choose(&pack);
     uint64_t s = unit_seed();
     if (!multiply)
         skip();
@@ -163,6 +164,12 @@ static void make_weights(struct tensor *t, enum tensor_type type, uint64_t *s)
     uint8_t *data = malloc(len);
     assert_non_null(data);
     const float scale = 1.0f / 70 / sqrtf(D);
+    const uint16_t few[2] = {f32_to_f16(scale / 4), f32_to_f16(scale / 4 * 7.5f)}; /* q4_K: of its scales and its minima */
+    for (uint8_t *p = data; type == TENSOR_Q4_K && p < data + len; p += tensor_block_bytes(type)) {
+        for (uint32_t i = 0; i < tensor_block_bytes(type); i++)
+            p[i] = (uint8_t)unit_rand(s);
+        memcpy(p, few, sizeof few);
+    }
     for (size_t i = 0; type == TENSOR_F32 && i < n; i++)
         ((float *)data)[i] = scale * (float)((int)(unit_rand(s) % 255) - 127);
     for (uint8_t *p = data; type == TENSOR_Q8_0 && p < data + len; p += 34) {
@@ -179,17 +186,17 @@ static void test_threads(void **state)
 {
     static const uint32_t length[] = {1, 2, 3, 7, 8, 16, 18, 31};
     static const unsigned threads[] = {1, 2, 3, 5, 11};
-    static const enum tensor_type types[] = {TENSOR_Q8_0, TENSOR_F32};
+    static const enum tensor_type types[] = {TENSOR_Q8_0, TENSOR_Q4_K, TENSOR_F32};
     enum { N = sizeof length / sizeof *length };
     uint64_t s = unit_seed();
     static float want[N * D], all[N * D], got[D];
     for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
         struct tensor weights;
         make_weights(&weights, types[t], &s);
-        const double may = types[t] == TENSOR_Q8_0 ? 0 : 1e-6;
         for (size_t i = 0; i < sizeof threads / sizeof *threads; i++) {
             struct layer l;
             layer_open(&l, &weights, threads[i]);
+            const double may = types[t] != TENSOR_F32 && strstr(l.o->info.name, "int8") ? 0 : 1e-6;
             embed(&l, length, 0, N, i ? all : want);
             for (uint32_t k = 0; i && k < N * D; k++)
                 if (!(fabs((double)all[k] - want[k]) <= may))

@@ -460,6 +460,9 @@ static int overrule(struct model *m, const struct model_params *p)
         m->n_golden = 0;
     if (pooling != MODEL_POOL_LATENT)
         i->n_latents = i->n_latent_heads = i->latent_head_dim = i->latent_ffn = 0;
+    /* Gemma's window, as its configuration in transformers takes it: so many back, or half as many to both sides. */
+    if (i->window && causal != i->causal)
+        i->window = !causal ? i->window / 2 + 1 : i->window > 1 ? 2 * (i->window - 1) : 1;
     i->causal = causal;
     i->pooling = pooling;
     if (p->dim && p->dim < i->full_dim) {

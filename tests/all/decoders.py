@@ -1,7 +1,8 @@
 """The tiny models of every decoder family beside llama.cpp: decoders.py LIBRARY-FOLDER BUILD [LINES]
 
 All ids the same; vectors with f32 weights under each mask and pooling: cosine 0.9999 or more. Gemma's only under the mask they were made
-with: under the other one, the window of their local layers takes another form here than in llama.cpp (model/FORMAT.md).
+with: under the other one llama.cpp leaves EmbeddingGemma's mask as it is, and of Gemma 3's window the side before (model/FORMAT.md);
+tests/golden/decoders has what transformers makes of them.
 """
 import json
 import os

@@ -277,6 +277,18 @@ def vector(model, ids, how, dense):
     return (v / v.norm()).numpy()
 
 
+def foreign(model):
+    """The same weights under the other mask, where transformers has a setting for it; it changes the window too."""
+    if "gemma" not in model.config.model_type:
+        return None
+    c = model.config.to_dict()
+    c["use_bidirectional_attention"] = not c["use_bidirectional_attention"]
+    other = tf.Gemma3TextModel(tf.Gemma3TextConfig(**c)).to(torch.float64).eval()
+    other.config._attn_implementation = "eager"
+    other.load_state_dict(model.state_dict())
+    return other
+
+
 def make(family, lib):
     name = family.__name__.replace("_", "-")
     path = os.path.join(OUT, name + ".gguf")
@@ -298,7 +310,7 @@ def make(family, lib):
     peer = llama_peer.Model(lib, path)
     context = llama_peer.Context(peer, {"mean": llama_peer.MEAN, "cls": llama_peer.CLS, "last": llama_peer.LAST}[how["pooling"]],
                                  how["causal"])
-    cases, least = [], 1.0
+    cases, least, other = [], 1.0, foreign(model)
     for text in TEXTS:
         ids = list(peer.ids(text.encode(), True))
         v = vector(model, ids, how, dense)
@@ -306,6 +318,8 @@ def make(family, lib):
         cosine = float(v @ theirs / np.linalg.norm(theirs))
         least = min(least, cosine)
         cases.append({"text": text, "ids": ids, "vector": [round(float(x), 8) for x in v]})
+        if other:
+            cases[-1]["foreign"] = [round(float(x), 8) for x in vector(other, ids, how, dense)]
     context.close()
     peer.close()
     print(f"{name}: {os.path.getsize(path)} bytes, least cosine of llama.cpp to transformers {least:.8f}")

@@ -41,7 +41,7 @@ struct ops_mat {
     struct cpu_panel **panels;
     bool in_blocks; /* all of them, packed by o->pack_block: see ops_cpu_vnni.h */
     void *room; /* of their weights, panel_bytes each */
-    size_t panel_bytes, room_bytes;
+    size_t panel_bytes, room_bytes, weight_bytes;
     float *col_scale;  /* m; int8 only */
     int32_t *col_bias; /* m; int8 only */
     /* a table's */

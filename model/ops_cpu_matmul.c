@@ -249,7 +249,8 @@ int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t 
     if (!r && !(r = make_room(o, w, em)))
         r = pack(o, w, parts, em);
     if (!r) {
-        o->weight_bytes += w->m * w->k * value_bytes;
+        w->weight_bytes = w->m * w->k * value_bytes;
+        o->weight_bytes += w->weight_bytes;
         *out = w;
         w = NULL;
     }
@@ -275,6 +276,7 @@ void cpu_mat_destroy(struct cpu_ops *o, struct ops_mat **wp)
     free(w->panels);
     if (w->room)
         keep_spare(o, w->room, w->room_bytes);
+    o->weight_bytes -= w->weight_bytes;
     free(w->col_scale);
     free(w->col_bias);
     free(w);

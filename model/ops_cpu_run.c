@@ -13,8 +13,8 @@
 
 #define GROUP_ROWS 128     /* a group of texts has at least these many rows */
 #define ROWS_PER_THREAD 24 /* fewer rows are not worth waking another thread for */
-#define ROWS_FAR_WEIGHTS 8 /* the same where weights come from memory */
-#define COLUMN_ROWS 32     /* a thread with half of these takes as long to multiply weights as to read them */
+#define COLUMN_LEAST 16    /* rows that take as long to multiply by weights as these take to come from memory */
+#define COLUMN_MOST 64
 #define COLUMN_GAIN (24u << 20)
 
 /* A group's or a thread's rows in each domain */
@@ -276,8 +276,8 @@ static uint32_t make_groups(struct cpu_ops *o)
     return largest;
 }
 
-/* By column each thread reads a part of the weights, by row each reads all, which takes as long as multiplying COLUMN_ROWS / 2 rows; but
- * threads meet at each product, which costs some 15 µs a time. Measured with products of 0.5, 2 and 50 MB. */
+/* Where there are too few rows for all threads: threads that share out columns meet at each product and read what the others wrote, which
+ * takes some 15 µs a time: only where products are large does a second thread gain more. Measured with products of 0.5 and 2 MB. */
 static bool columns_pay(const struct cpu_ops *o)
 {
     const size_t n = o->batch.n_tokens;
@@ -286,7 +286,8 @@ static bool columns_pay(const struct cpu_ops *o)
         products += c->op == OP_MATMUL;
         weights += c->op == OP_MATMUL ? c->w->m * c->w->k : 0;
     }
-    return !o->loose && o->n_threads > 1 && n < COLUMN_ROWS && weights * (COLUMN_ROWS - n) > products * COLUMN_GAIN;
+    return !o->loose && n <= COLUMN_MOST && n / ROWS_PER_THREAD < o->n_threads && o->n_threads > 1 &&
+           weights * (n < COLUMN_LEAST ? COLUMN_LEAST : n) > products * COLUMN_GAIN;
 }
 
 int cpu_run(struct cpu_ops *o, const struct ops_buf *src)
@@ -298,7 +299,7 @@ int cpu_run(struct cpu_ops *o, const struct ops_buf *src)
     if (o->by_column)
         return cpu_run_by_column(o);
     const uint32_t largest = make_groups(o), n = o->batch.n_tokens;
-    unsigned active = n / (cpu_far_weights(o) ? ROWS_FAR_WEIGHTS : ROWS_PER_THREAD);
+    unsigned active = n / ROWS_PER_THREAD;
     active = active < 1 ? 1 : active > o->n_threads ? o->n_threads : active;
     /* By text, unless the thread with the most groups would take an eighth longer than its fair share. */
     const uint64_t longest_thread = (uint64_t)((o->n_groups + active - 1) / active) * largest;

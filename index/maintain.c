@@ -13,6 +13,7 @@
 #define WAL_IDLE_NS 2000000000ull /* without a commit: then a smaller log is copied back too */
 #define WAL_PAGES_RESTART 16384 /* 64 MiB: then wait a little for readers, to start the file over */
 #define VACUUM_PAGES 512        /* at a time */
+#define VACUUM_PAGES_SCARCE 128 /* where there is little room for the log */
 #define VACUUM_MIN 64           /* fewer stay */
 
 static int run_ids(struct index *ix, enum store_stmt id, int64_t a, int64_t b, struct err_msg *em)
@@ -109,32 +110,48 @@ static int checkpoint_wal(struct index *ix, struct err_msg *em)
     return rc == SQLITE_OK || rc == SQLITE_BUSY ? 0 : sql_error(ix->db, rc, "checkpoint", em);
 }
 
+static int pragma(struct index *ix, const char *text, int64_t *n, struct err_msg *em)
+{
+    sqlite3_stmt *st = NULL;
+    int r = sql_prepare(ix->db, &st, text, em);
+    if (r == 0)
+        r = sql_int(st, 0, n, em);
+    sqlite3_finalize(st);
+    return r;
+}
+
 /* Free pages go back to the file system; *more: there are many left. */
-static int vacuum(struct index *ix, bool *more, struct err_msg *em)
+static int vacuum(struct index *ix, bool scarce, bool *more, struct err_msg *em)
 {
     int64_t n = 0, total = 0;
-    sqlite3_stmt *st = NULL;
+    int r;
     *more = false;
-    if (!ix->freed_rows)
-        return 0;
-    int r = sql_prepare(ix->db, &st, "PRAGMA freelist_count", em);
-    if (r == 0)
-        r = sql_int(st, 0, &n, em);
-    sqlite3_finalize(st);
-    st = NULL;
-    if (r == 0 && (r = sql_prepare(ix->db, &st, "PRAGMA page_count", em)) == 0)
-        r = sql_int(st, 0, &total, em);
-    sqlite3_finalize(st);
-    if (r < 0)
+    if ((r = pragma(ix, "PRAGMA freelist_count", &n, em)) < 0 || (r = pragma(ix, "PRAGMA page_count", &total, em)) < 0)
         return r;
-    /* A tenth free is what the next documents use; on a full disk every page counts. */
-    if (n == 0 || (!ix->read_only && (n < VACUUM_MIN || n < total / 10))) {
+    /* A tenth free is what the next documents use; where there is little room every page counts. */
+    if (n == 0 || (!scarce && (n < VACUUM_MIN || n < total / 10))) {
         ix->freed_rows = false;
         return 0;
     }
-    if ((r = sql_execf(ix->db, em, "PRAGMA incremental_vacuum(%d)", VACUUM_PAGES)) == 0)
+    if ((r = sql_execf(ix->db, em, "PRAGMA incremental_vacuum(%d)", scarce ? VACUUM_PAGES_SCARCE : VACUUM_PAGES)) == 0)
         *more = true;
     return r;
+}
+
+/* A bite, or where there is little room one after the other while there is time; what does not fit into the log waits. */
+static int give_back(struct index *ix, uint64_t until, bool *more, struct err_msg *em)
+{
+    const bool scarce = space_is_scarce(ix);
+    int r = 0;
+    *more = false;
+    if (!ix->freed_rows)
+        return 0;
+    do {
+        r = vacuum(ix, scarce, more, em);
+        if (scarce)
+            space_empty_log(ix);
+    } while (r == 0 && scarce && *more && clock_ns() < until);
+    return r == LT_ENOSPC ? 0 : r;
 }
 
 /* What index_get_status warns of: a housekeeping that silently never succeeds would make starts slower and slower. */
@@ -153,13 +170,13 @@ static void note_trouble(struct index *ix, int r, const struct err_msg *em)
     pthread_mutex_unlock(&ix->lock);
 }
 
-static int housekeeping(struct index *ix, bool *more, struct err_msg *em)
+static int housekeeping(struct index *ix, uint64_t until, bool *more, struct err_msg *em)
 {
     int r;
     space_check(ix);
     space_make_reserve(ix);
     collections_sweep(ix);
-    if ((r = vacuum(ix, more, em)) < 0 && r != LT_ENOSPC)
+    if ((r = give_back(ix, until, more, em)) < 0)
         return r;
     if (ix->read_only)
         space_empty_log(ix);
@@ -232,8 +249,10 @@ static int maintain(struct index *ix, unsigned budget_ms, bool *more, struct err
     if ((r = rebuild_lost(ix, em)) < 0)
         return r;
     if (start - ix->maintain_ns >= HOUSEKEEPING_EVERY_NS || !ix->maintain_ns || fault("maintain.due")) {
-        r = housekeeping(ix, &m, em);
+        r = housekeeping(ix, until, &m, em);
         ix->maintain_ns = clock_ns();
+    } else if (ix->freed_rows && budget_ms && space_is_scarce(ix)) {
+        r = give_back(ix, until, &m, em);
     } else if (ix->wal_pages > WAL_PAGES_PASSIVE) {
         r = checkpoint_wal(ix, em);
     }

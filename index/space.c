@@ -23,10 +23,15 @@
 #define MARGIN_BYTES (8u << 20)
 /* A group of this size that finds no room makes the store read-only; a larger one is refused alone. */
 #define SMALL_BYTES (1u << 20)
-/* Writing resumes with this much; above what a small group needs, so that it does not stop again at once. */
-#define RESUME_BYTES (12u << 20)
+/* Writing resumes with this much: the margin and a small group, after the log has grown to its usual size, so that it does not stop
+ * again at once. */
+#define RESUME_BYTES (18u << 20)
+/* What the log of a small piece of merged words may take; on a full disk the reserve has it. */
+#define MERGE_BYTES (3u << 20)
 /* What tidying leaves free. */
 #define TIDY_BYTES (24u << 20)
+/* With less, what can be given back is given back at once. */
+#define SCARCE_BYTES (64u << 20)
 #define CHECK_EVERY_NS 500000000ull
 
 static uint64_t bytes_free(const struct index *ix)
@@ -146,6 +151,16 @@ void space_empty_log(struct index *ix)
         use_reserve(ix);
         empty_log(ix);
     }
+}
+
+bool space_is_scarce(const struct index *ix)
+{
+    return ix->read_only || (bytes_free(ix) < SCARCE_BYTES && !space_to_tidy(ix));
+}
+
+bool space_to_merge(const struct index *ix)
+{
+    return bytes_free(ix) >= MERGE_BYTES;
 }
 
 bool space_to_tidy(const struct index *ix)

@@ -78,6 +78,7 @@ struct collection {
     uint64_t group_seq; /* last put or delete in it; 0: none */
     bool touched, went_live;
     uint64_t words_removed; /* texts taken out of the words since those were merged (tidy.c) */
+    uint64_t words_merging; /* of them, before the merge that is under way began */
     bool merging_words;
     sqlite3_stmt *words_insert, *words_delete;
 
@@ -278,6 +279,10 @@ int space_error(const struct index *ix, struct err_msg *em);
 void space_empty_log(struct index *ix);
 /* There is room for the log of a tidying: SQLite may put all of a collection's words into one transaction when most of them went. */
 bool space_to_tidy(const struct index *ix);
+/* The disk is full or nearly so: what can be given back is given back at once. */
+bool space_is_scarce(const struct index *ix);
+/* There is room for the log of a small piece of words. */
+bool space_to_merge(const struct index *ix);
 /* On a full disk: gives the reserve back to the file system, if a delete needs it. */
 void space_for_delete(struct index *ix);
 void space_make_reserve(struct index *ix);

@@ -1,5 +1,9 @@
 /* What deleted documents leave behind in the store, given back when a folder has come to rest. All of it in bites: a write waits
- * for one at most. Where the disk has no room for the log of it, all stays as it is.
+ * for one at most.
+ *
+ * Where the disk has no room for the log of such bites, rows stay as they are, and words are merged in small pieces, with the log emptied
+ * after each. On a disk that is nearly full words cannot wait for rest either: a deletion's notes take as much as its text gives back,
+ * until they are merged.
  *
  * Words: FTS5 takes a text's words out by a note in its newest segment; what they take stays until that note and the words meet in
  * a merge, for which it has no reason of its own. When an eighth of a collection's texts went, its segments are merged into one.
@@ -13,6 +17,7 @@
 
 #define WORDS_SHARE 8u
 #define WORDS_PAGES 256
+#define WORDS_PAGES_SMALL 32 /* where there is little room; what the log of a piece takes besides depends on how much of its words has gone */
 #define ROWS_SHARE 4u
 #define ROWS 300             /* at a time, … */
 #define ROWS_BYTES (1 << 20) /* … and bytes of them */
@@ -20,24 +25,40 @@
 
 static bool at_rest(const struct index *ix)
 {
-    return !ix->read_only && !ix->broken && clock_ns() - ix->changed_ns >= ix->rest_ns && space_to_tidy(ix);
+    return clock_ns() - ix->changed_ns >= ix->rest_ns;
+}
+
+/* Puts a piece of c's words together; c->merging_words: there is more of it. */
+static int merge_words(struct index *ix, struct collection *c, int pages, struct err_msg *em)
+{
+    /* A negative number first puts all segments together, whatever their sizes; then they are merged as any. */
+    bool first = !c->merging_words;
+    if (first)
+        c->words_merging = c->words_removed;
+    int before = sqlite3_total_changes(ix->db);
+    int r = sql_execf(ix->db, em, "INSERT INTO words_%lld(words_%lld, rank) VALUES('merge', %d)", (long long)c->id, (long long)c->id,
+                      first ? -pages : pages);
+    ix->freed_rows = true;
+    c->merging_words = r == 0 && (first || sqlite3_total_changes(ix->db) - before >= 2);
+    return r;
 }
 
 int tidy_words(struct index *ix, struct collection *c, uint64_t until_ns, bool *more, struct err_msg *em)
 {
     *more = false;
-    if (!c->words_removed || (!c->merging_words && c->words_removed * WORDS_SHARE <= (uint64_t)atomic_load(&c->chunks)) ||
-        !at_rest(ix))
+    if (ix->broken || !c->words_removed || (!c->merging_words && c->words_removed * WORDS_SHARE <= (uint64_t)atomic_load(&c->chunks)))
         return 0;
     do {
-        /* A negative number first puts all segments together, whatever their sizes; then they are merged as any. */
-        int pages = c->merging_words ? WORDS_PAGES : -WORDS_PAGES, before = sqlite3_total_changes(ix->db);
-        int r = sql_execf(ix->db, em, "INSERT INTO words_%lld(words_%lld, rank) VALUES('merge', %d)", (long long)c->id, (long long)c->id,
-                          pages);
-        ix->freed_rows = true;
-        c->merging_words = r == 0 && (pages < 0 || sqlite3_total_changes(ix->db) - before >= 2);
+        const bool small = !space_to_tidy(ix);
+        if ((small && !space_to_merge(ix)) || (!space_is_scarce(ix) && !at_rest(ix)))
+            return 0;
+        int r = merge_words(ix, c, small ? WORDS_PAGES_SMALL : WORDS_PAGES, em);
+        if (small)
+            space_empty_log(ix);
+        if (small && r == LT_ENOSPC)
+            return 0; /* as it was; deletions will make a little more room */
         if (r < 0 || !c->merging_words) {
-            c->words_removed = 0;
+            c->words_removed -= r < 0 ? c->words_removed : c->words_merging; /* what went meanwhile may be worth another */
             return r;
         }
     } while (clock_ns() < until_ns);
@@ -87,7 +108,7 @@ int tidy_rows(struct index *ix, uint64_t until_ns, bool *more, struct err_msg *e
     const unsigned n_tables = sizeof tables / sizeof *tables;
     uint64_t left = 0;
     *more = false;
-    if (!ix->rows_removed || !at_rest(ix))
+    if (!ix->rows_removed || ix->read_only || ix->broken || !at_rest(ix) || !space_to_tidy(ix))
         return 0;
     for (size_t i = 0; i < ix->n_collections; i++)
         left += (uint64_t)atomic_load(&ix->collections[i]->chunks);

@@ -15,7 +15,7 @@ from harness import CALL_S, LATENT, START_S, Daemon, main, needs_faults
 from wire import ADD, CREATE, DELETE, SEARCH, STATUS, Wire, add, document, unpack
 
 DIM = 64
-WIDE, MANY = 1024, 6000  # the vectors take several times what an idle daemon does
+WIDE, MANY = 1000, 6000  # the vectors take several times what an idle daemon does
 RECOVERING, READY = 3, 4  # proto/latent.proto
 
 
@@ -43,7 +43,7 @@ class Recovery(unittest.TestCase):
         and it gets through with half of all that ingest had as the limit, page cache included."""
         with Daemon(env={"MALLOC_PERTURB_": "0"}) as d:  # it would touch what is allocated and not used
             with Wire(d.socket) as w:
-                self.assertEqual(w.call(CREATE, [(1, "c"), (2, WIDE), (4, 1)]).code, 0)
+                self.assertEqual(w.call(CREATE, [(1, "c"), (2, WIDE), (4, 1), (6, 40)]).code, 0)
                 idle = memory(d)
                 for at in range(0, MANY, 100):
                     reply = w.call(ADD, add("c", [document(f"{i}", f"number{i}", vector=vector(i, WIDE)) for i in range(at, at + 100)]))

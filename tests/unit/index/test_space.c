@@ -1,0 +1,227 @@
+/* Space on a small file system: what tidying leaves alone when there is little, and deletions that make room on a full disk. Needs the
+ * right to mount. */
+#include "store_kit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <sqlite3.h>
+#include <sys/mount.h>
+#include <sys/statvfs.h>
+
+#define WORDS 1200u       /* of a text; of 20,000, most of them rare */
+#define TOGETHER 20u      /* documents of a group */
+#define PATIENCE 1200u    /* looks for what has to come, 50 ms apart */
+
+static char dir[128];
+
+/* A folder on a file system of its own. */
+static struct index *open_small(unsigned mib, uint32_t rest_ms)
+{
+    char size[64];
+    struct index *ix = NULL;
+    struct err_msg em = {""};
+    kit_dir(dir);
+    snprintf(size, sizeof size, "size=%um", mib);
+    if (mount("latentd-test", dir, "tmpfs", 0, size) < 0)
+        fail_msg("mount: %s", strerror(errno));
+    struct index_params p = {.dir = dir, .fingerprint = KIT_MODEL, .dim = KIT_DIM, .rest_ms = rest_ms};
+    kit_ok(index_open(&ix, &p, &em), &em);
+    kit_create(ix, "c");
+    return ix;
+}
+
+static void close_small(struct index **ix)
+{
+    index_close(ix);
+    assert_int_equal(umount2(dir, MNT_DETACH), 0);
+    rmdir(dir);
+}
+
+static uint64_t bytes_free(void)
+{
+    struct statvfs s;
+    assert_int_equal(statvfs(dir, &s), 0);
+    return (uint64_t)s.f_bavail * s.f_frsize;
+}
+
+/* Somebody else's file takes all but so many bytes; -1: takes it away. */
+static void ballast(int64_t leave)
+{
+    char path[160];
+    snprintf(path, sizeof path, "%s/ballast", dir);
+    if (leave < 0) {
+        assert_int_equal(unlink(path), 0);
+        return;
+    }
+    int fd = open(path, O_RDWR | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(posix_fallocate(fd, 0, (off_t)(bytes_free() - (uint64_t)leave)), 0);
+    close(fd);
+}
+
+static int put(struct index *ix, unsigned i, struct err_msg *em)
+{
+    static char text[WORDS * 8];
+    char id[16];
+    float v[KIT_DIM];
+    uint64_t rng = i + 1;
+    size_t len = 0;
+    for (unsigned k = 0; k < WORDS; k++)
+        len += (size_t)snprintf(text + len, sizeof text - len, "w%u ", (unsigned)(unit_rand(&rng) % (1 + unit_rand(&rng) % 20000)));
+    kit_embed(text, len, v);
+    snprintf(id, sizeof id, "%u", i);
+    struct index_doc d = {.collection = "c", .id = id, .id_len = strlen(id), .text = text, .text_len = len, .vectors = v, .dim = KIT_DIM};
+    return index_put(ix, &d, em);
+}
+
+/* Adds documents from the first on, up to n; the number of the first that did not go in. Each group is one of few. */
+static unsigned fill(struct index *ix, unsigned first, unsigned n)
+{
+    struct err_msg em;
+    for (unsigned i = first; i < n; i++) {
+        int r = put(ix, i, &em);
+        if (r == 0)
+            r = index_commit(ix, NULL, &em);
+        else
+            (void)index_commit(ix, NULL, NULL);
+        if (r == LT_ENOSPC)
+            return i;
+        kit_ok(r, &em);
+        if (i % 8 == 0)
+            kit_ok(index_maintain(ix, 20, NULL, &em), &em); /* as while a client reads its reply */
+    }
+    return n;
+}
+
+static void delete(struct index *ix, unsigned first, unsigned end, unsigned step)
+{
+    struct err_msg em;
+    char id[16];
+    for (unsigned i = first, n = 1; i < end; i += step, n++) {
+        snprintf(id, sizeof id, "%u", i);
+        kit_ok(index_delete(ix, "c", id, strlen(id), &em), &em);
+        if (n % TOGETHER && i + step < end)
+            continue;
+        kit_ok(index_commit(ix, NULL, &em), &em);
+        kit_ok(index_maintain(ix, 20, NULL, &em), &em);
+    }
+}
+
+/* As another connection reads it. */
+static int64_t number(const char *sql)
+{
+    char path[160];
+    sqlite3 *db;
+    sqlite3_stmt *st;
+    snprintf(path, sizeof path, "%s/store.db", dir);
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &st, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(st), SQLITE_ROW);
+    int64_t n = sqlite3_column_int64(st, 0);
+    sqlite3_finalize(st);
+    sqlite3_close(db);
+    return n;
+}
+
+static int64_t words_bytes(void)
+{
+    return number("SELECT sum(length(block)) FROM words_1_data");
+}
+
+/* Of the table of vectors. */
+static int64_t vectors_pages(void)
+{
+    return number("SELECT count(*) FROM dbstat WHERE name = 'vectors'");
+}
+
+/* Until there is nothing more to do, and it has come to rest. */
+static void settle(struct index *ix)
+{
+    struct err_msg em;
+    for (unsigned i = 0, still = 0; i < PATIENCE && still < 30; i++) {
+        bool more;
+        kit_ok(index_maintain(ix, 20, &more, &em), &em);
+        still = more ? 0 : still + 1;
+        if (!more)
+            usleep(50000);
+    }
+}
+
+/* Not enough room for the log of it: rows stay where they are, words are merged in small pieces. As soon as there is, rows are packed. */
+static void tidying_waits_for_room(void **state)
+{
+    (void)state;
+    struct index *ix = open_small(96, 1);
+    struct index_status st;
+    assert_int_equal(fill(ix, 0, 500), 500);
+    const int64_t words = words_bytes(), pages = vectors_pages();
+    ballast(14 << 20);
+    delete(ix, 0, 500, 3);
+    settle(ix);
+    index_get_status(ix, &st);
+    assert_false(st.read_only);
+    print_message("words: %lld bytes, %lld with a third deleted\n", (long long)words, (long long)words_bytes());
+    assert_true(words_bytes() < words * 19 / 20); /* those of an eighth of the texts, and as much of notes, may wait */
+    assert_int_equal(vectors_pages(), pages);
+    ballast(-1);
+    settle(ix);
+    print_message("vectors: %lld pages, %lld packed\n", (long long)pages, (long long)vectors_pages());
+    assert_true(vectors_pages() < pages * 7 / 8);
+    kit_check(ix);
+    close_small(&ix);
+}
+
+/* Deletes nearly all of a disk that is full; writing resumes, and nearly as much goes in again. */
+static void make_room(bool by_others)
+{
+    struct index *ix = open_small(48, 0);
+    struct index_status st;
+    unsigned n = fill(ix, 0, 100000), i = 0;
+    assert_true(n > 200 && n < 100000);
+    if (by_others)
+        ballast(0);
+    delete(ix, 0, n - 10, 1);
+    int64_t before = words_bytes();
+    if (by_others)
+        ballast(-1);
+    for (index_get_status(ix, &st); st.read_only && i < PATIENCE; i++) {
+        struct err_msg em;
+        kit_ok(index_maintain(ix, 20, NULL, &em), &em);
+        usleep(50000);
+        index_get_status(ix, &st);
+    }
+    if (st.read_only)
+        fail_msg("%s", st.reason);
+    unsigned again = fill(ix, n, 100000) - n;
+    print_message("%u documents; after deleting all but 10, words of %lld bytes, %u went in again\n", n, (long long)before, again);
+    assert_true(again >= (n - 10) / 2); /* the rest while more is merged */
+    kit_check(ix);
+    close_small(&ix);
+}
+
+static void deleting_makes_room(void **state)
+{
+    (void)state;
+    make_room(false);
+}
+
+static void deleting_makes_room_without_a_byte_left(void **state)
+{
+    (void)state;
+    make_room(true);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tidying_waits_for_room),
+        cmocka_unit_test(deleting_makes_room),
+        cmocka_unit_test(deleting_makes_room_without_a_byte_left),
+    };
+    if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+        print_message("skipped: no right to mount here\n");
+        return 77;
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

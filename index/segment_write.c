@@ -24,6 +24,7 @@
 struct seg_out {
     int fd;
     uint64_t at; /* of the block at hand */
+    uint64_t paced; /* bytes */
     size_t n;    /* bytes in it */
     uint8_t *block;
     uint64_t *sums;
@@ -47,15 +48,15 @@ static int write_at(int fd, const void *data, size_t len, uint64_t at)
     return 0;
 }
 
-/* Starts writing what lies before `at` back to the disk, and waits for what was started the last time: dirty pages of ours stay
- * few, and the log's syncs do not queue behind all of them. */
-static void pace(int fd, uint64_t at)
+/* Starts writing whole windows between *from and `to` back to the disk, and waits for the one before each: what is on its way stays
+ * little, and neither the log's syncs nor a search's reads queue behind a whole file. *from moves on. */
+static void pace(int fd, uint64_t *from, uint64_t to)
 {
-    if (at % SEGMENT_PACE || at < SEGMENT_PACE)
-        return;
-    if (at >= 2 * SEGMENT_PACE)
-        (void)sync_file_range(fd, (off_t)(at - 2 * SEGMENT_PACE), SEGMENT_PACE, SYNC_FILE_RANGE_WAIT_BEFORE);
-    (void)sync_file_range(fd, (off_t)(at - SEGMENT_PACE), SEGMENT_PACE, SYNC_FILE_RANGE_WRITE);
+    for (; to - *from >= SEGMENT_PACE; *from += SEGMENT_PACE) {
+        (void)sync_file_range(fd, (off_t)*from, SEGMENT_PACE, SYNC_FILE_RANGE_WRITE);
+        if (*from >= SEGMENT_PACE)
+            (void)sync_file_range(fd, (off_t)(*from - SEGMENT_PACE), SEGMENT_PACE, SYNC_FILE_RANGE_WAIT_BEFORE);
+    }
 }
 
 static bool all_zero(const uint8_t *p, size_t n)
@@ -72,7 +73,7 @@ static void end_block(struct seg_out *o)
         o->err = write_at(o->fd, o->block, o->n, o->at);
     o->at += o->n;
     o->n = 0;
-    pace(o->fd, (o->at - SEGMENT_HEADER) / SEGMENT_BLOCK * SEGMENT_BLOCK);
+    pace(o->fd, &o->paced, o->at);
 }
 
 /* data NULL: zeros */
@@ -242,11 +243,14 @@ static int write_vectors(struct graph *g, const struct core *c, uint64_t gen, in
 {
     char path[SEGMENT_PATH];
     uint32_t n_slots = core_n_slots(c), per = c->mask + 1;
+    uint64_t paced = 0;
     vectors_path(path, g->dir, gen);
     int r = create_vectors(path, gen, c, fd, em);
     for (uint32_t id = 0; id < n_slots && r == 0; id += per) {
         uint32_t n = n_slots - id < per ? n_slots - id : per;
-        r = write_at(*fd, core_vector(c, id), (size_t)n * c->vec_stride, VECTORS_HEADER + (uint64_t)id * c->vec_stride);
+        uint64_t at = VECTORS_HEADER + (uint64_t)id * c->vec_stride, len = (uint64_t)n * c->vec_stride;
+        r = write_at(*fd, core_vector(c, id), (size_t)len, at);
+        pace(*fd, &paced, at + len);
     }
     if (r == 0 && fsync(*fd) < 0)
         r = err_from_errno(errno);
@@ -265,12 +269,15 @@ int segment_vectors_create(const char *dir, uint64_t gen, struct core *c, struct
 static int sync_vectors(struct core *c, struct err_msg *em)
 {
     struct stat st;
+    uint64_t paced = 0;
     off_t need = (off_t)(VECTORS_HEADER + (uint64_t)core_n_slots(c) * c->vec_stride);
     int r = fstat(c->vec_fd, &st);
     if (r == 0 && (uint64_t)st.st_size < c->vec_end)
         atomic_store(&c->lost, true);
     if (r == 0 && atomic_load(&c->lost))
         return still_whole(c, em);
+    if (r == 0) /* all of them, after compaction */
+        pace(c->vec_fd, &paced, (uint64_t)st.st_size);
     if (r < 0 || (st.st_size < need && ftruncate(c->vec_fd, need) < 0) || fdatasync(c->vec_fd) < 0)
         return err_set(em, err_from_errno(errno), "the exact vectors: %s", strerror(errno));
     c->vec_end = (uint64_t)(st.st_size < need ? need : st.st_size);

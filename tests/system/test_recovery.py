@@ -95,6 +95,43 @@ class Recovery(unittest.TestCase):
             if phase == RECOVERING:
                 seen.append(percent)
 
+    def test_repaired_once(self):
+        """After a crash with a damaged graph, and with strange files in every folder: the first start mends what there is to mend and
+        clears its own left-overs away, the second and third have nothing to say."""
+        with Daemon() as d:
+            with Wire(d.socket) as w:
+                self.assertEqual(w.call(CREATE, [(1, "c"), (2, DIM), (4, 1)]).code, 0)
+                fill(w, "c", 100)
+            self.assertEqual(d.stop(), 0)
+            d.start()
+            with Wire(d.socket) as w:
+                fill(w, "c", 130, 100)
+            d.kill()
+            segment, = glob.glob(os.path.join(d.data, "graph", "1", "segment-*.seg"))
+            with open(segment, "r+b") as f:
+                f.write(os.urandom(5000))
+            graph = os.path.join(d.data, "graph", "1")
+            for folder in (d.data, os.path.dirname(graph), graph):
+                for name in ("notes.txt", ".atomicwrite-x", "MANIFEST.tmp", "store.db.tmp"):
+                    with open(os.path.join(folder, name), "wb") as f:
+                        f.write(os.urandom(100))
+            said = []
+            for _ in range(3):
+                before = len(d.log_text())
+                d.start()
+                with Wire(d.socket) as w:
+                    self.assertEqual([self.nearest(w, "c", i) for i in (0, 129)], ["0", "129"])
+                self.assertEqual(d.stop(), 0)
+                said.append(d.log_text()[before:])
+            self.assertIn("segment-", said[0])
+            self.assertIn("index is complete", said[0])
+            for text in said[1:]:
+                for word in (" warn ", " error ", "index is complete", "rebuilt"):
+                    self.assertNotIn(word, text)
+            self.assertFalse(os.path.exists(os.path.join(graph, "MANIFEST.tmp")))
+            for folder in (d.data, os.path.dirname(graph), graph):
+                self.assertTrue(os.path.exists(os.path.join(folder, "notes.txt")))
+
     def test_recover(self):
         """With a model that is not there and a graph of noise: what is stored can be read, exported, deleted and found by words; what
         needs a model is refused for good; the next normal start has it all."""

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Requests that meet each other in the daemon: many at once, in one connection or in several."""
+import random
 import struct
 import unittest
 
@@ -240,7 +241,6 @@ class Echo(unittest.TestCase):
             code, body = search()
             self.assertEqual((code, len(body[1]), body.get(3), body.get(11)), (0, 10, [10], None))
             self.assertEqual((real(body[12][0]), real(body[13][0])), (1, 1))
-            # Two clients, two settings: each reply has its own.
             code, body = search((4, 3), (7, 77), (6, "not year < 2000"), (13, 0.5), (14, 2.0))
             self.assertEqual((code, body[3], body[11]), (0, [3], [b"not year < 2000"]))
             self.assertEqual((real(body[12][0]), real(body[13][0])), (0.5, 2))
@@ -251,6 +251,24 @@ class Echo(unittest.TestCase):
             self.assertEqual((code, len(body[1]), body[5]), (0, 20, [1])) # short: exhausted
             self.assertEqual(search((13, -1.0))[0], EINVAL)
             self.assertEqual(search((6, "year = "))[0], EFORMAT)
+
+    def test_two_clients_with_settings_of_their_own(self):
+        """Interleaved, and each reply has its client's."""
+        with Daemon() as d, Wire(d.socket) as a, Wire(d.socket) as b:
+            self.assertEqual(a.call(CREATE, [(1, "c"), (2, 8), (4, 1)]).code, 0)
+            vectors = [struct.pack("<8f", *(b - 127.5 for b in random.Random(i).randbytes(8))) for i in range(1000)]
+            self.assertEqual(a.call(ADD, add("c", [document(str(i), "text", vector=v) for i, v in enumerate(vectors)])).code, 0)
+            asked = {}
+            for i in range(50):
+                for w in (a, b):
+                    ef, k = 20 + 5 * i + (103 if w is b else 0), 1 + i % 9 + (9 if w is b else 0)
+                    asked[w, w.send(SEARCH, [(1, "c"), (3, vectors[i]), (4, k), (5, 1), (7, ef)])] = ef, k, str(i)
+            for w in (a, b):
+                for _ in range(50):
+                    reply = w.receive()
+                    body = reply.body(SEARCH)
+                    self.assertEqual((body[4][0], body[3][0], unpack(body[1][0])[1][0].decode()), asked.pop((w, reply.id)))
+                    self.assertEqual(len(body[1]), body[3][0])
 
 
 if __name__ == "__main__":

@@ -91,7 +91,8 @@ static void test_recall(void **state)
         recall_of(100, (enum metric)metric, GRAPH_CODES_AUTO);
         recall_of(100, (enum metric)metric, GRAPH_CODES_1BIT);
     }
-    recall_of(1100, METRIC_L2, GRAPH_CODES_INT8); /* with sketches */
+    recall_of(1100, METRIC_COSINE, GRAPH_CODES_INT8); /* walked by sketches */
+    recall_of(1100, METRIC_L2, GRAPH_CODES_INT8);
     recall_of(3, METRIC_L2, GRAPH_CODES_AUTO);
 }
 
@@ -149,6 +150,7 @@ static void test_churn(void **state)
     churn(seed, 32, 8, 2000, 12000);
     churn(seed + 1, 16, 4, 300, 6000);
     churn(seed + 2, 4, 4, 40, 3000);
+    churn(seed + 3, 1100, 8, 400, 2400); /* with sketches */
 }
 
 static size_t find(struct graph *g, struct graph_scratch *s, const struct graph_query *q,

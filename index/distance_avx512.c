@@ -150,49 +150,44 @@ AVX512 static void dot_bits_avx512(const uint8_t *const *bits, size_t n_bits, co
     }
 }
 
-/* Counts of each plane into sums, for one code. */
-POPCNT static inline __attribute__((always_inline)) void count_planes(const uint8_t *bits, const __m512i *planes, __m512i *sums)
+/* The weighted counts of one code's 512 bits, in eight sums. */
+POPCNT static inline __attribute__((always_inline)) __m512i count_planes(const uint8_t *bits, const __m512i *planes)
 {
-    __m512i x = _mm512_loadu_si512(bits);
-    for (int b = 0; b < PLANES; b++)
-        sums[b] = _mm512_add_epi64(sums[b], _mm512_popcnt_epi64(_mm512_and_si512(x, planes[b])));
-}
-
-POPCNT static inline __attribute__((always_inline)) __m256i weigh_planes(const __m512i *sums)
-{
-    __m512i s = _mm512_sub_epi64(_mm512_setzero_si512(), sums[PLANES - 1]);
+    __m512i x = _mm512_loadu_si512(bits), s = _mm512_setzero_si512();
+    s = _mm512_sub_epi64(s, _mm512_popcnt_epi64(_mm512_and_si512(x, planes[PLANES - 1])));
+#pragma GCC unroll 8
     for (int b = PLANES - 2; b >= 0; b--)
-        s = _mm512_add_epi64(_mm512_add_epi64(s, s), sums[b]);
-    return _mm512_cvtepi64_epi32(s);
+        s = _mm512_add_epi64(_mm512_add_epi64(s, s), _mm512_popcnt_epi64(_mm512_and_si512(x, planes[b])));
+    return s;
 }
 
 POPCNT static void dot_bits_popcnt(const uint8_t *const *bits, size_t n_bits, const uint8_t *planes, size_t n, int32_t *out)
 {
     size_t i = 0;
     for (; i + 4 <= n_bits; i += 4) {
-        __m512i sums[4][PLANES], p[PLANES];
-        for (int b = 0; b < 4 * PLANES; b++)
-            sums[b / PLANES][b % PLANES] = _mm512_setzero_si512();
+        __m512i s0 = _mm512_setzero_si512(), s1 = s0, s2 = s0, s3 = s0, p[PLANES];
         for (size_t j = 0; j < n; j += 512) {
+#pragma GCC unroll 8
             for (int b = 0; b < PLANES; b++)
                 p[b] = _mm512_loadu_si512(planes + j / 8 * PLANES + 64 * b);
-            for (int l = 0; l < 4; l++)
-                count_planes(bits[i + l] + j / 8, p, sums[l]);
+            s0 = _mm512_add_epi64(s0, count_planes(bits[i] + j / 8, p));
+            s1 = _mm512_add_epi64(s1, count_planes(bits[i + 1] + j / 8, p));
+            s2 = _mm512_add_epi64(s2, count_planes(bits[i + 2] + j / 8, p));
+            s3 = _mm512_add_epi64(s3, count_planes(bits[i + 3] + j / 8, p));
         }
-        __m256i ab = _mm256_hadd_epi32(weigh_planes(sums[0]), weigh_planes(sums[1]));
-        __m256i s = _mm256_hadd_epi32(ab, _mm256_hadd_epi32(weigh_planes(sums[2]), weigh_planes(sums[3])));
+        __m256i ab = _mm256_hadd_epi32(_mm512_cvtepi64_epi32(s0), _mm512_cvtepi64_epi32(s1));
+        __m256i s = _mm256_hadd_epi32(ab, _mm256_hadd_epi32(_mm512_cvtepi64_epi32(s2), _mm512_cvtepi64_epi32(s3)));
         _mm_storeu_si128((__m128i *)(out + i), _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1)));
     }
     for (; i < n_bits; i++) {
-        __m512i sums[PLANES], p[PLANES];
-        for (int b = 0; b < PLANES; b++)
-            sums[b] = _mm512_setzero_si512();
+        __m512i s = _mm512_setzero_si512(), p[PLANES];
         for (size_t j = 0; j < n; j += 512) {
+#pragma GCC unroll 8
             for (int b = 0; b < PLANES; b++)
                 p[b] = _mm512_loadu_si512(planes + j / 8 * PLANES + 64 * b);
-            count_planes(bits[i] + j / 8, p, sums);
+            s = _mm512_add_epi64(s, count_planes(bits[i] + j / 8, p));
         }
-        out[i] = _mm512_reduce_add_epi32(_mm512_zextsi256_si512(weigh_planes(sums)));
+        out[i] = (int32_t)_mm512_reduce_add_epi64(s);
     }
 }
 

@@ -29,7 +29,7 @@ enum metric {
 /* What a node carries for traversal. Hits are always scored with the exact vector. */
 enum graph_codes {
     GRAPH_CODES_AUTO = 0, /* int8 from 32 dimensions on, f32 below */
-    GRAPH_CODES_INT8 = 1, /* dim bytes and a scale, from 1,024 dimensions on dim bits to walk by; exact f32 vectors in a mapped file of their own */
+    GRAPH_CODES_INT8 = 1, /* dim bytes and a scale, from 256 dimensions on dim bits too; exact f32 vectors in a mapped file of their own */
     GRAPH_CODES_F32 = 2,  /* the exact vector itself */
     GRAPH_CODES_1BIT = 3, /* dim bits (sketch.h); exact f32 vectors as with int8 */
 };

@@ -14,7 +14,10 @@
 #define CHUNK_BYTES (4u << 20) /* about; a power of two of nodes */
 #define SLAB_BYTES (64u << 20) /* address space taken at once, in huge pages where the kernel has them */
 #define HUGE_BYTES (2u << 20)
-#define SKETCH_FROM_DIM 1024u /* int8 nodes: below, walking by codes is about as quick for the same recall (bench_peers.py) */
+/* int8 nodes, by bench_peers.py: below the first, a code is read about as quickly as its sketch; from the second on, the same recall
+ * is had sooner by sketches alone. */
+#define SKETCH_FROM_DIM 256u
+#define BY_SKETCH_FROM_DIM 1024u
 
 /* Anonymous memory, returned to the system with the core. */
 struct slab {
@@ -85,6 +88,7 @@ struct core *core_create(const struct graph_params *p)
     c->code_bytes = p->codes == GRAPH_CODES_INT8 ? (uint32_t)distance_pad(p->dim) : c->has_vectors ? 0 : c->vec_stride;
     if (p->codes == GRAPH_CODES_1BIT || (p->codes == GRAPH_CODES_INT8 && p->dim >= SKETCH_FROM_DIM))
         c->sketch_bytes = (uint32_t)sketch_bytes(p->dim);
+    c->by_sketch = c->sketch_bytes && (p->codes == GRAPH_CODES_1BIT || p->dim >= BY_SKETCH_FROM_DIM);
     c->head_at = c->sketch_bytes + c->code_bytes;
     core_set_links(c, p->wide);
     c->vec_fd = -1;

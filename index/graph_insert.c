@@ -123,7 +123,7 @@ void node_insert(struct core *c, struct graph_scratch *s, uint32_t id, uint32_t 
         if (n)
             at = s->pool[0].id;
         n = live_only(c, s, &p, n, id);
-        if (c->sketch_bytes)
+        if (c->by_sketch)
             pool_exact(c, s, id, n);
         if (l && core_head(c, s->pool[0].id)->level < l)
             n = 0; /* the root stood in, which is not on this level */

@@ -87,6 +87,7 @@ struct core {
     /* fixed at creation */
     uint32_t dim, m, m0, sketch_bytes, code_bytes, stride, shift, mask, upper_stride, vec_stride;
     uint32_t head_at; /* in a record */
+    bool by_sketch;   /* walks look at sketches alone; else, where there are any, at the codes of nodes that sketches do not rule out */
     bool wide;        /* links have room for more than GRAPH_SHORT_MAX nodes */
     enum metric metric;
     enum graph_codes codes;
@@ -130,8 +131,8 @@ struct cand {
 /* A query or a node, ready to be compared with others. */
 struct probe {
     const float *v;             /* against exact vectors; NULL: against what is in the nodes */
-    struct sketch_query sketch; /* against sketches; .planes NULL: against int8 codes */
-    const int8_t *q;
+    struct sketch_query sketch; /* against sketches; .planes NULL: they are not looked at */
+    const int8_t *q;            /* against int8 codes; NULL: they are not looked at */
     int32_t bias;
     float scale, norm2;
 };
@@ -143,7 +144,7 @@ struct node_locks {
     pthread_mutex_t of[NODE_LOCKS];
 };
 
-/* A node about to be expanded: its neighbours that were not visited, and their records. */
+/* A node about to be expanded: its neighbours that were not visited, and their records. Or, without id, nodes about to be compared. */
 struct ahead {
     uint32_t id, n; /* id ID_NONE: nothing */
     uint32_t ids[2 * GRAPH_M_MAX + 8];
@@ -170,7 +171,7 @@ struct graph_scratch {
     uint32_t batch[2 * GRAPH_M_MAX + 8];
     const uint8_t *batch_at[2 * GRAPH_M_MAX + 8]; /* their records */
     float batch_d[2 * GRAPH_M_MAX + 8];
-    struct ahead ahead;
+    struct ahead ahead, late;
 };
 
 struct graph {
@@ -334,12 +335,15 @@ void core_hash_move(struct core *c, uint64_t label, uint32_t from, uint32_t to);
 bool id_list_push(struct id_list *l, uint32_t id);
 
 /* graph_links.c: distances, and choosing neighbours. */
-/* out[i] = distance of the probe to ids[i] (all valid); smaller is nearer. By exact vectors, sketches or codes, the first of
+/* out[i] = distance of the probe to ids[i] (all valid); smaller is nearer. By exact vectors, codes or sketches, the first of
  * them that the probe has. */
 void core_distances(const struct core *c, const struct probe *p, const uint32_t *ids, uint32_t n,
                     float *out);
 /* The same by their records, for a probe without exact vector. */
 void core_distances_at(const struct core *c, const struct probe *p, const uint8_t *const *at, uint32_t n, float *out);
+/* Takes out of ids, and of their records, those that are likely to be farther than `limit` by their sketches. Returns how many are
+ * left. */
+uint32_t core_filter(const struct core *c, const struct probe *p, uint32_t *ids, const uint8_t **at, uint32_t n, float limit);
 /* A node against others, as exactly as the graph allows without reading exact vectors of int8 nodes. */
 void core_probe(const struct core *c, uint32_t id, int8_t *room, struct probe *p);
 /* The prepared vector in s->query_f32 against nodes that are walked over: by the least that tells them apart. Uses s->query,

@@ -3,6 +3,9 @@
 
 #include "index/graph_int.h"
 
+/* Of nodes at the very limit one in five is passed over; one that is really among the nearest lies far from it. */
+#define SKETCH_SURE 0.8f
+
 void cand_sort(struct cand *c, uint32_t n)
 {
     for (uint32_t i = 1; i < n; i++) { /* short or nearly sorted */
@@ -41,7 +44,9 @@ static void distances_int8(const struct core *c, const struct probe *p, const ui
     }
 }
 
-static void distances_sketch(const struct core *c, const struct probe *p, const uint8_t *const *at, uint32_t n, float *out)
+/* The estimates less `sure` standard deviations. */
+static void distances_sketch(const struct core *c, const struct probe *p, const uint8_t *const *at, uint32_t n, float sure,
+                             float *out)
 {
     const struct sketch_query *q = &p->sketch;
     size_t dims = sketch_dims(c->dim);
@@ -52,7 +57,7 @@ static void distances_sketch(const struct core *c, const struct probe *p, const 
         c->kernel->dot_bits(bits, k, q->planes, dims, dots);
         for (uint32_t j = 0; j < k; j++) {
             const struct sketch_tail *t = sketch_tail(bits[j], dims);
-            float dot = t->factor * q->scale * (float)(2 * dots[j] - q->sum);
+            float dot = t->factor * q->scale * (float)(2 * dots[j] - q->sum) + sure * q->norm * t->error;
             out[i + j] = c->metric == METRIC_L2 ? q->norm * q->norm + t->norm2 - 2 * dot : -dot;
         }
     }
@@ -60,10 +65,23 @@ static void distances_sketch(const struct core *c, const struct probe *p, const 
 
 void core_distances_at(const struct core *c, const struct probe *p, const uint8_t *const *at, uint32_t n, float *out)
 {
-    if (p->sketch.planes)
-        distances_sketch(c, p, at, n, out);
-    else
+    if (p->q)
         distances_int8(c, p, at, n, out);
+    else
+        distances_sketch(c, p, at, n, 0, out);
+}
+
+uint32_t core_filter(const struct core *c, const struct probe *p, uint32_t *ids, const uint8_t **at, uint32_t n, float limit)
+{
+    float d[2 * GRAPH_M_MAX + 8];
+    uint32_t k = 0;
+    distances_sketch(c, p, at, n, SKETCH_SURE, d);
+    for (uint32_t i = 0; i < n; i++) {
+        ids[k] = ids[i];
+        at[k] = at[i];
+        k += d[i] < limit;
+    }
+    return k;
 }
 
 void core_distances(const struct core *c, const struct probe *p, const uint32_t *ids, uint32_t n,
@@ -104,17 +122,15 @@ void core_probe_codes(const struct core *c, struct graph_scratch *s, struct prob
 
 void core_probe_query(const struct core *c, struct graph_scratch *s, struct probe *p)
 {
-    if (!c->sketch_bytes && c->codes == GRAPH_CODES_INT8) {
-        core_probe_codes(c, s, p);
-        return;
-    }
     *p = (struct probe){0};
+    if (c->codes == GRAPH_CODES_INT8 && !c->by_sketch)
+        core_probe_codes(c, s, p);
     if (c->sketch_bytes) {
         sketch_rotate(c->kernel, s->query_f32, c->dim, s->rotated);
-        sketch_prepare(c->kernel, s->rotated, sketch_dims(c->dim), s->query, s->planes, &p->sketch);
-    } else {
-        p->v = s->query_f32;
+        sketch_prepare(c->kernel, s->rotated, sketch_dims(c->dim), s->pair, s->planes, &p->sketch);
     }
+    if (c->codes == GRAPH_CODES_F32)
+        p->v = s->query_f32;
 }
 
 /* True when one of the n chosen is nearer to cand than cand is to the node itself. */

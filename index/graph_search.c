@@ -357,7 +357,7 @@ static void rescore(struct run *r, bool walked)
     const struct pass to_codes = {slack_sketch, slack_codes, true};
     struct pass to_exact = {NULL, NULL, false};
     if (walked && r->c->codes == GRAPH_CODES_INT8) {
-        if (r->c->sketch_bytes) {
+        if (r->c->by_sketch) {
             core_probe_codes(r->c, r->s, &r->codes);
             rescore_pass(r, &to_codes);
         } else {

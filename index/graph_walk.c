@@ -3,11 +3,13 @@
  * A walk is bound by memory: each step needs a list, then the nodes it names, each a cache miss behind the other. So a node's
  * list is fetched as soon as the node is among the candidates; and before one candidate's neighbours are compared, the next
  * one's list is read and its neighbours are called for. It is nearly always expanded next, and what was read of it then serves.
- * Where codes are long, the walk looks at sketches only. Of what is left most went to mispredicted branches, since whether
- * a neighbour was seen before, or comes into the pool, and where, is a toss-up; so lists are thinned out without branches.
+ * Of long codes only those are read that the sketches, a cache line each, do not rule out; of very long ones none. Of what is left
+ * most went to mispredicted branches, since whether a neighbour was seen before, or comes into the pool, and where, is a toss-up;
+ * so lists are thinned out without branches.
  *
  * hnswlib keeps two heaps; here one sorted array of ef candidates with a mark for those already expanded does the work of
  * both. It visits the same nodes: a candidate that has dropped out of the ef nearest is one that hnswlib would never expand. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -205,28 +207,43 @@ static inline void pool_put(struct pool *p, float d, uint32_t id)
         p->next = at;
 }
 
-/* The batch's n nodes into the pool, if they are near enough. */
+/* n nodes into the pool, if they are near enough. */
+static void offer(struct pool *pool, struct graph_scratch *s, const struct probe *p, const uint32_t *ids, const uint8_t *const *at,
+                  uint32_t n)
+{
+    const struct core *c = pool->core;
+    if (p->v)
+        core_distances(c, p, ids, n, s->batch_d);
+    else
+        core_distances_at(c, p, at, n, s->batch_d);
+    float limit = pool->n == pool->ef ? pool->c[pool->n - 1].d : INFINITY;
+    uint32_t near[2 * GRAPH_M_MAX + 8], k = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        near[k] = i;
+        k += s->batch_d[i] < limit;
+    }
+    for (uint32_t i = 0; i < k; i++)
+        pool_put(pool, s->batch_d[near[i]], ids[near[i]]);
+}
+
+/* The batch's n nodes into the pool. With sketches, those that they do not rule out are called for and compared the next time, when
+ * they have arrived; those of the last time are compared now. */
 static void offer_batch(struct pool *pool, struct graph_scratch *s, const struct probe *p, uint32_t n)
 {
     const struct core *c = pool->core;
     s->n_distances += n;
-    if (p->v)
-        core_distances(c, p, s->batch, n, s->batch_d);
-    else
-        core_distances_at(c, p, s->batch_at, n, s->batch_d);
-    if (pool->n == pool->ef) {
-        float limit = pool->c[pool->n - 1].d;
-        uint32_t k = 0;
-        for (uint32_t i = 0; i < n; i++) {
-            float d = s->batch_d[i];
-            s->batch[k] = s->batch[i];
-            s->batch_d[k] = d;
-            k += d < limit;
-        }
-        n = k;
+    if (!p->q || !p->sketch.planes) {
+        offer(pool, s, p, s->batch, s->batch_at, n);
+        return;
     }
+    if (pool->n == pool->ef)
+        n = core_filter(c, p, s->batch, s->batch_at, n, pool->c[pool->n - 1].d);
     for (uint32_t i = 0; i < n; i++)
-        pool_put(pool, s->batch_d[i], s->batch[i]);
+        prefetch(s->batch_at[i] + c->sketch_bytes, c->code_bytes < 1024 ? c->code_bytes + NODE_LIST_AT : 1024);
+    offer(pool, s, p, s->late.ids, s->late.at, s->late.n);
+    memcpy(s->late.ids, s->batch, n * sizeof *s->batch);
+    memcpy(s->late.at, s->batch_at, n * sizeof *s->batch_at);
+    s->late.n = n;
 }
 
 /* The candidate behind the one at hand: what its expansion will read is called for. */
@@ -258,10 +275,14 @@ uint32_t walk_level(const struct core *c, struct graph_scratch *s, const struct 
         s->batch[n] = starts[i];
         s->batch_at[n++] = core_record(c, starts[i]);
     }
+    s->late.n = 0;
     for (;;) {
         offer_batch(&pool, s, p, n);
+        n = 0;
         while (pool.next < pool.n && (pool.c[pool.next].id & CHECKED))
             pool.next++;
+        if (pool.next == pool.n && s->late.n)
+            continue;
         if (pool.next == pool.n)
             break;
         uint32_t id = pool.c[pool.next].id;

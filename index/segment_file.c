@@ -17,7 +17,7 @@
 
 #define MANIFEST "MANIFEST"
 #define MANIFEST_BYTES 48u
-#define VERSION 2u
+#define VERSION 3u
 
 static const char segment_magic[] = "LTSEGM\r\n", vectors_magic[] = "LTVECS\r\n", manifest_magic[] = "LTMANI\r\n";
 

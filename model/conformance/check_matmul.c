@@ -2,10 +2,15 @@
  *
  * Tolerance: 1e-6 of Σ|x w| (f32 sums of k products, whatever the order) for weights as stored. Where products
  * with q8_0 and K types are made in int8, the reference is the same transform and quantisation in plain C: sums are then exact, and 1e-6 of
- * the result's parts remain. The CPU may hold the other types of few bits as f16: 1e-3. A GPU may round what goes into products
- * with weights that are not f32: thrice its rounding, of x, of a weight, and of its parts, which may be larger than it is. Where it
- * rounds to int8 (or, for weights of more than 5 bits, 16 bits) in blocks, the reference does so too; a value that nearly is in the
- * middle between two may be rounded either way. */
+ * the result's parts remain. The CPU may hold the other types of few bits as f16: 1e-3. Where a GPU rounds to int8 (or, for
+ * weights of more than 5 bits, 16 bits) in blocks, the reference does so too; a value that nearly is in the middle between two may be
+ * rounded either way.
+ *
+ * A GPU may also round what goes into products with weights that are not f32 to f16, as shaders/lib/weights8_half.glsl does, each time by u,
+ * its rounding, of the value: x; a weight outside of blocks, unless it is f16; the factor a of a weight a q, and the product; of a
+ * weight a q + b the factor, the product (fma need not be fused), b and the sum, parts that may be many times as large as the weight. A
+ * product is off by u |x| times |w| and the sum of those at most; what f16 has no finer steps for adds 2^-25 |x| and 2^-24 |w| of
+ * the row's largest x. Bias and residual are added in f32: 1e-6. */
 #include "model/conformance/conform.h"
 
 #include <math.h>
@@ -123,6 +128,44 @@ static void reference(const struct conform *k, enum tensor_type type, float *x, 
     free(sw);
 }
 
+/* What a device's roundings of t's n rows (w) add up to at most, in units of the rounding; data is t's and loses its whole numbers. */
+static void weight_rounding(const struct tensor *t, uint8_t *data, const float *w, size_t n, float *off)
+{
+    const enum tensor_type type = t->type;
+    const size_t d = t->cols, bytes = tensor_block_bytes(type);
+    const size_t scales = type == TENSOR_Q4_0 || type == TENSOR_Q5_0 ? 2 : type == TENSOR_Q4_1 || type == TENSOR_Q5_1 ? 4 : 16;
+    const bool blocks = tensor_block_len(type) > 1;
+    const bool adds = blocks && type != TENSOR_Q8_0 && type != TENSOR_Q6_K; /* q6_K's 32 is taken off before the factor */
+    for (size_t at = 0; adds && at < t->len_bytes; at += bytes)
+        memset(data + at + scales, 0, bytes - scales);
+    for (size_t o = 0; o < n; o++) {
+        if (adds)
+            tensor_row_f32(t, o, off + o * d); /* what is left is b */
+        for (size_t i = o * d; i < (o + 1) * d; i++) {
+            const float v = fabsf(w[i]), b = fabsf(off[i]), product = fabsf(w[i] - off[i]);
+            off[i] = adds ? 2 * product + b + v : blocks ? 2 * v : type == TENSOR_F16 ? 0 : v;
+        }
+    }
+}
+
+/* Adds to `may` what the products may be off where x and weights are rounded to f16 (see above). */
+static void add_rounding(double u, const float *x, const float *w, const float *off, uint32_t n, size_t m, size_t d, float *may)
+{
+    for (size_t t = 0; t < n; t++) {
+        double largest = 0;
+        for (size_t i = 0; i < d; i++)
+            largest = fmax(largest, fabs(x[t * d + i]));
+        for (size_t o = 0; o < m; o++) {
+            double sum = 0;
+            for (size_t i = 0; i < d; i++) {
+                const double v = fabs(w[o * d + i]);
+                sum += fabs(x[t * d + i]) * (u * (v + off[o * d + i]) + 0x1p-25) + 0x1p-24 * largest * v;
+            }
+            may[t * m + o] += (float)sum;
+        }
+    }
+}
+
 /* form: 1 bias, 2 residual, 4 residual in place, 8 two parts, 16 the second in blocks of another kind */
 static void one(struct conform *k, enum tensor_type type, uint32_t n, size_t m, size_t d, int form, enum fill fill)
 {
@@ -152,6 +195,9 @@ static void one(struct conform *k, enum tensor_type type, uint32_t n, size_t m, 
     }
     for (size_t o = 0; o < m; o++)
         tensor_row_f32(&parts[o >= cut], o >= cut ? o - cut : o, w + o * d);
+    float *off = conform_fill(k, m * d, FILL_ZERO);
+    weight_rounding(&parts[0], data, w, cut, off);
+    weight_rounding(&parts[1], data + parts[0].len_bytes, w + cut * d, m - cut, off + cut * d);
     memset(data, 0x5A, bytes); /* the device keeps no reference to the file */
     conform_begin(k, &b, n, 50, 0);
     conform_ok(k, call(k->o, &c), "matmul");
@@ -175,9 +221,10 @@ static void one(struct conform *k, enum tensor_type type, uint32_t n, size_t m, 
     const double rounding = type == TENSOR_F32 || int8_blocks ? 0 : k->o->info.rounding;
     const bool as_f16 = tensor_block_len(type) > 1 && type != TENSOR_Q8_0 && !in_int8(k, type, d) &&
                         strcmp(k->o->info.kind, "cpu") == 0;
-    const float relative = (float)(as_f16 ? 1e-3 : rounding > 1e-6 ? 3 * rounding : 1e-6);
     for (size_t i = 0; i < n * m; i++)
-        may[i] += size[i] * relative;
+        may[i] += size[i] * (as_f16 ? 1e-3f : 1e-6f);
+    if (rounding > 1e-6)
+        add_rounding(rounding, x, w, off, n, m, d, may);
     conform_compare(k, c.y, y, n, m, 1e-12, 1, may);
     conform_drop(k, c.x);
     conform_drop(k, c.y);
@@ -188,6 +235,7 @@ static void one(struct conform *k, enum tensor_type type, uint32_t n, size_t m, 
     k->o->v->mat_destroy(k->o, &c.w);
     free(x);
     free(w);
+    free(off);
     free(bias);
     free(y);
     free(size);

@@ -1,6 +1,7 @@
 // Eight weights as f16, two neighbours in a word, from what lib/weights8.glsl has fetched; needs f16 arithmetic. Whole numbers become
 // f16 by their bits: 1024 + q has q in its lowest bits, for q up to 1023. A value is off by 2^-11 of its parts at most: of the factor and
-// of what is added, which are rounded to f16, and of their sum. WEIGHT_F32 is not offered: its values may be beyond f16's.
+// of what is added, which are rounded to f16, of their product where fma is not fused, and of the sum: little beside a step of the
+// whole numbers, and a value made in f32 would take twice the instructions. WEIGHT_F32 is not offered: its values may be beyond f16's.
 
 #if !defined(WEIGHT_F16W) && !defined(WEIGHT_BF16W)
 f16vec2 weights8_pair(uint bits)

@@ -2,7 +2,12 @@
  * Where a device computes wrongly, the first layer that differs is named.
  *
  * Tolerance, of the root mean square of the layer's values: f32 and f16 1e-4 of the largest difference; with 8 and fewer
- * bits, where the CPU rounds activations too, a root mean square of the difference of 3e-2 a layer's depth at most. */
+ * bits, where the CPU rounds activations too, a root mean square of the difference of 3e-2 a layer's depth at most.
+ *
+ * With f16 weights a device may round what goes into products (ops_info.rounding, u). The nearest value is off by u / √3 of it in the
+ * mean square at most, and so is a sum of such products, since their errors are independent. A layer makes seven products (q, k,
+ * v, o, gate, up, down), none of them larger than the stream, and errors add up as squares: a root mean square of u √(7 / 3 · layers)
+ * at most, and six times that for the largest of as few values as there are. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,7 +49,7 @@ static void on_stage(void *arg, const char *stage, const double *x, size_t n_row
 }
 
 /* One layer; false when it is wrong. */
-static bool compare(const struct model *m, uint32_t part, const float *got, const double *want)
+static bool compare(const struct model *m, double rounding, uint32_t part, const float *got, const double *want)
 {
     double size = 0, error = 0, largest = 0;
     for (size_t i = 0; i < TOKENS * HIDDEN; i++) {
@@ -55,7 +60,13 @@ static bool compare(const struct model *m, uint32_t part, const float *got, cons
     }
     size = sqrt(size);
     error = sqrt(error);
-    const bool good = model_info(m)->quantised ? error <= 3e-2 * sqrt(part + 1.0) * size : largest <= 1e-4 * size;
+    const bool f16 = strcmp(model_info(m)->weight_type, "f16") == 0;
+    const double rounded = f16 && rounding > 1e-6 ? rounding * sqrt(7.0 / 3 * part) : 0;
+    bool good = largest <= 1e-4 * size;
+    if (model_info(m)->quantised)
+        good = error <= 3e-2 * sqrt(part + 1.0) * size;
+    else if (rounded > 0)
+        good = error <= rounded * size && largest <= 6 * rounded * size;
     char name[24] = "embed";
     if (part)
         snprintf(name, sizeof name, "layer %u", part - 1);
@@ -93,7 +104,7 @@ static void check(const struct model *m, const struct engine_candidate *c)
             o->v->end(o, decoder_stream(d), TOKENS, x, &em) < 0)
             fail(c->name, &em);
         decoder_drop(d, part);
-        good = compare(m, part, x, ref.x[part]);
+        good = compare(m, o->info.rounding, part, x, ref.x[part]);
         if (!good)
             printf("FAIL %s, %s: this is the first that is wrong\n", o->info.name, model_info(m)->weight_type);
     }

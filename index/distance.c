@@ -75,30 +75,9 @@ static void to_planes_c(const int8_t *q, size_t n, uint8_t *planes)
             planes[(j / 512 * PLANES + p) * 64 + j % 512 / 8] |= (uint8_t)(((uint8_t)q[j] >> p & 1u) << (j & 7));
 }
 
-static void quantise_c(const float *v, size_t n, float inverse, int32_t limit, int8_t *q, struct quantised *out)
-{
-    quantise_body(v, n, inverse, limit, q, out);
-}
-
-static float largest_c(const float *v, size_t n)
-{
-    return largest_body(v, n);
-}
-
-static double sum2_c(const float *v, size_t n)
-{
-    return sum2_body(v, n);
-}
-
-static void scale_c(const float *v, size_t n, double f, float *out)
-{
-    scale_body(v, n, f, out);
-}
-
-static void rotate_c(float *x, size_t n)
-{
-    rotate_body(x, n);
-}
+#define TARGET
+#define NAME(x) x##_c
+#include "index/distance_tmpl.h"
 
 const struct distance distance_c = {"c",        dot_codes_c, code_to_query_c, dot_f32_c, l2_f32_c, dot_bits_c, to_planes_c,
                                     quantise_c, largest_c,   sum2_c,          scale_c,    rotate_c};

@@ -190,30 +190,9 @@ AVX2 static void to_planes_avx2(const int8_t *q, size_t n, uint8_t *planes)
     }
 }
 
-AVX2 static void quantise_avx2(const float *v, size_t n, float inverse, int32_t limit, int8_t *q, struct quantised *out)
-{
-    quantise_body(v, n, inverse, limit, q, out);
-}
-
-AVX2 static float largest_avx2(const float *v, size_t n)
-{
-    return largest_body(v, n);
-}
-
-AVX2 static double sum2_avx2(const float *v, size_t n)
-{
-    return sum2_body(v, n);
-}
-
-AVX2 static void scale_avx2(const float *v, size_t n, double f, float *out)
-{
-    scale_body(v, n, f, out);
-}
-
-AVX2 static void rotate_avx2(float *x, size_t n)
-{
-    rotate_body(x, n);
-}
+#define TARGET AVX2
+#define NAME(x) x##_avx2
+#include "index/distance_tmpl.h"
 
 #define REST_AVX2 dot_bits_avx2, to_planes_avx2, quantise_avx2, largest_avx2, sum2_avx2, scale_avx2, rotate_avx2
 const struct distance distance_avx2 = {"avx2", dot_codes_avx2, code_to_query_avx2, dot_f32_avx2, l2_f32_avx2, REST_AVX2};

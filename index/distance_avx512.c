@@ -204,30 +204,9 @@ AVX512 static void to_planes_avx512(const int8_t *q, size_t n, uint8_t *planes)
     }
 }
 
-AVX512 static void quantise_avx512(const float *v, size_t n, float inverse, int32_t limit, int8_t *q, struct quantised *out)
-{
-    quantise_body(v, n, inverse, limit, q, out);
-}
-
-AVX512 static float largest_avx512(const float *v, size_t n)
-{
-    return largest_body(v, n);
-}
-
-AVX512 static double sum2_avx512(const float *v, size_t n)
-{
-    return sum2_body(v, n);
-}
-
-AVX512 static void scale_avx512(const float *v, size_t n, double f, float *out)
-{
-    scale_body(v, n, f, out);
-}
-
-AVX512 static void rotate_avx512(float *x, size_t n)
-{
-    rotate_body(x, n);
-}
+#define TARGET AVX512
+#define NAME(x) x##_avx512
+#include "index/distance_tmpl.h"
 
 #define REST_AVX512 to_planes_avx512, quantise_avx512, largest_avx512, sum2_avx512, scale_avx512, rotate_avx512
 const struct distance distance_avx512 = {"avx512", dot_codes_avx512, code_to_query_avx512, dot_f32_avx512,

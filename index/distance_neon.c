@@ -119,30 +119,9 @@ static void to_planes_neon(const int8_t *q, size_t n, uint8_t *planes)
     }
 }
 
-static void quantise_neon(const float *v, size_t n, float inverse, int32_t limit, int8_t *q, struct quantised *out)
-{
-    quantise_body(v, n, inverse, limit, q, out);
-}
-
-static float largest_neon(const float *v, size_t n)
-{
-    return largest_body(v, n);
-}
-
-static double sum2_neon(const float *v, size_t n)
-{
-    return sum2_body(v, n);
-}
-
-static void scale_neon(const float *v, size_t n, double f, float *out)
-{
-    scale_body(v, n, f, out);
-}
-
-static void rotate_neon(float *x, size_t n)
-{
-    rotate_body(x, n);
-}
+#define TARGET
+#define NAME(x) x##_neon
+#include "index/distance_tmpl.h"
 
 #define REST_NEON dot_f32_neon, l2_f32_neon, dot_bits_neon, to_planes_neon, quantise_neon, largest_neon, sum2_neon, scale_neon, rotate_neon
 const struct distance distance_neon = {"neon", dot_codes_neon, code_to_query_neon, REST_NEON};

@@ -8,7 +8,7 @@ for tool in $cc qemu-aarch64-static; do
 done
 tmp=$(mktemp -d) || exit 2
 trap 'rm -rf "$tmp"' EXIT
-$cc -std=gnu11 -O3 -Wall -Wextra -Wno-unused-parameter -Werror -static -I. -Itests/tools/aarch64 -o "$tmp/test_distance" \
+$cc -std=gnu11 -D_GNU_SOURCE -O3 -Wall -Wextra -Wno-unused-parameter -Werror -static -I. -Itests/tools/aarch64 -o "$tmp/test_distance" \
     tests/unit/index/test_distance.c index/distance*.c index/sketch.c base/cpu.c -lm || exit 1
 for cpu in cortex-a76 cortex-a53; do # with dot products, and without
     for mask in ffff 0; do

@@ -370,7 +370,7 @@ static inline bool walk_visit(struct graph_scratch *s, uint32_t id)
     return !(old >> (id & 63) & 1);
 }
 /* The links of a list that this walk has not seen, into s->batch and s->batch_at, marked as seen; returns their number. */
-uint32_t walk_unvisited(const struct core *c, struct graph_scratch *s, struct list list);
+uint32_t walk_unvisited(const struct core *c, struct graph_scratch *s, struct list list, bool sketches);
 /* Greedy from `at` on one level: the nearest node that steps over links lead to. */
 uint32_t walk_greedy(const struct core *c, struct graph_scratch *s, const struct probe *p,
                      uint32_t at, uint32_t level);

@@ -263,7 +263,7 @@ static int walk_filtered(struct run *r, const uint32_t *starts, uint32_t n_start
         struct cand next = queue_pop(s, &n_queue);
         if (r->n == ef && next.d > s->pool[ef - 1].d)
             return 0;
-        n = walk_unvisited(r->c, s, core_list(r->c, next.id));
+        n = walk_unvisited(r->c, s, core_list(r->c, next.id), r->c->by_sketch);
     }
 }
 

@@ -80,10 +80,10 @@ static inline void prefetch(const uint8_t *p, uint32_t len)
         __builtin_prefetch(p + i);
 }
 
-/* What a comparison reads first: the sketch where there is one, else the code and the head behind it. */
-static inline void prefetch_nodes(const struct core *c, const uint8_t *const *at, uint32_t n)
+/* What a comparison reads: sketches alone, or all there is before the list. */
+static inline void prefetch_nodes(const struct core *c, const uint8_t *const *at, uint32_t n, bool sketches)
 {
-    uint32_t len = c->sketch_bytes ? c->sketch_bytes : c->code_bytes + NODE_LIST_AT;
+    uint32_t len = sketches ? c->sketch_bytes : c->head_at + NODE_LIST_AT;
     len = len < 1024 ? len : 1024;
     for (uint32_t i = 0; i < n; i++)
         prefetch(at[i], len);
@@ -122,10 +122,10 @@ static uint32_t take(struct graph_scratch *s, const struct ahead *a)
     return k;
 }
 
-uint32_t walk_unvisited(const struct core *c, struct graph_scratch *s, struct list list)
+uint32_t walk_unvisited(const struct core *c, struct graph_scratch *s, struct list list, bool sketches)
 {
     look(c, s, list, &s->ahead);
-    prefetch_nodes(c, s->ahead.at, s->ahead.n);
+    prefetch_nodes(c, s->ahead.at, s->ahead.n, sketches);
     return take(s, &s->ahead);
 }
 
@@ -146,7 +146,7 @@ uint32_t walk_greedy(const struct core *c, struct graph_scratch *s, const struct
             s->batch_at[k] = core_record(c, s->links[i]);
             s->batch[k++] = s->links[i];
         }
-        prefetch_nodes(c, s->batch_at, k);
+        prefetch_nodes(c, s->batch_at, k, c->by_sketch);
         core_distances(c, p, s->batch, k, s->batch_d);
         s->n_distances += k;
         for (uint32_t i = 0; i < k; i++) {
@@ -258,7 +258,7 @@ static void look_ahead(const struct pool *p, struct graph_scratch *s)
     if (!list.word)
         return;
     look(p->core, s, list, &s->ahead);
-    prefetch_nodes(p->core, s->ahead.at, s->ahead.n);
+    prefetch_nodes(p->core, s->ahead.at, s->ahead.n, p->core->sketch_bytes != 0);
 }
 
 uint32_t walk_level(const struct core *c, struct graph_scratch *s, const struct probe *p,
@@ -290,10 +290,10 @@ uint32_t walk_level(const struct core *c, struct graph_scratch *s, const struct 
         if (id == s->ahead.id) {
             n = take(s, &s->ahead);
             if (!c->sketch_bytes && c->code_bytes > 512)
-                prefetch_nodes(c, s->batch_at, n); /* two such lots do not stay in the first cache */
+                prefetch_nodes(c, s->batch_at, n, false); /* two such lots do not stay in the first cache */
         } else {
             struct list list = core_links(c, id, level);
-            n = list.word ? walk_unvisited(c, s, list) : 0;
+            n = list.word ? walk_unvisited(c, s, list, c->sketch_bytes != 0) : 0;
         }
         look_ahead(&pool, s);
     }

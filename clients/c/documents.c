@@ -151,34 +151,34 @@ static int get_result(struct latent *c, struct part *parts, struct latent_get_re
     return 0;
 }
 
+static int get(struct latent *c, Latent__V1__GetRequest *body, struct latent_get_result **out)
+{
+    Latent__V1__Request r = LATENT__V1__REQUEST__INIT;
+    struct part *parts;
+    r.body_case = LATENT__V1__REQUEST__BODY_GET;
+    r.get = body;
+    int code = exchange(c, &r, LATENT__V1__RESPONSE__BODY_GET, &parts);
+    return code < 0 ? code : get_result(c, parts, out);
+}
+
 int latent_get(struct latent *c, const char *collection, const char *const *ids, size_t n,
                struct latent_get_result **out)
 {
-    Latent__V1__Request r = LATENT__V1__REQUEST__INIT;
     Latent__V1__GetRequest body = LATENT__V1__GET_REQUEST__INIT;
-    struct part *parts;
     body.collection = text(collection);
     body.ids = (char **)ids;
     body.n_ids = n;
-    r.body_case = LATENT__V1__REQUEST__BODY_GET;
-    r.get = &body;
-    int code = exchange(c, &r, LATENT__V1__RESPONSE__BODY_GET, &parts);
-    return code < 0 ? code : get_result(c, parts, out);
+    return get(c, &body, out);
 }
 
 int latent_get_after(struct latent *c, const char *collection, const char *after, size_t n,
                      struct latent_get_result **out)
 {
-    Latent__V1__Request r = LATENT__V1__REQUEST__INIT;
     Latent__V1__GetRequest body = LATENT__V1__GET_REQUEST__INIT;
-    struct part *parts;
     body.collection = text(collection);
     body.after = text(after);
     body.limit = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
-    r.body_case = LATENT__V1__REQUEST__BODY_GET;
-    r.get = &body;
-    int code = exchange(c, &r, LATENT__V1__RESPONSE__BODY_GET, &parts);
-    return code < 0 ? code : get_result(c, parts, out);
+    return get(c, &body, out);
 }
 
 int latent_delete(struct latent *c, const char *collection, const char *const *ids, size_t n,

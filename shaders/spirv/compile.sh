@@ -13,7 +13,11 @@ for type in $types; do
     upper=$(echo "$type" | tr '[:lower:]' '[:upper:]')
     # shellcheck disable=SC2086
     glslangValidator $flags --quiet -Ishaders "-DWEIGHT_$upper=1" --vn "spirv_matmul_coop_$type" --depfile "$out/.depends" \
-        -o "$out/matmul_coop_$type.spv.h" shaders/matmul_coop.comp
+        -o "$out/.compiled" shaders/matmul_coop.comp
+    # Twelve words a line instead of the compiler's eight.
+    awk '/^\t?[ \t]*0x/ { n = split($1, w, ","); for (i = 1; i <= n; i++) if (w[i] != "") line(w[i]); next }
+         function line(x) { printf "%s%s", k % 12 ? "," : k ? ",\n\t" : "\t", x; k++ }
+         { if (k) printf "\n"; k = 0; sub(/[ \t]+$/, ""); sub(/^[ \t]+/, ""); print }' "$out/.compiled" >"$out/matmul_coop_$type.spv.h"
     for f in $(sed 's/^[^:]*://' "$out/.depends"); do # an include that is missing from the list would go unnoticed
         case " $sources " in
         *" ${f#./} "*) ;;
@@ -21,7 +25,7 @@ for type in $types; do
         esac
     done
 done
-rm -f "$out/.depends"
+rm -f "$out/.depends" "$out/.compiled"
 {
     glslangValidator --version | sed -n 's/^Glslang Version: /compiler glslang /p'
     echo "flags $flags"

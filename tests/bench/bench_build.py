@@ -7,11 +7,10 @@ SPEC as in ann_data.py; M 16, efConstruction 200. On a machine with other work t
 """
 import argparse
 import os
-import sys
 
 import numpy as np
 
-from bench_peers import HERE, K, Worker, prepare, recall_of
+from bench_peers import K, Worker, ours, parse, prepare, recall_of, theirs
 
 
 def main():
@@ -20,21 +19,14 @@ def main():
     a.add_argument("--threads", default="1,2")
     a.add_argument("--codes", default="int8")
     a.add_argument("--ef", type=int, default=64)
-    a.add_argument("--build", default=os.path.join(HERE, "..", "..", "build"))
-    a.add_argument("--cache", default="/tmp/latentd-bench")
-    a.add_argument("--out")
-    a = a.parse_args()
+    a = parse(a)
     name, folder, metric = prepare(a.spec, a.cache)
     truth = np.load(os.path.join(folder, "truth.npy"))[:, :K]
-    ours = [os.path.join(os.path.abspath(a.build), "tests", "bench", "bench_worker"), os.path.join(folder, "base.fvecs"),
-            os.path.join(folder, "queries.fvecs"), metric, a.codes]
-    theirs = [sys.executable, os.path.join(HERE, "ann_peer.py"), "hnswlib", os.path.join(folder, "base.npy"),
-              os.path.join(folder, "queries.npy"), metric, folder]
     rows = ["set\tindex\tthreads\tseconds by the clock\tCPU seconds\tclock of one thread / this\thnswlib's clock / this\trecall@10 at ef " + str(a.ef)]
     first = {}
     for n in a.threads.split(","):
         clock = {}
-        for index, args in ("hnswlib", theirs), ("latentd-" + a.codes, ours):
+        for index, args in (("hnswlib", theirs("hnswlib", folder, metric)), ("latentd-" + a.codes, ours(a.build, folder, metric, a.codes))):
             w = Worker(index, args, folder)
             cpu, _, clock[index] = w.ask(f"build {n}")
             _, ids = w.search(a.ef, len(truth))

@@ -9,11 +9,10 @@ Writes PREFIX.tsv and PREFIX.svg. The vectors are ann_data.py's embedding-like o
 import argparse
 import os
 import statistics
-import sys
 
 import numpy as np
 
-from bench_peers import COLOURS, HERE, K, Worker, at_recall, prepare, recall_of
+from bench_peers import COLOURS, K, Worker, at_recall, ours, parse, prepare, recall_of, theirs
 
 EFS = [16, 24, 32, 48, 64, 96, 128, 192, 256, 400, 600, 900]
 
@@ -67,10 +66,7 @@ def main():
     a.add_argument("--codes", default="int8")
     a.add_argument("--peers", default="hnswlib")
     a.add_argument("--rounds", type=int, default=3)
-    a.add_argument("--build", default=os.path.join(HERE, "..", "..", "build"))
-    a.add_argument("--cache", default="/tmp/latentd-bench")
-    a.add_argument("--out")
-    a = a.parse_args()
+    a = parse(a)
     rows = ["index\tvectors\tdim\tbuild s\tbytes/vector\tq/s at 0.95\tq/s at 0.99\ttwo threads / one\tby the clock"]
     speed, building = {}, {}
     for size in a.sizes.split(","):
@@ -78,11 +74,9 @@ def main():
         truth = np.load(os.path.join(folder, "truth.npy"))[:, :K]
         jobs = []
         for c in filter(None, a.codes.split(",")):
-            jobs.append(("latentd-" + c, [os.path.join(os.path.abspath(a.build), "tests", "bench", "bench_worker"), os.path.join(folder, "base.fvecs"),
-                                          os.path.join(folder, "queries.fvecs"), metric, c]))
+            jobs.append(("latentd-" + c, ours(a.build, folder, metric, c)))
         for peer in filter(None, a.peers.split(",")):
-            jobs.append((peer, [sys.executable, os.path.join(HERE, "ann_peer.py"), peer, os.path.join(folder, "base.npy"),
-                                os.path.join(folder, "queries.npy"), metric, folder]))
+            jobs.append((peer, theirs(peer, folder, metric)))
         for index, args in jobs:
             w = Worker(index, args, folder)
             seconds, size_bytes = w.ask("build")[:2]

@@ -15,10 +15,11 @@ import sys
 
 import numpy as np
 
-from bench_peers import HERE, K, Worker, prepare, recall_of
+from bench_peers import HERE, K, Worker, ours, parse, prepare, recall_of
 
 sys.path.insert(0, os.path.join(HERE, "..", "system"))
 from cgroup import Cgroup  # noqa: E402
+
 
 def main():
     a = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -26,19 +27,15 @@ def main():
     a.add_argument("--shares", default="2,0.5,0.25")
     a.add_argument("--codes", default="int8,1bit")
     a.add_argument("--ef", type=int, default=64)
-    a.add_argument("--build", default=os.path.join(HERE, "..", "..", "build"))
-    a.add_argument("--cache", default="/tmp/latentd-bench")
-    a.add_argument("--out")
-    a = a.parse_args()
+    a = parse(a)
     name, folder, metric = prepare(a.spec, a.cache)
     truth = np.load(os.path.join(folder, "truth.npy"))[:, :K]
-    exe = os.path.join(os.path.abspath(a.build), "tests", "bench", "bench_worker")
     rows = ["set\tcodes\tgraph MiB\tvectors MiB\tlimit MiB\tef\trecall@10\tqueries/s (CPU time)\tmajor faults/query\tminor faults/query"]
     for codes in a.codes.split(","):
         graph = os.path.join(folder, "paged-" + codes)
         shutil.rmtree(graph, ignore_errors=True)
-        tail = [os.path.join(folder, "queries.fvecs"), metric, codes, graph]
-        w = Worker("build", [exe, os.path.join(folder, "base.fvecs"), *tail], folder)
+        exe, base, *tail = ours(a.build, folder, metric, codes) + [graph]
+        w = Worker("build", [exe, base, *tail], folder)
         w.ask("build")
         w.ask("save")
         w.close()

@@ -118,6 +118,25 @@ def prepare(spec, cache):
     return name, folder, metric
 
 
+def ours(build, folder, metric, codes):
+    """The command of a worker with our graph."""
+    return [os.path.join(os.path.abspath(build), "tests", "bench", "bench_worker"), os.path.join(folder, "base.fvecs"),
+            os.path.join(folder, "queries.fvecs"), metric, codes]
+
+
+def theirs(peer, folder, metric):
+    return [sys.executable, os.path.join(HERE, "ann_peer.py"), peer, os.path.join(folder, "base.npy"),
+            os.path.join(folder, "queries.npy"), metric, folder]
+
+
+def parse(parser):
+    """With the arguments that all these benchmarks have."""
+    parser.add_argument("--build", default=os.path.join(HERE, "..", "..", "build"))
+    parser.add_argument("--cache", default="/tmp/latentd-bench")
+    parser.add_argument("--out")
+    return parser.parse_args()
+
+
 def main():
     a = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     a.add_argument("spec")
@@ -125,23 +144,16 @@ def main():
     a.add_argument("--codes", default="int8,1bit")
     a.add_argument("--efs", default=",".join(map(str, EFS)))
     a.add_argument("--rounds", type=int, default=3)
-    a.add_argument("--build", default=os.path.join(HERE, "..", "..", "build"))
-    a.add_argument("--cache", default="/tmp/latentd-bench")
-    a.add_argument("--out")
-    a = a.parse_args()
+    a = parse(a)
     name, folder, metric = prepare(a.spec, a.cache)
     truth = np.load(os.path.join(folder, "truth.npy"))[:, :K]
     n = len(np.load(os.path.join(folder, "base.npy"), mmap_mode="r"))
     efs = [int(e) for e in a.efs.split(",")]
     workers = []
     for codes in filter(None, a.codes.split(",")):
-        args = [os.path.join(os.path.abspath(a.build), "tests", "bench", "bench_worker"), os.path.join(folder, "base.fvecs"),
-                os.path.join(folder, "queries.fvecs"), metric, codes]
-        workers.append(Worker("latentd-" + codes, args, folder))
+        workers.append(Worker("latentd-" + codes, ours(a.build, folder, metric, codes), folder))
     for peer in filter(None, a.peers.split(",")):
-        args = [sys.executable, os.path.join(HERE, "ann_peer.py"), peer, os.path.join(folder, "base.npy"),
-                os.path.join(folder, "queries.npy"), metric, folder]
-        workers.append(Worker(peer, args, folder))
+        workers.append(Worker(peer, theirs(peer, folder, metric), folder))
     build, alive = {}, []
     for w in workers:
         try:

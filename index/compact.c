@@ -1,7 +1,7 @@
 /* When a graph is saved, and when it is written anew without its free slots; what became of it is noted for whoever asks.
  *
- * Bounded in what it writes. Saving is wanted when half of the graph has changed, so that all savings together write at most
- * three times the graph. A new graph without free slots also writes the exact vectors; it is made when there are as many free
+ * Bounded in what it writes. Saving is wanted when as much has changed as was saved, so that all savings together write at most
+ * twice the graph, and the last one, at the end, once more. A new graph without free slots also writes the exact vectors; it is made when there are as many free
  * slots as nodes (so many were deleted since the last time), or an eighth of them in a collection that has come to rest, and in
  * either case takes a twentieth of the time at most. Files go to the disk in windows (segment_write.c), never in one burst.
  *

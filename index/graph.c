@@ -202,5 +202,5 @@ bool graph_wants_checkpoint(const struct graph *g, bool closing)
         return false;
     if (closing && (bytes_codes(c) < BYTES_CHEAP || changes >= g->n_saved / 100))
         return true;
-    return changes >= CHANGES_MIN && changes >= g->n_saved / 2;
+    return changes >= CHANGES_MIN && changes >= g->n_saved;
 }

@@ -175,8 +175,8 @@ int graph_checkpoint(struct graph *g, uint64_t seq, struct err_msg *em);
  * Blocks: on disk, for the whole graph and its vectors. Errors: also LT_ECORRUPT: the caller drops the files and refills. */
 int graph_compact(struct graph *g, uint64_t seq, struct err_msg *em);
 
-/* True when enough changed since the last checkpoint to be worth one: half of what it holds, so that all
- * checkpoints together write at most three times the graph. closing: true also for less, since what is not
+/* True when enough changed since the last checkpoint to be worth one: as much as it holds, so that all
+ * checkpoints together write at most twice the graph, and the last one it once more. closing: true also for less, since what is not
  * in the checkpoint has to be replayed. */
 bool graph_wants_checkpoint(const struct graph *g, bool closing);
 

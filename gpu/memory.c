@@ -1,11 +1,15 @@
 #include <assert.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/fault.h"
 #include "gpu/vk.h"
 
-#define MIB (1024.0 * 1024.0)
+#define KIB 1024.0
+#define MIB (1024.0 * KIB)
+#define KIB_BELOW (10 * MIB) /* sizes below are told in KiB, else in tenths of a MiB */
 #define STAGING_BYTES (16u << 20)
 
 /* Best memory type of those in `bits`: has all of must, most of want, least of avoid. */
@@ -67,11 +71,25 @@ static uint64_t heap_free(const struct gpu *g, uint32_t heap)
     return left;
 }
 
+/* What is asked for is rounded up and what there is down, so that a message never calls too little enough. */
+struct size_text {
+    char text[32];
+};
+
+static struct size_text size_text(uint64_t bytes, double (*whole)(double))
+{
+    struct size_text s;
+    if ((double)bytes < KIB_BELOW)
+        snprintf(s.text, sizeof s.text, "%.0f KiB", whole((double)bytes / KIB));
+    else
+        snprintf(s.text, sizeof s.text, "%.1f MiB", whole((double)bytes / MIB * 10) / 10);
+    return s;
+}
+
 static int out_of_memory(const struct gpu *g, uint32_t heap, uint64_t need, const char *who, struct err_msg *em)
 {
-    return err_set(em, LT_ENOMEM, "%s: %.1f MiB of device memory needed%s, %.1f MiB of %.1f MiB free",
-                   g->info.name, (double)need / MIB, who, (double)heap_free(g, heap) / MIB,
-                   (double)g->mem.memoryHeaps[heap].size / MIB);
+    return err_set(em, LT_ENOMEM, "%s: %s of device memory needed%s, %s of %s free", g->info.name, size_text(need, ceil).text, who,
+                   size_text(heap_free(g, heap), floor).text, size_text(g->mem.memoryHeaps[heap].size, floor).text);
 }
 
 static int allocate(struct gpu *g, struct gpu_buf *b, struct err_msg *em)
@@ -118,8 +136,8 @@ int gpu_buf_create(struct gpu *g, uint64_t len_bytes, enum gpu_mem mem, struct g
     if (!len)
         len = 16;
     if (len > g->limits.max_buffer)
-        return err_set(em, LT_ELIMIT, "%s: a buffer of %.1f MiB, at most %.1f MiB are allowed",
-                       g->info.name, (double)len / MIB, (double)g->limits.max_buffer / MIB);
+        return err_set(em, LT_ELIMIT, "%s: a buffer of %s needed, at most %s are allowed", g->info.name, size_text(len, ceil).text,
+                       size_text(g->limits.max_buffer, floor).text);
     if (!(b = calloc(1, sizeof *b)))
         return err_set(em, LT_ENOMEM, "no memory for a buffer");
     b->mem = mem;

@@ -23,11 +23,30 @@ static struct golden g;
 static const char *device, *file;
 static char cache[] = "/tmp/latentd-lies-XXXXXX";
 
-/* Memory is short in these words, a limit in any. */
+static double in_kib(double v, const char *unit)
+{
+    return strcmp(unit, "MiB") == 0 ? v * 1024 : v;
+}
+
+/* The words after the last colon: more is needed than there is, or the driver refused what it said it had. */
+static bool short_of(const char *text)
+{
+    double need, there;
+    char need_unit[4], unit[4];
+    const char *words = strrchr(text, ':'), *rest = strrchr(text, ',');
+    if (!words || !rest || (sscanf(words, ": %lf %3s of device memory needed", &need, need_unit) != 2 &&
+                            sscanf(words, ": a buffer of %lf %3s needed", &need, need_unit) != 2))
+        return false;
+    if (sscanf(rest, ", %lf %3s of", &there, unit) != 2 && sscanf(rest, ", at most %lf %3s are allowed", &there, unit) != 2)
+        return false;
+    return strstr(text, "refused by the driver") || in_kib(need, need_unit) > in_kib(there, unit);
+}
+
 static bool said_why(int r, const struct err_msg *em)
 {
-    return (r == LT_ENOMEM && strstr(em->text, "needed") && strstr(em->text, "free")) ||
-           ((r == LT_ELIMIT || r == LT_EDEVICELOST) && em->text[0]);
+    if (r == LT_ENOMEM || strstr(em->text, "a buffer of"))
+        return short_of(em->text);
+    return (r == LT_ELIMIT || r == LT_EDEVICELOST) && em->text[0];
 }
 
 static enum outcome embed(struct engine *e)

@@ -216,8 +216,15 @@ static void heaps_are_obeyed(void **state)
     uint64_t rng = unit_seed();
     int n_refused = 0;
     assert_true(gpu_info(g)->memory_bytes <= HEAP);
+    unsigned needed = 0, left = 0;
     assert_int_equal(gpu_buf_create(g, HEAP + 16, GPU_MEM_DEVICE, &b[0], &em), LT_ENOMEM);
     assert_null(b[0]);
+    /* in words that are true of 16 bytes too many */
+    const char *words = strrchr(em.text, ':');
+    assert_non_null(words);
+    assert_int_equal(sscanf(words, ": %u KiB of device memory needed, %u KiB of 8192 KiB free", &needed, &left), 2);
+    assert_int_equal(left, HEAP >> 10);
+    assert_true(needed > left);
     for (int i = 0; i < 500; i++) {
         const uint32_t at = unit_rand(&rng) % N;
         if (b[at]) {
@@ -226,7 +233,7 @@ static void heaps_are_obeyed(void **state)
         }
         int r = gpu_buf_create(g, 1 + unit_rand(&rng) % (HEAP / 8), GPU_MEM_DEVICE, &b[at], &em);
         assert_true(r == 0 || r == LT_ENOMEM);
-        assert_true(r == 0 || strstr(em.text, "of 8.0 MiB free"));
+        assert_true(r == 0 || strstr(em.text, " KiB of 8192 KiB free"));
         n_refused += r < 0;
         assert_true(gpu_counts(g)->memory_bytes <= HEAP);
     }

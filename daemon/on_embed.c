@@ -162,6 +162,7 @@ static int take_text(struct embed *e, const Latent__V1__EmbedInput *m, struct em
                               .instruct = *e->msg->instruct ? e->msg->instruct : NULL,
                               .truncate = e->msg->on_long == LATENT__V1__ON_LONG__ON_LONG_TRUNCATE};
     int r = text_encode(e->rq->core->model, &text, tokens, &in->why);
+    in->seen = tokens->n_seen;
     if (r == 0)
         r = room(e, tokens->n);
     if (r < 0)
@@ -169,7 +170,6 @@ static int take_text(struct embed *e, const Latent__V1__EmbedInput *m, struct em
     memcpy(e->ids + e->n_ids, tokens->ids, tokens->n * sizeof *tokens->ids);
     t->n = tokens->n;
     t->n_skip = tokens->n_skip;
-    in->seen = tokens->n_seen;
     in->truncated = tokens->truncated;
     return 0;
 }

@@ -131,6 +131,7 @@ static int finish(const struct text_rules *r, const struct tokenizer_ids *ids, b
 {
     size_t head = r->bos >= 0, seen = head + ids->n + (r->eos >= 0);
     size_t n = seen < r->token_limit ? seen : r->token_limit;
+    out->n_seen = (uint32_t)seen;
     if (seen > r->token_limit && !truncate)
         return err_set(em, LT_ETOOLONG, "the text has %zu tokens, the model takes %u", seen, r->token_limit);
     if (n > out->cap) {
@@ -147,7 +148,6 @@ static int finish(const struct text_rules *r, const struct tokenizer_ids *ids, b
     if (r->eos >= 0 && n == seen)
         out->ids[n - 1] = r->eos;
     out->n = (uint32_t)n;
-    out->n_seen = (uint32_t)seen;
     out->truncated = seen > n;
     return 0;
 }
@@ -176,7 +176,9 @@ int text_encode_rules(const struct text_rules *r, const struct text_input *in, s
     }
 out:
     if (e < 0)
-        out->n = out->n_seen = 0;
+        out->n = 0;
+    if (e < 0 && e != LT_ETOOLONG)
+        out->n_seen = 0;
     return e;
 }
 

@@ -391,7 +391,7 @@ struct latent_embed {
 struct latent_embedding {
     const float *vector;        /* dim floats of unit length; NULL: see code */
     uint32_t tokens;            /* used */
-    uint32_t tokens_seen;       /* before cutting */
+    uint32_t tokens_seen;       /* before cutting, and of a text that is too long */
     bool truncated;
     int code;                   /* 0, or why there is no vector */
     const char *message;

@@ -114,6 +114,7 @@ static void test_cut(void **state)
     struct text_input in = passage(NULL, "c e c e");
     rules.token_limit = 6;
     assert_int_equal(text_encode_rules(&rules, &in, &tokens, NULL), LT_ETOOLONG);
+    assert_true(tokens.n == 0 && tokens.n_seen == 10);
     in.truncate = true;
     check(&in, "1 259 262 259 264 259", 0); /* BOS and the first limit - 1, no EOS */
     assert_true(tokens.truncated);

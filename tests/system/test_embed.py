@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Embed: one entry for each input, however many there are, and honest tokens around the model's limit."""
+import math
+import os
+import struct
+import unittest
+
+from harness import SRC, Daemon, main
+from wire import EMBED, Wire, pack, unpack
+
+MODEL = os.path.join(SRC, "tests", "golden", "decoders", "mistral.gguf")  # a small one: it is the number that counts here
+ETOOLONG, EEMPTY, ELIMIT = 9, 10, 7  # base/err.h
+INPUTS_MAX = 10000   # proto/maxima.h
+TRUNCATE = 1         # proto/latent.proto, OnLong
+
+
+def texts(*all_texts):
+    return [(1, [(1, text)]) for text in all_texts]
+
+
+def ids(n, first=1):
+    """n token ids of one input."""
+    return (1, [(2, b"".join(bytes([first + i % 100]) for i in range(n)))])
+
+
+def embeddings(w, message):
+    """All parts of the reply; each entry as {field: [values]}."""
+    w.send(EMBED, message)
+    out = []
+    while True:
+        r = w.receive()
+        if r.code:
+            raise AssertionError(f"code {r.code}: {r.message}")
+        out += [unpack(e) for e in r.body(EMBED).get(1, [])]
+        if not r.more:
+            return out
+
+
+def vector(entry):
+    return struct.unpack(f"<{len(entry[1][0]) // 4}f", entry[1][0])
+
+
+class Embed(unittest.TestCase):
+    def test_an_entry_for_each_input(self):
+        with Daemon("--model", MODEL) as d, Wire(d.socket) as w:
+            dim = d.status()["dim"]
+            alone = {}
+            for n in (0, 1, 33, INPUTS_MAX):
+                got = embeddings(w, texts(*(f"number {i % 50}" for i in range(n))))
+                self.assertEqual(len(got), n)
+                for i, entry in enumerate(got):
+                    self.assertNotIn(5, entry)
+                    v = vector(entry)
+                    self.assertEqual(len(v), dim)
+                    self.assertAlmostEqual(math.fsum(x * x for x in v), 1, 4)
+                    if n == 33:
+                        alone[i] = v
+                    elif n == INPUTS_MAX and i % 50 in alone:  # in their places
+                        self.assertLess(max(abs(a - b) for a, b in zip(v, alone[i % 50], strict=True)), 1e-6)
+            self.assertEqual(w.call(EMBED, texts(*["x"] * (INPUTS_MAX + 1))).code, ELIMIT)
+            self.assertEqual(len(embeddings(w, texts("x"))), 1)
+
+    def test_failed_inputs_keep_their_places(self):
+        with Daemon("--model", MODEL) as d, Wire(d.socket) as w:
+            got = embeddings(w, texts(*("" if i % 7 == 3 else f"number {i}" for i in range(40))))
+            self.assertEqual(len(got), 40)
+            for i, entry in enumerate(got):
+                self.assertEqual(5 in entry, i % 7 == 3, i)
+                self.assertEqual(1 in entry, i % 7 != 3, i)
+                if i % 7 == 3:
+                    self.assertEqual(unpack(entry[5][0])[1][0], EEMPTY)
+
+    def test_tokens_around_the_limit(self):
+        with Daemon("--model", MODEL) as d, Wire(d.socket) as w:
+            limit = d.status()["token_limit"]
+            for n in (limit - 1, limit, limit + 1, 10 * limit):
+                with self.subTest(n):
+                    (by_id,) = embeddings(w, [ids(n)])
+                    self.assertEqual(by_id[3], [n])
+                    if n <= limit:
+                        self.assertEqual((by_id[2], by_id.get(4), by_id.get(5)), ([n], None, None))
+                    else:
+                        self.assertEqual(unpack(by_id[5][0])[1][0], ETOOLONG)
+                        self.assertNotIn(1, by_id)
+            # One more letter is one more token, from some letter on.
+            seen = {n: embeddings(w, texts("a " * n))[0] for n in (1, limit - 3, limit - 2, limit - 1, limit, limit + 1, 10 * limit)}
+            for n, entry in seen.items():
+                tokens = entry[3][0]
+                self.assertEqual(5 in entry, tokens > limit, n)
+                (cut,) = embeddings(w, texts("a " * n) + [(4, TRUNCATE)])
+                self.assertEqual((cut[2], cut[3], cut.get(4)), ([min(tokens, limit)], [tokens], [1] if tokens > limit else None))
+                self.assertAlmostEqual(math.fsum(x * x for x in vector(cut)), 1, 4)
+            self.assertTrue(any(e[3][0] == limit for e in seen.values()) and any(e[3][0] == limit + 1 for e in seen.values()))
+
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "model/import.h"
+#include "model/ops_vulkan.h"
 
 static void die(const char *what, const char *detail)
 {
@@ -106,6 +107,21 @@ double golden_cosine(const float *a, const float *b, uint32_t dim)
         bb += (double)b[i] * b[i];
     }
     return aa * bb > 0 && isfinite(dot) ? dot / sqrt(aa * bb) : -1;
+}
+
+void golden_need_way(const char *device)
+{
+    struct ops *o = NULL;
+    struct err_msg em = {{0}};
+    const struct ops_vulkan_params p = {.device = device, .max_batch_tokens = 64};
+    if (!getenv("LATENTD_VULKAN_MATMUL") || !strcmp(device, "cpu") || !strcmp(device, "ref"))
+        return;
+    const int r = ops_vulkan_create(&o, &p, &em);
+    ops_destroy(&o);
+    if (r == LT_ENOTFOUND) {
+        printf("skipped: %s\n", em.text);
+        exit(77);
+    }
 }
 
 static const char *below_env(const char *env, const char *below)

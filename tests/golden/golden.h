@@ -31,11 +31,17 @@ void golden_free(struct golden *g);
 
 /* Imports DIR as `type` into a fresh temporary file and returns its path; golden_remove unlinks it. Exits on failure. */
 char *golden_import(const char *dir, enum tensor_type type);
+/* The same as another program would leave it: without digests and golden vectors, and with every matrix whose rows are whole blocks in that type, which may
+ * be one that is only read. */
+char *golden_blocks(const char *dir, enum tensor_type type);
 void golden_remove(char **path);
 
 /* Largest difference of a component, infinity where there is a NaN; cosine, -1 where a vector has no length or a NaN. */
 double golden_max_diff(const float *a, const float *b, uint32_t dim);
 double golden_cosine(const float *a, const float *b, uint32_t dim);
+
+/* Ends the test as skipped (77) where LATENTD_VULKAN_MATMUL names a way of products that the Vulkan device called so does not offer. */
+void golden_need_way(const char *device);
 
 /* Path of a folder of the tree, or of the shared folder; NULL when it is not there. Static storage, overwritten by each call. */
 const char *golden_tree(const char *below);

@@ -1,13 +1,17 @@
 /* The device's residual stream after every layer beside the float64 reference's, the weights being the same: golden_layers DEVICE [-v].
  * Where a device computes wrongly, the first layer that differs is named.
  *
- * Tolerance, of the root mean square of the layer's values: f32 and f16 1e-4 of the largest difference; with 8 and fewer
- * bits, where the CPU rounds activations too, a root mean square of the difference of 3e-2 a layer's depth at most.
+ * Tolerance, of the root mean square of the layer's values: 1e-4 of the largest difference where products take their factors as they are.
+ * Where a device rounds a factor, by u of it at most, the nearest value is off by u / √3 of it in the mean square at most, and so is a sum of
+ * such products, since their errors are independent. A layer makes seven products (q, k, v, o, gate, up, down), none of them larger than
+ * the stream, and errors add up as squares: a root mean square of u √(7 / 3 · roundings · layers) at most, and six times that for the largest of
+ * as few values as there are. A token's own vector is rounded nowhere.
  *
- * With f16 weights a device may round what goes into products (ops_info.rounding, u). The nearest value is off by u / √3 of it in the
- * mean square at most, and so is a sum of such products, since their errors are independent. A layer makes seven products (q, k,
- * v, o, gate, up, down), none of them larger than the stream, and errors add up as squares: a root mean square of u √(7 / 3 · layers)
- * at most, and six times that for the largest of as few values as there are. */
+ * u: ops_info.rounding where products are f16's, for all weights but f32. Weights in blocks are then made of a scaled number and a minimum,
+ * each twice a weight's size, and four are rounded: both, the number's scale, and their sum, so 3 · 4 + 1 squares beside the one of what they multiply.
+ * Whole numbers (ops_info.int8_blocks; on the CPU weights too, as its name says) are off by half a step, and a step is 1 / 127, with
+ * q8_0 and q6_K on Vulkan 1 / 32,767, of the largest value of 32, √32 of their root mean square at most. Rows, which are the CPU's blocks, have
+ * no larger ones here. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,8 +52,21 @@ static void on_stage(void *arg, const char *stage, const double *x, size_t n_row
         memcpy(r->x[layer], x, sizeof r->x[layer]);
 }
 
+/* u, 0 where nothing is rounded, and how many roundings a product has. */
+static double rounded(const struct model *m, const struct ops *o, int *n)
+{
+    const char *type = model_info(m)->weight_type;
+    const bool blocks = model_info(m)->quantised, cpu = !strcmp(o->info.kind, "cpu");
+    const bool fine = !cpu && (!strcmp(type, "q8_0") || !strcmp(type, "q6_K"));
+    *n = cpu ? 2 : 1;
+    if (blocks && (cpu ? strstr(o->info.name, "int8") != NULL : o->info.int8_blocks))
+        return sqrt(32) / 2 / (fine ? 32767 : 127);
+    *n = blocks ? 14 : 1;
+    return strcmp(type, "f32") && o->info.rounding > 1e-6 ? o->info.rounding : 0;
+}
+
 /* One layer; false when it is wrong. */
-static bool compare(const struct model *m, double rounding, uint32_t part, const float *got, const double *want)
+static bool compare(const struct model *m, const struct ops *o, uint32_t part, const float *got, const double *want)
 {
     double size = 0, error = 0, largest = 0;
     for (size_t i = 0; i < TOKENS * HIDDEN; i++) {
@@ -60,18 +77,14 @@ static bool compare(const struct model *m, double rounding, uint32_t part, const
     }
     size = sqrt(size);
     error = sqrt(error);
-    const bool f16 = strcmp(model_info(m)->weight_type, "f16") == 0;
-    const double rounded = f16 && rounding > 1e-6 ? rounding * sqrt(7.0 / 3 * part) : 0;
-    bool good = largest <= 1e-4 * size;
-    if (model_info(m)->quantised)
-        good = error <= 3e-2 * sqrt(part + 1.0) * size;
-    else if (rounded > 0)
-        good = error <= rounded * size && largest <= 6 * rounded * size;
+    int n;
+    const double u = rounded(m, o, &n), most = u * sqrt(7.0 / 3 * n * part) * size;
+    const bool good = u > 0 && part ? error <= most && largest <= 6 * most : largest <= 1e-4 * size;
     char name[24] = "embed";
     if (part)
         snprintf(name, sizeof name, "layer %u", part - 1);
     if (verbose || !good)
-        printf("  %-9s size %.3g, difference %.3g, largest %.3g\n", name, size, error, largest);
+        printf("  %-9s size %.3g, difference %.3g (%.3g at most), largest %.3g\n", name, size, error, most, largest);
     return good;
 }
 
@@ -104,7 +117,7 @@ static void check(const struct model *m, const struct engine_candidate *c)
             o->v->end(o, decoder_stream(d), TOKENS, x, &em) < 0)
             fail(c->name, &em);
         decoder_drop(d, part);
-        good = compare(m, o->info.rounding, part, x, ref.x[part]);
+        good = compare(m, o, part, x, ref.x[part]);
         if (!good)
             printf("FAIL %s, %s: this is the first that is wrong\n", o->info.name, model_info(m)->weight_type);
     }
@@ -120,12 +133,14 @@ int main(int argc, char **argv)
     static const struct checkpoint_shape shape = {.hidden = HIDDEN, .layers = LAYERS, .heads = 4, .kv_heads = 2, .head_dim = 128,
                                                   .ffn = 512, .vocab = 256, .positions = 512, .latents = 16, .latent_heads = 1,
                                                   .latent_head_dim = 64, .type = TENSOR_F16, .seed = 4};
-    static const enum tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_Q8_0, TENSOR_Q4_K};
+    static const enum tensor_type types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0, TENSOR_Q4_0, TENSOR_Q4_1,
+                                              TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
     struct engine_candidate list[ENGINE_CANDIDATES_MAX];
     char dir[] = "/tmp/latentd-layers.XXXXXX", command[128];
     struct err_msg em;
     size_t n;
     bool named;
+    golden_need_way(argc > 1 ? argv[1] : "cpu");
     verbose = argc == 3;
     if (engine_candidates(argc > 1 ? argv[1] : "cpu", list, &n, &named, &em) < 0)
         fail("device", &em);
@@ -133,7 +148,8 @@ int main(int argc, char **argv)
         fail(dir, &em);
     for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
         struct model *m = NULL;
-        char *path = golden_import(dir, types[t]);
+        const bool read_only = types[t] >= TENSOR_Q4_0 && types[t] <= TENSOR_Q5_1;
+        char *path = read_only ? golden_blocks(dir, types[t]) : golden_import(dir, types[t]);
         if (model_open(&m, path, &em) < 0)
             fail(path, &em);
         check(m, &list[0]);

@@ -8,6 +8,7 @@
 #include "base/paths.h"
 #include "base/version.h"
 #include "daemon/find_model.h"
+#include "gpu/access.h"
 #include "gpu/tuning.h"
 #include "model/conformance/conform.h"
 #include "model/engine.h"
@@ -125,6 +126,8 @@ static int test_devices(const char *device, const char *path)
     if (r < 0 || (r = model_open(&m, path, &em)) < 0)
         return fail(r, &em);
     printf("latentd " LATENTD_VERSION ", model %s (%s)\n", model_info(m)->name, model_info(m)->weight_type);
+    if (!named && n == 1 && gpu_access(GPU_NODES, &em) < 0)
+        printf("%s\n", em.text);
     for (size_t i = 0; i < n; i++) {
         const bool ops = run_ops(&list[i]), ways = run_ways(&list[i]), goldens = run_goldens(&list[i], m);
         n_good += ops && ways && goldens;

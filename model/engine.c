@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "gpu/access.h"
 #include "model/decoder.h"
 #include "model/engine_device.h"
 #include "model/golden.h"
@@ -455,6 +456,8 @@ static int choose(struct engine *e, struct err_msg *em)
         r = try_candidate(e, &list[i], &why);
         if (r == 0) {
             note_streaming(e);
+            if (!named && n == 1 && gpu_access(GPU_NODES, &why) < 0)
+                add_note(e, "%s", why.text);
             return 0;
         }
         if (named || i + 1 == n)

@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "base/log.h"
+#include "gpu/access.h"
 #include "gpu/gpu.h"
 #include "model/ops_cpu.h"
 #include "model/ops_vulkan.h"
@@ -30,7 +31,7 @@ static bool eligible(const struct gpu_device_info *d)
     return !d->software && d->kind != GPU_CPU;
 }
 
-/* why: what kept Vulkan from listing any device; "" where it has some. */
+/* why: what kept Vulkan from listing a device; "" where nothing did. */
 static int none_of(const char *device, const struct gpu_device_info *gpus, size_t n_gpus, const char *why, struct err_msg *em)
 {
     char names[400] = "cpu";
@@ -44,7 +45,7 @@ static int none_of(const char *device, const struct gpu_device_info *gpus, size_
 int engine_candidates(const char *device, struct engine_candidate *list, size_t *n, bool *named, struct err_msg *em)
 {
     struct gpu_device_info gpus[ENGINE_CANDIDATES_MAX - 1];
-    struct err_msg why = {""};
+    struct err_msg why = {""}, denied = {""};
     size_t n_gpus = 0;
     const bool any = !device || !device[0] || strcasecmp(device, "auto") == 0;
     const bool vulkan = !any && strcasecmp(device, "vulkan") == 0;
@@ -71,7 +72,9 @@ int engine_candidates(const char *device, struct engine_candidate *list, size_t 
     }
     if (any)
         add_cpu(list, n);
-    return *n ? 0 : none_of(device, gpus, n_gpus, why.text, em);
+    if (*n)
+        return 0;
+    return none_of(device, gpus, n_gpus, gpu_access(GPU_NODES, &denied) < 0 ? denied.text : why.text, em);
 }
 
 int engine_open_device(const struct engine_candidate *c, const struct engine_params *p, uint32_t max_batch_tokens,

@@ -7,6 +7,9 @@
 /* Words are merged in large transactions, whose pages come back again and again. */
 #define CACHE_WRITES_KIB 65536
 #define CACHE_REFILL_KIB 4096
+/* With so many segments of a size FTS5 merges them all at once, whatever they take: for 16 of them, its own value, a disk that is nearly
+ * full may have no room. Its other merges are in proportion to what is written, and come long before. */
+#define WORDS_CRISIS 32
 
 /* Ids of documents and chunks come from `counters`, not from SQLite, so that they are never reused and a
  * document's chunks are consecutive. A chunk's vseq: NULL without vector, 0 with one while its document
@@ -162,8 +165,9 @@ int schema_words_create(sqlite3 *db, int64_t coll, struct err_msg *em)
         " WHERE c.coll = %lld AND c.vseq > 0;"
         "CREATE VIRTUAL TABLE words_%lld USING fts5(title, text, content = 'texts_%lld',"
         " content_rowid = 'chunk', tokenize = 'porter unicode61 remove_diacritics 2');"
-        "CREATE VIRTUAL TABLE vocab_%lld USING fts5vocab('words_%lld', 'row');",
-        c, c, c, c, c, c);
+        "CREATE VIRTUAL TABLE vocab_%lld USING fts5vocab('words_%lld', 'row');"
+        "INSERT INTO words_%lld(words_%lld, rank) VALUES('crisismerge', %d);",
+        c, c, c, c, c, c, c, c, WORDS_CRISIS);
 }
 
 int schema_words_drop(sqlite3 *db, int64_t coll, struct err_msg *em)

@@ -11,6 +11,8 @@
 
 #define WORDS 1200u       /* of a text; of 20,000, most of them rare */
 #define TOGETHER 20u      /* documents of a group */
+#define ALONE 700u        /* documents, one a commit */
+#define MERGE_AT_MOST (4u << 20) /* what a full disk has in reserve */
 #define PATIENCE 1200u    /* looks for what has to come, 50 ms apart */
 
 static char dir[128];
@@ -200,6 +202,45 @@ static void make_room(bool by_others)
     close_small(&ix);
 }
 
+/* Documents added and deleted one by one, of words that no other has: no commit puts all words together at once, for which a full disk
+ * has no room. */
+static void no_commit_merges_all_words(void **state)
+{
+    (void)state;
+    struct index *ix = open_small(96, 0);
+    struct err_msg em;
+    uint64_t most = 0;
+    for (unsigned i = 0; i < ALONE; i++) {
+        char id[16], text[20100];
+        uint64_t rng = i + 1;
+        float v[KIT_DIM];
+        int len = snprintf(text, sizeof text, "number%u ", i);
+        while (len < 20000)
+            len += snprintf(text + len, sizeof text - (size_t)len, "%016llx", (unsigned long long)unit_rand(&rng));
+        kit_embed(text, (size_t)len, v);
+        snprintf(id, sizeof id, "%u", i);
+        struct index_doc d = {.collection = "c", .id = id, .id_len = strlen(id), .text = text, .text_len = (size_t)len, .vectors = v, .dim = KIT_DIM};
+        kit_ok(index_put(ix, &d, &em), &em);
+        kit_ok(index_commit(ix, NULL, &em), &em);
+        kit_ok(index_maintain(ix, 0, NULL, &em), &em);
+    }
+    settle(ix);
+    for (unsigned i = 0; i < ALONE; i++) {
+        char id[16];
+        const uint64_t before = bytes_free();
+        snprintf(id, sizeof id, "%u", i);
+        kit_ok(index_delete(ix, "c", id, strlen(id), &em), &em);
+        kit_ok(index_commit(ix, NULL, &em), &em);
+        const uint64_t after = bytes_free();
+        most = before > after + most ? before - after : most;
+        kit_ok(index_maintain(ix, 20, NULL, &em), &em);
+    }
+    print_message("the largest deletion took %llu bytes of the disk\n", (unsigned long long)most);
+    assert_true(most < MERGE_AT_MOST);
+    kit_check(ix);
+    close_small(&ix);
+}
+
 static void deleting_makes_room(void **state)
 {
     (void)state;
@@ -216,6 +257,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tidying_waits_for_room),
+        cmocka_unit_test(no_commit_merges_all_words),
         cmocka_unit_test(deleting_makes_room),
         cmocka_unit_test(deleting_makes_room_without_a_byte_left),
     };

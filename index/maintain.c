@@ -10,6 +10,7 @@
 #define HOUSEKEEPING_EVERY_NS 1000000000ull
 #define ERASE_DOCS 200          /* rows of a dropped collection per transaction */
 #define WAL_PAGES_PASSIVE 2048  /* 8 MiB, what space.c leaves free: pages that change again meanwhile are copied back once */
+#define WAL_PAGES_AMPLE 8192    /* 32 MiB, where there is room: a fifth less is copied back */
 #define WAL_IDLE_NS 2000000000ull /* without a commit: then a smaller log is copied back too */
 #define WAL_PAGES_RESTART 16384 /* 64 MiB: then wait a little for readers, to start the file over */
 #define VACUUM_PAGES 512        /* at a time */
@@ -91,10 +92,19 @@ fail:
     return r;
 }
 
+static bool log_is_due(const struct index *ix)
+{
+    if (!ix->wal_pages)
+        return false;
+    if (clock_ns() - ix->wal_ns >= WAL_IDLE_NS || fault("maintain.due"))
+        return true;
+    return ix->wal_pages >= WAL_PAGES_PASSIVE && (ix->wal_pages >= WAL_PAGES_AMPLE || !space_is_ample(ix));
+}
+
 static int checkpoint_wal(struct index *ix, struct err_msg *em)
 {
     int n_log = 0, n_done = 0;
-    if (!ix->wal_pages || (ix->wal_pages < WAL_PAGES_PASSIVE && clock_ns() - ix->wal_ns < WAL_IDLE_NS && !fault("maintain.due")))
+    if (!log_is_due(ix))
         return 0;
     fault("maintain.log");
     int rc = sqlite3_wal_checkpoint_v2(ix->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &n_log, &n_done);

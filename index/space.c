@@ -32,6 +32,8 @@
 #define TIDY_BYTES (24u << 20)
 /* With less, what can be given back is given back at once. */
 #define SCARCE_BYTES (64u << 20)
+/* With more, a long log harms nobody. */
+#define AMPLE_BYTES (1ull << 30)
 #define CHECK_EVERY_NS 500000000ull
 
 static uint64_t bytes_free(const struct index *ix)
@@ -156,6 +158,11 @@ void space_empty_log(struct index *ix)
 bool space_is_scarce(const struct index *ix)
 {
     return ix->read_only || (bytes_free(ix) < SCARCE_BYTES && !space_to_tidy(ix));
+}
+
+bool space_is_ample(const struct index *ix)
+{
+    return bytes_free(ix) >= AMPLE_BYTES;
 }
 
 bool space_to_merge(const struct index *ix)

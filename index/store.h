@@ -281,6 +281,8 @@ void space_empty_log(struct index *ix);
 bool space_to_tidy(const struct index *ix);
 /* The disk is full or nearly so: what can be given back is given back at once. */
 bool space_is_scarce(const struct index *ix);
+/* There is so much room that the log may grow for longer before it is copied back. */
+bool space_is_ample(const struct index *ix);
 /* There is room for the log of a small piece of words. */
 bool space_to_merge(const struct index *ix);
 /* On a full disk: gives the reserve back to the file system, if a delete needs it. */

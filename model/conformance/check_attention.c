@@ -53,6 +53,13 @@ void check_attention(struct conform *k)
         for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
             one(k, lengths[l] + 40, lengths[l], (struct ops_attention){1, 1, 32, causal, 0.3f}, FILL_NORMAL);
     }
+    static const uint32_t dims[] = {160, 192, 254, 256}; /* the largest that a kernel takes in one piece */
+    for (size_t d = 0; d < sizeof dims / sizeof *dims; d++) {
+        static const uint32_t lengths[] = {1, 3, 33, 129};
+        for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
+            one(k, lengths[l] + 7, lengths[l], (struct ops_attention){2, 1, dims[d], (d + l) % 2, 0.0625f, 0},
+                l == 2 ? (enum fill)d : FILL_NORMAL);
+    }
     static const uint32_t windows[] = {1, 2, 15, 16, 17, 127, 128, 129, 250, 1u << 30};
     for (size_t w = 0; w < sizeof windows / sizeof *windows; w++) { /* a row's keys start and end anywhere in a step */
         static const uint32_t lengths[] = {1, 3, 33, 129, 300, 600};

@@ -75,26 +75,48 @@ static int grow(struct allowed **a, uint64_t n_bits)
     return 0;
 }
 
+/* Makes the set begin at a lower chunk: only where a damaged row came first. */
+static int lower(struct allowed **a, uint64_t base)
+{
+    const uint64_t by = ((*a)->base - base) / 64, have = (*a)->n_bits / 64;
+    if (grow(a, (*a)->n_bits + by * 64) < 0)
+        return LT_ENOMEM;
+    memmove((*a)->words + by, (*a)->words, have * sizeof (*a)->words[0]);
+    memset((*a)->words, 0, by * sizeof (*a)->words[0]);
+    (*a)->base = base;
+    return 0;
+}
+
+/* A document's chunks. */
+static int let_through(struct allowed **a, uint64_t first, uint64_t n)
+{
+    const uint64_t base = first / 64 * 64;
+    if (!(*a)->n)
+        (*a)->base = base;
+    if ((base < (*a)->base && lower(a, base) < 0) || grow(a, first + n - (*a)->base) < 0)
+        return LT_ENOMEM;
+    for (uint64_t bit = first - (*a)->base, end = bit + n; bit < end; bit++) {
+        (*a)->n += !((*a)->words[bit / 64] >> bit % 64 & 1);
+        (*a)->words[bit / 64] |= 1ull << bit % 64;
+    }
+    return 0;
+}
+
 static int scan(sqlite3_stmt *st, const struct filter *f, uint64_t deadline_ns, struct allowed **a,
                 struct err_msg *em)
 {
     int r;
     for (size_t i = 1; (r = sql_step(st, em)) > 0; i++) {
-        uint64_t first = (uint64_t)sqlite3_column_int64(st, 1), n = (uint64_t)sqlite3_column_int64(st, 2);
+        int64_t first = sqlite3_column_int64(st, 1), n = sqlite3_column_int64(st, 2), next = sqlite3_column_int64(st, 4);
         const char *metadata = sqlite3_column_blob(st, 3);
         size_t len = (size_t)sqlite3_column_bytes(st, 3);
         (*a)->last_doc = (uint64_t)sqlite3_column_int64(st, 0);
         if (i % 256 == 0 && deadline_ns && clock_ns() > deadline_ns)
             return err_set(em, LT_ETIMEOUT, "deadline passed while the filter ran");
-        if (!filter_match(f, metadata, metadata ? len : 0))
-            continue;
-        if (!(*a)->n)
-            (*a)->base = first;
-        if (first < (*a)->base || grow(a, first + n - (*a)->base) < 0)
+        if (n < 1 || n > next || first < 1 || first > next - n || !filter_match(f, metadata, metadata ? len : 0))
+            continue; /* a damaged row has no chunks to let through */
+        if (let_through(a, (uint64_t)first, (uint64_t)n) < 0)
             return err_set(em, LT_ENOMEM, "no memory for a filter");
-        for (uint64_t bit = first - (*a)->base; n--; bit++)
-            (*a)->words[bit / 64] |= 1ull << bit % 64;
-        (*a)->n += (uint64_t)sqlite3_column_int64(st, 2);
     }
     return r;
 }
@@ -108,7 +130,7 @@ int allowed_get(struct allowed_cache *cache, sqlite3 *db, sqlite3_stmt **st, int
     struct allowed *a = NULL, *old = cache_take(cache, expr);
     *out = NULL;
     if ((r = sql_prepare(db, st,
-                         "SELECT doc, first_chunk, n_chunks, metadata FROM documents"
+                         "SELECT doc, first_chunk, n_chunks, metadata, (SELECT next_chunk FROM counters) FROM documents"
                          " WHERE coll = ? AND doc > ? ORDER BY doc",
                          em)) < 0)
         goto out;

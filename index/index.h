@@ -183,7 +183,9 @@ struct index_doc {
 int index_put(struct index *ix, const struct index_doc *doc, struct err_msg *em);
 
 /* (writer) Takes the document and everything of it out, newer pending versions included.
- * Works on a full disk too, from a small reserve. Errors: LT_ENOTFOUND, LT_EIO, LT_ENOSPC. */
+ * Works on a full disk too, from a small reserve; and where the document's rows contradict each other or its text is lost: what
+ * its words left in their index then stays there, and the log says so, until `latent check --repair`.
+ * Errors: LT_ENOTFOUND, LT_EIO, LT_ENOSPC, LT_ECORRUPT (the word index or the database is damaged). */
 int index_delete(struct index *ix, const char *collection, const char *id, size_t id_len,
                  struct err_msg *em);
 
@@ -202,6 +204,7 @@ struct index_chunk {
     const char *text; /* the chunk's bytes */
     size_t text_len;
     const char *doc_id; /* to show as the item in work */
+    const char *damage; /* NULL; or why there is nothing to embed, and index_fail_chunk with LT_ECORRUPT is all that is left */
     uint32_t number;
     bool last; /* last chunk of its document */
 };
@@ -214,7 +217,8 @@ struct index_chunk_list {
 void index_chunk_list_finish(struct index_chunk_list *list);
 
 /* (writer) The first chunks with id > after that lack a vector, oldest first, of collections of the current
- * model; at most limit, and at most max_bytes of text (one at least). list->n is 0 at the end.
+ * model; at most limit, and at most max_bytes of text (one at least). list->n is 0 at the end. A chunk whose row contradicts
+ * its document's text is listed with its `damage`, and holds up none behind it.
  * Call between groups: rows of an open group are seen as well. */
 int index_pending(struct index *ix, uint64_t after, size_t limit, size_t max_bytes,
                   struct index_chunk_list *list, struct err_msg *em);
@@ -226,7 +230,7 @@ int index_set_vectors(struct index *ix, const uint64_t *chunks, const float *vec
                       uint32_t dim, size_t *n_set, struct err_msg *em);
 
 /* (writer) This chunk cannot be embedded: its document's pending version goes, its job counts a failure.
- * A chunk that is gone is fine. */
+ * A chunk that is gone is fine, and so are rows that contradict each other. */
 int index_fail_chunk(struct index *ix, uint64_t chunk, int code, const char *reason, struct err_msg *em);
 
 /* (writer) Work that can wait a little, in small bites: refilling graphs, erasing dropped collections, graph and store
@@ -367,7 +371,7 @@ struct index_id {
     size_t len;
 };
 /* The newest accepted version of each id. max_bytes: stop after that much text (one document at least);
- * 0: no limit. Errors: LT_ENOTFOUND (the collection), LT_EIO. */
+ * 0: no limit. Errors: LT_ENOTFOUND (the collection), LT_ECORRUPT (one has lost its text; the message has its id), LT_EIO. */
 int index_get(struct index_reader *r, const char *collection, const struct index_id *ids, size_t n,
               size_t max_bytes, struct index_documents *out, struct err_msg *em);
 

@@ -30,27 +30,17 @@ static int run_ids(struct index *ix, enum store_stmt id, int64_t a, int64_t b, s
 static int erase_rows(struct index *ix, int64_t coll, size_t *n, struct err_msg *em)
 {
     int r;
-    struct {
-        int64_t doc, first, n;
-    } docs[ERASE_DOCS];
+    struct doc_row docs[ERASE_DOCS];
     *n = 0;
     sqlite3_stmt *st = store_stmt(ix, ST_DROPPED_DOCS, em);
     if (!st)
         return LT_EIO;
     sql_bind(st, "ii", coll, (int64_t)ERASE_DOCS);
-    while ((r = sql_step(st, em)) > 0 && *n < ERASE_DOCS) {
-        docs[*n].doc = sqlite3_column_int64(st, 0);
-        docs[*n].first = sqlite3_column_int64(st, 1);
-        docs[(*n)++].n = sqlite3_column_int64(st, 2);
-    }
+    while ((r = sql_step(st, em)) > 0 && *n < ERASE_DOCS)
+        documents_read_row(st, false, &docs[(*n)++]);
     sqlite3_reset(st);
-    for (size_t i = 0; r >= 0 && i < *n; i++) {
-        int64_t last = docs[i].first + docs[i].n - 1;
-        if ((r = vectors_delete(ix, (uint64_t)docs[i].first, (uint64_t)last, em)) == 0 &&
-            (r = run_ids(ix, ST_CHUNK_DELETE, docs[i].first, last, em)) == 0 &&
-            (r = run_ids(ix, ST_TEXT_DELETE, docs[i].doc, 0, em)) == 0)
-            r = run_ids(ix, ST_DOC_DELETE, docs[i].doc, 0, em);
-    }
+    for (size_t i = 0; r >= 0 && i < *n; i++)
+        r = documents_erase_rows(ix, &docs[i], em);
     return r < 0 ? r : 0;
 }
 

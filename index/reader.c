@@ -124,10 +124,13 @@ static int read_document(sqlite3_stmt *st, size_t i, struct arena *memory, struc
 /* The newest version of a document, live or not. */
 #define GET_SQL "SELECT d.id, d.title, d.metadata, t.text, d.live FROM documents d LEFT JOIN texts t ON t.doc = d.doc WHERE d.coll = ?"
 
-/* Appends the row that st is on. Errors: LT_ENOMEM. */
+/* Appends the row that st is on. Errors: LT_ENOMEM, LT_ECORRUPT: its text is lost. */
 static int take_document(sqlite3_stmt *st, size_t i, struct arena *memory, struct index_documents *out, size_t *bytes, struct err_msg *em)
 {
     struct index_found *f = &out->docs[out->n];
+    if (sqlite3_column_type(st, 3) == SQLITE_NULL)
+        return err_set(em, LT_ECORRUPT, "document '%.200s' has no text any more: delete it or run latent check --repair",
+                       (const char *)sqlite3_column_text(st, 0));
     if (read_document(st, i, memory, f) < 0)
         return err_set(em, LT_ENOMEM, "no memory for a document");
     out->n++;

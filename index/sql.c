@@ -18,6 +18,7 @@ int sql_error(sqlite3 *db, int rc, const char *what, struct err_msg *em)
         break;
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
+    case SQLITE_CONSTRAINT: /* rows contradict what the tables were told of them */
         code = LT_ECORRUPT;
         break;
     case SQLITE_BUSY:
@@ -44,7 +45,9 @@ int sql_error(sqlite3 *db, int rc, const char *what, struct err_msg *em)
     default:
         break;
     }
-    if (sys && (rc & 0xff) != SQLITE_CONSTRAINT && code != LT_ECORRUPT)
+    if (rc == SQLITE_CORRUPT_VTAB)
+        return err_set(em, code, "%s: an index of words is damaged", what);
+    if (sys && code != LT_ECORRUPT)
         return err_set(em, code, "%s: %s (%s)", what, db ? sqlite3_errmsg(db) : sqlite3_errstr(rc),
                        strerror(sys));
     return err_set(em, code, "%s: %s", what, db ? sqlite3_errmsg(db) : sqlite3_errstr(rc));

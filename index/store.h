@@ -207,15 +207,22 @@ int collection_check_model(const struct index *ix, const struct collection *c, s
 
 struct doc_row {
     uint64_t doc, first_chunk, job, seq;
-    uint32_t n_chunks, n_pending;
+    uint32_t n_chunks; /* 0: damaged */
+    uint32_t n_pending; /* UINT32_MAX: damaged */
     int64_t bytes;
     bool live;
 };
+/* From the first columns of ST_DOC_FIND. */
+void documents_read_row(sqlite3_stmt *st, bool live, struct doc_row *row);
 /* 1: found, 0: not. */
 int documents_find(struct index *ix, const struct collection *c, const char *id, size_t id_len, bool live,
                    struct doc_row *row, struct err_msg *em);
 int documents_row(struct index *ix, uint64_t doc, struct doc_row *row, int64_t *coll, struct err_msg *em);
-/* Takes a version's rows out: chunks, vectors, words, text. */
+/* Do the chunks that a version says it has lie where it says, as many of them waiting? 1: yes; 0: its rows are damaged. */
+int documents_fit(struct index *ix, const struct doc_row *row, struct err_msg *em);
+/* Its rows alone: chunks, vectors, text, its own; found one by one where they are damaged. */
+int documents_erase_rows(struct index *ix, const struct doc_row *row, struct err_msg *em);
+/* Takes a version out: rows, words, what the graph has of it. Damaged ones as well, but for their words. */
 int documents_erase(struct index *ix, struct collection *c, const struct doc_row *row, struct err_msg *em);
 /* A staged version with nothing pending replaces the live one of its id. */
 int documents_go_live(struct index *ix, struct collection *c, uint64_t doc, struct err_msg *em);

@@ -24,9 +24,11 @@ S(CHUNK_ADD, "INSERT INTO chunks VALUES(?, ?, ?, ?, ?, ?, ?)")
 S(CHUNK_GET, "SELECT doc, coll, vseq FROM chunks WHERE chunk = ?")
 S(CHUNK_SPANS, "SELECT chunk, start, end FROM chunks WHERE chunk BETWEEN ? AND ? AND doc = ? ORDER BY chunk")
 S(CHUNK_VSEQ, "UPDATE chunks SET vseq = ? WHERE chunk BETWEEN ? AND ?")
+S(CHUNK_COUNT, "SELECT count(*), count(*) - count(vseq) FROM chunks WHERE chunk BETWEEN ? AND ? AND doc = ?")
+S(CHUNKS_OF_DOC, "SELECT chunk, vseq FROM chunks WHERE doc = ? AND chunk > ? ORDER BY chunk") /* reads all rows */
 S(CHUNK_DELETE, "DELETE FROM chunks WHERE chunk BETWEEN ? AND ?")
-S(VECTOR_ADD, "INSERT INTO vectors VALUES(?, ?)")
-S(TAIL_ADD, "INSERT INTO vector_tails VALUES(?, ?)")
+S(VECTOR_ADD, "INSERT OR REPLACE INTO vectors VALUES(?, ?)") /* there is one only where rows are damaged */
+S(TAIL_ADD, "INSERT OR REPLACE INTO vector_tails VALUES(?, ?)")
 S(VECTOR_DELETE, "DELETE FROM vectors WHERE chunk BETWEEN ? AND ?")
 S(TAIL_DELETE, "DELETE FROM vector_tails WHERE chunk BETWEEN ? AND ?")
 S(CHUNK_VECTOR, "SELECT c.coll, v.data, t.data FROM chunks c LEFT JOIN vectors v ON v.chunk = c.chunk"
@@ -55,6 +57,6 @@ S(JOB_ERROR, "UPDATE jobs SET last_error = ? WHERE job = ?")
 S(JOB_PRUNE, "DELETE FROM jobs WHERE state <> 0 AND job <= (SELECT max(job) FROM jobs) - 1000"
              " AND NOT EXISTS (SELECT 1 FROM documents d WHERE d.live = 0 AND d.job = jobs.job)")
 S(DROPPED, "SELECT coll FROM collections WHERE dropped = 1 LIMIT 1")
-S(DROPPED_DOCS, "SELECT doc, first_chunk, n_chunks FROM documents WHERE coll = ? LIMIT ?")
+S(DROPPED_DOCS, "SELECT doc, first_chunk, n_chunks, n_pending, job, seq, bytes FROM documents WHERE coll = ? LIMIT ?")
 S(DROPPED_REMOVED, "DELETE FROM removed WHERE coll = ?")
 S(DROPPED_END, "DELETE FROM collections WHERE coll = ?")

@@ -100,13 +100,23 @@ static int mend_rows(struct repair *r, struct err_msg *em)
 
 /* ---- what is made from the rows ---- */
 
+static int rebuild_words(struct repair *r, int64_t coll, struct err_msg *em)
+{
+    long long id = coll;
+    return sql_execf(r->ix->db, em, "INSERT INTO words_%lld(words_%lld) VALUES('rebuild')", id, id);
+}
+
 static int mend_words(struct repair *r, const struct collection *k, struct err_msg *em)
 {
-    long long id = k->id;
     /* Its tables may be beyond a rebuild: first the gentle way. */
-    int e = sql_execf(r->ix->db, em, "INSERT INTO words_%lld(words_%lld) VALUES('rebuild')", id, id);
-    if (e < 0 && (e = schema_words_drop(r->ix->db, id, em)) == 0 && (e = schema_words_create(r->ix->db, id, em)) == 0)
-        e = sql_execf(r->ix->db, em, "INSERT INTO words_%lld(words_%lld) VALUES('rebuild')", id, id);
+    int e = rebuild_words(r, k->id, em);
+    if (e < 0 && (e = sql_exec(r->ix->db, "BEGIN IMMEDIATE", em)) == 0) {
+        if ((e = schema_words_drop(r->ix->db, k->id, em)) == 0 && (e = schema_words_create(r->ix->db, k->id, em)) == 0 &&
+            (e = rebuild_words(r, k->id, em)) == 0)
+            e = sql_exec(r->ix->db, "COMMIT", em);
+        if (!sqlite3_get_autocommit(r->ix->db))
+            sqlite3_exec(r->ix->db, "ROLLBACK", NULL, NULL, NULL);
+    }
     if (e == 0)
         say(r, "repair: collection %s: words indexed anew", k->name);
     return e;

@@ -170,11 +170,26 @@ int schema_words_create(sqlite3 *db, int64_t coll, struct err_msg *em)
         c, c, c, c, c, c, c, c, WORDS_CRISIS);
 }
 
+/* FTS5 does not open, and so not even drop, an index whose first records are damaged: its tables go without it. */
+static int drop_damaged_words(sqlite3 *db, long long c, struct err_msg *em)
+{
+    static const char *const parts[] = {"data", "idx", "content", "docsize", "config"};
+    sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 0, NULL);
+    int r = sql_execf(db, em, "PRAGMA writable_schema = ON;"
+                      "DELETE FROM sqlite_schema WHERE type = 'table' AND name IN ('vocab_%lld', 'words_%lld');"
+                      "PRAGMA writable_schema = RESET", c, c);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts && r == 0; i++)
+        r = sql_execf(db, em, "DROP TABLE IF EXISTS words_%lld_%s", c, parts[i]);
+    sqlite3_exec(db, "PRAGMA writable_schema = OFF", NULL, NULL, NULL);
+    sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    return r;
+}
+
 int schema_words_drop(sqlite3 *db, int64_t coll, struct err_msg *em)
 {
     long long c = coll;
-    return sql_execf(db, em,
-                     "DROP TABLE IF EXISTS vocab_%lld; DROP TABLE IF EXISTS words_%lld;"
-                     "DROP VIEW IF EXISTS texts_%lld",
-                     c, c, c);
+    int r = sql_execf(db, em, "DROP TABLE IF EXISTS vocab_%lld; DROP TABLE IF EXISTS words_%lld", c, c);
+    if (r == LT_ECORRUPT || r == LT_EIO) /* its version is not known, say */
+        r = drop_damaged_words(db, c, em);
+    return r < 0 ? r : sql_execf(db, em, "DROP VIEW IF EXISTS texts_%lld", c);
 }

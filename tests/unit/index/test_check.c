@@ -146,6 +146,13 @@ static void test_rows(void **state)
          "collection t: words do not match", "collection t: words indexed anew", NULL, NULL},
         {"DELETE FROM words_1_idx; DELETE FROM words_1_data WHERE id > 10", "collection t: words do not match",
          "collection t: words indexed anew", NULL, NULL},
+        /* So that FTS5 does not open it any more. */
+        {"UPDATE words_1_data SET block = x'ffffffffffffffffff' WHERE id = 10", "collection t: words do not match",
+         "collection t: words indexed anew", NULL, NULL},
+        {"DELETE FROM words_1_data", "collection t: words do not match", "collection t: words indexed anew", NULL, NULL},
+        {"DELETE FROM words_1_config", "collection t: words do not match", "collection t: words indexed anew", NULL, NULL},
+        {"DROP TABLE words_1_idx", "collection t: words do not match", "collection t: words indexed anew", NULL, NULL},
+        {"DROP TABLE words_1_data", "collection t: words do not match", "collection t: words indexed anew", NULL, NULL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char dir[128];
@@ -289,6 +296,32 @@ static void test_forged(void **state)
     }
 }
 
+/* A collection whose words FTS5 does not open can be dropped all the same, and its space comes back. */
+static void test_dropped(void **state)
+{
+    char dir[128];
+    struct err_msg em;
+    struct index_check_report rep;
+    make_folder(kit_dir(dir));
+    sql(dir, "UPDATE words_1_data SET block = x'ff' WHERE id = 10");
+    struct index *ix = kit_open(dir);
+    kit_ok(index_drop(ix, "t", &em), &em);
+    for (bool more = true; more;)
+        kit_ok(index_maintain(ix, 100, &more, &em), &em);
+    kit_create(ix, "t");
+    index_close(&ix);
+    assert_int_equal(check(dir, false, &rep), 0);
+    assert_int_equal(rep.n_collections, 2);
+    sqlite3 *db;
+    char path[300];
+    snprintf(path, sizeof path, "%s/store.db", dir);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "SELECT block FROM words_1_data", NULL, NULL, NULL), SQLITE_ERROR); /* no such table */
+    assert_int_equal(sqlite3_exec(db, "SELECT block FROM words_2_data", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    kit_remove(dir);
+}
+
 static void put_vector(struct index *ix, const char *collection, int i, float third)
 {
     char id[16];
@@ -367,6 +400,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_graphs),
                                        cmocka_unit_test(test_forged), cmocka_unit_test(test_not_ours),
-                                       cmocka_unit_test(test_no_store)};
+                                       cmocka_unit_test(test_no_store), cmocka_unit_test(test_dropped)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/clock.h"
 #include "index/graph_int.h"
 #include "index/segment.h"
 
@@ -97,6 +98,17 @@ static void check_node(const struct core *c, struct graph_report *rep, uint32_t 
         report_problem(rep, "node %u: parent %u", id, parent);
     else if (parent < core_n_slots(c) && !names_child(c, parent, id))
         report_problem(rep, "node %u: its parent %u does not name it", id, parent);
+}
+
+int graph_check_some(const struct graph *g, uint32_t *at, uint32_t max, uint64_t until_ns, struct graph_report *rep)
+{
+    const struct core *c = graph_core(g);
+    const uint32_t n = core_n_slots(c);
+    for (uint32_t i = 0; i < n && i < max && (i % 16 || clock_ns() < until_ns); i++) {
+        *at = *at + 1 < n ? *at + 1 : 0;
+        check_node(c, rep, *at);
+    }
+    return rep->n_problems ? LT_ECORRUPT : 0;
 }
 
 /* Live nodes that a walk from entry and root reaches over level 0, which is what a search walks. */

@@ -189,6 +189,7 @@ struct graph {
     uint64_t n_saved;  /* live nodes at the last checkpoint */
     uint32_t scrub_at; /* next block */
     uint32_t scrub_vector; /* slot whose exact vector graph_scrub compared last */
+    uint32_t scrub_node;   /* slot whose links it looked at last */
     pthread_mutex_t *swap; /* held for the moment of replacing core, and by those who look at its figures outside of a search */
     struct core *old;      /* replaced, perhaps still searched */
 };

@@ -14,6 +14,7 @@
 #include <xxhash.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/guard.h"
 #include "index/graph_int.h"
@@ -242,6 +243,8 @@ int segment_load(struct graph *g, struct core **out, struct graph_report *rep, s
 
 /* ---- checking ---- */
 
+#define SCRUB_NODES_NS 2000000u
+
 /* Compares up to max blocks from *at on, wrapping; what differs goes into the report. */
 static int check_blocks(const struct graph *g, uint32_t *at, uint64_t max, uint32_t *n_checked, struct graph_report *rep)
 {
@@ -310,7 +313,12 @@ int graph_scrub(struct graph *g, uint32_t max_blocks, uint32_t *n_checked, struc
     if (!g->dir)
         return 0;
     int r = check_blocks(g, &g->scrub_at, max_blocks, n_checked, rep);
-    return r < 0 ? r : check_vectors(g, max_blocks, rep);
+    if (r == 0)
+        r = check_vectors(g, max_blocks, rep);
+    if (r < 0)
+        return r;
+    /* Each node may mean reading a page for each of its links, where the graph is larger than memory. */
+    return graph_check_some(g, &g->scrub_node, UINT32_MAX, max_blocks == UINT32_MAX ? UINT64_MAX : clock_ns() + SCRUB_NODES_NS, rep);
 }
 
 int segment_check(const struct graph *g, struct graph_report *rep)

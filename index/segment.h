@@ -81,6 +81,9 @@ int segment_save(struct graph *g, struct core *c, uint64_t vectors_gen, uint64_t
 /* Verifies every checksum of the current files. */
 int segment_check(const struct graph *g, struct graph_report *rep);
 
+/* The verifier's look at each of the next nodes after *at, max of them or until then, wrapping around. LT_ECORRUPT and a report. */
+int graph_check_some(const struct graph *g, uint32_t *at, uint32_t max, uint64_t until_ns, struct graph_report *rep);
+
 /* Adds a problem to a report. */
 void report_problem(struct graph_report *rep, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));

@@ -35,6 +35,8 @@ struct batch {
     size_t n_ids, cap_ids;
     size_t at[BATCH_CHUNKS]; /* where a text's ids begin */
     float *vectors; /* BATCH_CHUNKS × dim */
+    size_t begin, end; /* chunks that the writer has just now: all, or one, where all of them failed for good */
+    bool look_again;   /* that one failed alone, too: is it damaged itself, since it was read? */
     bool busy;
 };
 
@@ -48,7 +50,9 @@ struct feed {
     struct feed_waiter *waiters;
     atomic_bool stop;
     atomic_uint in_work;
-    pthread_mutex_t lock; /* the following two */
+    pthread_mutex_t lock; /* the following four */
+    uint64_t n_stuck; /* chunks whose vectors could not be stored and will not be tried again before the next start */
+    struct err_msg stuck; /* why, the last of them */
     uint64_t current_job;
     char current[INDEX_ID_MAX + 1];
     struct batch batches[BATCHES];
@@ -102,49 +106,113 @@ static bool passing(int status)
     return status == LT_ESHUTDOWN || status == LT_ECANCELLED || err_retryable(status);
 }
 
+/* Whether the one chunk has been damaged since it was read. */
+static int look_again(struct batch *b, struct index *ix, struct err_msg *em)
+{
+    const uint64_t chunk = b->list.chunks[b->begin].chunk;
+    struct index_chunk_list now;
+    int r = index_pending(ix, chunk - 1, 1, 0, &now, em);
+    if (r == 0 && now.n && now.chunks[0].chunk == chunk && now.chunks[0].damage)
+        b->texts[b->begin].status = err_set(&b->why[b->begin], LT_ECORRUPT, "%s", now.chunks[0].damage);
+    index_chunk_list_finish(&now);
+    return r;
+}
+
+/* May be called again: the writer may have to try this without its neighbours. */
 static int write_apply(struct writer_op *op, struct index *ix, struct err_msg *em)
 {
     struct batch *b = (struct batch *)((char *)op - offsetof(struct batch, op));
     struct feed *f = b->feed;
     uint64_t chunks[BATCH_CHUNKS];
+    float *vectors = b->vectors + b->begin * f->dim;
     size_t n = 0;
-    int r = 0;
-    for (size_t i = 0; i < b->list.n && r == 0; i++) {
+    int r = b->look_again ? look_again(b, ix, em) : 0;
+    for (size_t i = b->begin; i < b->end && r == 0; i++) {
         int status = b->texts[i].status;
         if (status == 0) {
             /* Vectors close up to the front, as index_set_vectors wants them. */
-            memmove(b->vectors + n * f->dim, b->texts[i].out, f->dim * sizeof(float));
+            float *at = vectors + n * f->dim;
+            if (at != b->texts[i].out)
+                memcpy(at, b->texts[i].out, f->dim * sizeof(float));
+            b->texts[i].out = at;
             chunks[n++] = b->list.chunks[i].chunk;
         } else if (!passing(status)) {
             r = index_fail_chunk(ix, b->list.chunks[i].chunk, status, b->why[i].text, em);
         }
     }
     if (r == 0 && n)
-        r = index_set_vectors(ix, chunks, b->vectors, n, f->dim, NULL, em);
+        r = index_set_vectors(ix, chunks, vectors, n, f->dim, NULL, em);
     return r;
+}
+
+/* The one chunk that the writer had cannot be stored. */
+static void set_aside(struct batch *b, int code, const struct err_msg *em)
+{
+    struct feed *f = b->feed;
+    pthread_mutex_lock(&f->lock);
+    if (!f->n_stuck++)
+        log_error("feed", "'%s': %s: %s; it and others like it stay as they are, embedded at the earliest after the next start",
+                  b->list.chunks[b->begin].doc_id, err_name(code), em->text);
+    f->stuck = *em;
+    pthread_mutex_unlock(&f->lock);
+}
+
+static void write_done(struct writer_op *op, int result, uint64_t seq, const struct err_msg *em);
+
+static void write_submit(struct batch *b, size_t begin, size_t end, bool again)
+{
+    b->look_again = again;
+    b->begin = begin;
+    b->end = end;
+    b->op = (struct writer_op){.apply = write_apply, .done = write_done, .n_items = (uint32_t)(end - begin)};
+    writer_submit(b->feed->core->writer, &b->op);
+}
+
+static void want_retry(struct feed *f)
+{
+    f->want_retry = true;
+    f->retry_ns = clock_ns() + RETRY_NS;
+}
+
+/* What the writer was given is durable. */
+static void report(struct batch *b)
+{
+    struct feed *f = b->feed;
+    for (size_t i = b->begin; i < b->end; i++) {
+        int status = b->texts[i].status;
+        if (status < 0 && passing(status))
+            want_retry(f);
+        if (status == 0 || passing(status))
+            continue;
+        log_warn("feed", "'%s': %s: %s", b->list.chunks[i].doc_id, err_name(status), b->why[i].text);
+        for (struct feed_waiter *w = f->waiters; w; w = w->next)
+            w->failed(w, b->list.chunks[i].version, status, b->why[i].text);
+    }
 }
 
 static void write_done(struct writer_op *op, int result, uint64_t seq, const struct err_msg *em)
 {
     struct batch *b = (struct batch *)((char *)op - offsetof(struct batch, op));
-    struct feed *f = b->feed;
-    bool again = result < 0;
-    if (result < 0)
+    const size_t n = b->list.n;
+    const bool all = b->begin == 0 && b->end == n;
+    if (result == 0) {
+        report(b);
+    } else if (result != LT_ECORRUPT) {
         log_error("feed", "%s: %s; trying again", err_name(result), em->text);
-    for (size_t i = 0; i < b->list.n; i++) {
-        int status = b->texts[i].status;
-        again |= status < 0 && passing(status);
-        if (result == 0 && status < 0 && !passing(status)) {
-            log_warn("feed", "'%s': %s: %s", b->list.chunks[i].doc_id, err_name(status), b->why[i].text);
-            for (struct feed_waiter *w = f->waiters; w; w = w->next)
-                w->failed(w, b->list.chunks[i].version, status, b->why[i].text);
-        }
+        want_retry(b->feed);
+    } else if (b->end - b->begin > 1) {
+        write_submit(b, 0, 1, false); /* one by one, to know which */
+        return;
+    } else if (!b->look_again) {
+        write_submit(b, b->begin, b->end, true);
+        return;
+    } else {
+        set_aside(b, result, em);
     }
-    if (again) {
-        f->want_retry = true;
-        f->retry_ns = clock_ns() + RETRY_NS;
-    }
-    batch_free(b);
+    if (!all && b->end < n)
+        write_submit(b, b->end, b->end + 1, false);
+    else
+        batch_free(b);
 }
 
 static void embed_done(struct device_job *job)
@@ -158,8 +226,7 @@ static void embed_done(struct device_job *job)
         if (t->status < 0)
             err_set(&b->why[b->from[i]], t->status, "%s", err_text(t->status));
     }
-    b->op = (struct writer_op){.apply = write_apply, .done = write_done, .n_items = (uint32_t)b->list.n};
-    writer_submit(b->feed->core->writer, &b->op);
+    write_submit(b, 0, b->list.n, false);
 }
 
 /* The tokens of a chunk. A title that is too long to go before every chunk was cut when the chunk was made; a text that
@@ -211,7 +278,8 @@ static void tokenise(struct work_item *w, void *scratch)
         struct device_text *t = &b->texts[i];
         *t = (struct device_text){.out = b->vectors + i * b->feed->dim};
         b->why[i].text[0] = '\0';
-        t->status = chunk_tokens(c->model, &b->list.chunks[i], tokens, &b->why[i]);
+        const struct index_chunk *chunk = &b->list.chunks[i];
+        t->status = chunk->damage ? err_set(&b->why[i], LT_ECORRUPT, "%s", chunk->damage) : chunk_tokens(c->model, chunk, tokens, &b->why[i]);
         if (t->status == 0)
             t->status = keep_ids(b, i, tokens);
         if (t->status == 0)
@@ -229,6 +297,13 @@ static void tokenise(struct work_item *w, void *scratch)
 }
 
 /* ---- between groups ------------------------------------------------------------ */
+
+static void forget_stuck(struct feed *f)
+{
+    pthread_mutex_lock(&f->lock);
+    f->n_stuck = 0;
+    pthread_mutex_unlock(&f->lock);
+}
 
 static void set_current(struct feed *f, const struct index_chunk *c)
 {
@@ -259,6 +334,8 @@ static void fill(struct feed *f, struct index *ix)
         if (b->list.n == 0) {
             index_chunk_list_finish(&b->list);
             f->at_end = true;
+            if (!st.pending_chunks)
+                forget_stuck(f); /* deleted or replaced meanwhile */
             return;
         }
         f->after = b->list.next;
@@ -281,11 +358,14 @@ static void retry(struct feed *f, struct index *ix)
         return;
     f->after = 0;
     f->at_end = f->want_retry = false;
+    forget_stuck(f); /* they are tried, too */
 }
 
 static void answer_waiters(struct feed *f, struct index *ix)
 {
     bool stop = atomic_load(&f->stop);
+    /* All has been tried, and nothing more will be. */
+    const bool stuck = f->n_stuck && f->at_end && !f->want_retry && !atomic_load(&f->in_work);
     for (struct feed_waiter **link = &f->waiters, *w; (w = *link);) {
         uint64_t accepted, searchable = 0;
         int r = index_seqs(ix, w->collection, &accepted, &searchable);
@@ -297,6 +377,9 @@ static void answer_waiters(struct feed *f, struct index *ix)
             why = "accepted and durable; latentd is stopping and will embed it after its next start";
         } else if (searchable < w->seq && w->over(w)) {
             r = LT_ECANCELLED;
+        } else if (searchable < w->seq && stuck) {
+            r = LT_ECORRUPT;
+            why = f->stuck.text;
         } else if (searchable < w->seq) {
             link = &w->next;
             continue;
@@ -313,6 +396,8 @@ void feed_between(struct feed *f, struct index *ix, bool committed)
     retry(f, ix);
     answer_waiters(f, ix);
     fill(f, ix);
+    if (f->n_stuck)
+        answer_waiters(f, ix); /* that was the last look */
 }
 
 void feed_wait(struct feed *f, struct feed_waiter *w)
@@ -346,6 +431,16 @@ void feed_stop(struct feed *f)
 bool feed_idle(struct feed *f)
 {
     return atomic_load(&f->in_work) == 0;
+}
+
+void feed_trouble(struct feed *f, char *out, size_t size)
+{
+    pthread_mutex_lock(&f->lock);
+    if (f->n_stuck)
+        snprintf(out, size, "%llu chunks cannot be embedded: %.250s", (unsigned long long)f->n_stuck, f->stuck.text);
+    else
+        snprintf(out, size, "%s", "");
+    pthread_mutex_unlock(&f->lock);
 }
 
 void feed_current(struct feed *f, uint64_t job, char *out, size_t size)

@@ -1,6 +1,10 @@
 /* The feeder: what is durable but has no vector yet goes, oldest first, through tokenisers and device back to the
  * writer. The store is its only queue, so that a kill at any point loses at most the batches in work.
  *
+ * A document that can never be embedded is taken out, and whoever waits for it is told so (index_fail_chunk). Where a vector cannot be
+ * stored because the store is damaged elsewhere (its word index, say), the document stays, is not tried again before the next start,
+ * and requests that wait for its collection are answered with LT_ECORRUPT. Neither holds up what is behind it.
+ *
  * It also knows the requests that wait to be found by search.
  * Thread-safety: unsafe (writer thread), where not said otherwise. */
 #ifndef DAEMON_FEED_H
@@ -44,6 +48,9 @@ void feed_stop(struct feed *f);
 
 /* True when no batch is in work. Any thread. */
 bool feed_idle(struct feed *f);
+
+/* What keeps documents from being embedded until somebody mends it; empty: nothing. Any thread. */
+void feed_trouble(struct feed *f, char *out, size_t size);
 
 /* The id of the document in work for this job; empty when there is none. Any thread. */
 void feed_current(struct feed *f, uint64_t job, char *out, size_t size);

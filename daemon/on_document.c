@@ -134,6 +134,8 @@ static int delete_apply(struct writer_op *op, struct index *ix, struct err_msg *
     const Latent__V1__DeleteRequest *m = d->rq->msg->delete_;
     struct index_collection col;
     int r = index_info(ix, m->collection, &col, em);
+    d->n_deleted = 0;
+    d->n_missing = 0;
     for (size_t i = 0; i < m->n_ids && r == 0; i++) {
         r = index_delete(ix, m->collection, m->ids[i], strlen(m->ids[i]), em);
         if (r == 0) {

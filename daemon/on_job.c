@@ -31,6 +31,7 @@ static void job_message(struct request *rq, const struct index_job *j, char *cur
     out->total_bytes = j->total_bytes;
     out->created_ms = j->created_ms;
     out->current = current;
+    out->last_error = (char *)j->last_error;
 }
 
 static void reply_job(struct request *rq, const struct index_job *j)

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/version.h"
 #include "daemon/collections.h"
+#include "daemon/feed.h"
 #include "daemon/handlers.h"
 #include "daemon/request.h"
 #include "daemon/server.h"
@@ -69,13 +70,17 @@ static void full_status(struct work_item *w, void *reader)
     struct collection_list l = {0};
     struct index_status ix;
     struct device_stats dev = {0};
-    char warning[sizeof recovery_mode + sizeof ix.warning + 2];
+    char warning[sizeof recovery_mode + sizeof ix.warning + 2], trouble[300] = "";
     fill_always(rq, &out);
     index_get_status(c->ix, &ix);
     if (c->model) {
         fill_model(c, &out);
         device_get_stats(c->device, &dev);
     }
+    if (c->feed)
+        feed_trouble(c->feed, trouble, sizeof trouble);
+    if (!ix.warning[0])
+        snprintf(ix.warning, sizeof ix.warning, "%s", trouble);
     out.read_only = ix.read_only;
     out.read_only_reason = ix.reason;
     snprintf(warning, sizeof warning, "%s%s%s", c->settings->recover ? recovery_mode : "",

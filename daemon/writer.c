@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/log.h"
@@ -51,6 +53,14 @@ static struct writer_op *take_group(struct writer *w, size_t *n)
     return first;
 }
 
+static void say_how_to_mend(int r, struct err_msg *em)
+{
+    static const char how[] = "latent check --repair";
+    const size_t n = strlen(em->text);
+    if (r == LT_ECORRUPT && !strstr(em->text, how))
+        snprintf(em->text + n, sizeof em->text - n, "; when latentd has stopped, %s mends what can be mended", how);
+}
+
 static void run_group(struct writer *w, struct writer_op *group, size_t n)
 {
     struct err_msg em = {""};
@@ -59,8 +69,19 @@ static void run_group(struct writer *w, struct writer_op *group, size_t n)
     for (struct writer_op *op = group; op; op = op->next) {
         op->em.text[0] = '\0';
         op->result = op->apply(op, w->ix, &op->em);
+        say_how_to_mend(op->result, &op->em);
     }
     int r = alone ? 0 : index_commit(w->ix, &seq, &em);
+    if (r == LT_ECORRUPT && n > 1) {
+        /* Damaged data fails its own op, for good, and no other. */
+        for (struct writer_op *op = group, *next; op; op = next) {
+            next = op->next;
+            op->next = NULL;
+            run_group(w, op, 1);
+        }
+        return;
+    }
+    say_how_to_mend(r, &em);
     if (r < 0)
         log_error("writer", "commit: %s: %s", err_name(r), em.text);
     atomic_fetch_sub(&w->depth, n);

@@ -17,7 +17,8 @@ struct writer;
 
 /* One change, embedded in what it belongs to; the writer's from submit until done(). */
 struct writer_op {
-    /* Applies the change. A negative result fails this op alone, unless the store itself is out of order. */
+    /* Applies the change. A negative result fails this op alone, unless the store itself is out of order. Called again where the
+     * group failed on damaged data, perhaps another op's: then each op is a group of its own. */
     int (*apply)(struct writer_op *op, struct index *ix, struct err_msg *em);
     /* After the commit (result 0: durable), or after a failure. em is not the op's: it outlives it. */
     void (*done)(struct writer_op *op, int result, uint64_t seq, const struct err_msg *em);

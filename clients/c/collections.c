@@ -209,6 +209,7 @@ static void job_fill(struct latent_job *to, const Latent__V1__Job *j)
         .total_bytes = j->total_bytes,
         .created_ms = j->created_ms,
         .current = j->current,
+        .last_error = j->last_error,
     };
 }
 

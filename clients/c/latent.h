@@ -427,7 +427,8 @@ struct latent_job {
     uint64_t total_documents, total_bytes; /* as announced; 0: unknown */
     int64_t created_ms;         /* since 1970 UTC */
     const char *current;        /* id of the document being embedded; may be empty */
-    uint64_t reserved[4];
+    const char *last_error;     /* of the last document that failed, beginning with its id; empty: none */
+    uint64_t reserved[3];
 };
 
 struct latent_job_list {

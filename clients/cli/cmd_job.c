@@ -15,7 +15,7 @@ static const char *state_name(enum latent_job_state s)
 static void print_job(const struct latent_job *j, bool json)
 {
     if (json) {
-        json_out(json_pack("{s:I, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "job",
+        json_out(json_pack("{s:I, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "job",
                            (json_int_t)j->job, "collection", json_text(j->collection), "label",
                            json_text(j->label), "state", state_name(j->state), "accepted",
                            (json_int_t)j->accepted, "searchable", (json_int_t)j->searchable,
@@ -23,13 +23,15 @@ static void print_job(const struct latent_job *j, bool json)
                            (json_int_t)j->pending_chunks, "total_documents",
                            (json_int_t)j->total_documents, "total_bytes",
                            (json_int_t)j->total_bytes, "created_ms", (json_int_t)j->created_ms,
-                           "current", json_text(j->current)));
+                           "current", json_text(j->current), "last_error", json_text(j->last_error)));
         return;
     }
     printf("%6llu  %-9s  %-20s %8llu accepted %8llu searchable %6llu failed %8llu chunks waiting  %s\n",
            (unsigned long long)j->job, state_name(j->state), j->collection,
            (unsigned long long)j->accepted, (unsigned long long)j->searchable,
            (unsigned long long)j->failed, (unsigned long long)j->pending_chunks, j->label);
+    if (*j->last_error)
+        printf("        last failure: %s\n", j->last_error);
 }
 
 static int list(struct cli *c, bool json)

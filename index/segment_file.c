@@ -167,7 +167,9 @@ int segment_manifest_write(const char *dir, const struct segment_manifest *m, st
     bytes_put_u64(&o, m->seq);
     finish_page(&o, page, sizeof page);
     manifest_path(path, dir);
-    return file_replace(path, page, sizeof page, 0600, em);
+    /* The names of the files that it names, before its own: a file system may make them durable in any order. */
+    int r = file_sync_parent(path);
+    return r < 0 ? err_set(em, r, "%s: cannot sync its folder: %s", path, err_text(r)) : file_replace(path, page, sizeof page, 0600, em);
 }
 
 /* ---- the folder ---- */

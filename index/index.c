@@ -1,6 +1,7 @@
 /* Opening, closing and the state of the whole data folder. */
 #include "index/index.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include "base/log.h"
 #include "index/log_check.h"
 #include "index/schema.h"
+#include "index/segment.h"
 #include "index/store.h"
 
 static const char *const stmt_text[] = {
@@ -101,6 +103,49 @@ static void look_at_log(struct index *ix)
     file_unmap(&map);
 }
 
+#define FOREIGN_NAMED 5 /* in each folder */
+
+/* Files that are not ours stop nothing and stay; somebody may miss them, or wonder what they are. */
+static void name_foreign(const char *dir, bool (*ours)(const char *name))
+{
+    unsigned n = 0;
+    DIR *d = opendir(dir);
+    if (!d)
+        return;
+    for (struct dirent *e; (e = readdir(d));)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && !ours(e->d_name) && n++ < FOREIGN_NAMED)
+            log_info("index", "%s/%s: not latentd's, left alone", dir, e->d_name);
+    if (n > FOREIGN_NAMED)
+        log_info("index", "%s: %u more files that are not latentd's, left alone", dir, n - FOREIGN_NAMED);
+    closedir(d);
+}
+
+/* FORMAT.md's table. */
+static bool ours_in_folder(const char *name)
+{
+    static const char *const names[] = {"lock", "graph", "reserve", "server_key", "authorized_keys"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    const char *rest = strncmp(name, "store.db", 8) == 0 ? name + 8 : "?";
+    return !*rest || strcmp(rest, "-wal") == 0 || strcmp(rest, "-shm") == 0 || strcmp(rest, "-journal") == 0 || strcmp(rest, "-wal.damaged") == 0;
+}
+
+static bool ours_in_graphs(const char *name)
+{
+    return name[strspn(name, "0123456789")] == 0;
+}
+
+static void report_foreign(const struct index *ix)
+{
+    char path[sizeof ix->dir + 32];
+    name_foreign(ix->dir, ours_in_folder);
+    snprintf(path, sizeof path, "%s/graph", ix->dir);
+    name_foreign(path, ours_in_graphs);
+    for (size_t i = 0; i < ix->n_collections; i++)
+        name_foreign(ix->collections[i]->graph_dir, segment_is_ours);
+}
+
 int index_open(struct index **out, const struct index_params *p, struct err_msg *em)
 {
     int r;
@@ -136,8 +181,12 @@ int index_open(struct index **out, const struct index_params *p, struct err_msg 
     if (!ix->inspect)
         space_open(ix);
     look_at_log(ix);
-    if ((r = schema_open_writer(&ix->db, ix->db_path, p->vfs, em)) < 0)
+    if ((r = schema_open_writer(&ix->db, ix->db_path, p->vfs, em)) < 0) {
+        struct err_msg why = em ? *em : (struct err_msg){""};
+        if (r == LT_ECORRUPT)
+            err_set(em, r, "%s: %.300s (latent check tells more)", ix->db_path, why.text);
         goto out;
+    }
     sqlite3_wal_hook(ix->db, count_wal_pages, ix);
     ix->wal_pages = 1; /* a log of the last run, if there is one */
     if (ix->log_damage[0])
@@ -148,6 +197,8 @@ int index_open(struct index **out, const struct index_params *p, struct err_msg 
         space_make_reserve(ix);
     if ((r = collections_load(ix, p, em)) < 0)
         goto out;
+    if (!ix->inspect)
+        report_foreign(ix);
     if (p->progress)
         p->progress(p->progress_arg, 100);
     *out = ix;

@@ -56,6 +56,9 @@ int segment_manifest_write(const char *dir, const struct segment_manifest *m, st
 void segment_path(char *out, const char *dir, uint64_t gen);
 void vectors_path(char *out, const char *dir, uint64_t gen);
 
+/* Is a file in a graph's folder one of ours, by its name? */
+bool segment_is_ours(const char *name);
+
 /* Deletes our files in dir that the manifest does not name (NULL: all of ours, the manifest too); counts into rep; *gen_max is the
  * largest generation seen; *bytes what stays takes on disk. */
 int segment_sweep_dir(const char *dir, const struct segment_manifest *keep, struct graph_report *rep,

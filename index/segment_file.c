@@ -202,6 +202,12 @@ static int our_file(const char *name, uint64_t *gen)
     return 0;
 }
 
+bool segment_is_ours(const char *name)
+{
+    uint64_t gen;
+    return our_file(name, &gen) != 0;
+}
+
 int segment_sweep_dir(const char *dir, const struct segment_manifest *keep, struct graph_report *rep,
                       uint64_t *gen_max, uint64_t *bytes, struct err_msg *em)
 {

@@ -125,6 +125,9 @@ class Recovery(unittest.TestCase):
                 said.append(d.log_text()[before:])
             self.assertIn("segment-", said[0])
             self.assertIn("index is complete", said[0])
+            for folder in (d.data, os.path.dirname(graph), graph):
+                for name in ("notes.txt", ".atomicwrite-x", "store.db.tmp"):
+                    self.assertIn(f"{folder}/{name}: not latentd's, left alone", said[0])
             for text in said[1:]:
                 for word in (" warn ", " error ", "index is complete", "rebuilt"):
                     self.assertNotIn(word, text)

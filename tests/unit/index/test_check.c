@@ -415,6 +415,9 @@ static void test_no_store(void **state)
     int r = check(dir, true, &rep);
     assert_true(r == LT_ECORRUPT || r == LT_EFORMAT);
     assert_int_equal(rep.n_left, 1);
+    struct err_msg em;
+    assert_int_equal(index_open(&ix, &(struct index_params){.dir = dir}, &em), r);
+    assert_non_null(strstr(em.text, path));
     kit_remove(dir);
 }
 

@@ -193,7 +193,7 @@ static int our_file(const char *name, uint64_t *gen)
         return 3;
     }
     for (int i = 0; i < 2; i++) {
-        if (strlen(name) != 28 || memcmp(name, before[i], 8) || strcmp(name + 24, after[i]) ||
+        if (strlen(name) != 28 || memcmp(name, before[i], 8) || memcmp(name + 24, after[i], 5) ||
             strspn(name + 8, "0123456789abcdef") != 16)
             continue;
         *gen = strtoull(name + 8, NULL, 16);

@@ -392,6 +392,7 @@ int index_drop(struct index *ix, const char *name, struct err_msg *em)
         space_failed(ix, r, false, em->text);
         return r;
     }
+    compact_stop(c);
     catalogue_retire(ix, c);
     return 0;
 }
@@ -419,6 +420,7 @@ int collection_rebuild(struct index *ix, struct collection *c, const char *why, 
     atomic_store(&n->pending, atomic_load(&c->pending));
     atomic_store(&n->bytes, atomic_load(&c->bytes));
     log_warn("index", "collection %s: graph is rebuilt: %s", c->name, why);
+    compact_stop(c);
     if ((r = graph_erase(c->graph_dir, em)) < 0 || (r = collection_open_graph(ix, n, em)) < 0 ||
         (r = catalogue_add(ix, n)) < 0) {
         collection_destroy(n);

@@ -5,7 +5,9 @@
  * slots as nodes (so many were deleted since the last time), or an eighth of them in a collection that has come to rest, and in
  * either case takes a twentieth of the time at most. Files go to the disk in windows (segment_write.c), never in one burst.
  *
- * It runs on the writer thread, between groups: searches go on meanwhile, writes wait. */
+ * It runs on the writer thread, in bites between groups (graph.h, "saving"): searches and writes go on meanwhile. A graph without
+ * free slots has to be of one piece with the one that it is made from, so a change ends its making, and it is tried again; a
+ * collection that always changes would never get one, so after some tries it is made at once, and writes wait. */
 #include <stdio.h>
 #include <string.h>
 
@@ -22,6 +24,7 @@
 #define FIRST_BYTES (4u << 20)    /* of exact vectors in memory, of a graph that is made anew: saved, they are mapped */
 #define CLOSE_BYTES (256u << 20)  /* quickly written: also when closing */
 #define ALARM_MS 600000           /* wanted for so long and not done */
+#define TRIES_MAX 3u              /* of a graph without free slots that changes end */
 
 void compact_note_change(struct collection *c)
 {
@@ -44,28 +47,44 @@ static void failed(struct index *ix, struct collection *c, int r, const struct e
     k->retry_ns = clock_ns() + RETRY_NS;
 }
 
-static int save(struct index *ix, struct collection *c, bool whole, struct err_msg *em)
+static void began(struct collection *c, bool whole)
+{
+    c->compaction.whole = whole;
+    c->compaction.began_ns = clock_ns();
+    atomic_store(&c->compaction.running, true);
+}
+
+static int ended(struct index *ix, struct collection *c, int r, struct err_msg *em)
 {
     struct compaction *k = &c->compaction;
     struct graph_info gi;
-    uint64_t start = clock_ns();
-    atomic_store(&k->running, true);
-    int r = refill_checkpoint(ix, c, whole, em);
+    const uint64_t now = clock_ns();
     atomic_store(&k->running, false);
-    if (whole) { /* also when it failed: it has taken its time */
-        k->whole_end_ns = clock_ns();
-        k->whole_took_ns = k->whole_end_ns - start;
+    if (k->whole) { /* also when it failed: it has taken its time */
+        k->whole_end_ns = now;
+        k->whole_took_ns = now - k->began_ns;
+        k->n_given_up = r == LT_EBUSY ? k->n_given_up + 1 : 0;
     }
+    if (k->whole && r == LT_EBUSY)
+        return 0;
     if (r < 0) {
         failed(ix, c, r, em);
         return r;
     }
     graph_info(c->graph, &gi);
-    atomic_fetch_add(&k->bytes, whole ? gi.bytes_codes + gi.bytes_vectors : gi.bytes_codes);
+    log_debug("index", "collection %s: graph saved%s up to operation %llu in %llu ms", c->name, k->whole ? " without free slots" : "",
+              (unsigned long long)gi.covered_seq, (unsigned long long)(now - k->began_ns) / 1000000);
+    atomic_fetch_add(&k->bytes, k->whole ? gi.bytes_codes + gi.bytes_vectors : gi.bytes_codes);
     atomic_store(&k->done_ms, clock_wall_ms());
     atomic_store(&k->due_ms, 0);
     atomic_store(&k->failed_ms, 0);
     return 0;
+}
+
+static int save_at_once(struct index *ix, struct collection *c, bool whole, struct err_msg *em)
+{
+    began(c, whole);
+    return ended(ix, c, refill_checkpoint(ix, c, whole, em), em);
 }
 
 static bool is_sparse(const struct graph_info *gi, uint64_t share)
@@ -79,7 +98,7 @@ int compact_step(struct index *ix, struct collection *c, struct err_msg *em)
     const struct compaction *k = &c->compaction;
     struct graph_info gi;
     uint64_t now = clock_ns();
-    if (ix->read_only || now < k->retry_ns)
+    if (ix->read_only || now < k->retry_ns || graph_saving(c->graph))
         return 0;
     graph_info(c->graph, &gi);
     bool whole = !atomic_load(&c->behind) &&
@@ -88,8 +107,42 @@ int compact_step(struct index *ix, struct collection *c, struct err_msg *em)
     bool first = atomic_load(&c->behind) && !gi.covered_seq && gi.n_live && gi.bytes_vectors >= FIRST_BYTES;
     if (!whole && !first && !graph_wants_checkpoint(c->graph, false) && !fault("maintain.save"))
         return 0;
-    int r = save(ix, c, whole, em);
+    int r;
+    if (whole && k->n_given_up >= TRIES_MAX) {
+        r = save_at_once(ix, c, whole, em);
+    } else {
+        began(c, whole);
+        if ((r = graph_save_begin(c->graph, whole, em)) < 0)
+            r = ended(ix, c, r, em);
+    }
     return r == LT_ECORRUPT ? r : 0;
+}
+
+int compact_go_on(struct index *ix, struct collection *c, uint64_t until_ns, bool *more, struct err_msg *em)
+{
+    bool done = false;
+    int r = 0;
+    *more = graph_saving(c->graph);
+    if (!*more || fault("save.hold"))
+        return 0;
+    if (ix->read_only) { /* what it has written goes: others need the room */
+        compact_stop(c);
+        *more = false;
+        return 0;
+    }
+    do
+        r = graph_save_step(c->graph, refill_seq(ix, c), until_ns, &done, em);
+    while (r == 0 && !done && clock_ns() < until_ns);
+    *more = !done;
+    if (done)
+        r = ended(ix, c, r < 0 ? r : refill_saved(ix, c, em), em);
+    return r == LT_ECORRUPT ? r : 0;
+}
+
+void compact_stop(struct collection *c)
+{
+    graph_save_abort(c->graph);
+    atomic_store(&c->compaction.running, false);
 }
 
 int compact_last(struct index *ix, struct collection *c, struct err_msg *em)
@@ -99,7 +152,7 @@ int compact_last(struct index *ix, struct collection *c, struct err_msg *em)
         return 0;
     graph_info(c->graph, &gi);
     bool quick = gi.bytes_codes + gi.bytes_vectors < CLOSE_BYTES;
-    return save(ix, c, quick && !atomic_load(&c->behind) && is_sparse(&gi, REST_SHARE), em);
+    return save_at_once(ix, c, quick && !atomic_load(&c->behind) && is_sparse(&gi, REST_SHARE), em);
 }
 
 void compact_describe(const struct index *ix, const struct collection *c, struct index_collection *out)

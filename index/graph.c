@@ -84,6 +84,7 @@ void graph_destroy(struct graph **g)
 {
     if (!g || !*g)
         return;
+    graph_save_abort(*g);
     for (struct core *c = (*g)->old, *next; c; c = next) {
         next = c->next_old;
         core_destroy(c);

@@ -7,7 +7,7 @@
  *
  * Files in `dir` (index/FORMAT.md): MANIFEST, segment-*.seg, vectors-*.vec.
  *
- * Thread-safety: one writer, many readers. graph_open … graph_remove, graph_checkpoint, graph_compact, graph_scrub,
+ * Thread-safety: one writer, many readers. graph_open … graph_remove, graph_save_begin … graph_compact, graph_scrub,
  * graph_check and graph_destroy belong to one writer thread at a time, which may have others insert for it (graph_add_many);
  * graph_search, graph_count and the other figures may run on any thread meanwhile and never wait for the writer.
  */
@@ -164,15 +164,37 @@ void graph_scratch_destroy(struct graph_scratch **s);
 int graph_search(const struct graph *g, struct graph_scratch *s, const struct graph_query *q,
                  struct graph_hit *out, size_t *n, struct graph_stats *st);
 
-/* Writes a new segment that covers every operation up to seq and makes it the current one by a rename.
- * On failure the former checkpoint stays current and the graph goes on working.
- * Blocks: on disk, for the whole graph. Errors: LT_ENOSPC, LT_EIO, LT_ENOMEM, LT_EUNSUPPORTED (no dir). */
+/* ---- saving ---- *
+ * A save writes a new segment and makes it the current one by a rename. It does so in bites of a few megabytes, between which the
+ * writer adds and removes as it likes: what is written is the graph of one moment. On failure the former segment stays current and
+ * the graph goes on working. Besides the graph itself, memory has at most 24 bytes a vector more for that long, and after a save
+ * with changes meanwhile the label lookup, as much again. */
+
+/* Begins one. With `whole` the graph is written without its free slots, which deletions left and which take memory and disk until
+ * then: all of it anew, exact vectors too, beside the old files; it works in memory as well. A change of the graph ends such a save
+ * with LT_EBUSY.
+ * Errors: LT_EUNSUPPORTED (no dir), LT_EBUSY (one is under way), LT_ENOMEM. */
+int graph_save_begin(struct graph *g, bool whole, struct err_msg *em);
+
+/* The next bite of it.
+ *
+ * seq      of the last operation that is in the graph now; where a save ends well, covered_seq is what was given for its moment
+ * until_ns (clock_ns) where the disk has not done with the bite before, it is waited for until then at most; UINT64_MAX: always
+ * *done    it has ended, well or with the error returned, or there was none
+ *
+ * Errors: LT_ENOSPC, LT_EIO, LT_ENOMEM, LT_EBUSY (whole: the graph has changed), LT_ECORRUPT: the caller drops the files and refills. */
+int graph_save_step(struct graph *g, uint64_t seq, uint64_t until_ns, bool *done, struct err_msg *em);
+
+/* True between a begin and the end. Writer thread only. */
+bool graph_saving(const struct graph *g);
+
+/* Ends a save without its having come about, or if it is too late for that, well. Blocks: for what is on its way to the disk. */
+void graph_save_abort(struct graph *g);
+
+/* A whole save at once, in the place of one that is under way. Blocks: on disk, for the whole graph. */
 int graph_checkpoint(struct graph *g, uint64_t seq, struct err_msg *em);
 
-/* The same with a graph that has no free slots any more: those that deletions left take memory and disk until then. All of it is
- * written anew, exact vectors too, beside the old files, and searches move over without noticing. Works in memory as well (seq is
- * ignored there). On failure all is as before.
- * Blocks: on disk, for the whole graph and its vectors. Errors: also LT_ECORRUPT: the caller drops the files and refills. */
+/* The same with `whole`. Blocks: on disk, for the whole graph and its vectors. */
 int graph_compact(struct graph *g, uint64_t seq, struct err_msg *em);
 
 /* True when enough changed since the last checkpoint to be worth one: as much as it holds, so that all

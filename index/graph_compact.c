@@ -2,18 +2,15 @@
  *
  * Nodes keep their order, levels and links and only get new numbers, so that the new graph answers as the old one did. It is
  * built beside the old one, written to files of its own, and takes its place by one store; searches that are in the old one
- * end there, and it goes when the last of them has. What this gives up: for that long both take memory and disk. */
-#include <errno.h>
-#include <fcntl.h>
+ * end there, and it goes when the last of them has. What this gives up: for that long both take memory and disk; and a change
+ * of the old one meanwhile is the end of it (graph_save.c), since the copy would lack it. */
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "index/graph_int.h"
-#include "index/segment.h"
+#include "index/graph_save.h"
 
 /* Everything of a node but its links, which have the old numbers yet. */
 static int copy_node(struct core *to, const struct core *from, uint32_t id, uint32_t *new_id)
@@ -67,69 +64,57 @@ static int copy_links(struct core *to, const struct core *from, uint32_t id, con
     return 0;
 }
 
-static int copy_core(struct core *to, const struct core *from)
+int save_nodes_to(struct save *s, struct err_msg *em)
 {
-    uint32_t n_slots = core_n_slots(from), entry = atomic_load(&from->entry), root = atomic_load(&from->root);
-    uint32_t *new_of = malloc(((size_t)n_slots + 1) * sizeof *new_of);
-    int r = new_of ? 0 : LT_ENOMEM;
-    for (uint32_t id = 0; id < n_slots && r == 0; id++) {
-        new_of[id] = ID_NONE;
-        if (node_state(core_head(from, id)) == NODE_LIVE)
-            r = copy_node(to, from, id, &new_of[id]);
-    }
-    for (uint32_t id = 0; id < n_slots && r == 0; id++)
-        if (new_of[id] != ID_NONE)
-            r = copy_links(to, from, id, new_of);
-    if (r == 0 && atomic_load(&to->n_live)) {
-        if (entry >= n_slots || root >= n_slots || new_of[entry] == ID_NONE || new_of[root] == ID_NONE) {
-            r = LT_ECORRUPT;
-        } else {
-            atomic_store(&to->entry, new_of[entry]);
-            atomic_store(&to->root, new_of[root]);
-        }
-    }
-    if (r == 0 && atomic_load(&from->lost))
-        r = LT_ECORRUPT; /* zeros were read in the place of nodes */
-    free(new_of);
-    return r;
-}
-
-/* Into new files; on failure nothing of them stays. */
-static int save(struct graph *g, struct core *to, const struct core *from, uint64_t seq, struct err_msg *em)
-{
-    char path[SEGMENT_PATH];
-    uint64_t gen = ++g->gen;
+    const struct core *from = s->from;
+    struct core *to = s->c;
+    uint32_t bite = s->bite / (from->stride + from->vec_stride) + 1;
     int r = 0;
-    if (to->has_vectors && (r = segment_vectors_create(g->dir, gen, to, em)) < 0)
-        return r;
-    if ((r = copy_core(to, from)) < 0)
-        err_set(em, r, r == LT_ECORRUPT ? "the graph is damaged" : "the graph's copy: %s", err_text(r));
-    else
-        r = segment_save(g, to, gen, seq, em);
-    if (r < 0 && to->has_vectors) {
-        vectors_path(path, g->dir, gen);
-        unlink(path);
+    if (!s->new_of) {
+        s->n_from = core_n_slots(from);
+        s->new_of = malloc(((size_t)s->n_from + 1) * sizeof *s->new_of);
+        r = s->new_of ? 0 : LT_ENOMEM;
+        s->at = 0;
     }
-    return r;
-}
-
-int graph_compact(struct graph *g, uint64_t seq, struct err_msg *em)
-{
-    struct core *from = graph_core(g), *to;
-    struct graph_params p = g->p;
-    int r = 0;
-    p.wide = from->wide;
-    graph_reclaim(g);
-    remove_sweep(from, g->scratch, true);
-    if (!(to = core_create(&p)))
-        return err_set(em, LT_ENOMEM, "no memory for a graph");
-    if (g->dir)
-        r = save(g, to, from, seq, em);
-    else if ((r = copy_core(to, from)) < 0)
-        err_set(em, r, "the graph's copy: %s", err_text(r));
+    for (; bite && s->at < s->n_from && r == 0; bite--, s->at++) {
+        s->new_of[s->at] = ID_NONE;
+        if (node_state(core_head(from, s->at)) == NODE_LIVE)
+            r = copy_node(to, from, s->at, &s->new_of[s->at]);
+    }
     if (r < 0)
-        core_destroy(to);
-    else
-        graph_swap(g, to);
-    return r;
+        return err_set(em, r, r == LT_ECORRUPT ? "the graph is damaged" : "the graph's copy: %s", err_text(r));
+    if (to->vec_fd >= 0)
+        save_paces(s, &s->vec_pace, to->vec_fd, to->vec_end);
+    if (s->at == s->n_from) {
+        s->phase = SAVE_LINKS_TO;
+        s->at = 0;
+    }
+    return 0;
+}
+
+/* Entry and root, once all nodes are there. */
+static int copy_starts(struct save *s)
+{
+    uint32_t entry = atomic_load(&s->from->entry), root = atomic_load(&s->from->root);
+    if (atomic_load(&s->from->lost))
+        return LT_ECORRUPT; /* zeros were read in the place of nodes */
+    if (!atomic_load(&s->c->n_live))
+        return 0;
+    if (entry >= s->n_from || root >= s->n_from || s->new_of[entry] == ID_NONE || s->new_of[root] == ID_NONE)
+        return LT_ECORRUPT;
+    atomic_store(&s->c->entry, s->new_of[entry]);
+    atomic_store(&s->c->root, s->new_of[root]);
+    return 0;
+}
+
+int save_links_to(struct save *s, struct err_msg *em)
+{
+    uint32_t bite = s->bite / s->from->stride + 1;
+    int r = 0;
+    for (; bite && s->at < s->n_from && r == 0; bite--, s->at++)
+        if (s->new_of[s->at] != ID_NONE)
+            r = copy_links(s->c, s->from, s->at, s->new_of);
+    if (r == 0 && s->at == s->n_from && (r = copy_starts(s)) == 0)
+        s->phase = s->g->dir ? SAVE_SNAPSHOT : SAVE_END;
+    return r < 0 ? err_set(em, r, "the graph is damaged") : 0;
 }

@@ -8,8 +8,7 @@
 #include "base/cpu.h"
 #include "base/fault.h"
 #include "base/guard.h"
-#include "index/graph_int.h"
-#include "index/segment.h"
+#include "index/graph_save.h"
 
 #define CHUNK_BYTES (4u << 20) /* about; a power of two of nodes */
 #define SLAB_BYTES (64u << 20) /* address space taken at once, in huge pages where the kernel has them */
@@ -102,7 +101,7 @@ struct core *core_create(const struct graph_params *p)
     return c;
 }
 
-static void hash_drop(void *ptr)
+void hash_drop(void *ptr)
 {
     struct hash *h = ptr;
     if (!h->mapped)
@@ -253,11 +252,13 @@ int core_alloc(struct core *c, uint32_t level, uint32_t *id)
     else if ((r = slot_create(c, level, id)) < 0)
         return r;
     struct node_head *h = core_head(c, *id);
+    core_touch(c, *id, 0);
     h->level = (uint8_t)level; /* as it was, unless the file lied */
     core_set_parent(c, *id, ID_NONE);
     atomic_store_explicit(&h->state, NODE_NEW, memory_order_release);
     for (uint32_t i = 0; i <= level; i++) {
         struct list list = core_links(c, *id, i);
+        core_touch(c, *id, i);
         if (list.word)
             list_write(list, NULL, 0);
     }
@@ -267,9 +268,11 @@ int core_alloc(struct core *c, uint32_t level, uint32_t *id)
 void core_release(struct core *c, uint32_t id)
 {
     struct node_head *h = core_head(c, id);
+    core_touch(c, id, 0);
     atomic_store_explicit(&h->state, NODE_FREE, memory_order_release);
-    /* The checkpoint on disk still means the old vector by this slot; it can be reused after the next one. */
-    bool hold = c->has_vectors && c->vec_fd >= 0 && id < c->seg_slots;
+    /* The checkpoint on disk still means the old vector by this slot, or one that is being written does; it can be reused after the
+     * next one. */
+    bool hold = c->has_vectors && ((c->vec_fd >= 0 && id < c->seg_slots) || id < c->save_slots);
     /* Without memory for the note the slot stays unused until the next compaction. */
     (void)id_list_push(hold ? &c->held : &c->free_slots[h->level <= LEVEL_MAX ? h->level : 0], id);
 }
@@ -319,6 +322,8 @@ int core_put_vector(struct core *c, uint32_t id, const float *v)
         return 0;
     if (c->vec_fd < 0) {
         memcpy((void *)(uintptr_t)core_vector(c, id), v, len);
+        if (c->save)
+            save_keep_vector(c->save, id, v);
         return 0;
     }
     /* By write and not through the mapping: a full disk is an error here and a signal there. */
@@ -366,7 +371,7 @@ uint32_t core_find_live(const struct core *c, uint64_t label)
     return id != ID_NONE && node_state(core_head(c, id)) == NODE_LIVE ? id : ID_NONE;
 }
 
-static void slots_put(struct hash *h, uint64_t label, uint32_t id)
+void hash_put(struct hash *h, uint64_t label, uint32_t id)
 {
     uint32_t at = hash_of(label) & h->mask;
     for (;; at = (at + 1) & h->mask) {
@@ -399,7 +404,7 @@ int core_hash_reserve(struct core *c, uint32_t n)
         uint32_t v = atomic_load_explicit(&old->slots[i], memory_order_relaxed);
         /* More entries than live nodes only in a damaged table; never overfill. */
         if (v != HASH_EMPTY && v != HASH_GONE && v - 1 < core_n_slots(c) && h->n_used < h->mask / 2)
-            slots_put(h, core_head(c, v - 1)->label, v - 1);
+            hash_put(h, core_head(c, v - 1)->label, v - 1);
     }
     if (old && core_retire_reserve(c, 1) < 0) {
         free((void *)h->slots);
@@ -414,7 +419,7 @@ int core_hash_reserve(struct core *c, uint32_t n)
 
 void core_hash_put(struct core *c, uint64_t label, uint32_t id)
 {
-    slots_put(atomic_load(&c->hash), label, id);
+    hash_put(atomic_load(&c->hash), label, id);
 }
 
 static void entry_change(struct core *c, uint64_t label, uint32_t id, uint32_t value)

@@ -17,6 +17,7 @@ static bool link_to(struct core *c, struct graph_scratch *s, uint32_t e, uint32_
     struct probe p;
     if (!list.word)
         return false;
+    core_touch(c, e, level);
     if (list_append(list, id))
         return true;
     uint32_t n = list_read_marked(list, s->links);
@@ -94,6 +95,7 @@ static void link_level(struct core *c, struct graph_scratch *s, uint32_t id, uin
         chosen[i] = s->pool[i];
         links[i] = s->pool[i].id;
     }
+    core_touch(c, id, level);
     if (list.word)
         list_write(list, links, kept);
     for (uint32_t i = 0; i < kept; i++)
@@ -203,6 +205,7 @@ void node_found(struct graph *g, struct core *c, uint64_t label, uint32_t id)
 
 void node_live(struct core *c, uint32_t id)
 {
+    core_touch(c, id, 0);
     atomic_fetch_add(&c->n_live, 1);
     atomic_store_explicit(&core_head(c, id)->state, NODE_LIVE, memory_order_release);
 }

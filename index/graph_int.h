@@ -81,6 +81,7 @@ struct id_list {
 };
 
 struct segment; /* segment.h */
+struct save;    /* graph_save.h */
 
 /* Everything a search looks at. A compaction builds another one and swaps it in. */
 struct core {
@@ -106,13 +107,15 @@ struct core {
     /* writer only */
     uint32_t level_count[LEVEL_MAX + 1]; /* live nodes by level */
     struct id_list free_slots[LEVEL_MAX + 1];
-    struct id_list held;  /* free, but the last checkpoint still names their exact vectors */
+    struct id_list held;  /* free, but the last checkpoint, or a save under way, still names their exact vectors */
     struct id_list dead;  /* waiting for a sweep; the first n_sweep are in the one that runs */
     uint32_t n_sweep, sweep_at;
     struct retired *retired;
     uint32_t n_retired, cap_retired;
     struct segment *seg; /* the mapping some chunks lie in; NULL: all anonymous */
     uint32_t seg_slots;  /* slots that the checkpoint on disk names */
+    uint32_t save_slots; /* slots that a save under way will name */
+    struct save *save;   /* that wants to know what changes; NULL: none. Set while nobody inserts */
     struct slab *slabs;  /* anonymous memory */
     atomic_bool full;    /* short links, and no number left for a node that was to come */
     atomic_bool lost;    /* a mapped file lacks bytes that were there: zeros are read instead (base/guard.h) */
@@ -192,6 +195,7 @@ struct graph {
     uint32_t scrub_node;   /* slot whose links it looked at last */
     pthread_mutex_t *swap; /* held for the moment of replacing core, and by those who look at its figures outside of a search */
     struct core *old;      /* replaced, perhaps still searched */
+    struct save *save;     /* under way; NULL: none */
 };
 
 static inline struct core *graph_core(const struct graph *g)
@@ -266,9 +270,25 @@ static inline uint32_t core_parent(const struct core *c, uint32_t id)
     return at ? *at : ID_NONE;
 }
 
+/* Before a node's record changes, or its list of a level above 0: a save under way may want what it was. Under the node's lock, where
+ * several insert. */
+void save_keep_node(struct save *s, uint32_t id);
+void save_keep_block(struct save *s, uint32_t block);
+static inline void core_touch(const struct core *c, uint32_t id, uint32_t level)
+{
+    if (!c->save)
+        return;
+    const struct node_head *h = core_head(c, id);
+    if (!level)
+        save_keep_node(c->save, id);
+    else if (level <= h->level && h->place <= ID_LIMIT)
+        save_keep_block(c->save, h->place + level - 1);
+}
+
 static inline void core_set_parent(struct core *c, uint32_t id, uint32_t parent)
 {
     uint32_t *at = core_parent_at(c, id);
+    core_touch(c, id, core_head(c, id)->level ? 1 : 0);
     if (at)
         *at = parent;
 }
@@ -334,6 +354,9 @@ void core_hash_drop(struct core *c, uint64_t label, uint32_t id);
 /* Points label's existing entry at another id, in one store. */
 void core_hash_move(struct core *c, uint64_t label, uint32_t from, uint32_t to);
 bool id_list_push(struct id_list *l, uint32_t id);
+/* Into a table with room for it. */
+void hash_put(struct hash *h, uint64_t label, uint32_t id);
+void hash_drop(void *hash);
 
 /* graph_links.c: distances, and choosing neighbours. */
 /* out[i] = distance of the probe to ids[i] (all valid); smaller is nearer. By exact vectors, codes or sketches, the first of
@@ -405,7 +428,11 @@ void tree_detach(struct core *c, struct graph_scratch *s, uint32_t id);
 /* graph_remove.c */
 int remove_reserve(struct core *c); /* so that remove_node cannot fail */
 void remove_node(struct core *c, struct graph_scratch *s, uint32_t id);
-/* Advances the sweep; all: takes every dead node out of every list now. */
-void remove_sweep(struct core *c, struct graph_scratch *s, bool all);
+/* Advances the sweep. */
+void remove_sweep(struct core *c, struct graph_scratch *s);
+/* A sweep over all lists takes every node that is dead now out of them; then that many nodes are swept at a time, however many others
+ * have died since. */
+void remove_sweep_begin(struct core *c);
+void remove_sweep_some(struct core *c, struct graph_scratch *s, uint32_t n);
 
 #endif

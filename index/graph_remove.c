@@ -85,6 +85,7 @@ static void relink(struct core *c, struct graph_scratch *s, uint32_t id, uint32_
     k = live ? select_full(c, s, cands, k, room) : core_select(c, s, cands, k, room);
     for (uint32_t i = 0; i < k; i++)
         s->links[i] = cands[i].id;
+    core_touch(c, id, level);
     list_write(core_links(c, id, level), s->links, k);
 }
 
@@ -123,22 +124,33 @@ static void sweep_end(struct core *c)
     core_reclaim(c);
 }
 
-void remove_sweep(struct core *c, struct graph_scratch *s, bool all)
+void remove_sweep_begin(struct core *c)
 {
-    uint32_t live = atomic_load(&c->n_live), share = live / DEAD_SHARE;
-    uint32_t start = share > DEAD_MIN ? share : DEAD_MIN;
-    if (!c->n_sweep && (all ? c->dead.n == 0 : c->dead.n < start))
-        return;
-    if (!c->n_sweep || (all && c->n_sweep < c->dead.n)) {
+    if (c->n_sweep < c->dead.n) {
         c->n_sweep = c->dead.n;
         c->sweep_at = 0;
     }
-    /* As fast as the next lot of dead nodes gathers. */
-    uint32_t n = core_n_slots(c), todo = all ? n : n / start + 1;
-    for (; todo && c->sweep_at < n; todo--)
+}
+
+void remove_sweep_some(struct core *c, struct graph_scratch *s, uint32_t n)
+{
+    uint32_t n_slots = core_n_slots(c);
+    if (!c->n_sweep)
+        return;
+    for (; n && c->sweep_at < n_slots; n--)
         sweep_node(c, s, c->sweep_at++);
-    if (c->sweep_at >= n)
+    if (c->sweep_at >= n_slots)
         sweep_end(c);
+}
+
+void remove_sweep(struct core *c, struct graph_scratch *s)
+{
+    uint32_t live = atomic_load(&c->n_live), share = live / DEAD_SHARE;
+    uint32_t start = share > DEAD_MIN ? share : DEAD_MIN;
+    if (!c->n_sweep && c->dead.n >= start)
+        remove_sweep_begin(c);
+    /* As fast as the next lot of dead nodes gathers. */
+    remove_sweep_some(c, s, core_n_slots(c) / start + 1);
 }
 
 /* A live node of the highest level there is. */
@@ -174,6 +186,7 @@ static void remove_last(struct core *c)
 void remove_node(struct core *c, struct graph_scratch *s, uint32_t id)
 {
     struct node_head *h = core_head(c, id);
+    core_touch(c, id, 0);
     atomic_store_explicit(&h->state, NODE_DEAD, memory_order_release);
     (void)id_list_push(&c->dead, id); /* reserved */
     if (h->level <= LEVEL_MAX && c->level_count[h->level])
@@ -186,7 +199,7 @@ void remove_node(struct core *c, struct graph_scratch *s, uint32_t id)
     tree_detach(c, s, id);
     if (atomic_load(&c->entry) == id)
         atomic_store_explicit(&c->entry, new_entry(c, id), memory_order_release);
-    remove_sweep(c, s, false);
+    remove_sweep(c, s);
 }
 
 int graph_remove(struct graph *g, uint64_t label)

@@ -8,6 +8,7 @@
 
 void tree_adopt(struct core *c, uint32_t id, uint32_t parent)
 {
+    core_touch(c, parent, 0);
     list_mark(core_list(c, parent), id, true);
     core_set_parent(c, id, parent);
 }
@@ -40,6 +41,7 @@ static void force_link(struct core *c, struct graph_scratch *s, uint32_t id, uin
     if (worst == ID_NONE)
         worst = n_ok < c->m0 ? n_ok++ : 0; /* all children: only in a damaged tree */
     s->links[worst] = id;
+    core_touch(c, parent, 0);
     list_write(list, s->links, n_ok);
 }
 
@@ -86,6 +88,7 @@ void tree_detach(struct core *c, struct graph_scratch *s, uint32_t id)
 {
     uint32_t children[2 * GRAPH_M_MAX], n_children = 0, parent = core_parent(c, id), heir = ID_NONE;
     uint32_t n = list_read_marked(core_list(c, id), s->links);
+    core_touch(c, id, 0);
     for (uint32_t i = 0; i < n; i++) {
         uint32_t child = s->links[i] & LINK_ID;
         if (!(s->links[i] & LINK_CHILD))
@@ -97,6 +100,7 @@ void tree_detach(struct core *c, struct graph_scratch *s, uint32_t id)
     core_set_parent(c, id, ID_NONE);
     if (parent < core_n_slots(c)) {
         struct probe p;
+        core_touch(c, parent, 0);
         list_mark(core_list(c, parent), id, false);
         float best = 0;
         core_probe(c, parent, s->pair, &p);

@@ -236,7 +236,7 @@ int index_fail_chunk(struct index *ix, uint64_t chunk, int code, const char *rea
 /* (writer) Work that can wait a little, in small bites: refilling graphs, erasing dropped collections, graph and store
  * checkpoints, giving space back, leaving read-only mode. Between groups: in idle moments, and after each group, with a
  * budget of 0 while others wait: the log must not outgrow its bounds.
- * Returns after about budget_ms (one graph checkpoint may take longer); *more: there is more of it to do now. */
+ * Returns after about budget_ms (a bite of what is done takes some milliseconds); *more: there is more of it to do now. */
 int index_maintain(struct index *ix, unsigned budget_ms, bool *more, struct err_msg *em);
 
 /* ---- jobs ------------------------------------------------------------------- */

@@ -206,6 +206,18 @@ static int rebuild_lost(struct index *ix, struct err_msg *em)
     return r;
 }
 
+/* Graphs that are being saved: a bite of each at least. */
+static int saves(struct index *ix, uint64_t until, bool *more, struct err_msg *em)
+{
+    for (size_t i = 0; i < ix->n_collections; i++) {
+        bool left;
+        if (compact_go_on(ix, ix->collections[i], until, &left, em) == LT_ECORRUPT)
+            return collection_rebuild(ix, ix->collections[i], em->text, em);
+        *more = *more || left;
+    }
+    return 0;
+}
+
 static int refill_one(struct index *ix, struct collection *c, uint64_t until, struct err_msg *em)
 {
     bool done;
@@ -230,7 +242,7 @@ static int refill(struct index *ix, uint64_t until, bool *more, struct err_msg *
         struct collection *c = ix->collections[i];
         if (!atomic_load(&c->behind))
             continue;
-        if (!tried || clock_ns() < until)
+        if (!graph_saving(c->graph) && (!tried || clock_ns() < until))
             r = refill_one(ix, c, until, em);
         tried = true;
         behind = behind || atomic_load(&c->behind);
@@ -256,6 +268,8 @@ static int maintain(struct index *ix, unsigned budget_ms, bool *more, struct err
     } else if (ix->wal_pages > WAL_PAGES_PASSIVE) {
         r = checkpoint_wal(ix, em);
     }
+    if (r == 0)
+        r = saves(ix, until, &m, em);
     if (r == 0)
         r = ix->recover ? refill_cache(ix, em) : refill(ix, until, &m, em);
     for (size_t i = 0; i < ix->n_collections && r == 0 && clock_ns() < until; i++) {

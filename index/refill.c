@@ -197,27 +197,32 @@ int refill_is_ours(struct index *ix, struct collection *c, struct err_msg *em)
     return r < 0 ? r : n_fit * 2 >= n;
 }
 
+uint64_t refill_seq(struct index *ix, struct collection *c)
+{
+    if (atomic_load(&c->behind) == false) /* nothing of this collection happened since, whatever others did */
+        atomic_store(&c->graph_seq, atomic_load(&ix->committed_seq));
+    return atomic_load(&c->graph_seq);
+}
+
 int refill_checkpoint(struct index *ix, struct collection *c, bool whole, struct err_msg *em)
 {
-    uint64_t seq = atomic_load(&c->graph_seq);
-    if (atomic_load(&c->behind) == false) {
-        /* nothing of this collection happened since, whatever others did */
-        seq = atomic_load(&ix->committed_seq);
-        atomic_store(&c->graph_seq, seq);
-    }
-    uint64_t start = clock_ns();
+    uint64_t seq = refill_seq(ix, c);
     int r = whole ? graph_compact(c->graph, seq, em) : graph_checkpoint(c->graph, seq, em);
+    return r < 0 ? r : refill_saved(ix, c, em);
+}
+
+int refill_saved(struct index *ix, struct collection *c, struct err_msg *em)
+{
+    struct graph_info gi;
+    graph_info(c->graph, &gi);
+    int r = group_begin(ix, true, em);
     if (r < 0)
-        return r;
-    log_debug("index", "collection %s: graph saved%s up to operation %llu in %llu ms", c->name,
-              whole ? " without free slots" : "", (unsigned long long)seq, (unsigned long long)(clock_ns() - start) / 1000000);
-    if ((r = group_begin(ix, true, em)) < 0)
         return r;
     sqlite3_stmt *st = store_stmt(ix, ST_REMOVED_PRUNE, em);
     if (!st)
         r = LT_EIO;
     else {
-        sql_bind(st, "ii", c->id, (int64_t)seq);
+        sql_bind(st, "ii", c->id, (int64_t)gi.covered_seq);
         r = sql_run(st, em);
     }
     if (r < 0) {

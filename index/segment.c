@@ -25,16 +25,51 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "segments are mapped, 
 struct segment {
     uint8_t *base;
     size_t len;
+    struct segment *kept; /* former ones that could not be let go */
 };
 
 void segment_unmap(struct segment **s)
 {
-    if (*s && (*s)->base) {
-        guard_remove((*s)->base);
-        munmap((*s)->base, (*s)->len);
+    for (struct segment *seg = *s, *next; seg; seg = next) {
+        next = seg->kept;
+        guard_remove(seg->base);
+        munmap(seg->base, seg->len);
+        free(seg);
     }
-    free(*s);
     *s = NULL;
+}
+
+struct segment *segment_map_file(int fd, size_t len, atomic_bool *lost)
+{
+    struct segment *seg = calloc(1, sizeof *seg);
+    if (!seg)
+        return NULL;
+    seg->len = len;
+    seg->base = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
+    if (seg->base != MAP_FAILED && guard_add(seg->base, len, lost) == 0)
+        return seg;
+    if (seg->base != MAP_FAILED)
+        munmap(seg->base, len);
+    free(seg);
+    return NULL;
+}
+
+uint8_t *segment_base(const struct segment *s)
+{
+    return s->base;
+}
+
+bool segment_has(const struct segment *s, const uint8_t *p)
+{
+    return p >= s->base && p < s->base + s->len;
+}
+
+void segment_keep(struct segment *s, struct segment *former)
+{
+    struct segment **end = &s->kept;
+    while (*end)
+        end = &(*end)->kept;
+    *end = former;
 }
 
 /* ---- loading ---- */
@@ -129,15 +164,9 @@ static int map_segment(struct graph *g, struct core *c, const struct segment_man
         goto out;
     *why = "no memory to map it";
     r = LT_ENOMEM;
-    void *base = mmap(NULL, l.end, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
-    if (base == MAP_FAILED)
+    if (!(c->seg = segment_map_file(fd, l.end, &c->lost)))
         goto out;
-    c->seg = calloc(1, sizeof *c->seg);
-    if (!c->seg || guard_add(base, l.end, &c->lost) < 0) {
-        munmap(base, l.end);
-        goto out;
-    }
-    *c->seg = (struct segment){base, l.end};
+    uint8_t *base = c->seg->base;
     place_chunks(c, base, &h, &l);
     if ((r = place_hash(c, base, &h, &l)) < 0 || (r = place_free(c, base, &h, &l)) < 0) {
         *why = "free list damaged";

@@ -3,6 +3,7 @@
 #ifndef INDEX_SEGMENT_H
 #define INDEX_SEGMENT_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "index/graph.h"
@@ -74,13 +75,6 @@ struct core *segment_map(struct graph *g, const struct segment_manifest *m, stru
 /* Makes the file of exact vectors that c, still empty, puts its vectors into. Errors: LT_ENOSPC, LT_EIO; nothing stays. */
 int segment_vectors_create(const char *dir, uint64_t gen, struct core *c, struct err_msg *em);
 
-/* Writes c's segment, and its exact vectors where they are in memory only, and makes them the current ones.
- *
- * vectors_gen   number of the file that c's exact vectors are in already; ignored where they are not
- *
- * On failure the former files stay current. Errors: as graph_checkpoint. */
-int segment_save(struct graph *g, struct core *c, uint64_t vectors_gen, uint64_t seq, struct err_msg *em);
-
 /* Verifies every checksum of the current files. */
 int segment_check(const struct graph *g, struct graph_report *rep);
 
@@ -91,6 +85,13 @@ int graph_check_some(const struct graph *g, uint32_t *at, uint32_t max, uint64_t
 void report_problem(struct graph_report *rep, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* A segment's file mapped privately, so that changes stay in memory; NULL: no memory. lost as for guard_add. */
+struct segment *segment_map_file(int fd, size_t len, atomic_bool *lost);
+uint8_t *segment_base(const struct segment *s);
+/* True when p lies in it. */
+bool segment_has(const struct segment *s, const uint8_t *p);
+/* A former mapping that something may still lead to goes when s does. */
+void segment_keep(struct segment *s, struct segment *former);
 /* Accepts NULL and NULL within. */
 void segment_unmap(struct segment **s);
 

@@ -1,5 +1,5 @@
-/* Writing a checkpoint: a new segment beside the old one, then the manifest. The exact vectors' file is written once
- * and then only grows, so that a checkpoint costs the codes and links, not the vectors. */
+/* Writing a segment, and exact vectors that are in memory, in bites (graph_save.h). The exact vectors' file is written once and then
+ * only grows, so that a checkpoint costs the codes and links, not the vectors. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -12,25 +12,10 @@
 #include <xxhash.h>
 
 #include "base/fault.h"
-#include "base/file.h"
 #include "base/guard.h"
-#include "index/graph_int.h"
-#include "index/segment.h"
+#include "index/graph_save.h"
 
 #define SEGMENT_PACE (8u << 20)
-#define QUIET_MS 50 /* searches that began before; when one takes longer, the next checkpoint does it */
-
-/* A file written front to back in blocks, each with its checksum. Blocks of zeros stay holes. */
-struct seg_out {
-    int fd;
-    uint64_t at; /* of the block at hand */
-    uint64_t paced; /* bytes */
-    size_t n;    /* bytes in it */
-    uint8_t *block;
-    uint64_t *sums;
-    uint64_t n_sums;
-    int err;
-};
 
 static int write_at(int fd, const void *data, size_t len, uint64_t at)
 {
@@ -48,37 +33,69 @@ static int write_at(int fd, const void *data, size_t len, uint64_t at)
     return 0;
 }
 
-/* Starts writing whole windows between *from and `to` back to the disk, and waits for the one before each: what is on its way stays
- * little, and neither the log's syncs nor a search's reads queue behind a whole file. *from moves on. */
-static void pace(int fd, uint64_t *from, uint64_t to)
+/* ---- the disk's part ---- */
+
+/* Starts writing whole windows back to the disk, and waits for the one before each: what is on its way stays little, and neither
+ * the log's syncs nor a search's reads queue behind a whole file. */
+static int pace(void *arg)
 {
-    for (; to - *from >= SEGMENT_PACE; *from += SEGMENT_PACE) {
-        (void)sync_file_range(fd, (off_t)*from, SEGMENT_PACE, SYNC_FILE_RANGE_WRITE);
-        if (*from >= SEGMENT_PACE)
-            (void)sync_file_range(fd, (off_t)(*from - SEGMENT_PACE), SEGMENT_PACE, SYNC_FILE_RANGE_WAIT_BEFORE);
+    struct pacer *p = arg;
+    for (; p->to - p->done >= SEGMENT_PACE; p->done += SEGMENT_PACE) {
+        (void)sync_file_range(p->fd, (off_t)p->done, SEGMENT_PACE, SYNC_FILE_RANGE_WRITE);
+        if (p->done >= SEGMENT_PACE)
+            (void)sync_file_range(p->fd, (off_t)(p->done - SEGMENT_PACE), SEGMENT_PACE, SYNC_FILE_RANGE_WAIT_BEFORE);
     }
+    return 0;
 }
+
+void save_paces(struct save *s, struct pacer *p, int fd, uint64_t to)
+{
+    p->fd = fd;
+    p->to = to;
+    if (p->to - p->done >= SEGMENT_PACE)
+        errand_begin(&s->errand, pace, p);
+}
+
+static int sync_vectors(void *arg)
+{
+    struct save *s = arg;
+    pace(&s->vec_pace);
+    return fdatasync(s->vec_pace.fd) < 0 ? err_set(&s->errand_em, err_from_errno(errno), "the exact vectors: %s", strerror(errno)) : 0;
+}
+
+static int sync_segment(void *arg)
+{
+    struct save *s = arg;
+    return fsync(s->out.fd) < 0 ? err_set(&s->errand_em, err_from_errno(errno), "the segment: %s", strerror(errno)) : 0;
+}
+
+/* ---- blocks ---- */
 
 static bool all_zero(const uint8_t *p, size_t n)
 {
     return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
 }
 
-static void end_block(struct seg_out *o)
+static void end_block(struct save *s)
 {
+    struct seg_out *o = &s->out;
     if (!o->n || o->err < 0)
         return;
+    if (o->n_sums == s->l.n_blocks) { /* more free slots than were counted */
+        o->err = LT_ECORRUPT;
+        return;
+    }
     o->sums[o->n_sums++] = XXH3_64bits(o->block, o->n);
     if (!all_zero(o->block, o->n))
         o->err = write_at(o->fd, o->block, o->n, o->at);
     o->at += o->n;
     o->n = 0;
-    pace(o->fd, &o->paced, o->at);
 }
 
 /* data NULL: zeros */
-static void emit(struct seg_out *o, const void *data, size_t len)
+static void emit(struct save *s, const void *data, size_t len)
 {
+    struct seg_out *o = &s->out;
     const uint8_t *p = data;
     while (len && o->err == 0) {
         size_t k = SEGMENT_BLOCK - o->n < len ? SEGMENT_BLOCK - o->n : len;
@@ -91,127 +108,271 @@ static void emit(struct seg_out *o, const void *data, size_t len)
         o->n += k;
         len -= k;
         if (o->n == SEGMENT_BLOCK)
-            end_block(o);
+            end_block(s);
     }
 }
 
-/* Records of live nodes as they are; of others only what a new node in the slot needs. */
-static void emit_nodes(struct seg_out *o, const struct core *c, uint32_t n_slots, uint8_t *record)
+/* ---- what a record or block was at the moment ---- */
+
+static bool bit(const _Atomic uint64_t *bits, uint32_t i)
 {
-    uint32_t end = (n_slots + c->mask) & ~c->mask;
-    for (uint32_t id = 0; id < n_slots; id++) {
-        const struct node_head *h = core_head(c, id);
-        if (node_state(h) == NODE_LIVE) {
-            emit(o, core_record(c, id), c->stride);
+    return atomic_load_explicit(&bits[i >> 6], memory_order_relaxed) >> (i & 63) & 1;
+}
+
+static void set_bit(_Atomic uint64_t *bits, uint32_t i)
+{
+    atomic_fetch_or_explicit(&bits[i >> 6], 1ull << (i & 63), memory_order_relaxed);
+}
+
+static bool was_dead(const struct save *s, uint32_t id)
+{
+    return id < s->h.n_slots && s->dead[id >> 6] >> (id & 63) & 1;
+}
+
+static bool leads_to_dead(const struct save *s, struct list l)
+{
+    uint32_t links[2 * GRAPH_M_MAX + 8], n = s->dead ? list_read(l, links) : 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (was_dead(s, links[i] & LINK_ID))
+            return true;
+    return false;
+}
+
+/* A sweep had begun or was to begin: what it would take out is left out. */
+static void leave_out_dead(const struct save *s, struct list l)
+{
+    uint32_t links[2 * GRAPH_M_MAX + 8], n = list_read_marked(l, links), k = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (!was_dead(s, links[i] & LINK_ID))
+            links[k++] = links[i];
+    list_write(l, links, k);
+}
+
+static struct node_head *head_in(const struct core *c, uint8_t *record)
+{
+    return (struct node_head *)(void *)(record + c->head_at);
+}
+
+/* Of one that has not changed since: a live node's record as it is, of others only what a new node in the slot needs. In memory, or in
+ * room, which has space for it. *as_is: nothing was left out. */
+static const uint8_t *node_now(const struct save *s, uint32_t id, uint8_t *room, bool *as_is)
+{
+    const struct core *c = s->c;
+    const struct node_head *h = core_head(c, id);
+    *as_is = true;
+    if (node_state(h) != NODE_LIVE) {
+        memset(room, 0, c->stride);
+        head_in(c, room)->level = h->level;
+        head_in(c, room)->place = h->level ? h->place : ID_NONE;
+        return room;
+    }
+    if (!leads_to_dead(s, core_list(c, id)))
+        return core_record(c, id);
+    *as_is = false;
+    memcpy(room, core_record(c, id), c->stride);
+    leave_out_dead(s, (struct list){&head_in(c, room)->list, c->m0, c->wide, true});
+    return room;
+}
+
+static uint8_t *block_at(const struct core *c, uint32_t block)
+{
+    uint8_t *chunk = atomic_load_explicit(&c->upper_dir[block >> UPPER_SHIFT], memory_order_acquire);
+    return chunk + (size_t)(block & ((1u << UPPER_SHIFT) - 1)) * c->upper_stride;
+}
+
+static const uint8_t *block_now(const struct save *s, uint32_t block, uint8_t *room, bool *as_is)
+{
+    const struct core *c = s->c;
+    uint8_t *at = block_at(c, block);
+    *as_is = !leads_to_dead(s, (struct list){(_Atomic uint32_t *)(void *)(at + UPPER_LIST_AT), c->m, c->wide, false});
+    if (*as_is)
+        return at;
+    memcpy(room, at, c->upper_stride);
+    leave_out_dead(s, (struct list){(_Atomic uint32_t *)(void *)(room + UPPER_LIST_AT), c->m, c->wide, false});
+    return room;
+}
+
+static uint64_t node_place(const struct save *s, uint32_t id)
+{
+    return s->l.nodes + (uint64_t)id * s->c->stride;
+}
+
+static uint64_t block_place(const struct save *s, uint32_t block)
+{
+    return s->l.upper + (uint64_t)block * s->c->upper_stride;
+}
+
+static void note_kept(struct save *s, int r)
+{
+    if (r < 0)
+        atomic_store(&s->kept, r);
+}
+
+void save_keep_node(struct save *s, uint32_t id)
+{
+    bool as_is;
+    if (id >= s->h.n_slots || bit(s->nodes, id))
+        return;
+    if (id >= s->n_node) {
+        uint8_t *room = aligned_alloc(DISTANCE_PAD, s->c->stride);
+        note_kept(s, room ? write_at(s->out.fd, node_now(s, id, room, &as_is), s->c->stride, node_place(s, id)) : LT_ENOMEM);
+        free(room);
+    }
+    set_bit(s->nodes, id);
+}
+
+void save_keep_block(struct save *s, uint32_t block)
+{
+    bool as_is;
+    if (block >= s->h.n_upper || bit(s->blocks, block))
+        return;
+    if (block >= s->n_block) {
+        uint8_t *room = malloc(s->c->upper_stride);
+        note_kept(s, room ? write_at(s->out.fd, block_now(s, block, room, &as_is), s->c->upper_stride, block_place(s, block)) : LT_ENOMEM);
+        free(room);
+    }
+    set_bit(s->blocks, block);
+}
+
+void save_keep_vector(struct save *s, uint32_t id, const float *v)
+{
+    if (s->vec_fd >= 0)
+        note_kept(s, write_at(s->vec_fd, v, s->c->dim * sizeof *v, VECTORS_HEADER + (uint64_t)id * s->c->vec_stride));
+}
+
+/* What was kept. The file may end before it or within it, where all else is zero. */
+static const uint8_t *read_back(struct save *s, size_t len, uint64_t at)
+{
+    memset(s->record, 0, len);
+    for (size_t done = 0; done < len;) {
+        ssize_t n = pread(s->out.fd, s->record + done, len - done, (off_t)(at + done));
+        if (n < 0 && errno == EINTR)
             continue;
-        }
-        struct node_head *empty = (struct node_head *)(void *)(record + c->head_at);
-        memset(record, 0, c->stride);
-        empty->level = h->level;
-        empty->place = h->level ? h->place : ID_NONE;
-        emit(o, record, c->stride);
+        if (n < 0)
+            s->out.err = err_from_errno(errno);
+        if (n <= 0)
+            break;
+        done += (size_t)n;
     }
-    emit(o, NULL, (size_t)(end - n_slots) * c->stride);
+    return s->record;
 }
 
-static void emit_upper(struct seg_out *o, const struct core *c, uint32_t n_upper)
+/* ---- sections ---- */
+
+static void write_node(struct save *s, uint32_t id)
 {
-    uint32_t per = 1u << UPPER_SHIFT;
-    for (uint32_t at = 0; at < n_upper; at += per) {
-        uint32_t n = n_upper - at < per ? n_upper - at : per;
-        emit(o, atomic_load(&c->upper_dir[at >> UPPER_SHIFT]), (size_t)n * c->upper_stride);
-        emit(o, NULL, (size_t)(per - n) * c->upper_stride);
+    const struct core *c = s->c;
+    bool as_is = true;
+    const uint8_t *r = bit(s->nodes, id) ? read_back(s, c->stride, node_place(s, id)) : node_now(s, id, s->record, &as_is);
+    const struct node_head *h = (const struct node_head *)(const void *)(r + c->head_at);
+    if (node_state(h) != NODE_LIVE) {
+        if (!id_list_push(&s->free, id))
+            s->out.err = LT_ENOMEM;
+    } else if (s->lookup.n_used < s->h.n_live) {
+        hash_put(&s->lookup, h->label, id);
+    } else {
+        s->out.err = LT_ECORRUPT; /* more than were counted */
     }
+    emit(s, r, c->stride);
+    s->n_node = id + 1;
+    if (!as_is)
+        set_bit(s->nodes, id);
 }
 
-static void emit_free(struct seg_out *o, const struct core *c, uint32_t n_slots)
+static void write_block(struct save *s, uint32_t block)
 {
-    uint32_t n = 0;
-    for (uint32_t id = 0; id < n_slots; id++) {
-        if (node_state(core_head(c, id)) == NODE_LIVE)
-            continue;
-        emit(o, &id, sizeof id);
-        n++;
-    }
-    emit(o, NULL, n & 1 ? 4 : 0); /* the checksums start on a multiple of 8 */
+    bool as_is = true;
+    const uint8_t *b = bit(s->blocks, block) ? read_back(s, s->c->upper_stride, block_place(s, block))
+                                             : block_now(s, block, s->record, &as_is);
+    emit(s, b, s->c->upper_stride);
+    s->n_block = block + 1;
+    if (!as_is)
+        set_bit(s->blocks, block);
 }
 
-static void fill_header(const struct core *c, struct segment_header *h)
+/* How many of `size` bytes are in a bite that begins at s->at, of n in all. */
+static uint32_t bite_end(const struct save *s, uint64_t size, uint32_t n)
 {
-    const struct hash *t = atomic_load(&((struct core *)c)->hash);
-    h->dim = c->dim;
-    h->metric = (uint32_t)c->metric;
-    h->m = c->m;
-    h->codes = (uint32_t)c->codes;
-    h->links = c->wide ? 4 : 3;
-    h->stride = c->stride;
-    h->shift = c->shift;
-    h->upper_stride = c->upper_stride;
-    h->vec_stride = c->vec_stride;
-    h->n_slots = core_n_slots(c);
-    h->n_upper = atomic_load(&c->n_upper);
-    h->n_live = atomic_load(&c->n_live);
-    h->n_free = h->n_slots - h->n_live;
-    h->entry = atomic_load(&c->entry);
-    h->root = atomic_load(&c->root);
-    h->hash_mask = t->mask;
-    h->hash_used = t->n_used;
-    memcpy(h->level_count, c->level_count, sizeof h->level_count);
+    uint64_t k = s->bite / size ? s->bite / size : 1;
+    return n - s->at < k ? n : s->at + (uint32_t)k;
 }
 
-static int write_segment(struct graph *g, const struct core *c, struct segment_header *h, struct err_msg *em)
+static void next_phase(struct save *s, enum save_phase phase)
+{
+    s->phase = phase;
+    s->at = 0;
+}
+
+static void write_nodes(struct save *s)
+{
+    uint32_t n = s->h.n_slots, end = bite_end(s, s->c->stride, n);
+    for (; s->at < end && s->out.err == 0; s->at++)
+        write_node(s, s->at);
+    if (s->at < n)
+        return;
+    emit(s, NULL, (size_t)(((n + s->c->mask) & ~s->c->mask) - n) * s->c->stride);
+    next_phase(s, SAVE_UPPER);
+}
+
+static void write_upper(struct save *s)
+{
+    uint32_t n = s->h.n_upper, per = 1u << UPPER_SHIFT, end = bite_end(s, s->c->upper_stride, n);
+    for (; s->at < end && s->out.err == 0; s->at++)
+        write_block(s, s->at);
+    if (s->at < n)
+        return;
+    emit(s, NULL, (size_t)(((n + per - 1) & ~(per - 1)) - n) * s->c->upper_stride);
+    next_phase(s, SAVE_HASH);
+}
+
+/* A section of u32. */
+static void write_words(struct save *s, const uint32_t *words, uint32_t n, enum save_phase next)
+{
+    uint32_t end = bite_end(s, sizeof *words, n);
+    emit(s, words + s->at, (size_t)(end - s->at) * sizeof *words);
+    s->at = end;
+    if (end == n)
+        next_phase(s, next);
+}
+
+/* The last pages, and the first. */
+static int end_segment(struct save *s)
+{
+    uint8_t page[SEGMENT_HEADER];
+    int r;
+    emit(s, NULL, s->free.n & 1 ? 4 : 0); /* the checksums start on a multiple of 8 */
+    end_block(s);
+    s->h.hash_used = s->lookup.n_used;
+    segment_header_pack(&s->h, page);
+    if (s->out.err < 0)
+        return s->out.err;
+    if (s->out.n_sums != s->l.n_blocks || s->out.at != s->l.sums || s->lookup.n_used != s->h.n_live)
+        return LT_ECORRUPT;
+    if ((r = write_at(s->out.fd, s->out.sums, s->l.n_blocks * 8, s->l.sums)) < 0 ||
+        (r = write_at(s->out.fd, page, sizeof page, 0)) < 0)
+        return r;
+    return ftruncate(s->out.fd, (off_t)s->l.end) < 0 ? err_from_errno(errno) : 0;
+}
+
+static int write_segment(struct save *s, struct err_msg *em)
 {
     char path[SEGMENT_PATH];
-    uint8_t page[SEGMENT_HEADER];
-    struct segment_layout l;
-    struct seg_out o = {.at = SEGMENT_HEADER, .fd = -1};
-    int r = LT_ENOMEM;
-    fill_header(c, h);
-    if (!segment_layout(h, &l))
-        return err_set(em, LT_EINTERNAL, "the graph's counts do not fit together");
-    segment_path(path, g->dir, h->gen);
-    o.block = malloc(SEGMENT_BLOCK);
-    o.sums = malloc((l.n_blocks + 1) * sizeof *o.sums);
-    uint8_t *record = aligned_alloc(DISTANCE_PAD, distance_pad(c->stride));
-    if (!o.block || !o.sums || !record)
-        goto out;
-    o.fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (o.fd < 0) {
-        r = err_from_errno(errno);
-        goto out;
-    }
-    emit_nodes(&o, c, h->n_slots, record);
-    emit_upper(&o, c, h->n_upper);
-    emit(&o, (const void *)atomic_load(&((struct core *)c)->hash)->slots, ((size_t)h->hash_mask + 1) * 4);
-    emit_free(&o, c, h->n_slots);
-    end_block(&o);
-    segment_header_pack(h, page);
-    r = o.err;
-    if (r == 0 && (o.n_sums != l.n_blocks || o.at != l.sums))
-        r = LT_EINTERNAL;
-    if (r == 0)
-        r = write_at(o.fd, o.sums, l.n_blocks * 8, l.sums);
-    if (r == 0)
-        r = write_at(o.fd, page, sizeof page, 0);
-    if (r == 0 && (ftruncate(o.fd, (off_t)l.end) < 0 || fsync(o.fd) < 0))
-        r = err_from_errno(errno);
-out:
-    if (o.fd >= 0)
-        close(o.fd);
-    if (r < 0) {
-        unlink(path);
-        err_set(em, r, "%s: %s", path, err_text(r));
-    }
-    free(o.block);
-    free(o.sums);
-    free(record);
-    return r;
-}
-
-/* What was read from a file that lost bytes must not get a good checksum. */
-static int still_whole(const struct core *c, struct err_msg *em)
-{
-    return atomic_load(&c->lost) ? err_set(em, LT_ECORRUPT, "the graph's files have lost bytes") : 0;
+    int r = 0;
+    if (s->phase == SAVE_NODES)
+        write_nodes(s);
+    else if (s->phase == SAVE_UPPER)
+        write_upper(s);
+    else if (s->phase == SAVE_HASH)
+        write_words(s, (const uint32_t *)(const void *)s->lookup.slots, s->lookup.mask + 1, SAVE_FREE);
+    else
+        write_words(s, s->free.ids, s->free.n, SAVE_MANIFEST);
+    r = s->out.err;
+    if (r == 0 && s->phase == SAVE_MANIFEST && (r = end_segment(s)) == 0)
+        errand_begin(&s->errand, sync_segment, s);
+    else if (r == 0)
+        save_paces(s, &s->seg_pace, s->out.fd, s->out.at);
+    segment_path(path, s->g->dir, s->h.gen);
+    return r < 0 ? err_set(em, r, "%s: %s", path, r == LT_ECORRUPT ? "the graph's counts do not fit together" : err_text(r)) : 0;
 }
 
 /* ---- exact vectors ---- */
@@ -220,41 +381,14 @@ static int create_vectors(const char *path, uint64_t gen, const struct core *c, 
 {
     uint8_t page[VECTORS_HEADER];
     *fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (*fd < 0)
-        return err_set(em, err_from_errno(errno), "%s: %s", path, strerror(errno));
+    int r = *fd < 0 ? err_from_errno(errno) : 0;
     vectors_header_pack(gen, c->dim, c->vec_stride, page);
-    return write_at(*fd, page, sizeof page, 0);
-}
-
-/* On failure the file goes. */
-static int created(const char *path, int *fd, int r, struct err_msg *em)
-{
-    if (r < 0 && *fd >= 0) {
-        err_set(em, r, "%s: %s", path, err_text(r));
+    if (r == 0 && (r = write_at(*fd, page, sizeof page, 0)) < 0) {
         close(*fd);
         *fd = -1;
         unlink(path);
     }
-    return r;
-}
-
-/* Writes those that are in memory only into a new file; *fd is open on it. */
-static int write_vectors(struct graph *g, const struct core *c, uint64_t gen, int *fd, struct err_msg *em)
-{
-    char path[SEGMENT_PATH];
-    uint32_t n_slots = core_n_slots(c), per = c->mask + 1;
-    uint64_t paced = 0;
-    vectors_path(path, g->dir, gen);
-    int r = create_vectors(path, gen, c, fd, em);
-    for (uint32_t id = 0; id < n_slots && r == 0; id += per) {
-        uint32_t n = n_slots - id < per ? n_slots - id : per;
-        uint64_t at = VECTORS_HEADER + (uint64_t)id * c->vec_stride, len = (uint64_t)n * c->vec_stride;
-        r = write_at(*fd, core_vector(c, id), (size_t)len, at);
-        pace(*fd, &paced, at + len);
-    }
-    if (r == 0 && fsync(*fd) < 0)
-        r = err_from_errno(errno);
-    return created(path, fd, r, em);
+    return r < 0 ? err_set(em, r, "%s: %s", path, err_text(r)) : 0;
 }
 
 int segment_vectors_create(const char *dir, uint64_t gen, struct core *c, struct err_msg *em)
@@ -262,39 +396,79 @@ int segment_vectors_create(const char *dir, uint64_t gen, struct core *c, struct
     char path[SEGMENT_PATH];
     vectors_path(path, dir, gen);
     c->vec_end = VECTORS_HEADER;
-    return created(path, &c->vec_fd, create_vectors(path, gen, c, &c->vec_fd, em), em);
+    return create_vectors(path, gen, c, &c->vec_fd, em);
 }
 
-/* Makes what was added since durable. The last slots may never have been written. */
-static int sync_vectors(struct core *c, struct err_msg *em)
+/* Those that are in memory only, into their new file. */
+static int write_vectors(struct save *s, struct err_msg *em)
+{
+    const struct core *c = s->c;
+    uint32_t n = s->h.n_slots, end = bite_end(s, c->vec_stride, n), next = (s->at | c->mask) + 1;
+    uint64_t at = VECTORS_HEADER + (uint64_t)s->at * c->vec_stride;
+    end = end < next ? end : next; /* chunks lie apart */
+    if (s->at < end) {
+        int r = write_at(s->vec_fd, core_vector(c, s->at), (size_t)(end - s->at) * c->vec_stride, at);
+        if (r < 0)
+            return err_set(em, r, "the exact vectors: %s", err_text(r));
+    }
+    s->at = end;
+    at = VECTORS_HEADER + (uint64_t)end * c->vec_stride;
+    if (end < n) {
+        save_paces(s, &s->vec_pace, s->vec_fd, at);
+        return 0;
+    }
+    s->vec_pace.fd = s->vec_fd;
+    s->vec_pace.to = at;
+    errand_begin(&s->errand, sync_vectors, s);
+    next_phase(s, SAVE_NODES);
+    return 0;
+}
+
+/* The file to at least `need` bytes: the last slots may never have been written. */
+static int lengthen(int fd, uint64_t need, uint64_t *size)
 {
     struct stat st;
-    uint64_t paced = 0;
-    off_t need = (off_t)(VECTORS_HEADER + (uint64_t)core_n_slots(c) * c->vec_stride);
-    int r = fstat(c->vec_fd, &st);
+    if (fstat(fd, &st) < 0 || ((uint64_t)st.st_size < need && ftruncate(fd, (off_t)need) < 0))
+        return err_from_errno(errno);
+    *size = (uint64_t)st.st_size < need ? need : (uint64_t)st.st_size;
+    return 0;
+}
+
+/* What was added to their file since the last time becomes durable; all of it, after compaction. */
+static int keep_vectors(struct save *s, struct err_msg *em)
+{
+    struct core *c = s->c;
+    struct stat st;
+    int r = fstat(c->vec_fd, &st) < 0 ? err_from_errno(errno) : 0;
     if (r == 0 && (uint64_t)st.st_size < c->vec_end)
         atomic_store(&c->lost, true);
     if (r == 0 && atomic_load(&c->lost))
-        return still_whole(c, em);
-    if (r == 0) /* all of them, after compaction */
-        pace(c->vec_fd, &paced, (uint64_t)st.st_size);
-    if (r < 0 || (st.st_size < need && ftruncate(c->vec_fd, need) < 0) || fdatasync(c->vec_fd) < 0)
-        return err_set(em, err_from_errno(errno), "the exact vectors: %s", strerror(errno));
-    c->vec_end = (uint64_t)(st.st_size < need ? need : st.st_size);
+        return err_set(em, LT_ECORRUPT, "the graph's files have lost bytes");
+    if (r == 0)
+        r = lengthen(c->vec_fd, VECTORS_HEADER + (uint64_t)core_n_slots(c) * c->vec_stride, &c->vec_end);
+    if (r < 0)
+        return err_set(em, r, "the exact vectors: %s", err_text(r));
+    s->vec_pace.fd = c->vec_fd;
+    s->vec_pace.to = c->vec_end;
+    errand_begin(&s->errand, sync_vectors, s);
+    next_phase(s, SAVE_NODES);
     return 0;
 }
 
 /* Puts the file's pages in the place of the anonymous ones, which have the same bytes, so that a search notices nothing
  * and the memory goes back. Where that fails, the chunk moves to a mapping elsewhere. */
-static int adopt_vectors(struct core *c, int fd)
+int save_adopt_vectors(struct save *s)
 {
+    struct core *c = s->c;
     size_t len = (size_t)c->vec_stride << c->shift;
     uint8_t **maps = calloc(c->n_vec_chunks + 1u, sizeof *maps);
     uint32_t n = 0;
-    if (!maps)
+    if (!maps || lengthen(s->vec_fd, VECTORS_HEADER + (uint64_t)core_n_slots(c) * c->vec_stride, &c->vec_end) < 0) {
+        free(maps);
         return LT_ENOMEM;
+    }
     for (; n < c->n_vec_chunks; n++) {
-        void *p = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, (off_t)(VECTORS_HEADER + (uint64_t)n * len));
+        void *p = mmap(NULL, len, PROT_READ, MAP_SHARED, s->vec_fd, (off_t)(VECTORS_HEADER + (uint64_t)n * len));
         if (p == MAP_FAILED)
             break;
         (void)madvise(p, len, MADV_RANDOM);
@@ -314,98 +488,95 @@ static int adopt_vectors(struct core *c, int fd)
             atomic_store(&c->lost, true); /* no memory for a guard: better a new graph than one that ends the process */
     }
     free(maps);
-    c->vec_fd = fd;
-    c->vec_end = VECTORS_HEADER + (uint64_t)core_n_slots(c) * c->vec_stride;
+    c->vec_fd = s->vec_fd;
+    s->vec_fd = -1;
     return 0;
 }
 
-/* ---- the checkpoint ---- */
-
-/* What the former checkpoint held back is free now. */
-static void release_held(struct core *c)
+int save_write(struct save *s, struct err_msg *em)
 {
-    for (uint32_t i = 0; i < c->held.n; i++) {
-        uint32_t id = c->held.ids[i], level = core_head(c, id)->level;
-        (void)id_list_push(&c->free_slots[level <= LEVEL_MAX ? level : 0], id);
-    }
-    c->held.n = 0;
+    if (s->phase != SAVE_VECTORS)
+        return write_segment(s, em);
+    if (s->vec_fd >= 0)
+        return write_vectors(s, em);
+    if (s->c->has_vectors)
+        return keep_vectors(s, em);
+    next_phase(s, SAVE_NODES);
+    return 0;
 }
 
-int segment_save(struct graph *g, struct core *c, uint64_t vectors_gen, uint64_t seq, struct err_msg *em)
+/* ---- the moment ---- */
+
+static void fill_header(const struct core *c, struct segment_header *h)
 {
-    struct segment_manifest m = {.seq = seq};
-    struct segment_header h = {.seq = seq};
-    struct graph_report rep = {0};
+    uint64_t size = 64;
+    h->dim = c->dim;
+    h->metric = (uint32_t)c->metric;
+    h->m = c->m;
+    h->codes = (uint32_t)c->codes;
+    h->links = c->wide ? 4 : 3;
+    h->stride = c->stride;
+    h->shift = c->shift;
+    h->upper_stride = c->upper_stride;
+    h->vec_stride = c->vec_stride;
+    h->n_slots = core_n_slots(c);
+    h->n_upper = atomic_load(&c->n_upper);
+    h->n_live = atomic_load(&c->n_live);
+    h->n_free = h->n_slots - h->n_live;
+    h->entry = atomic_load(&c->entry);
+    h->root = atomic_load(&c->root);
+    while (size < 3ull * h->n_live) /* as core_hash_reserve does */
+        size *= 2;
+    h->hash_mask = (uint32_t)(size - 1);
+    memcpy(h->level_count, c->level_count, sizeof h->level_count);
+}
+
+static bool make_room(struct save *s)
+{
+    const struct core *c = s->c;
+    const size_t node_words = s->h.n_slots / 64u + 1, block_words = s->h.n_upper / 64u + 1;
+    size_t record = c->stride > c->upper_stride ? c->stride : distance_pad(c->upper_stride);
+    s->nodes = calloc(node_words, sizeof *s->nodes);
+    s->blocks = calloc(block_words, sizeof *s->blocks);
+    s->record = aligned_alloc(DISTANCE_PAD, record);
+    s->lookup = (struct hash){.slots = calloc((size_t)s->h.hash_mask + 1, sizeof *s->lookup.slots), .mask = s->h.hash_mask};
+    s->out.block = malloc(SEGMENT_BLOCK);
+    s->out.sums = malloc((s->l.n_blocks + 1) * sizeof *s->out.sums);
+    if (!s->nodes || !s->blocks || !s->record || !s->lookup.slots || !s->out.block || !s->out.sums)
+        return false;
+    if (!c->dead.n)
+        return true;
+    s->dead = calloc(node_words, sizeof *s->dead);
+    for (uint32_t i = 0; s->dead && i < c->dead.n; i++)
+        s->dead[c->dead.ids[i] >> 6] |= 1ull << (c->dead.ids[i] & 63);
+    return s->dead != NULL;
+}
+
+int save_snapshot(struct save *s, uint64_t vectors_gen, uint64_t seq, struct err_msg *em)
+{
     char path[SEGMENT_PATH];
-    uint64_t bytes = 0;
-    int fd = -1, r = 0;
-    m.gen = h.gen = g->gen + 1;
-    if (c->has_vectors && c->vec_fd < 0) {
-        r = write_vectors(g, c, m.gen, &fd, em);
-        m.vectors_gen = m.gen;
-    } else if (c->has_vectors) {
-        r = sync_vectors(c, em);
-        m.vectors_gen = vectors_gen;
-    }
-    h.vectors_gen = m.vectors_gen;
-    if (r < 0)
+    struct core *c = s->c;
+    const uint64_t gen = s->gen;
+    int r;
+    fill_header(c, &s->h);
+    s->h.gen = s->m.gen = gen;
+    s->h.seq = s->m.seq = seq;
+    s->h.vectors_gen = s->m.vectors_gen = !c->has_vectors ? 0 : c->vec_fd < 0 ? gen : vectors_gen;
+    s->n_held = c->held.n;
+    if (!segment_layout(&s->h, &s->l))
+        return err_set(em, LT_EINTERNAL, "the graph's counts do not fit together");
+    if (!make_room(s))
+        return err_set(em, LT_ENOMEM, "no memory to save the graph");
+    vectors_path(path, s->g->dir, gen);
+    if (c->has_vectors && c->vec_fd < 0 && (r = create_vectors(path, gen, c, &s->vec_fd, em)) < 0)
         return r;
-    g->gen = m.gen; /* the name is spent, whatever comes */
-    if ((r = write_segment(g, c, &h, em)) < 0 || (r = still_whole(c, em)) < 0 || (r = segment_manifest_write(g->dir, &m, em)) < 0)
-        goto out;
-    if (fd >= 0 && adopt_vectors(c, fd) == 0)
-        fd = -1;
-    g->vectors_gen = m.vectors_gen;
-    c->seg_slots = c->vec_fd >= 0 ? h.n_slots : 0;
-    release_held(c);
-    g->n_saved = h.n_live;
-    g->scrub_at = 0;
-    atomic_store(&g->n_changes, 0);
-    atomic_store(&g->covered_seq, seq);
-    if (segment_sweep_dir(g->dir, &m, &rep, &g->gen, &bytes, NULL) == 0)
-        atomic_store(&g->bytes_on_disk, bytes);
-out:
-    if (fd >= 0)
-        close(fd);
-    if (r < 0) {
-        segment_path(path, g->dir, m.gen);
-        unlink(path);
-        if (fd >= 0) {
-            vectors_path(path, g->dir, m.gen);
-            unlink(path);
-        }
-    }
-    return r;
-}
-
-/* The file that c is mapped from has no name any more, but the disk keeps its bytes while it is mapped: the new one takes its
- * place. Slots that a search may still read the exact vectors of must not be free in it, hence the wait; a search is short. */
-static void remap(struct graph *g, struct core *c)
-{
-    struct segment_manifest m;
-    struct graph_report rep = {0};
-    struct core *n = NULL;
-    for (int i = 0; c->n_retired && i < QUIET_MS; i++) {
-        core_reclaim(c);
-        usleep(c->n_retired ? 1000 : 0);
-    }
-    release_held(c);
-    if (!c->n_retired && segment_manifest_read(g->dir, &m, NULL) == 0)
-        n = segment_map(g, &m, &rep);
-    if (n)
-        graph_swap(g, n);
-}
-
-int graph_checkpoint(struct graph *g, uint64_t seq, struct err_msg *em)
-{
-    struct core *c = graph_core(g);
-    if (!g->dir)
-        return err_set(em, LT_EUNSUPPORTED, "the graph is in memory only");
-    graph_reclaim(g);
-    remove_sweep(c, g->scratch, true);
-    core_reclaim(c);
-    int r = segment_save(g, c, g->vectors_gen, seq, em);
-    if (r == 0 && c->seg)
-        remap(g, c);
-    return r;
+    segment_path(path, s->g->dir, gen);
+    s->out.at = SEGMENT_HEADER;
+    s->out.fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (s->out.fd < 0)
+        return err_set(em, err_from_errno(errno), "%s: %s", path, strerror(errno));
+    next_phase(s, SAVE_VECTORS);
+    c->save_slots = s->h.n_slots;
+    c->save = s;
+    return 0;
 }

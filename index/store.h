@@ -34,6 +34,9 @@ struct compaction {
     uint64_t retry_ns;   /* not before */
     uint64_t changed_ns; /* the last change */
     uint64_t whole_end_ns, whole_took_ns; /* the last one without free slots */
+    bool whole;                           /* the one under way */
+    uint64_t began_ns;
+    unsigned n_given_up; /* those without free slots that a change ended, one after the other */
 };
 
 /* One collection in memory. A reader holds a count while it searches; the writer alone destroys. */
@@ -254,7 +257,11 @@ int refill_left_out(struct index *ix, struct collection *c, struct err_msg *em);
 /* Are the graph's nodes, by the first of them, c's rows with their vectors? 1: yes, or it has none; 0: it is another collection's or
  * another store's, of whatever shape and size. */
 int refill_is_ours(struct index *ix, struct collection *c, struct err_msg *em);
-/* Saves c's graph. whole: written anew without free slots. */
+/* Up to which operation c's graph is complete now. */
+uint64_t refill_seq(struct index *ix, struct collection *c);
+/* c's graph was saved: what its file has need not be kept for it. */
+int refill_saved(struct index *ix, struct collection *c, struct err_msg *em);
+/* Saves c's graph, all of it now. whole: written anew without free slots. */
 int refill_checkpoint(struct index *ix, struct collection *c, bool whole, struct err_msg *em);
 
 /* ---- saving graphs (compact.c) ---- */
@@ -262,9 +269,12 @@ int refill_checkpoint(struct index *ix, struct collection *c, bool whole, struct
 void compact_init(struct index *ix, const struct index_params *p);
 /* After a group that changed c. */
 void compact_note_change(struct collection *c);
-/* Saves c's graph if it is time to. What fails is noted and tried again later; only damage is an error, LT_ECORRUPT: c's graph
- * has to be made anew. */
+/* Begins to save c's graph if it is time to, and goes on with it until the time is over, a bite at least; *more: it is not done.
+ * What fails is noted and tried again later; only damage is an error, LT_ECORRUPT: c's graph has to be made anew. */
 int compact_step(struct index *ix, struct collection *c, struct err_msg *em);
+int compact_go_on(struct index *ix, struct collection *c, uint64_t until_ns, bool *more, struct err_msg *em);
+/* c goes, or gets another graph: a save under way ends. */
+void compact_stop(struct collection *c);
 /* The last time before closing. */
 int compact_last(struct index *ix, struct collection *c, struct err_msg *em);
 /* Under the index's lock. */

@@ -195,6 +195,42 @@ class Durability(unittest.TestCase):
             self.assertEqual(d.status()["warning"], "")
             self.assertEqual(d.search("c", "--mode", "dense", "-k", "1", document(20)["text"])[0]["id"], "doc-20")
 
+    @needs_faults
+    def test_writes_go_on_while_a_graph_is_saved(self):
+        """A save stands still in its middle: what is added, replaced and deleted meanwhile is acknowledged and found, and all of it is
+        there after a kill at that point. The save of the start that follows ends."""
+        with Daemon() as d:
+            d.latent("collection", "create", "c")
+            d.add("c", [document(i) for i in range(300)])
+            self.assertEqual(d.stop(), 0)
+            for n, held in enumerate((2, 5, 8), 1):  # passes of the save before it stands still
+                d.env["LATENTD_FAULT"] = f"maintain.due=always,maintain.save=always,save.hold:{held}=always"
+                d.start()
+                first = 1000 * held
+                d.add("c", [document(first)])
+                self.wait_for(d, lambda c: c["compaction"]["running"])
+                d.add("c", [document(first + i) for i in range(1, 40)])
+                d.latent("delete", "-c", "c", f"doc-{first}", f"doc-{held}")
+                self.assertTrue(d.json_lines("collection", "info", "c", "--json")[0]["compaction"]["running"])
+                for again in range(2):
+                    for i in (1, 20, 39):
+                        self.assertEqual(d.search("c", "--mode", "dense", "-k", "1", document(first + i)["text"])[0]["id"], f"doc-{first + i}")
+                    for gone in (first, held):
+                        self.assertNotIn(f"doc-{gone}", [h["id"] for h in d.search("c", "-k", "10", document(gone)["text"])])
+                    self.assertEqual(d.json_lines("collection", "info", "c", "--json")[0]["documents"], 300 + 38 * n)
+                    d.kill()
+                    d.env["LATENTD_FAULT"] = "maintain.due=always,maintain.save=always"
+                    d.start()
+                self.wait_for(d, lambda c: c["compaction"]["last_ms"])
+                self.assertEqual(d.stop(), 0)
+            self.assertNotIn(" error ", d.log_text())
+
+    def wait_for(self, d, true_of):
+        end = time.monotonic() + START_S
+        while not true_of(d.json_lines("collection", "info", "c", "--json")[0]):
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.05)
+
     def test_clean_stop_reopens_without_work(self):
         with Daemon() as d:
             d.latent("collection", "create", "c")

@@ -32,10 +32,11 @@ static uint8_t *map_anonymous(size_t len)
     return p == MAP_FAILED ? NULL : p;
 }
 
-/* A zeroed chunk. The first of a kind gets just its bytes, since most collections are small. */
-static uint8_t *chunk_create(struct core *c, size_t len, bool first)
+/* A zeroed chunk. The first of a kind gets just its bytes, since most collections are small. Each kind has slabs of its own: nodes lie
+ * as close as can be, and keep their huge pages when a checkpoint puts its file in the place of the vectors. */
+static uint8_t *chunk_create(struct core *c, enum chunk_kind kind, size_t len, bool first)
 {
-    struct slab *s = c->slabs;
+    struct slab *s = c->filling[kind];
     len = (len + 4095) & ~(size_t)4095;
     if (first || !s || s->len - s->used < len) {
         size_t room = first ? len : len > SLAB_BYTES ? len : SLAB_BYTES;
@@ -53,7 +54,7 @@ static uint8_t *chunk_create(struct core *c, size_t len, bool first)
             (void)madvise(s->base, s->len, MADV_HUGEPAGE); /* a hint: four times fewer TLB misses */
         }
         s->next = c->slabs;
-        c->slabs = s;
+        c->slabs = c->filling[kind] = s;
     }
     uint8_t *p = s->base + s->used;
     s->used += len;
@@ -176,7 +177,7 @@ int core_map_vectors(struct core *c, uint32_t chunk)
     if (!c->has_vectors || chunk < c->n_vec_chunks)
         return 0;
     if (c->vec_fd < 0) {
-        p = chunk_create(c, len, chunk == 0);
+        p = chunk_create(c, CHUNK_VECTORS, len, chunk == 0);
     } else {
         /* Beyond the end of the file for now: only vectors that have been written are ever read. */
         p = mmap(NULL, len, PROT_READ, MAP_SHARED, c->vec_fd,
@@ -206,7 +207,7 @@ static int upper_alloc(struct core *c, uint32_t level, uint32_t *first)
     if (chunk >= CHUNKS_MAX)
         return LT_ELIMIT;
     if (!atomic_load(&c->upper_dir[chunk])) {
-        uint8_t *p = chunk_create(c, (size_t)c->upper_stride << UPPER_SHIFT, chunk == 0);
+        uint8_t *p = chunk_create(c, CHUNK_UPPER, (size_t)c->upper_stride << UPPER_SHIFT, chunk == 0);
         if (!p)
             return LT_ENOMEM;
         atomic_store_explicit(&c->upper_dir[chunk], p, memory_order_release);
@@ -227,7 +228,7 @@ static int slot_create(struct core *c, uint32_t level, uint32_t *id)
     if (n >= ID_LIMIT || chunk >= CHUNKS_MAX)
         return LT_ELIMIT;
     if (!atomic_load(&c->dir[chunk])) {
-        uint8_t *p = chunk_create(c, (size_t)c->stride << c->shift, chunk == 0);
+        uint8_t *p = chunk_create(c, CHUNK_NODES, (size_t)c->stride << c->shift, chunk == 0);
         if (!p)
             return LT_ENOMEM;
         atomic_store_explicit(&c->dir[chunk], p, memory_order_release);

@@ -80,6 +80,8 @@ struct id_list {
     uint32_t n, cap;
 };
 
+enum chunk_kind { CHUNK_NODES, CHUNK_UPPER, CHUNK_VECTORS, CHUNK_KINDS };
+
 struct segment; /* segment.h */
 struct save;    /* graph_save.h */
 
@@ -117,6 +119,7 @@ struct core {
     uint32_t save_slots; /* slots that a save under way will name */
     struct save *save;   /* that wants to know what changes; NULL: none. Set while nobody inserts */
     struct slab *slabs;  /* anonymous memory */
+    struct slab *filling[CHUNK_KINDS]; /* of them, where the next chunk of a kind goes; NULL: in a new one */
     atomic_bool full;    /* short links, and no number left for a node that was to come */
     atomic_bool lost;    /* a mapped file lacks bytes that were there: zeros are read instead (base/guard.h) */
     int vec_fd;          /* -1: exact vectors in anonymous memory */

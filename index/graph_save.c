@@ -47,8 +47,7 @@ static void save_destroy(struct graph *g, bool drop)
     free(s->record);
     free((void *)s->lookup.slots);
     free(s->free.ids);
-    free(s->out.block);
-    free(s->out.sums);
+    seg_out_finish(&s->out);
     free(s->new_of);
     free(s);
     g->save = NULL;

@@ -3,7 +3,7 @@
  * The moment is that of save_snapshot: the segment's header is made then. Whoever changes a node's record or an upper block says so
  * first (core_touch), and the first time since the moment what it was then goes into the segment's file at its place, unless it is
  * there already; when the bite comes along that writes that place it takes it from there. So the file gets one moment's graph,
- * and memory holds besides: two bits a node and block, a label lookup of 12 to 24 bytes a live node, 4 bytes a free slot, and one block.
+ * and memory holds besides: two bits a node and block, a label lookup of 12 to 24 bytes a live node, 4 bytes a free slot, and one run (segment_out.h).
  * Exact vectors never change while a save or a checkpoint names their slot.
  *
  * Waiting for the disk is an errand's (errand.h). Order on the disk: exact vectors, segment, manifest, each synced before the next.
@@ -15,6 +15,7 @@
 #include "index/errand.h"
 #include "index/graph_int.h"
 #include "index/segment.h"
+#include "index/segment_out.h"
 
 #define SAVE_BITE (4u << 20) /* bytes: some milliseconds; half of what is sent to the disk at a time */
 
@@ -32,17 +33,6 @@ enum save_phase {
     SAVE_END,  /* the new files are current */
     SAVE_MOVE, /* the graph moves to them */
     SAVE_DONE,
-};
-
-/* A file written front to back in blocks, each with its checksum. Blocks of zeros stay holes. */
-struct seg_out {
-    int fd;
-    uint64_t at; /* of the block at hand */
-    size_t n;    /* bytes in it */
-    uint8_t *block;
-    uint64_t *sums;
-    uint64_t n_sums;
-    int err;
 };
 
 /* What is on its way to the disk: windows up to `done`, and those an errand takes up to `to`. */

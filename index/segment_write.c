@@ -8,30 +8,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
-#include "base/fault.h"
 #include "base/guard.h"
 #include "index/graph_save.h"
 
 #define SEGMENT_PACE (8u << 20)
-
-static int write_at(int fd, const void *data, size_t len, uint64_t at)
-{
-    const char *p = data;
-    while (len) {
-        ssize_t n = fault("graph.segment.write") ? (errno = ENOSPC, -1) : pwrite(fd, p, len, (off_t)at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return err_from_errno(n < 0 ? errno : EIO);
-        p += n;
-        len -= (size_t)n;
-        at += (uint64_t)n;
-    }
-    return 0;
-}
 
 /* ---- the disk's part ---- */
 
@@ -67,49 +47,6 @@ static int sync_segment(void *arg)
 {
     struct save *s = arg;
     return fsync(s->out.fd) < 0 ? err_set(&s->errand_em, err_from_errno(errno), "the segment: %s", strerror(errno)) : 0;
-}
-
-/* ---- blocks ---- */
-
-static bool all_zero(const uint8_t *p, size_t n)
-{
-    return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
-}
-
-static void end_block(struct save *s)
-{
-    struct seg_out *o = &s->out;
-    if (!o->n || o->err < 0)
-        return;
-    if (o->n_sums == s->l.n_blocks) { /* more free slots than were counted */
-        o->err = LT_ECORRUPT;
-        return;
-    }
-    o->sums[o->n_sums++] = XXH3_64bits(o->block, o->n);
-    if (!all_zero(o->block, o->n))
-        o->err = write_at(o->fd, o->block, o->n, o->at);
-    o->at += o->n;
-    o->n = 0;
-}
-
-/* data NULL: zeros */
-static void emit(struct save *s, const void *data, size_t len)
-{
-    struct seg_out *o = &s->out;
-    const uint8_t *p = data;
-    while (len && o->err == 0) {
-        size_t k = SEGMENT_BLOCK - o->n < len ? SEGMENT_BLOCK - o->n : len;
-        if (p) {
-            memcpy(o->block + o->n, p, k);
-            p += k;
-        } else {
-            memset(o->block + o->n, 0, k);
-        }
-        o->n += k;
-        len -= k;
-        if (o->n == SEGMENT_BLOCK)
-            end_block(s);
-    }
 }
 
 /* ---- what a record or block was at the moment ---- */
@@ -215,7 +152,7 @@ void save_keep_node(struct save *s, uint32_t id)
         return;
     if (id >= s->n_node) {
         uint8_t *room = aligned_alloc(DISTANCE_PAD, s->c->stride);
-        note_kept(s, room ? write_at(s->out.fd, node_now(s, id, room, &as_is), s->c->stride, node_place(s, id)) : LT_ENOMEM);
+        note_kept(s, room ? segment_write_at(s->out.fd, node_now(s, id, room, &as_is), s->c->stride, node_place(s, id)) : LT_ENOMEM);
         free(room);
     }
     set_bit(s->nodes, id);
@@ -228,7 +165,7 @@ void save_keep_block(struct save *s, uint32_t block)
         return;
     if (block >= s->n_block) {
         uint8_t *room = malloc(s->c->upper_stride);
-        note_kept(s, room ? write_at(s->out.fd, block_now(s, block, room, &as_is), s->c->upper_stride, block_place(s, block)) : LT_ENOMEM);
+        note_kept(s, room ? segment_write_at(s->out.fd, block_now(s, block, room, &as_is), s->c->upper_stride, block_place(s, block)) : LT_ENOMEM);
         free(room);
     }
     set_bit(s->blocks, block);
@@ -237,7 +174,7 @@ void save_keep_block(struct save *s, uint32_t block)
 void save_keep_vector(struct save *s, uint32_t id, const float *v)
 {
     if (s->vec_fd >= 0)
-        note_kept(s, write_at(s->vec_fd, v, s->c->dim * sizeof *v, VECTORS_HEADER + (uint64_t)id * s->c->vec_stride));
+        note_kept(s, segment_write_at(s->vec_fd, v, s->c->dim * sizeof *v, VECTORS_HEADER + (uint64_t)id * s->c->vec_stride));
 }
 
 /* What was kept. The file may end before it or within it, where all else is zero. */
@@ -273,7 +210,7 @@ static void write_node(struct save *s, uint32_t id)
     } else {
         s->out.err = LT_ECORRUPT; /* more than were counted */
     }
-    emit(s, r, c->stride);
+    seg_out_add(&s->out, r, c->stride);
     s->n_node = id + 1;
     if (!as_is)
         set_bit(s->nodes, id);
@@ -284,7 +221,7 @@ static void write_block(struct save *s, uint32_t block)
     bool as_is = true;
     const uint8_t *b = bit(s->blocks, block) ? read_back(s, s->c->upper_stride, block_place(s, block))
                                              : block_now(s, block, s->record, &as_is);
-    emit(s, b, s->c->upper_stride);
+    seg_out_add(&s->out, b, s->c->upper_stride);
     s->n_block = block + 1;
     if (!as_is)
         set_bit(s->blocks, block);
@@ -310,7 +247,7 @@ static void write_nodes(struct save *s)
         write_node(s, s->at);
     if (s->at < n)
         return;
-    emit(s, NULL, (size_t)(((n + s->c->mask) & ~s->c->mask) - n) * s->c->stride);
+    seg_out_add(&s->out, NULL, (size_t)(((n + s->c->mask) & ~s->c->mask) - n) * s->c->stride);
     next_phase(s, SAVE_UPPER);
 }
 
@@ -321,7 +258,7 @@ static void write_upper(struct save *s)
         write_block(s, s->at);
     if (s->at < n)
         return;
-    emit(s, NULL, (size_t)(((n + per - 1) & ~(per - 1)) - n) * s->c->upper_stride);
+    seg_out_add(&s->out, NULL, (size_t)(((n + per - 1) & ~(per - 1)) - n) * s->c->upper_stride);
     next_phase(s, SAVE_HASH);
 }
 
@@ -329,7 +266,7 @@ static void write_upper(struct save *s)
 static void write_words(struct save *s, const uint32_t *words, uint32_t n, enum save_phase next)
 {
     uint32_t end = bite_end(s, sizeof *words, n);
-    emit(s, words + s->at, (size_t)(end - s->at) * sizeof *words);
+    seg_out_add(&s->out, words + s->at, (size_t)(end - s->at) * sizeof *words);
     s->at = end;
     if (end == n)
         next_phase(s, next);
@@ -340,16 +277,16 @@ static int end_segment(struct save *s)
 {
     uint8_t page[SEGMENT_HEADER];
     int r;
-    emit(s, NULL, s->free.n & 1 ? 4 : 0); /* the checksums start on a multiple of 8 */
-    end_block(s);
+    seg_out_add(&s->out, NULL, s->free.n & 1 ? 4 : 0); /* the checksums start on a multiple of 8 */
+    seg_out_end(&s->out);
     s->h.hash_used = s->lookup.n_used;
     segment_header_pack(&s->h, page);
     if (s->out.err < 0)
         return s->out.err;
     if (s->out.n_sums != s->l.n_blocks || s->out.at != s->l.sums || s->lookup.n_used != s->h.n_live)
         return LT_ECORRUPT;
-    if ((r = write_at(s->out.fd, s->out.sums, s->l.n_blocks * 8, s->l.sums)) < 0 ||
-        (r = write_at(s->out.fd, page, sizeof page, 0)) < 0)
+    if ((r = segment_write_at(s->out.fd, s->out.sums, s->l.n_blocks * 8, s->l.sums)) < 0 ||
+        (r = segment_write_at(s->out.fd, page, sizeof page, 0)) < 0)
         return r;
     return ftruncate(s->out.fd, (off_t)s->l.end) < 0 ? err_from_errno(errno) : 0;
 }
@@ -370,7 +307,7 @@ static int write_segment(struct save *s, struct err_msg *em)
     if (r == 0 && s->phase == SAVE_MANIFEST && (r = end_segment(s)) == 0)
         errand_begin(&s->errand, sync_segment, s);
     else if (r == 0)
-        save_paces(s, &s->seg_pace, s->out.fd, s->out.at);
+        save_paces(s, &s->seg_pace, s->out.fd, s->out.run_at);
     segment_path(path, s->g->dir, s->h.gen);
     return r < 0 ? err_set(em, r, "%s: %s", path, r == LT_ECORRUPT ? "the graph's counts do not fit together" : err_text(r)) : 0;
 }
@@ -383,7 +320,7 @@ static int create_vectors(const char *path, uint64_t gen, const struct core *c, 
     *fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     int r = *fd < 0 ? err_from_errno(errno) : 0;
     vectors_header_pack(gen, c->dim, c->vec_stride, page);
-    if (r == 0 && (r = write_at(*fd, page, sizeof page, 0)) < 0) {
+    if (r == 0 && (r = segment_write_at(*fd, page, sizeof page, 0)) < 0) {
         close(*fd);
         *fd = -1;
         unlink(path);
@@ -407,7 +344,7 @@ static int write_vectors(struct save *s, struct err_msg *em)
     uint64_t at = VECTORS_HEADER + (uint64_t)s->at * c->vec_stride;
     end = end < next ? end : next; /* chunks lie apart */
     if (s->at < end) {
-        int r = write_at(s->vec_fd, core_vector(c, s->at), (size_t)(end - s->at) * c->vec_stride, at);
+        int r = segment_write_at(s->vec_fd, core_vector(c, s->at), (size_t)(end - s->at) * c->vec_stride, at);
         if (r < 0)
             return err_set(em, r, "the exact vectors: %s", err_text(r));
     }
@@ -540,9 +477,7 @@ static bool make_room(struct save *s)
     s->blocks = calloc(block_words, sizeof *s->blocks);
     s->record = aligned_alloc(DISTANCE_PAD, record);
     s->lookup = (struct hash){.slots = calloc((size_t)s->h.hash_mask + 1, sizeof *s->lookup.slots), .mask = s->h.hash_mask};
-    s->out.block = malloc(SEGMENT_BLOCK);
-    s->out.sums = malloc((s->l.n_blocks + 1) * sizeof *s->out.sums);
-    if (!s->nodes || !s->blocks || !s->record || !s->lookup.slots || !s->out.block || !s->out.sums)
+    if (seg_out_begin(&s->out, SEGMENT_HEADER, s->l.n_blocks) < 0 || !s->nodes || !s->blocks || !s->record || !s->lookup.slots)
         return false;
     if (!c->dead.n)
         return true;
@@ -571,7 +506,6 @@ int save_snapshot(struct save *s, uint64_t vectors_gen, uint64_t seq, struct err
     if (c->has_vectors && c->vec_fd < 0 && (r = create_vectors(path, gen, c, &s->vec_fd, em)) < 0)
         return r;
     segment_path(path, s->g->dir, gen);
-    s->out.at = SEGMENT_HEADER;
     s->out.fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (s->out.fd < 0)
         return err_set(em, err_from_errno(errno), "%s: %s", path, strerror(errno));

@@ -404,7 +404,7 @@ static void test_no_room(void **state)
 
 /* Bytes of the files of one kind that were written and not sent on their way; the graph's calls end up here. */
 static atomic_bool counted;
-static atomic_llong unsent, unsent_max;
+static atomic_llong unsent, unsent_max, runs, pieces;
 
 static bool is_vectors(int fd)
 {
@@ -422,6 +422,8 @@ ssize_t pwrite(int fd, const void *data, size_t len, off_t at)
         if (now > atomic_load(&unsent_max))
             atomic_store(&unsent_max, now);
     }
+    if (atomic_load(&counted) && !is_vectors(fd))
+        atomic_fetch_add(len == SEGMENT_RUN && at % SEGMENT_RUN == 0 ? &runs : &pieces, 1);
     return syscall(SYS_pwrite64, fd, data, len, at);
 }
 
@@ -433,6 +435,31 @@ int sync_file_range(int fd, off_t at, off_t len, unsigned flags)
 }
 
 /* Exact vectors, written anew by a compaction or for the first time: never more than two windows of 8 MiB wait for their last sync. */
+/* Whole runs, but for the first and the last; besides, checksums, header and manifest. */
+static void test_runs(void **state)
+{
+    (void)state;
+    static struct world w;
+    struct err_msg em;
+    const uint32_t n = 2000;
+    memset(&w, 0, sizeof w);
+    w.p = (struct graph_params){.dim = 1024, .m = 4, .ef_construction = 8, .codes = GRAPH_CODES_F32};
+    open_world((kit_dir(w.dir), &w));
+    float v[1024];
+    for (uint32_t i = 0; i < n; i++) {
+        vector_of(i, 1, w.p.dim, v);
+        assert_int_equal(graph_add(w.g, i, v), 0);
+    }
+    atomic_store(&counted, true);
+    kit_ok(graph_checkpoint(w.g, 1, &em), &em);
+    atomic_store(&counted, false);
+    print_message("%lld whole runs, %lld pieces\n", atomic_load(&runs), atomic_load(&pieces));
+    assert_true(atomic_load(&runs) >= (long long)(n * w.p.dim * 4 / SEGMENT_RUN) - 1);
+    assert_true(atomic_load(&pieces) <= 6);
+    graph_destroy(&w.g);
+    kit_remove(w.dir);
+}
+
 static void test_paced(void **state)
 {
     static struct world w;
@@ -467,7 +494,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_room), /* first: fault points are armed once a process */
         cmocka_unit_test(test_moment), cmocka_unit_test(test_dead),  cmocka_unit_test(test_ended),
-        cmocka_unit_test(test_whole),  cmocka_unit_test(test_paced),
+        cmocka_unit_test(test_whole),  cmocka_unit_test(test_runs), cmocka_unit_test(test_paced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

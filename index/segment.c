@@ -338,6 +338,7 @@ static int check_vectors(struct graph *g, uint32_t max_blocks, struct graph_repo
 int graph_scrub(struct graph *g, uint32_t max_blocks, uint32_t *n_checked, struct graph_report *rep)
 {
     *n_checked = 0;
+    *rep = (struct graph_report){0};
     graph_reclaim(g);
     if (!g->dir)
         return 0;

@@ -211,7 +211,7 @@ bool graph_full(const struct graph *g);
 
 /* Verifies up to max_blocks further checksums of the mapped files, wrapping around; *n_checked of them. Also looks, for some
  * milliseconds, at the links, levels and parents of further nodes, so that what is wrong under right checksums is found as well
- * (UINT32_MAX blocks: of all nodes).
+ * (UINT32_MAX blocks: of all nodes). While a save runs no checksums are looked at: its files come and go.
  * Damage: LT_ECORRUPT and a report (*rep is set in any case); the caller then drops the files (graph_erase) and refills. */
 int graph_scrub(struct graph *g, uint32_t max_blocks, uint32_t *n_checked, struct graph_report *rep);
 

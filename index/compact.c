@@ -1,9 +1,10 @@
 /* When a graph is saved, and when it is written anew without its free slots; what became of it is noted for whoever asks.
  *
  * Bounded in what it writes. Saving is wanted when as much has changed as was saved, so that all savings together write at most
- * twice the graph, and the last one, at the end, once more. A new graph without free slots also writes the exact vectors; it is made when there are as many free
- * slots as nodes (so many were deleted since the last time), or an eighth of them in a collection that has come to rest, and in
- * either case takes a twentieth of the time at most. Files go to the disk in windows (segment_write.c), never in one burst.
+ * twice the graph, and the last one, at the end, once more. A new graph without free slots also writes the exact vectors; it is
+ * made when there are as many free slots as nodes (so many were deleted since the last time), or an eighth of them in a collection
+ * that has come to rest, and in either case takes a twentieth of the time at most. Files go to the disk in windows
+ * (segment_write.c), never in one burst.
  *
  * It runs on the writer thread, in bites between groups (graph.h, "saving"): searches and writes go on meanwhile. A graph without
  * free slots has to be of one piece with the one that it is made from, so a change ends its making, and it is tried again; a

@@ -39,11 +39,6 @@ bool save_move_begin(struct save *s)
     return s->to != NULL;
 }
 
-static bool changed(const _Atomic uint64_t *bits, uint32_t i)
-{
-    return atomic_load_explicit(&bits[i >> 6], memory_order_relaxed) >> (i & 63) & 1;
-}
-
 /* `to`, which is what the chunk was at the moment and is as it is now, takes its place. */
 static void replace_chunk(struct core *c, _Atomic(uint8_t *) *place, uint8_t *to, size_t len)
 {
@@ -64,7 +59,7 @@ static void move_nodes(struct save *s, uint32_t chunk, uint8_t *to)
     const size_t len = (size_t)c->stride << c->shift;
     uint32_t first = chunk << c->shift, end = first + c->mask + 1, n = core_n_slots(c);
     for (uint32_t id = first; id < end && id < n; id++) /* the file has a dead one's slot as free */
-        if (id >= s->h.n_slots || changed(s->nodes, id) || node_state(core_head(c, id)) == NODE_DEAD)
+        if (id >= s->h.n_slots || save_bit(s->nodes, id) || node_state(core_head(c, id)) == NODE_DEAD)
             memcpy(to + (size_t)(id - first) * c->stride, core_record(c, id), c->stride);
     replace_chunk(c, &c->dir[chunk], to, len);
 }
@@ -76,7 +71,7 @@ static void move_blocks(struct save *s, uint32_t chunk, uint8_t *to)
     uint32_t first = chunk << UPPER_SHIFT, end = first + (1u << UPPER_SHIFT), n = atomic_load(&c->n_upper);
     const uint8_t *from = atomic_load(&c->upper_dir[chunk]);
     for (uint32_t i = first; i < end && i < n; i++)
-        if (i >= s->h.n_upper || changed(s->blocks, i))
+        if (i >= s->h.n_upper || save_bit(s->blocks, i))
             memcpy(to + (size_t)(i - first) * c->upper_stride, from + (size_t)(i - first) * c->upper_stride, c->upper_stride);
     replace_chunk(c, &c->upper_dir[chunk], to, len);
 }

@@ -77,6 +77,12 @@ struct save {
     struct segment *to; /* the mapping the graph moves to */
 };
 
+/* Of s->nodes or s->blocks */
+static inline bool save_bit(const _Atomic uint64_t *bits, uint32_t i)
+{
+    return atomic_load_explicit(&bits[i >> 6], memory_order_relaxed) >> (i & 63) & 1;
+}
+
 /* The state at the moment of a record or block that is about to change goes into the file. */
 void save_keep_node(struct save *s, uint32_t id);
 void save_keep_block(struct save *s, uint32_t block);

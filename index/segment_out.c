@@ -33,7 +33,7 @@ int seg_out_begin(struct seg_out *o, uint64_t at, uint64_t n_blocks)
 {
     o->at = o->run_at = at;
     o->max_sums = n_blocks;
-    o->run = o->block = malloc(SEGMENT_RUN + SEGMENT_BLOCK);
+    o->run = malloc(SEGMENT_RUN + SEGMENT_BLOCK);
     o->sums = malloc((n_blocks + 1) * sizeof *o->sums);
     return o->run && o->sums ? 0 : LT_ENOMEM;
 }
@@ -42,7 +42,7 @@ void seg_out_finish(struct seg_out *o)
 {
     free(o->run);
     free(o->sums);
-    o->run = o->block = NULL;
+    o->run = NULL;
     o->sums = NULL;
 }
 
@@ -54,7 +54,11 @@ static void write_run(struct seg_out *o, uint64_t end)
         o->err = segment_write_at(o->fd, o->run, n, o->run_at);
     memmove(o->run, o->run + n, rest);
     o->run_at = end;
-    o->block = o->run + rest;
+}
+
+static uint8_t *block(const struct seg_out *o)
+{
+    return o->run + (o->at - o->run_at);
 }
 
 static bool all_zero(const uint8_t *p, size_t n)
@@ -70,12 +74,10 @@ static void end_block(struct seg_out *o)
         o->err = LT_ECORRUPT;
         return;
     }
-    o->sums[o->n_sums++] = XXH3_64bits(o->block, o->n);
-    const bool hole = all_zero(o->block, o->n);
+    o->sums[o->n_sums++] = XXH3_64bits(block(o), o->n);
+    const bool hole = all_zero(block(o), o->n);
     if (hole)
         write_run(o, o->at);
-    else
-        o->block += o->n;
     o->at += o->n;
     o->n = 0;
     const uint64_t whole = o->at & ~(uint64_t)(SEGMENT_RUN - 1);
@@ -91,10 +93,10 @@ void seg_out_add(struct seg_out *o, const void *data, size_t len)
     while (len && o->err == 0) {
         size_t k = SEGMENT_BLOCK - o->n < len ? SEGMENT_BLOCK - o->n : len;
         if (p) {
-            memcpy(o->block + o->n, p, k);
+            memcpy(block(o) + o->n, p, k);
             p += k;
         } else {
-            memset(o->block + o->n, 0, k);
+            memset(block(o) + o->n, 0, k);
         }
         o->n += k;
         len -= k;

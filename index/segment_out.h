@@ -16,8 +16,7 @@ struct seg_out {
     int fd;
     uint64_t at;      /* of the block at hand */
     size_t n;         /* bytes in it */
-    uint8_t *block;   /* in run, behind what is finished */
-    uint8_t *run;     /* from run_at on; SEGMENT_RUN and a block */
+    uint8_t *run;     /* from run_at on, the block at hand at its end; SEGMENT_RUN and a block */
     uint64_t run_at;  /* what lies before is in the file */
     uint64_t *sums;
     uint64_t n_sums, max_sums;

@@ -51,11 +51,6 @@ static int sync_segment(void *arg)
 
 /* ---- what a record or block was at the moment ---- */
 
-static bool bit(const _Atomic uint64_t *bits, uint32_t i)
-{
-    return atomic_load_explicit(&bits[i >> 6], memory_order_relaxed) >> (i & 63) & 1;
-}
-
 static void set_bit(_Atomic uint64_t *bits, uint32_t i)
 {
     atomic_fetch_or_explicit(&bits[i >> 6], 1ull << (i & 63), memory_order_relaxed);
@@ -148,7 +143,7 @@ static void note_kept(struct save *s, int r)
 void save_keep_node(struct save *s, uint32_t id)
 {
     bool as_is;
-    if (id >= s->h.n_slots || bit(s->nodes, id))
+    if (id >= s->h.n_slots || save_bit(s->nodes, id))
         return;
     if (id >= s->n_node) {
         uint8_t *room = aligned_alloc(DISTANCE_PAD, s->c->stride);
@@ -161,7 +156,7 @@ void save_keep_node(struct save *s, uint32_t id)
 void save_keep_block(struct save *s, uint32_t block)
 {
     bool as_is;
-    if (block >= s->h.n_upper || bit(s->blocks, block))
+    if (block >= s->h.n_upper || save_bit(s->blocks, block))
         return;
     if (block >= s->n_block) {
         uint8_t *room = malloc(s->c->upper_stride);
@@ -200,7 +195,7 @@ static void write_node(struct save *s, uint32_t id)
 {
     const struct core *c = s->c;
     bool as_is = true;
-    const uint8_t *r = bit(s->nodes, id) ? read_back(s, c->stride, node_place(s, id)) : node_now(s, id, s->record, &as_is);
+    const uint8_t *r = save_bit(s->nodes, id) ? read_back(s, c->stride, node_place(s, id)) : node_now(s, id, s->record, &as_is);
     const struct node_head *h = (const struct node_head *)(const void *)(r + c->head_at);
     if (node_state(h) != NODE_LIVE) {
         if (!id_list_push(&s->free, id))
@@ -219,7 +214,7 @@ static void write_node(struct save *s, uint32_t id)
 static void write_block(struct save *s, uint32_t block)
 {
     bool as_is = true;
-    const uint8_t *b = bit(s->blocks, block) ? read_back(s, s->c->upper_stride, block_place(s, block))
+    const uint8_t *b = save_bit(s->blocks, block) ? read_back(s, s->c->upper_stride, block_place(s, block))
                                              : block_now(s, block, s->record, &as_is);
     seg_out_add(&s->out, b, s->c->upper_stride);
     s->n_block = block + 1;

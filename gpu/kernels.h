@@ -57,14 +57,14 @@
     X(MATMUL_DOT_Q5K, matmul_dot_q5k, "rrrrrw", 6, push_matmul)                                    \
     X(MATMUL_DOT_Q6K, matmul_dot_q6k, "rrrrrw", 6, push_matmul)                                    \
     X(MATMUL_SUM, matmul_sum, "rrrw", 1, push_sum)                                                 \
-    X(PACK_HALF, pack_half, "rw", 1, push_pack)                                                    \
+    X(FINISH_ROWS, finish_rows, "rrrrww", 7, push_finish)                                          \
     X(PACK_INT8, pack_int8, "rw", 4, push_pack)                                                    \
     X(RMS_NORM, rms_norm, "rrw", 1, push_norm)                                                     \
     X(RMS_NORM_ADD, rms_norm_add, "rrb", 1, push_norm)                                             \
     X(SCALE, scale, "b", 1, push_scale)                                                            \
     X(LAYER_NORM, layer_norm, "rrrw", 1, push_norm)                                                \
     X(QK_NORM, qk_norm, "brr", 1, push_qk_norm)                                                    \
-    X(ROPE, rope, "brr", 1, push_rope)                                                             \
+    X(ROPE, rope, "brrrr", 3, push_rope)                                                           \
     X(ATTENTION, attention, "rrw", 5, push_attention)                                              \
     X(SWIGLU, swiglu, "rw", 1, push_glu)                                                           \
     X(GEGLU, geglu, "rw", 1, push_glu)                                                             \

@@ -259,6 +259,19 @@ struct tuning_attention tuning_attention(const struct gpu *g, uint32_t head_dim)
     return t;
 }
 
+struct tuning_finish tuning_finish(const struct gpu *g, uint32_t kp)
+{
+    const uint32_t vectors = ceil_div(kp, 4), most = min_u32(g->info.software ? 128 : 512, g->limits.max_invocations);
+    struct tuning_finish t = {.group = g->info.software ? 16 : 32};
+    /* two vectors or more for each, so that several loads are under way and few invocations wait for each other */
+    while (2 * t.group <= most && 4 * t.group <= vectors)
+        t.group *= 2;
+    while (t.group > most)
+        t.group /= 2;
+    t.vectors = ceil_div(vectors, t.group);
+    return t;
+}
+
 uint32_t tuning_row_group(const struct gpu *g, uint32_t d)
 {
     uint32_t group = gpu_info(g)->software ? 16 : 128;

@@ -88,6 +88,14 @@ struct tuning_attention {
 /* For heads of head_dim (1 … 256). Does not depend on the batch, so that its neighbours change nothing. */
 struct tuning_attention tuning_attention(const struct gpu *g, uint32_t head_dim);
 
+struct tuning_finish {
+    uint32_t group;   /* invocations: a power of two */
+    uint32_t vectors; /* of four values of each, so that a group has a row */
+};
+
+/* For rows of kp values. */
+struct tuning_finish tuning_finish(const struct gpu *g, uint32_t kp);
+
 /* Group size of kernels that give a whole group to a row of d values: a power of two. */
 uint32_t tuning_row_group(const struct gpu *g, uint32_t d);
 

@@ -7,6 +7,9 @@
  * text s owns rows seq_offset[s] .. seq_offset[s+1]-1. Every op is checked against ref_X of model/ref.
  * After ops_end a buffer holds what the batch left in it only if no later op of the batch read that, or it is the one that ops_end copies:
  * a device need not make rows that only other ops wanted.
+ * Within a batch rows may be read as often as one likes, but those of a norm or a gate that a product has read: by further products in a row, and
+ * a norm's by any op until what it was made from is written. Nor may what a gate has read be, once a product has read the gate's. A device
+ * may have handed them to the product in a form of its own: LT_EINVAL where it has.
  *
  * Errors: LT_ENOMEM (device memory: needed and free in the message), LT_EDEVICELOST, LT_ELIMIT (batch larger than
  * the limits given at creation). After an error within a batch the batch is dropped; call ops_begin again.

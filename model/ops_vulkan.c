@@ -32,6 +32,17 @@ static void destroy(struct ops *o)
     free(v);
 }
 
+static void buf_destroy(struct ops *o, struct ops_buf **b)
+{
+    if (*b) {
+        ops_vulkan_forget_buf(ops_vulkan(o), *b);
+        gpu_buf_destroy(ops_vulkan(o)->g, &(*b)->b);
+        free((*b)->rows);
+        free(*b);
+        *b = NULL;
+    }
+}
+
 static int buf_create(struct ops *o, size_t max_rows, size_t cols, struct ops_buf **out, struct err_msg *em)
 {
     struct ops_vulkan *v = ops_vulkan(o);
@@ -44,31 +55,27 @@ static int buf_create(struct ops *o, size_t max_rows, size_t cols, struct ops_bu
                        o->info.name, max_rows, cols,
                        (unsigned long long)gpu_limits(v->g)->max_range);
     struct ops_buf *b = calloc(1, sizeof *b);
-    if (!b)
-        return err_set(em, LT_ENOMEM, "no memory for a buffer");
+    if (!b || !(b->rows = calloc(1, sizeof *b->rows))) {
+        r = err_set(em, LT_ENOMEM, "no memory for a buffer");
+        goto out;
+    }
     b->max_rows = max_rows;
     b->cols = cols;
-    if ((r = gpu_buf_create(v->g, len, GPU_MEM_DEVICE, &b->b, em)) < 0) {
-        free(b);
-        return r;
-    }
+    b->rows->b = b;
+    if ((r = gpu_buf_create(v->g, len, GPU_MEM_DEVICE, &b->b, em)) < 0)
+        goto out;
     *out = b;
-    return 0;
-}
-
-static void buf_destroy(struct ops *o, struct ops_buf **b)
-{
-    if (*b) {
-        gpu_buf_destroy(ops_vulkan(o)->g, &(*b)->b);
-        free(*b);
-        *b = NULL;
-    }
+    b = NULL;
+out:
+    buf_destroy(o, &b);
+    return r;
 }
 
 static int buf_write(struct ops *o, struct ops_buf *b, const float *x, size_t n)
 {
     if (n > b->max_rows * b->cols)
         return LT_ELIMIT;
+    ops_vulkan_forget_buf(ops_vulkan(o), b);
     return gpu_upload(ops_vulkan(o)->g, b->b, 0, x, n * 4, NULL);
 }
 
@@ -76,6 +83,8 @@ static int buf_read(struct ops *o, const struct ops_buf *b, float *x, size_t n)
 {
     if (n > b->max_rows * b->cols)
         return LT_ELIMIT;
+    if (b->rows->from != ROWS_THERE)
+        return LT_EINVAL;
     o->info.n_readbacks++;
     return gpu_download(ops_vulkan(o)->g, b->b, 0, x, n * 4, NULL);
 }

@@ -92,6 +92,7 @@ int ops_vulkan_begin(struct ops *o, const struct ops_batch *b, struct err_msg *e
     int r;
     v->in_batch = false;
     v->failed = 0;
+    ops_vulkan_forget_late(v);
     if ((r = check_batch(v, b, em)) < 0)
         return r;
     if (v->ropes_pending) /* of a batch that was dropped: their contents never reached the device */
@@ -198,6 +199,8 @@ int ops_vulkan_end(struct ops *o, const struct ops_buf *src, uint32_t rows, floa
     uint64_t len = src ? (uint64_t)rows * src->cols * 4 : 0;
     if (src && rows > src->max_rows)
         return err_set(em, LT_ELIMIT, "%u rows of a buffer that has %zu", rows, src->max_rows);
+    if ((src && (r = ops_vulkan_reads(v, src, em)) < 0) || (r = ops_vulkan_settle(v, em)) < 0)
+        return r;
     if (len && (!v->readback || gpu_buf_len(v->readback) < len)) {
         gpu_buf_retire(v->g, &v->readback);
         if ((r = gpu_buf_create(v->g, len, GPU_MEM_READBACK, &v->readback, em)) < 0)

@@ -7,6 +7,7 @@
 struct ops_buf {
     struct gpu_buf *b;
     size_t max_rows, cols;
+    struct rows *rows; /* what is known of its contents */
 };
 
 struct ops_vec {
@@ -41,6 +42,39 @@ struct ops_mat {
     size_t n_slices;
 };
 
+/* y[n, w's rows] = x wᵀ + bias + residual */
+struct product {
+    const struct ops_buf *x, *residual;
+    struct ops_buf *y;
+    const struct ops_mat *w;
+    const struct ops_vec *bias; /* NULL: none; so may residual be */
+    uint32_t n;
+};
+
+/* How a buffer's rows come about: ops_vulkan_late.c. */
+enum rows_from {
+    ROWS_THERE, /* they lie in the buffer, and nothing is to be done */
+    ROWS_SUM,   /* parts of a product in v->parts, of which at most one buffer's lie there */
+    ROWS_NORM,  /* rms_norm of x */
+    ROWS_SWIGLU,
+    ROWS_GEGLU_TANH,
+    ROWS_GONE   /* a product took them without their being made, and what they came from is no more */
+};
+
+struct rows {
+    enum rows_from from;
+    uint64_t version;      /* another for each op that writes the buffer */
+    struct ops_buf *b;     /* whose they are */
+    struct ops_buf *next;  /* of v->late, while they are late: ROWS_SUM … ROWS_GEGLU_TANH */
+    bool taken;            /* late, but some op has had what it needs of them */
+    struct ops_buf *x;     /* of a norm or a gate: from these rows */
+    uint32_t n, cols;      /* so many, so wide */
+    const struct ops_vec *g;
+    float eps;
+    struct product sum;    /* of ROWS_SUM */
+    uint32_t parts;
+};
+
 /* (cos, sin) of each position's angles for one vector of frequencies. */
 struct rope_table {
     const struct ops_vec *freq; /* NULL: unused */
@@ -63,6 +97,10 @@ struct ops_vulkan {
     struct gpu_buf *readback;
     struct gpu_buf *pack;  /* the rows of a product's x as f16 or int8 */
     struct gpu_buf *parts; /* sums of a product whose k is divided */
+    const struct ops_buf *packed; /* whose rows v->pack holds as f16; NULL: nobody's */
+    uint64_t packed_version;
+    uint32_t packed_n, packed_cols;
+    struct ops_buf *late; /* buffers whose rows are still to be made */
     struct rope_table ropes[ROPE_TABLES];
     uint32_t rope_next; /* the entry to replace next */
     bool ropes_pending; /* the batch being recorded fills one */
@@ -101,6 +139,35 @@ int ops_vulkan_blocks(struct ops_vulkan *v, uint32_t bq, struct err_msg *em);
 int ops_vulkan_rope_table(struct ops_vulkan *v, const struct ops_vec *freq, struct gpu_buf **table,
                           struct err_msg *em);
 void ops_vulkan_rope_forget(struct ops_vulkan *v, const struct ops_vec *freq);
+
+/* ops_vulkan_late.c */
+/* b's rows lie in the buffer from here on. Errors: LT_EINVAL they are gone. */
+int ops_vulkan_reads(struct ops_vulkan *v, const struct ops_buf *b, struct err_msg *em);
+/* Before an op writes b. */
+int ops_vulkan_writes(struct ops_vulkan *v, struct ops_buf *b, struct err_msg *em);
+/* Whether products of n rows take f16, so that norms and gates before them had better wait. */
+bool ops_vulkan_defers(const struct ops_vulkan *v, uint32_t n);
+/* y's n rows will be made of x as `how` says (a norm or a gate; its from, cols, g and eps count), at once where y is x. */
+int ops_vulkan_defer(struct ops_vulkan *v, const struct ops_buf *x, uint32_t n, struct ops_buf *y, const struct rows *how,
+                     struct err_msg *em);
+/* x's first n rows of cols values in v->pack, kp values long, as f16 with a scale for each. */
+int ops_vulkan_take_packed(struct ops_vulkan *v, const struct ops_buf *x, uint32_t n, uint32_t cols, uint32_t kp, struct err_msg *em);
+/* Room for len bytes in v->pack, which packed rows have left. */
+int ops_vulkan_claim_pack(struct ops_vulkan *v, uint64_t len, struct err_msg *em);
+/* Room for a product's parts in v->parts, which others have left. */
+int ops_vulkan_claim_parts(struct ops_vulkan *v, const struct product *p, uint32_t parts, struct err_msg *em);
+/* Before an op that changes b[n, cols] in place and can add a product's parts itself: *sum is what to add, NULL where the rows are there. */
+int ops_vulkan_take_sum(struct ops_vulkan *v, struct ops_buf *b, uint32_t n, uint32_t cols, const struct rows **sum, struct err_msg *em);
+/* v->parts are p's, to be added once somebody wants p->y. */
+void ops_vulkan_defer_sum(struct ops_vulkan *v, const struct product *p, uint32_t parts);
+/* The batch ends: makes what no op took. */
+int ops_vulkan_settle(struct ops_vulkan *v, struct err_msg *em);
+/* A batch begins: whatever an earlier one that was dropped left to be done is not. */
+void ops_vulkan_forget_late(struct ops_vulkan *v);
+void ops_vulkan_forget_buf(struct ops_vulkan *v, const struct ops_buf *b);
+
+/* ops_vulkan_matmul.c: p->y from the parts in v->parts */
+int ops_vulkan_add_parts(struct ops_vulkan *v, const struct product *p, uint32_t parts, struct err_msg *em);
 
 /* ops_vulkan_run.c: the operations */
 int ops_vulkan_embed_rows(struct ops *o, const struct ops_mat *table, struct ops_buf *y);

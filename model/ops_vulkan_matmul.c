@@ -3,29 +3,12 @@
 #include "model/ops_vulkan_op.h"
 #include "shaders/params.h"
 
-/* One product; the same for all slices of w but the last. */
-struct product {
-    const struct ops_buf *x, *residual, *y;
-    const struct ops_mat *w;
-    const struct ops_vec *bias;
-    uint32_t n;
-};
-
 /* The kernel of a family that reads words, in the order of lib/weights8.glsl. */
 static enum gpu_kernel typed_words(enum gpu_kernel f32, enum tensor_type type)
 {
     static const int at[TENSOR_N_TYPES] = {[TENSOR_F32] = 0,  [TENSOR_F16] = 1,  [TENSOR_BF16] = 2, [TENSOR_Q8_0] = 3, [TENSOR_Q4_1] = 4,
                                            [TENSOR_Q5_1] = 5, [TENSOR_Q4_K] = 6, [TENSOR_Q5_K] = 7, [TENSOR_Q6_K] = 8};
     return f32 + at[type];
-}
-
-/* Room for len bytes in *b, which may be another buffer then. */
-static int grow(struct ops_vulkan *v, struct gpu_buf **b, uint64_t len, struct err_msg *em)
-{
-    if (*b && gpu_buf_len(*b) >= len)
-        return 0;
-    gpu_buf_retire(v->g, b);
-    return gpu_buf_create(v->g, len, GPU_MEM_DEVICE, b, em);
 }
 
 static struct push_matmul push_of(const struct product *p, const struct mat_slice *s)
@@ -75,28 +58,6 @@ static int run_rows(struct ops_vulkan *v, const struct product *p, const struct 
     return run(v, p, s, typed_words(GPU_KERNEL_MATVEC_F32, s->type), spec, t.bm, t.nx);
 }
 
-static int pack(struct ops_vulkan *v, const struct product *p, uint64_t row_words, struct gpu_dispatch *d)
-{
-    struct err_msg em = {0};
-    const struct push_pack push = {p->w->cols, p->w->kp};
-    int r = grow(v, &v->pack, 4 * row_words * p->n, &em);
-    if (r < 0)
-        return finish(v, r, &em);
-    struct gpu_arg args[] = {arg(p->x->b), arg(v->pack)};
-    d->push = &push;
-    d->args = args;
-    d->work = WORK_PER_VALUE * (double)p->n * p->w->kp;
-    return finish(v, gpu_dispatch(v->g, d, &em), &em);
-}
-
-/* The rows of x as f16 with a scale each, in v->pack. */
-static int pack_half(struct ops_vulkan *v, const struct product *p)
-{
-    const uint32_t group = tuning_row_group(v->g, p->w->cols);
-    struct gpu_dispatch d = {.kernel = GPU_KERNEL_PACK_HALF, .spec = &group, .groups = {p->n, 1, 1}};
-    return pack(v, p, PARAMS_HALF_WORDS(p->w->kp), &d);
-}
-
 /* How products with w's type want x in whole numbers. */
 struct int8_form {
     bool split;      /* in the order of the words of types with fewer than 8 bits */
@@ -113,23 +74,29 @@ static struct int8_form int8_form(enum tensor_type type)
 /* The rows of x as int8 with a scale for each 32, in v->pack. */
 static int pack_int8(struct ops_vulkan *v, const struct product *p, struct int8_form form)
 {
+    struct err_msg em = {0};
     const uint32_t blocks = p->w->kp / 32;
     const uint32_t spec[] = {tuning_row_group(v->g, blocks), p->w->cols % 4 == 0, form.split, form.planes};
-    struct gpu_dispatch d = {.kernel = GPU_KERNEL_PACK_INT8, .spec = spec, .groups = {ceil_div(blocks, spec[0]), p->n, 1}};
-    return pack(v, p, PARAMS_INT8_WORDS(p->w->kp, form.planes), &d);
+    const struct push_pack push = {p->w->cols, p->w->kp};
+    int r = ops_vulkan_claim_pack(v, 4 * (uint64_t)PARAMS_INT8_WORDS(p->w->kp, form.planes) * p->n, &em);
+    if (r < 0)
+        return finish(v, r, &em);
+    const struct gpu_arg args[] = {arg(p->x->b), arg(v->pack)};
+    const struct gpu_dispatch d = {.kernel = GPU_KERNEL_PACK_INT8, .spec = spec, .push = &push, .args = args,
+                                   .groups = {ceil_div(blocks, spec[0]), p->n, 1},
+                                   .work = WORK_PER_VALUE * (double)p->n * p->w->kp};
+    return finish(v, gpu_dispatch(v->g, &d, &em), &em);
 }
 
-/* y from v->parts. */
-static int add_parts(struct ops_vulkan *v, const struct product *p, uint32_t parts)
+int ops_vulkan_add_parts(struct ops_vulkan *v, const struct product *p, uint32_t parts, struct err_msg *em)
 {
-    struct err_msg em = {0};
     const struct push_sum push = {p->n, p->w->rows, parts, push_of(p, p->w->slices).flags};
     const uint32_t group = tuning_element_group(v->g);
     struct gpu_arg args[] = {arg(v->parts), vec_arg(v, p->bias), arg(p->residual ? p->residual->b : v->dummy), arg(p->y->b)};
     struct gpu_dispatch d = {.kernel = GPU_KERNEL_MATMUL_SUM, .spec = &group, .push = &push, .args = args,
                              .groups = {ceil_div(p->w->rows, group), p->n, 1},
                              .work = (double)p->n * p->w->rows * parts};
-    return finish(v, gpu_dispatch(v->g, &d, &em), &em);
+    return gpu_dispatch(v->g, &d, em);
 }
 
 /* How a product is made from v->pack. */
@@ -137,12 +104,6 @@ struct packed_way {
     const uint32_t *spec;
     uint32_t bm, bn, parts, part8; /* as tuning says */
 };
-
-static int begin_parts(struct ops_vulkan *v, const struct product *p, uint32_t parts)
-{
-    struct err_msg em = {0};
-    return parts > 1 ? finish(v, grow(v, &v->parts, 4 * (uint64_t)parts * p->n * p->w->rows, &em), &em) : 0;
-}
 
 static int run_packed(struct ops_vulkan *v, const struct product *p, const struct mat_slice *s, enum gpu_kernel kernel,
                       const struct packed_way *way)
@@ -165,24 +126,40 @@ static int run_packed(struct ops_vulkan *v, const struct product *p, const struc
     return finish(v, gpu_dispatch(v->g, &d, &em), &em);
 }
 
+/* After x has been packed: what else the product reads and writes. */
+static int begin_packed(struct ops_vulkan *v, const struct product *p, uint32_t parts)
+{
+    struct err_msg em = {0};
+    int r = settle(v, p->residual, p->y, &em);
+    if (r == 0 && parts > 1)
+        r = ops_vulkan_claim_parts(v, p, parts, &em);
+    return finish(v, r, &em);
+}
+
 static int run_coop(struct ops_vulkan *v, const struct product *p)
 {
     const struct tuning_coop t = tuning_coop(v->g, p->n, p->w->rows, p->w->kp);
     const uint32_t spec[] = {t.group, t.subgroups, t.sgm, t.rm, t.rn, t.tm, t.tn, t.tk, t.bk8};
     const struct packed_way way = {spec, t.bm, t.bn, t.parts, t.part8};
-    int r = pack_half(v, p);
+    struct err_msg em = {0};
+    int r = finish(v, ops_vulkan_take_packed(v, p->x, p->n, p->w->cols, p->w->kp, &em), &em);
     if (r == 0)
-        r = begin_parts(v, p, t.parts);
+        r = begin_packed(v, p, t.parts);
     for (size_t i = 0; i < p->w->n_slices && r == 0; i++)
         r = run_packed(v, p, &p->w->slices[i], typed_words(GPU_KERNEL_MATMUL_COOP_F16W, p->w->slices[i].type) - 1, &way);
-    return r == 0 && t.parts > 1 ? add_parts(v, p, t.parts) : r;
+    if (r == 0 && t.parts > 1)
+        ops_vulkan_defer_sum(v, p, t.parts);
+    return r;
 }
 
 static int run_dot(struct ops_vulkan *v, const struct product *p)
 {
     const struct tuning_dot t = tuning_dot(v->g, p->n, p->w->rows, p->w->kp);
     struct int8_form packed = {0};
-    int r = begin_parts(v, p, t.parts);
+    struct err_msg em = {0};
+    int r = finish(v, ops_vulkan_reads(v, p->x, &em), &em);
+    if (r == 0)
+        r = begin_packed(v, p, t.parts);
     for (size_t i = 0; i < p->w->n_slices && r == 0; i++) {
         const struct mat_slice *s = &p->w->slices[i];
         const struct int8_form form = int8_form(s->type);
@@ -194,7 +171,9 @@ static int run_dot(struct ops_vulkan *v, const struct product *p)
         if (r == 0)
             r = run_packed(v, p, s, typed_words(GPU_KERNEL_MATMUL_DOT_Q8W, s->type) - 3, &way);
     }
-    return r == 0 && t.parts > 1 ? add_parts(v, p, t.parts) : r;
+    if (r == 0 && t.parts > 1)
+        ops_vulkan_defer_sum(v, p, t.parts);
+    return r;
 }
 
 /* The way for all slices of w: they share what their sums lie in. */
@@ -229,6 +208,8 @@ int ops_vulkan_matmul(struct ops *o, const struct ops_buf *x, const struct ops_m
         return run_coop(v, &p);
     if (path == TUNING_DOT)
         return run_dot(v, &p);
+    if ((r = settle(v, x, NULL, &em)) < 0 || (r = settle(v, residual, y, &em)) < 0)
+        return finish(v, r, &em);
     for (size_t i = 0; i < w->n_slices && r == 0; i++)
         r = path == TUNING_ROWS ? run_rows(v, &p, &w->slices[i]) : run_tiles(v, &p, &w->slices[i]);
     return r;

@@ -34,6 +34,13 @@ static inline int check(const struct ops_buf *b, const char *what, uint64_t rows
     return 0;
 }
 
+/* Before an op that reads x and writes y, either of which may be NULL. */
+static inline int settle(struct ops_vulkan *v, const struct ops_buf *x, struct ops_buf *y, struct err_msg *em)
+{
+    const int r = x ? ops_vulkan_reads(v, x, em) : 0;
+    return r < 0 || !y ? r : ops_vulkan_writes(v, y, em);
+}
+
 static inline uint32_t ceil_div(uint32_t a, uint32_t b)
 {
     return (a + b - 1) / b;

@@ -28,7 +28,7 @@ int ops_vulkan_embed_rows(struct ops *o, const struct ops_mat *table, struct ops
     struct ops_vulkan *v = ops_vulkan(o);
     struct err_msg em;
     int r = ready(v, &em);
-    if (r < 0 || (r = check(y, "embed_rows", v->n_tokens, table->cols, &em)) < 0)
+    if (r < 0 || (r = check(y, "embed_rows", v->n_tokens, table->cols, &em)) < 0 || (r = settle(v, NULL, y, &em)) < 0)
         return finish(v, r, &em);
     for (size_t i = 0; i < table->n_slices && r == 0; i++) {
         const struct mat_slice *s = &table->slices[i];
@@ -50,6 +50,12 @@ int ops_vulkan_rms_norm(struct ops *o, const struct ops_buf *x, const struct ops
     int r = ready(v, &em);
     if (r < 0 || (r = check(x, "rms_norm", n, d, &em)) < 0 || (r = check(y, "rms_norm", n, d, &em)) < 0)
         return finish(v, r, &em);
+    if (ops_vulkan_defers(v, n)) {
+        const struct rows how = {.from = ROWS_NORM, .cols = d, .g = g, .eps = eps};
+        return finish(v, ops_vulkan_defer(v, x, n, y, &how, &em), &em);
+    }
+    if ((r = settle(v, x, y, &em)) < 0)
+        return finish(v, r, &em);
     struct push_norm push = {d, 0, eps};
     struct gpu_arg args[] = {arg(x->b), arg(g->b), arg(y->b)};
     return run(v, GPU_KERNEL_RMS_NORM, tuning_row_group(v->g, d), args, &push, n, 1, (uint64_t)n * d);
@@ -62,7 +68,8 @@ int ops_vulkan_rms_norm_add(struct ops *o, const struct ops_buf *x, const struct
     struct err_msg em;
     uint32_t d = (uint32_t)g->n;
     int r = ready(v, &em);
-    if (r < 0 || (r = check(x, "rms_norm_add", n, d, &em)) < 0 || (r = check(y, "rms_norm_add", n, d, &em)) < 0)
+    if (r < 0 || (r = check(x, "rms_norm_add", n, d, &em)) < 0 || (r = check(y, "rms_norm_add", n, d, &em)) < 0 ||
+        (r = settle(v, x, NULL, &em)) < 0 || (r = settle(v, y, y, &em)) < 0)
         return finish(v, r, &em);
     struct push_norm push = {d, 0, eps};
     struct gpu_arg args[] = {arg(x->b), arg(g->b), arg(y->b)};
@@ -74,7 +81,7 @@ int ops_vulkan_scale(struct ops *o, struct ops_buf *x, float s, uint32_t n)
     struct ops_vulkan *v = ops_vulkan(o);
     struct err_msg em;
     int r = ready(v, &em);
-    if (r < 0 || (r = check(x, "scale", n, x->cols, &em)) < 0)
+    if (r < 0 || (r = check(x, "scale", n, x->cols, &em)) < 0 || (r = settle(v, x, x, &em)) < 0)
         return finish(v, r, &em);
     struct push_scale push = {(uint32_t)x->cols, s};
     struct gpu_arg args[] = {arg(x->b)};
@@ -89,7 +96,7 @@ int ops_vulkan_layer_norm(struct ops *o, const struct ops_buf *x, const struct o
     uint32_t d = (uint32_t)(g ? g->n : b ? b->n : x->cols);
     int r = ready(v, &em);
     if (r < 0 || (r = check(x, "layer_norm", n, d, &em)) < 0 ||
-        (r = check(y, "layer_norm", n, d, &em)) < 0)
+        (r = check(y, "layer_norm", n, d, &em)) < 0 || (r = settle(v, x, y, &em)) < 0)
         return finish(v, r, &em);
     struct push_norm push = {d, (g ? PARAMS_HAS_GAIN : 0) | (b ? PARAMS_HAS_BIAS : 0), eps};
     struct gpu_arg args[] = {arg(x->b), vec_arg(v, g), vec_arg(v, b), arg(y->b)};
@@ -114,6 +121,7 @@ int ops_vulkan_rope(struct ops *o, struct ops_buf *qkv, const struct ops_vec *in
                     const struct ops_attention *a)
 {
     struct ops_vulkan *v = ops_vulkan(o);
+    const struct rows *sum;
     struct gpu_buf *table;
     struct err_msg em;
     int r = ready(v, &em);
@@ -123,12 +131,25 @@ int ops_vulkan_rope(struct ops *o, struct ops_buf *qkv, const struct ops_vec *in
     if (a->head_dim % 2 || inv_freq->n != a->head_dim / 2)
         return finish(v, err_set(&em, LT_EINVAL, "rope: %zu frequencies for heads of %u", inv_freq->n, a->head_dim),
                       &em);
-    if ((r = ops_vulkan_rope_table(v, inv_freq, &table, &em)) < 0)
+    if ((r = ops_vulkan_rope_table(v, inv_freq, &table, &em)) < 0 ||
+        (r = ops_vulkan_take_sum(v, qkv, v->n_tokens, qkv_cols(a), &sum, &em)) < 0)
         return finish(v, r, &em);
-    struct push_rope push = {a->n_heads + a->n_kv_heads, qkv_cols(a), a->head_dim};
-    struct gpu_arg args[] = {arg(qkv->b), meta_arg(v, &v->pos), arg(table)};
-    return run_elements(v, GPU_KERNEL_ROPE, args, &push, v->n_tokens,
-                        (a->n_heads + a->n_kv_heads) * (a->head_dim / 2));
+    const uint32_t group = tuning_element_group(v->g), fours = a->head_dim % 8 == 0, rotated = a->n_heads + a->n_kv_heads;
+    const uint32_t pairs = (sum ? rotated + a->n_kv_heads : rotated) * (a->head_dim / 2);
+    const uint32_t spec[] = {group, fours, sum != NULL};
+    const struct push_rope push = {rotated, qkv_cols(a), a->head_dim, v->n_tokens, sum ? sum->parts : 1,
+                                   sum && sum->sum.bias ? PARAMS_HAS_BIAS : 0};
+    const struct gpu_arg args[] = {arg(qkv->b), meta_arg(v, &v->pos), arg(table), arg(sum ? v->parts : v->dummy),
+                                   vec_arg(v, sum ? sum->sum.bias : NULL)};
+    const struct gpu_dispatch d = {
+        .kernel = GPU_KERNEL_ROPE,
+        .spec = spec,
+        .push = &push,
+        .args = args,
+        .groups = {ceil_div(pairs, group * (fours ? 4 : 1)), v->n_tokens, 1},
+        .work = WORK_PER_VALUE * (double)v->n_tokens * pairs * push.parts,
+    };
+    return finish(v, gpu_dispatch(v->g, &d, &em), &em);
 }
 
 int ops_vulkan_qk_norm(struct ops *o, struct ops_buf *qkv, const struct ops_vec *gq, const struct ops_vec *gk, float eps,
@@ -138,7 +159,7 @@ int ops_vulkan_qk_norm(struct ops *o, struct ops_buf *qkv, const struct ops_vec 
     struct err_msg em;
     int r = ready(v, &em);
     if (r < 0 || (r = check_attention(a, &em)) < 0 ||
-        (r = check(qkv, "qk_norm", v->n_tokens, qkv_cols(a), &em)) < 0)
+        (r = check(qkv, "qk_norm", v->n_tokens, qkv_cols(a), &em)) < 0 || (r = settle(v, qkv, qkv, &em)) < 0)
         return finish(v, r, &em);
     if (gq->n != a->head_dim || gk->n != a->head_dim)
         return finish(v, err_set(&em, LT_EINVAL, "qk_norm: %zu and %zu gains for heads of %u", gq->n, gk->n, a->head_dim), &em);
@@ -168,7 +189,8 @@ int ops_vulkan_attention(struct ops *o, const struct ops_buf *qkv, const struct 
     int r = ready(v, &em);
     if (r < 0 || (r = check_attention(a, &em)) < 0 ||
         (r = check(qkv, "attention input", v->n_tokens, qkv_cols(a), &em)) < 0 ||
-        (r = check(y, "attention output", v->n_tokens, (uint64_t)a->n_heads * a->head_dim, &em)) < 0)
+        (r = check(y, "attention output", v->n_tokens, (uint64_t)a->n_heads * a->head_dim, &em)) < 0 ||
+        (r = settle(v, qkv, y, &em)) < 0)
         return finish(v, r, &em);
     struct tuning_attention t = tuning_attention(v->g, a->head_dim);
     if ((r = ops_vulkan_blocks(v, t.bq, &em)) < 0)
@@ -196,6 +218,12 @@ static int glu(struct ops *o, enum gpu_kernel kernel, const struct ops_buf *x, u
     if (r < 0 || (r = check(x, "gated unit", n, 2 * (uint64_t)f, &em)) < 0 ||
         (r = check(y, "gated unit", n, f, &em)) < 0)
         return finish(v, r, &em);
+    if (kernel != GPU_KERNEL_GEGLU && ops_vulkan_defers(v, n)) {
+        const struct rows how = {.from = kernel == GPU_KERNEL_SWIGLU ? ROWS_SWIGLU : ROWS_GEGLU_TANH, .cols = f};
+        return finish(v, ops_vulkan_defer(v, x, n, y, &how, &em), &em);
+    }
+    if ((r = settle(v, x, y, &em)) < 0)
+        return finish(v, r, &em);
     struct push_glu push = {f};
     struct gpu_arg args[] = {arg(x->b), arg(y->b)};
     return run_elements(v, kernel, args, &push, n, f);
@@ -221,7 +249,7 @@ int ops_vulkan_softmax_groups(struct ops *o, struct ops_buf *x, uint32_t n, uint
     struct ops_vulkan *v = ops_vulkan(o);
     struct err_msg em;
     int r = ready(v, &em);
-    if (r < 0 || (r = check(x, "softmax_groups", n, (uint64_t)groups * r_len, &em)) < 0)
+    if (r < 0 || (r = check(x, "softmax_groups", n, (uint64_t)groups * r_len, &em)) < 0 || (r = settle(v, x, x, &em)) < 0)
         return finish(v, r, &em);
     struct push_softmax push = {groups, r_len};
     struct gpu_arg args[] = {arg(x->b)};
@@ -236,7 +264,7 @@ static int pool(struct ops_vulkan *v, enum gpu_kernel kernel, const struct ops_b
     uint32_t d = (uint32_t)x->cols;
     int r = ready(v, &em);
     if (r < 0 || (r = check(x, "pool input", n_in, d, &em)) < 0 ||
-        (r = check(y, "pool output", n_out, d, &em)) < 0)
+        (r = check(y, "pool output", n_out, d, &em)) < 0 || (r = settle(v, x, y, &em)) < 0)
         return finish(v, r, &em);
     struct gpu_arg args[] = {arg(x->b), meta_arg(v, part), arg(y->b)};
     return run_elements(v, kernel, args, push, n_out, d);
@@ -269,7 +297,7 @@ int ops_vulkan_l2_normalize(struct ops *o, struct ops_buf *x, uint32_t n)
     struct err_msg em;
     uint32_t d = (uint32_t)x->cols;
     int r = ready(v, &em);
-    if (r < 0 || (r = check(x, "l2_normalize", n, d, &em)) < 0)
+    if (r < 0 || (r = check(x, "l2_normalize", n, d, &em)) < 0 || (r = settle(v, x, x, &em)) < 0)
         return finish(v, r, &em);
     struct push_rows push = {d};
     struct gpu_arg args[] = {arg(x->b)};

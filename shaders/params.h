@@ -21,8 +21,9 @@ PARAMS_CHECK(push_norm, 3)
 
 struct push_rope {
     PARAMS_UINT n_heads, stride, head_dim; /* heads that are rotated; floats of a row */
+    PARAMS_UINT n, parts, flags;           /* rows, of so many parts; flags as push_matmul's */
 };
-PARAMS_CHECK(push_rope, 3)
+PARAMS_CHECK(push_rope, 6)
 
 struct push_attention {
     PARAMS_UINT n_heads, n_kv_heads;
@@ -63,7 +64,23 @@ PARAMS_CHECK(push_rows, 1)
  * rows begin at 16 bytes. */
 #define PARAMS_INT8_WORDS(kp, planes) ((planes) * ((kp) / 4) + ((kp) / 32 * 2 + 3) / 4 * 4)
 
-/* Rows of x[n, k] packed for products in f16 or int8 */
+/* finish_rows: its operation, and what it writes in f32 */
+#define PARAMS_FINISH_NOTHING 0
+#define PARAMS_FINISH_NORM 1
+#define PARAMS_FINISH_SWIGLU 2 /* from here on: gates, whose source is twice as wide as their result */
+#define PARAMS_FINISH_GEGLU_TANH 3
+#define PARAMS_ROWS_NONE 0
+#define PARAMS_ROWS_SOURCE 1
+#define PARAMS_ROWS_RESULT 2
+
+/* Rows of k values, packed in kp; flags as push_matmul's */
+struct push_finish {
+    PARAMS_UINT n, k, kp, parts, flags;
+    float eps;
+};
+PARAMS_CHECK(push_finish, 6)
+
+/* Rows of x[n, k] packed for products in int8 */
 struct push_pack {
     PARAMS_UINT k, kp;
 };

@@ -1,29 +1,85 @@
 // In place on qkv[n, stride]: rotates the first n_heads heads of each row, pair (i, i + D/2), by its position's angle.
 //
-// pos [n]: position of a row within its text; table [positions, D/2]: (cos, sin), made on the host, where they are exact
-// to f32. Groups: x covers the pairs of a row; y = row.
+// With PARTS rows are not there yet, but as the parts [parts, n, stride] of a product whose k was divided: each value is their sum in
+// their order + bias, for the heads that are not rotated, too. pos [n]: position of a row within its text; table [positions, D/2]: (cos, sin),
+// made on the host, where they are exact to f32. An invocation takes one pair, or with FOURS four beside each other.
+// Groups: x covers the pairs of a row; y = row.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "params.h"
 
 layout(local_size_x_id = 0, local_size_y = 1, local_size_z = 1) in;
+layout(constant_id = 0) const uint GROUP = 64;
+layout(constant_id = 1) const uint FOURS = 0; // D is a multiple of 8
+layout(constant_id = 2) const uint PARTS = 0;
+
 layout(set = 0, binding = 0, std430) buffer Qkv { float qkv[]; };
+layout(set = 0, binding = 0, std430) buffer Qkv4 { vec4 qkv4[]; };
 layout(set = 0, binding = 1, std430) readonly buffer Pos { uint pos[]; };
 layout(set = 0, binding = 2, std430) readonly buffer Table { vec2 table[]; };
+layout(set = 0, binding = 2, std430) readonly buffer Table4 { vec4 table4[]; };
+layout(set = 0, binding = 3, std430) readonly buffer Parts { float parts[]; };
+layout(set = 0, binding = 3, std430) readonly buffer Parts4 { vec4 parts4[]; };
+layout(set = 0, binding = 4, std430) readonly buffer Bias { float bias[]; };
+layout(set = 0, binding = 4, std430) readonly buffer Bias4 { vec4 bias4[]; };
 layout(push_constant) uniform Push { push_rope p; };
+
+// The values from column c of a row on: four, or one in the first component.
+vec4 load(uint row, uint c)
+{
+    uint at = row * p.stride + c;
+    if (PARTS == 0)
+        return FOURS != 0 ? qkv4[at / 4] : vec4(qkv[at]);
+    vec4 v = vec4(0.0);
+    for (uint part = 0; part < p.parts; part++) {
+        if (FOURS != 0)
+            v += parts4[(part * p.n * p.stride + at) / 4];
+        else
+            v.x += parts[part * p.n * p.stride + at];
+    }
+    if ((p.flags & PARAMS_HAS_BIAS) != 0) {
+        if (FOURS != 0)
+            v += bias4[c / 4];
+        else
+            v.x += bias[c];
+    }
+    return v;
+}
+
+void store(uint row, uint c, vec4 v)
+{
+    uint at = row * p.stride + c;
+    if (FOURS != 0)
+        qkv4[at / 4] = v;
+    else
+        qkv[at] = v.x;
+}
 
 void main()
 {
-    uint pair = gl_GlobalInvocationID.x;
+    const uint at_once = FOURS != 0 ? 4 : 1;
     uint row = gl_WorkGroupID.y;
     uint half_dim = p.head_dim / 2;
-    if (pair >= p.n_heads * half_dim)
+    uint pair = gl_GlobalInvocationID.x * at_once;
+    uint head = pair / half_dim, i = pair % half_dim;
+    if (head >= (PARTS != 0 ? p.stride / p.head_dim : p.n_heads))
         return;
-    uint i = pair % half_dim;
-    uint at = row * p.stride + pair / half_dim * p.head_dim + i;
-    vec2 cs = table[pos[row] * half_dim + i];
-    float a = qkv[at];
-    float b = qkv[at + half_dim];
-    qkv[at] = a * cs.x - b * cs.y;
-    qkv[at + half_dim] = b * cs.x + a * cs.y;
+    uint c = head * p.head_dim + i;
+    vec4 a = load(row, c), b = load(row, c + half_dim);
+    if (head < p.n_heads) {
+        vec4 cosine, sine, a0 = a;
+        uint at = pos[row] * half_dim + i;
+        if (FOURS != 0) {
+            vec4 first = table4[at / 2], second = table4[at / 2 + 1];
+            cosine = vec4(first.xz, second.xz);
+            sine = vec4(first.yw, second.yw);
+        } else {
+            cosine = vec4(table[at].x);
+            sine = vec4(table[at].y);
+        }
+        a = a * cosine - b * sine;
+        b = b * cosine + a0 * sine;
+    }
+    store(row, c, a);
+    store(row, c + half_dim, b);
 }

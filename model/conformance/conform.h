@@ -81,6 +81,7 @@ void conform_compare(struct conform *k, struct ops_buf *b, const float *want, si
     X(geglu)                                                                                       \
     X(geglu_tanh)                                                                                  \
     X(gated)                                                                                       \
+    X(sequence)                                                                                    \
     X(softmax_groups)                                                                              \
     X(pool)                                                                                        \
     X(l2_normalize)                                                                                \

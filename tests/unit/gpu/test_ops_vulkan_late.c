@@ -1,0 +1,290 @@
+/* Rows that are not made until somebody reads them (model/ops_vulkan_late.c), on a device with cooperative matrices: how many dispatches a
+ * layer takes, that what comes out is the plain C ops', and that rows which are no more are an error. Orders of all kinds are drawn in
+ * model/conformance/check_sequence.c. */
+#include "tests/unit.h"
+
+#include <math.h>
+
+#include "gpu/gpu.h"
+#include "model/ops_vulkan_impl.h"
+#include "model/ref/ref_ops.h"
+
+enum { D = 512, F = 640, MOST = 96 };
+
+static uint64_t seed;
+static struct ops *o;
+
+struct layer {
+    struct ops_attention a;
+    uint32_t qkv_cols;
+    float *w_qkv, *w_out, *w_up, *w_down, *gain, *bias, *freq;
+    struct ops_mat *qkv, *out, *up, *down;
+    struct ops_vec *v_gain, *v_bias, *v_freq;
+    struct ops_buf *x, *norm, *wide, *mix, *gate, *act;
+};
+
+static float *floats(size_t n, float scale)
+{
+    float *v = malloc(n * sizeof *v);
+    assert_non_null(v);
+    for (size_t i = 0; i < n; i++)
+        v[i] = (float)((double)(unit_rand(&seed) >> 11) * 0x1p-53 * 2 - 1) * scale;
+    return v;
+}
+
+/* A matrix of values that f16 holds. */
+static struct ops_mat *matrix(float **w, uint64_t m, uint64_t k)
+{
+    struct err_msg em = {0};
+    struct ops_mat *mat = NULL;
+    uint16_t *data = malloc(m * k * sizeof *data);
+    assert_non_null(data);
+    *w = floats(m * k, 2 / sqrtf((float)k));
+    for (size_t i = 0; i < m * k; i++) {
+        data[i] = f32_to_f16((*w)[i]);
+        (*w)[i] = f16_to_f32(data[i]);
+    }
+    const struct tensor t = {"w", TENSOR_F16, m, k, data, m * k * sizeof *data}, *const part = &t;
+    assert_int_equal(o->v->mat_create(o, &part, 1, &mat, &em), 0);
+    free(data);
+    return mat;
+}
+
+static struct ops_buf *buffer(size_t cols)
+{
+    struct err_msg em = {0};
+    struct ops_buf *b = NULL;
+    assert_int_equal(o->v->buf_create(o, MOST, cols, &b, &em), 0);
+    return b;
+}
+
+static struct ops_vec *vector(const float *v, size_t n)
+{
+    struct err_msg em = {0};
+    struct ops_vec *vec = NULL;
+    assert_int_equal(o->v->vec_create(o, v, n, &vec, &em), 0);
+    return vec;
+}
+
+static void layer_init(struct layer *l, uint32_t heads, uint32_t kv_heads, uint32_t head_dim)
+{
+    seed = 11;
+    *l = (struct layer){.a = {heads, kv_heads, head_dim, true, 0.2f, 0}, .qkv_cols = (heads + 2 * kv_heads) * head_dim};
+    l->qkv = matrix(&l->w_qkv, l->qkv_cols, D);
+    l->out = matrix(&l->w_out, D, (uint64_t)heads * head_dim);
+    l->up = matrix(&l->w_up, 2 * F, D);
+    l->down = matrix(&l->w_down, D, F);
+    l->v_gain = vector(l->gain = floats(D, 1), D);
+    l->v_bias = vector(l->bias = floats(l->qkv_cols, 1), l->qkv_cols);
+    l->freq = floats(head_dim / 2, 0);
+    for (uint32_t i = 0; i < head_dim / 2; i++)
+        l->freq[i] = powf(10000, -2.0f * (float)i / (float)head_dim);
+    l->v_freq = vector(l->freq, head_dim / 2);
+    l->x = buffer(D), l->norm = buffer(D), l->wide = buffer(l->qkv_cols), l->mix = buffer((size_t)heads * head_dim);
+    l->gate = buffer(2 * F), l->act = buffer(F);
+}
+
+static void layer_finish(struct layer *l)
+{
+    struct ops_buf **bufs[] = {&l->x, &l->norm, &l->wide, &l->mix, &l->gate, &l->act};
+    struct ops_mat **mats[] = {&l->qkv, &l->out, &l->up, &l->down};
+    struct ops_vec **vecs[] = {&l->v_gain, &l->v_bias, &l->v_freq};
+    float *all[] = {l->w_qkv, l->w_out, l->w_up, l->w_down, l->gain, l->bias, l->freq};
+    for (int i = 0; i < 6; i++)
+        o->v->buf_destroy(o, bufs[i]);
+    for (int i = 0; i < 4; i++)
+        o->v->mat_destroy(o, mats[i]);
+    for (int i = 0; i < 3; i++)
+        o->v->vec_destroy(o, vecs[i]);
+    for (int i = 0; i < 7; i++)
+        free(all[i]);
+}
+
+static void record(const struct layer *l, uint32_t n)
+{
+    const struct ops_vtbl *v = o->v;
+    assert_int_equal(v->rms_norm(o, l->x, l->v_gain, 1e-5f, n, l->norm), 0);
+    assert_int_equal(v->matmul(o, l->norm, l->qkv, l->v_bias, NULL, n, l->wide), 0);
+    assert_int_equal(v->rope(o, l->wide, l->v_freq, &l->a), 0);
+    assert_int_equal(v->attention(o, l->wide, &l->a, l->mix), 0);
+    assert_int_equal(v->matmul(o, l->mix, l->out, NULL, l->x, n, l->x), 0);
+    assert_int_equal(v->rms_norm(o, l->x, l->v_gain, 1e-5f, n, l->norm), 0);
+    assert_int_equal(v->matmul(o, l->norm, l->up, NULL, NULL, n, l->gate), 0);
+    assert_int_equal(v->swiglu(o, l->gate, n, F, l->act), 0);
+    assert_int_equal(v->matmul(o, l->act, l->down, NULL, l->x, n, l->x), 0);
+}
+
+static void reference(const struct layer *l, uint32_t n, float *x)
+{
+    const uint32_t offset[] = {0, n};
+    float *norm = calloc(n, D * 4), *wide = calloc(n, l->qkv_cols * 4), *mix = calloc((size_t)n * l->a.n_heads, l->a.head_dim * 4);
+    float *gate = calloc(n, 2 * F * 4), *act = calloc(n, F * 4);
+    ref_rms_norm(x, l->gain, 1e-5f, n, D, norm);
+    ref_matmul(norm, l->w_qkv, l->bias, NULL, n, l->qkv_cols, D, wide);
+    ref_rope(wide, offset, 1, l->freq, &l->a);
+    assert_true(ref_attention(wide, offset, 1, &l->a, mix));
+    ref_matmul(mix, l->w_out, NULL, x, n, D, (size_t)l->a.n_heads * l->a.head_dim, x);
+    ref_rms_norm(x, l->gain, 1e-5f, n, D, norm);
+    ref_matmul(norm, l->w_up, NULL, NULL, n, 2 * F, D, gate);
+    ref_swiglu(gate, n, F, act);
+    ref_matmul(act, l->w_down, NULL, x, n, D, F, x);
+    free(norm), free(wide), free(mix), free(gate), free(act);
+}
+
+static int32_t ids[MOST];
+
+static void begin(uint32_t n)
+{
+    static const uint32_t none;
+    const uint32_t offset[] = {0, n};
+    struct err_msg em = {0};
+    const struct ops_batch b = {ids, n, offset, 1, &none};
+    assert_int_equal(o->v->begin(o, &b, &em), 0);
+}
+
+static uint64_t dispatches(void)
+{
+    return gpu_counts(ops_vulkan(o)->g)->dispatches;
+}
+
+/* Two layers, so that a layer's beginning and its predecessor's end are among what is counted. */
+static void check_layers(uint32_t n, uint32_t heads, uint32_t kv_heads, uint32_t head_dim, unsigned each)
+{
+    struct layer l;
+    struct err_msg em = {0};
+    layer_init(&l, heads, kv_heads, head_dim);
+    float *x = floats((size_t)n * D, 1), *got = floats((size_t)n * D, 0);
+    double worst = 0, largest = 0;
+    assert_int_equal(o->v->buf_write(o, l.x, x, (size_t)n * D), 0);
+    begin(n);
+    const uint64_t before = dispatches();
+    record(&l, n);
+    const uint64_t first = dispatches();
+    record(&l, n);
+    const uint64_t second = dispatches();
+    assert_int_equal(o->v->end(o, l.x, n, got, &em), 0);
+    reference(&l, n, x);
+    reference(&l, n, x);
+    for (size_t i = 0; i < (size_t)n * D; i++) {
+        worst = fmax(worst, fabs((double)got[i] - x[i]));
+        largest = fmax(largest, fabs((double)x[i]));
+    }
+    print_message("%u rows, %u heads of %u: %u and %u dispatches, off by %.2g of %.2g\n", n, heads, head_dim, (unsigned)(first - before),
+                  (unsigned)(second - first), worst, largest);
+    assert_true(worst <= 8 * 0x1p-11 * largest);
+    assert_int_equal(second - first, each);
+    layer_finish(&l);
+    free(x), free(got);
+}
+
+/* The norm with its packing, four products, attention, rope, the gate, and a packing of attention's rows: 10. Few rows' products are in parts,
+ * which takes no more. */
+static void a_layer_takes_ten_dispatches(void **state)
+{
+    check_layers(96, 8, 2, 64, 10);
+    check_layers(96, 8, 8, 12, 10);
+    check_layers(32, 8, 2, 64, 10);
+    check_layers(9, 8, 2, 64, 10);
+    check_layers(9, 8, 4, 12, 10);
+}
+
+/* What one product had packed another need not pack again, unless it is another by then. */
+static void rows_are_packed_once(void **state)
+{
+    struct layer l;
+    struct err_msg em = {0};
+    const uint32_t n = 80;
+    layer_init(&l, 8, 2, 64);
+    begin(n);
+    const uint64_t at = dispatches();
+    assert_int_equal(o->v->matmul(o, l.norm, l.qkv, NULL, NULL, n, l.wide), 0);
+    assert_int_equal(dispatches() - at, 2);
+    assert_int_equal(o->v->matmul(o, l.norm, l.up, NULL, NULL, n, l.gate), 0);
+    assert_int_equal(dispatches() - at, 3);
+    assert_int_equal(o->v->matmul(o, l.norm, l.up, NULL, NULL, n - 7, l.gate), 0);
+    assert_int_equal(dispatches() - at, 4);
+    assert_int_equal(o->v->scale(o, l.norm, 2, n), 0);
+    assert_int_equal(o->v->matmul(o, l.norm, l.up, NULL, NULL, n, l.gate), 0);
+    assert_int_equal(dispatches() - at, 7);
+    assert_int_equal(o->v->rms_norm(o, l.x, l.v_gain, 1e-5f, n, l.norm), 0);
+    assert_int_equal(o->v->matmul(o, l.norm, l.up, NULL, NULL, n, l.gate), 0);
+    assert_int_equal(o->v->matmul(o, l.norm, l.qkv, NULL, NULL, n, l.wide), 0);
+    assert_int_equal(dispatches() - at, 10);
+    assert_int_equal(o->v->end(o, NULL, 0, NULL, &em), 0);
+    layer_finish(&l);
+}
+
+static void rows_that_are_no_more_are_an_error(void **state)
+{
+    struct layer l;
+    struct err_msg em = {0};
+    float out[D];
+    const uint32_t n = 20;
+    layer_init(&l, 8, 2, 64);
+    const struct ops_vtbl *v = o->v;
+    float *x = floats((size_t)n * D, 1);
+    assert_int_equal(v->buf_write(o, l.x, x, (size_t)n * D), 0);
+    /* a norm that a product took, read before and after what it comes from is written */
+    for (int late = 0; late < 2; late++) {
+        begin(n);
+        assert_int_equal(v->rms_norm(o, l.x, l.v_gain, 1e-5f, n, l.norm), 0);
+        assert_int_equal(v->matmul(o, l.norm, l.up, NULL, NULL, n, l.gate), 0);
+        if (late)
+            assert_int_equal(v->scale(o, l.x, 2, n), 0);
+        assert_int_equal(v->scale(o, l.norm, 2, n), late ? LT_EINVAL : 0);
+        assert_int_equal(v->end(o, l.norm, 1, out, &em), late ? LT_EINVAL : 0);
+    }
+    ref_rms_norm(x, l.gain, 1e-5f, 1, D, x);
+    /* the second batch was dropped: its norm is nowhere, until it is written */
+    begin(n);
+    assert_int_equal(v->scale(o, l.norm, 2, n), LT_EINVAL);
+    begin(n);
+    assert_int_equal(v->rms_norm(o, l.x, l.v_gain, 1e-5f, n, l.norm), 0);
+    assert_int_equal(v->end(o, l.norm, 1, out, &em), 0);
+    for (int i = 0; i < D; i++)
+        assert_true(fabsf(out[i] - x[i]) <= 1e-5f);
+    /* a gate's rows and those of the product before it, behind the next product in parts */
+    begin(n);
+    assert_int_equal(v->matmul(o, l.norm, l.up, NULL, NULL, n, l.gate), 0);
+    assert_int_equal(v->swiglu(o, l.gate, n, F, l.act), 0);
+    assert_int_equal(v->matmul(o, l.act, l.down, NULL, NULL, n, l.x), 0);
+    assert_int_equal(v->matmul(o, l.act, l.down, NULL, NULL, n, l.mix), 0);
+    assert_int_equal(v->scale(o, l.act, 2, n), LT_EINVAL);
+    begin(n);
+    assert_int_equal(v->matmul(o, l.norm, l.up, NULL, NULL, n, l.gate), 0);
+    assert_int_equal(v->swiglu(o, l.gate, n, F, l.act), 0);
+    assert_int_equal(v->matmul(o, l.act, l.down, NULL, NULL, n, l.x), 0);
+    assert_int_equal(v->scale(o, l.gate, 2, n), LT_EINVAL);
+    layer_finish(&l);
+    free(x);
+}
+
+static int make_device(void **state)
+{
+    struct err_msg em = {0};
+    return ops_vulkan_create(&o, &(struct ops_vulkan_params){.path = "coop", .submit_work = 1ull << 50}, &em);
+}
+
+static int drop_device(void **state)
+{
+    ops_destroy(&o);
+    return gpu_validation_messages() != 0;
+}
+
+int main(void)
+{
+    struct err_msg em = {0};
+    seed = unit_seed();
+    const int r = ops_vulkan_create(&o, &(struct ops_vulkan_params){.path = "coop"}, &em);
+    ops_destroy(&o);
+    if (r < 0) {
+        print_message("%s\n", em.text);
+        return r == LT_ENOTFOUND ? 77 : 1;
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_layer_takes_ten_dispatches, make_device, drop_device),
+        cmocka_unit_test_setup_teardown(rows_are_packed_once, make_device, drop_device),
+        cmocka_unit_test_setup_teardown(rows_that_are_no_more_are_an_error, make_device, drop_device),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -10,7 +10,7 @@
 #include "base/file.h"
 #include "model/ref/ref_forward.h"
 
-#define CACHE_MAGIC "latentd golden vectors 1\n"
+#define CACHE_MAGIC "latentd golden vectors 2\n"
 #define CHECK_BYTES 32
 
 void golden_plan(struct golden_plan *p, const struct model_info *info, uint64_t n_params)
@@ -38,14 +38,30 @@ void golden_plan(struct golden_plan *p, const struct model_info *info, uint64_t 
     }
 }
 
-/* ---- the cache: magic, the vectors as little-endian f32, a digest of all before ---- */
+/* ---- the cache: magic, the vectors as little-endian f32, a digest of all before and of the sequences they are of ---- */
 
 static bool cache_path(const struct model *m, const char *dir, char *out, size_t cap)
 {
     return dir && snprintf(out, cap, "%s/golden-%s", dir, model_info(m)->fingerprint) < (int)cap;
 }
 
-static bool read_cache(const char *path, float *v, size_t n)
+/* A fingerprint says nothing of the token limit, which cuts the sequences. */
+static bool make_check(const struct golden_plan *p, const void *data, size_t len, uint8_t check[static CHECK_BYTES])
+{
+    struct bytes_out o = {0};
+    for (uint32_t g = 0; g < p->n; g++) {
+        bytes_put_u32(&o, p->seq[g].n);
+        bytes_put_u32(&o, p->seq[g].n_skip);
+    }
+    for (uint32_t i = 0; i < p->n_ids; i++)
+        bytes_put_u32(&o, (uint32_t)p->ids[i]);
+    bytes_put(&o, data, len);
+    const bool good = !o.bad && !crypto_generichash(check, CHECK_BYTES, o.data, o.len, NULL, 0);
+    bytes_out_finish(&o);
+    return good;
+}
+
+static bool read_cache(const char *path, const struct golden_plan *p, float *v, size_t n)
 {
     char *data = NULL;
     size_t len, magic = strlen(CACHE_MAGIC), want = magic + 4 * n;
@@ -54,8 +70,7 @@ static bool read_cache(const char *path, float *v, size_t n)
     if (file_read(path, want + CHECK_BYTES, &data, &len, &em) < 0)
         return false;
     bool good = len == want + CHECK_BYTES && !memcmp(data, CACHE_MAGIC, magic) &&
-                !crypto_generichash(check, sizeof check, (uint8_t *)data, want, NULL, 0) &&
-                !memcmp(check, data + want, sizeof check);
+                make_check(p, data, want, check) && !memcmp(check, data + want, sizeof check);
     struct bytes_in in = bytes_in(data + (good ? magic : 0), good ? 4 * n : 0);
     for (size_t i = 0; good && i < n; i++)
         v[i] = bytes_f32(&in);
@@ -63,7 +78,7 @@ static bool read_cache(const char *path, float *v, size_t n)
     return good;
 }
 
-static void write_cache(const char *path, const float *v, size_t n)
+static void write_cache(const char *path, const struct golden_plan *p, const float *v, size_t n)
 {
     struct bytes_out o = {0};
     struct err_msg em;
@@ -71,7 +86,7 @@ static void write_cache(const char *path, const float *v, size_t n)
     bytes_put_str(&o, CACHE_MAGIC);
     for (size_t i = 0; i < n; i++)
         bytes_put_f32(&o, v[i]);
-    if (!o.bad && !crypto_generichash(check, sizeof check, o.data, o.len, NULL, 0)) {
+    if (!o.bad && make_check(p, o.data, o.len, check)) {
         bytes_put(&o, check, sizeof check);
         if (!o.bad)
             file_replace(path, o.data, o.len, 0600, &em);
@@ -114,11 +129,11 @@ int golden_get(struct golden_set *s, const struct model *m, const char *cache_di
     if (!s->vectors)
         return err_set(em, LT_ENOMEM, "no memory for golden vectors");
     const bool cached = cache_path(m, cache_dir, path, sizeof path);
-    if (!cached || !read_cache(path, s->vectors, n)) {
+    if (!cached || !read_cache(path, &s->plan, s->vectors, n)) {
         if ((r = compute(s, m, progress, arg, em)) < 0)
             return r;
         if (cached)
-            write_cache(path, s->vectors, n);
+            write_cache(path, &s->plan, s->vectors, n);
     }
     for (uint32_t g = 0; g < s->plan.n; g++)
         s->own[g] = (struct model_golden){s->plan.seq[g].ids, s->plan.seq[g].n, s->plan.seq[g].n_skip,

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "model/golden.h"
 #include "model/import.h"
 
@@ -88,8 +89,48 @@ static void test_computed_once(void **state)
     assert_int_equal(system(command), 0);
 }
 
+/* The same weights with a smaller limit, which cuts the sequences: the cache has the same name, and is of others. */
+static void test_another_limit(void **state)
+{
+    static const char key[] = "llama.context_length\4\0\0";
+    char path[4200], cut[300], command[300];
+    char *data = NULL;
+    size_t len = 0, at = 0;
+    struct model *whole = NULL, *shorter = NULL;
+    struct golden_set a, b, c;
+    struct err_msg em = {""};
+    strcpy(dir + strlen(dir) - 6, "XXXXXX");
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/tests/golden/decoders/mistral.gguf", getenv("LATENTD_SRC") ? getenv("LATENTD_SRC") : ".");
+    snprintf(cut, sizeof cut, "%s/short.gguf", dir);
+    assert_int_equal(file_read(path, 1 << 20, &data, &len, &em), 0);
+    while (at + sizeof key < len && memcmp(data + at, key, sizeof key))
+        at++;
+    assert_true(at + sizeof key < len);
+    memcpy(data + at + sizeof key, "\20\0\0\0", 4); /* 16 */
+    assert_int_equal(file_replace(cut, data, len, 0600, &em), 0);
+    free(data);
+    if (model_open(&whole, path, &em) < 0 || model_open(&shorter, cut, &em) < 0)
+        fail_msg("%s", em.text);
+    assert_string_equal(model_info(whole)->fingerprint, model_info(shorter)->fingerprint);
+    get(whole, dir, &a, true);
+    get(shorter, dir, &b, true);
+    get(shorter, NULL, &c, true);
+    for (size_t g = 0; g < b.n; g++) {
+        assert_true(b.golden[g].n <= 16);
+        assert_memory_equal(b.golden[g].vec, c.golden[g].vec, model_info(shorter)->dim * sizeof(float));
+    }
+    golden_finish(&a);
+    golden_finish(&b);
+    golden_finish(&c);
+    model_destroy(&whole);
+    model_destroy(&shorter);
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_computed_once)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_computed_once), cmocka_unit_test(test_another_limit)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

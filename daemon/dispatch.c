@@ -39,6 +39,8 @@ static handler *handler_of(Latent__V1__Request__BodyCase kind)
         return on_search;
     case BODY(EMBED):
         return on_embed;
+    case BODY(EXPLAIN):
+        return on_explain;
     case BODY(JOB_OPEN):
         return on_job_open;
     case BODY(JOB_CLOSE):
@@ -125,6 +127,7 @@ static bool needs_model(const Latent__V1__Request *msg)
     case BODY(COLLECTION_CREATE):
     case BODY(ADD):
     case BODY(EMBED):
+    case BODY(EXPLAIN):
     case BODY(JOB_OPEN):
         return true;
     case BODY(SEARCH):

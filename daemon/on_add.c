@@ -275,11 +275,7 @@ static int cut(struct add *a, const struct text_input *in, struct add_doc *d, st
     d->spans = (struct index_span *)spans;
     d->n_spans = n;
     for (size_t i = 0; i < n && r == 0; i++) {
-        struct text_input part = *in;
-        part.text = in->text + spans[i].start;
-        part.len = spans[i].end - spans[i].start;
-        part.title_len = title_used;
-        part.truncate = true;
+        const struct text_input part = chunk_input(in, spans[i], title_used);
         r = text_encode(m, &part, tokens, &d->why);
         d->tokens += tokens->n;
     }

@@ -10,12 +10,7 @@
 #include "daemon/handlers.h"
 #include "daemon/request.h"
 #include "daemon/server.h"
-
-static const char *pooling_name(enum model_pooling p)
-{
-    static const char *const names[] = {"latent", "mean", "last", "cls"};
-    return names[p];
-}
+#include "model/layout.h"
 
 static const char recovery_mode[] = "started with --recover, without model and graphs: documents can be read and deleted, not added";
 
@@ -31,7 +26,7 @@ static void fill_model(const struct core *c, Latent__V1__StatusReply *out)
     out->fingerprint = (char *)m->fingerprint;
     out->dim = m->dim;
     out->token_limit = m->token_limit;
-    out->pooling = (char *)pooling_name(m->pooling);
+    out->pooling = (char *)layout_pooling_name(m->pooling);
     out->mask = (char *)(m->causal ? "causal" : "full");
     out->weight_type = (char *)m->weight_type;
     out->has_tokenizer = m->has_tokenizer;

@@ -43,4 +43,15 @@ int chunk_text_rules(const struct text_rules *r, const char *title, size_t title
                      size_t len, const struct chunk_params *p, struct chunk_span **spans, size_t *n,
                      size_t *title_used, struct err_msg *em);
 
+/* A chunk as the model gets it: in with the span's bytes and the title's first title_used. Borrows what in does. */
+static inline struct text_input chunk_input(const struct text_input *in, struct chunk_span span, size_t title_used)
+{
+    struct text_input part = *in;
+    part.text = in->text + span.start;
+    part.len = span.end - span.start;
+    part.title_len = title_used;
+    part.truncate = true;
+    return part;
+}
+
 #endif

@@ -38,20 +38,23 @@ static int join_reserve(struct text_tokens *out, size_t len)
     return 0;
 }
 
+const char *text_template(const struct text_rules *r, const struct text_input *in)
+{
+    const char *form = !in->query ? r->passage_template : !in->instruct ? r->query_prefix : *in->instruct ? r->instruct_template : "";
+    if (in->query && in->instruct && *in->instruct && (!form || !*form))
+        form = TEXT_INSTRUCT_TEMPLATE;
+    return form ? form : "";
+}
+
 /* What goes before a query into out->joined; its length. */
 static int put_prefix(const struct text_rules *r, const struct text_input *in, struct text_tokens *out, size_t *len,
                       struct err_msg *em)
 {
-    const char *prefix = r->query_prefix ? r->query_prefix : "", *slot = NULL;
+    const char *prefix = text_template(r, in), *slot = NULL;
     size_t n_instruct = in->instruct ? strlen(in->instruct) : 0;
     *len = 0;
-    if (in->instruct && !n_instruct)
-        return 0;
-    if (in->instruct) {
-        prefix = r->instruct_template && *r->instruct_template ? r->instruct_template : TEXT_INSTRUCT_TEMPLATE;
-        if (!(slot = strstr(prefix, "{}")))
-            return err_set(em, LT_EUNSUPPORTED, "the model's instruction template has no place for an instruction");
-    }
+    if (n_instruct && !(slot = strstr(prefix, "{}")))
+        return err_set(em, LT_EUNSUPPORTED, "the model's instruction template has no place for an instruction");
     size_t n = strlen(prefix), head = slot ? (size_t)(slot - prefix) : n;
     if (n_instruct > TOKENIZER_TEXT_MAX || join_reserve(out, n + n_instruct + 1) < 0)
         return err_set(em, LT_ENOMEM, "%s", err_text(LT_ENOMEM));
@@ -66,10 +69,10 @@ static int put_prefix(const struct text_rules *r, const struct text_input *in, s
 }
 
 /* What goes before a passage, its title included, into out->joined; its length. */
-static int put_title(const struct text_rules *r, const char *title, size_t title_len, bool alone, struct text_tokens *out,
-                     size_t *len, struct err_msg *em)
+static int put_title(const char *form, const char *title, size_t title_len, bool alone, struct text_tokens *out, size_t *len,
+                     struct err_msg *em)
 {
-    const char *form = r->passage_template ? r->passage_template : "", *slot = strstr(form, "{}"), *tail = slot ? slot + 2 : "";
+    const char *slot = strstr(form, "{}"), *tail = slot ? slot + 2 : "";
     const size_t head = slot ? (size_t)(slot - form) : strlen(form);
     *len = 0;
     if (*form && !title_len) {
@@ -90,7 +93,7 @@ static int put_title(const struct text_rules *r, const char *title, size_t title
 
 /* prefix, title, space, text as one string, its first `*prefix_len` bytes the prefix. */
 static int join(const struct text_rules *r, const struct text_input *in, struct text_tokens *out, size_t *prefix_len,
-                size_t *len, struct err_msg *em)
+                struct err_msg *em)
 {
     const char *text = in->text;
     size_t title_len = in->query || !in->title ? 0 : in->title_len, text_len = in->len;
@@ -112,16 +115,18 @@ static int join(const struct text_rules *r, const struct text_input *in, struct 
         if ((e = put_prefix(r, in, out, prefix_len, em)) < 0)
             return e;
         n = *prefix_len;
-    } else if ((e = put_title(r, in->title, title_len, !text_len, out, &n, em)) < 0) {
+    } else if ((e = put_title(text_template(r, in), in->title, title_len, !text_len, out, &n, em)) < 0) {
         return e;
     }
-    if (!size_add(n, text_len, len) || *len > TOKENIZER_TEXT_MAX)
+    size_t len;
+    if (!size_add(n, text_len, &len) || len > TOKENIZER_TEXT_MAX)
         return err_set(em, LT_ELIMIT, "a text of more than %u bytes", TOKENIZER_TEXT_MAX);
-    if (join_reserve(out, *len + 1) < 0)
+    if (join_reserve(out, len + 1) < 0)
         return err_set(em, LT_ENOMEM, "%s", err_text(LT_ENOMEM));
     if (text_len)
         memcpy(out->joined + n, text, text_len);
-    *len = n + text_len;
+    out->text_at = n;
+    out->len = len;
     return 0;
 }
 
@@ -155,14 +160,15 @@ static int finish(const struct text_rules *r, const struct tokenizer_ids *ids, b
 int text_encode_rules(const struct text_rules *r, const struct text_input *in, struct text_tokens *out,
                       struct err_msg *em)
 {
-    size_t prefix_len = 0, len = 0;
+    size_t prefix_len = 0;
     int e;
     out->n = out->n_skip = out->n_seen = 0;
+    out->len = out->text_at = 0;
     out->truncated = false;
     if (r->token_limit < 4)
         return err_set(em, LT_EINVAL, "a limit of %u tokens leaves no room for a text", r->token_limit);
-    if ((e = join(r, in, out, &prefix_len, &len, em)) < 0 ||
-        (e = tokenizer_encode(r->tokenizer, out->joined, len, &out->scratch, em)) < 0 ||
+    if ((e = join(r, in, out, &prefix_len, em)) < 0 ||
+        (e = tokenizer_encode(r->tokenizer, out->joined, out->len, &out->scratch, em)) < 0 ||
         (e = finish(r, &out->scratch, in->truncate, out, em)) < 0)
         goto out;
     if (prefix_len && !r->pool_prefix) {
@@ -179,6 +185,15 @@ out:
         out->n = 0;
     if (e < 0 && e != LT_ETOOLONG)
         out->n_seen = 0;
+    return e;
+}
+
+int text_offsets(const struct text_rules *r, struct text_tokens *t, uint32_t *offsets, struct err_msg *em)
+{
+    const uint32_t head = r->bos >= 0;
+    int e = tokenizer_encode(r->tokenizer, t->joined, t->len, &t->scratch, em);
+    for (uint32_t i = 0; i < t->n && e == 0; i++)
+        offsets[i] = i < head ? 0 : i - head < t->scratch.n ? t->scratch.starts[i - head] : (uint32_t)t->len;
     return e;
 }
 

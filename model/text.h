@@ -46,10 +46,12 @@ struct text_tokens {
     uint32_t n_skip; /* leading positions left out of the pool; < n */
     uint32_t n_seen; /* tokens before the cut; n when nothing was cut */
     bool truncated;
+    char *joined;    /* what was tokenised, prefix or title and text, without NUL; of the last call, also of one that failed */
+    size_t len;      /* its bytes */
+    size_t text_at;  /* those before the text */
     /* working memory */
     uint32_t cap;
     struct tokenizer_ids scratch;
-    char *joined;
     size_t joined_cap;
 };
 
@@ -66,6 +68,17 @@ int text_encode(const struct model *m, const struct text_input *in, struct text_
                 struct err_msg *em);
 int text_encode_rules(const struct text_rules *r, const struct text_input *in, struct text_tokens *out,
                       struct err_msg *em);
+
+/* The template that goes before a text, {} standing for the instruction or the title; "" for none: a title then stands before a
+ * passage with one space. Lives as long as the rules' model. */
+const char *text_template(const struct text_rules *r, const struct text_input *in);
+
+/* For each of the ids that text_encode_rules has just put into t, the byte of t->joined where its first character begins: of BOS 0, of
+ * EOS t->len; several ids of one character have the same.
+ *
+ * offsets  room for t->n
+ * Errors: LT_ENOMEM. */
+int text_offsets(const struct text_rules *r, struct text_tokens *t, uint32_t *offsets, struct err_msg *em);
 
 /* True when there is nothing but ASCII white space. */
 bool text_is_blank(const char *s, size_t len);

@@ -109,6 +109,7 @@ enum key_right message_right(Latent__V1__Request__BodyCase kind)
     case LATENT__V1__REQUEST__BODY_GET:
     case LATENT__V1__REQUEST__BODY_SEARCH:
     case LATENT__V1__REQUEST__BODY_EMBED:
+    case LATENT__V1__REQUEST__BODY_EXPLAIN:
     case LATENT__V1__REQUEST__BODY_RERANK:
     case LATENT__V1__REQUEST__BODY_JOB_LIST:
         return KEY_QUERY;

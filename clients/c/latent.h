@@ -407,6 +407,44 @@ struct latent_embed_result {
 LATENT_API int latent_embed(struct latent *c, const struct latent_embed *embed,
                             struct latent_embed_result **out);
 
+/* ---- explained --------------------------------------------------------------------------- */
+
+struct latent_explain {
+    const char *text;           /* at most 65,536 bytes */
+    const char *title;          /* of a document; NULL: none */
+    const char *instruct;       /* with query; NULL: the model's own */
+    bool query;                 /* as search takes it; false: as add takes a document's text */
+    enum latent_on_long on_long;
+    uint64_t reserved[4];
+};
+
+/* One sequence of tokens, which becomes one vector: the text, or one of its chunks. */
+struct latent_explained_text {
+    const char *prompt;         /* exactly what is tokenised: template, instruction or title, and text */
+    const uint32_t *ids;        /* what the model is given, its own ids before and behind included */
+    const uint32_t *offsets;    /* one an id: the byte of the prompt where its first character begins */
+    size_t n_tokens;
+    uint32_t text_at;           /* bytes of the prompt before the text */
+    uint32_t start, end;        /* its bytes in the text that was asked about; a cut one has their beginning only */
+    uint32_t pool_from;         /* positions before it are left out of the pool */
+    uint32_t tokens_seen;       /* before cutting; more than n_tokens where it was cut */
+    bool bos, eos;              /* the first id, the last id was put there by the model's rules */
+    const void *reserved[2];
+};
+
+struct latent_explain_result {
+    const struct latent_explained_text *texts;
+    size_t n_texts;
+    const char *used_template; /* before it or around it, {} standing for instruction or title; empty: none */
+    const char *model, *fingerprint, *weight_type, *device, *device_kind, *pooling, *mask;
+    uint32_t dim, token_limit;
+};
+
+/* What the model is given for a text; nothing is embedded. Errors: those of embedding it; LATENT_ELIMIT
+ * also where the chunks are too many to tell. */
+LATENT_API int latent_explain(struct latent *c, const struct latent_explain *explain,
+                              struct latent_explain_result **out);
+
 /* ---- jobs -------------------------------------------------------------------------------- */
 
 enum latent_job_state {

@@ -7,6 +7,7 @@
 
 #include "clients/cli/batches.h"
 #include "clients/cli/cli.h"
+#include "clients/cli/long_arg.h"
 #include "clients/cli/progress.h"
 
 struct add_args {
@@ -16,19 +17,6 @@ struct add_args {
     char **paths;
     int n_paths;
 };
-
-static bool parse_on_long(struct add_args *a, const char *s)
-{
-    static const char *const names[] = {"chunk", "truncate", "error"};
-    for (int i = 0; i < 3; i++) {
-        if (strcmp(s, names[i]) == 0) {
-            a->on_long = (enum latent_on_long)i;
-            return true;
-        }
-    }
-    cli_usage_error(&cli_add_command, "--on-long takes chunk, truncate or error, not '%s'", s);
-    return false;
-}
 
 static bool parse(struct add_args *a, int argc, char **argv)
 {
@@ -46,7 +34,7 @@ static bool parse(struct add_args *a, int argc, char **argv)
             a->jsonl = optarg;
             break;
         case 'l':
-            if (!parse_on_long(a, optarg))
+            if (!long_parse(&cli_add_command, optarg, &a->on_long))
                 return false;
             break;
         case 'a':

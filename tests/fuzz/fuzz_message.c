@@ -34,6 +34,29 @@ static size_t pack(const ProtobufCMessage *m, uint8_t *buf, size_t cap)
     return n <= cap ? protobuf_c_message_pack(m, buf) : 0;
 }
 
+/* A response, which the harness reads as well. */
+static size_t pack_explained(uint8_t *buf, size_t cap)
+{
+    Latent__V1__Response r = LATENT__V1__RESPONSE__INIT;
+    Latent__V1__ExplainReply reply = LATENT__V1__EXPLAIN_REPLY__INIT;
+    Latent__V1__ExplainedText text = LATENT__V1__EXPLAINED_TEXT__INIT, *texts[] = {&text};
+    uint32_t ids[] = {1, 300, 2}, offsets[] = {0, 0, 4};
+    text.prompt = (char *)"abcd";
+    text.end = 4;
+    text.ids = ids;
+    text.offsets = offsets;
+    text.n_ids = text.n_offsets = 3;
+    text.bos = text.eos = true;
+    reply.texts = texts;
+    reply.n_texts = 1;
+    reply.used_template = (char *)"query: ";
+    reply.model = (char *)"m";
+    r.id = 7;
+    r.body_case = LATENT__V1__RESPONSE__BODY_EXPLAIN;
+    r.explain = &reply;
+    return pack(&r.base, buf, cap);
+}
+
 size_t fuzz_seed(int i, uint8_t *buf, size_t cap)
 {
     Latent__V1__Request r = LATENT__V1__REQUEST__INIT;
@@ -42,6 +65,7 @@ size_t fuzz_seed(int i, uint8_t *buf, size_t cap)
     Latent__V1__SearchRequest search = LATENT__V1__SEARCH_REQUEST__INIT;
     Latent__V1__EmbedRequest embed = LATENT__V1__EMBED_REQUEST__INIT;
     Latent__V1__EmbedInput input = LATENT__V1__EMBED_INPUT__INIT, *inputs[] = {&input};
+    Latent__V1__ExplainRequest explain = LATENT__V1__EXPLAIN_REQUEST__INIT;
     uint32_t ids[] = {1, 2, 300000};
     uint8_t vector[8] = {0};
     r.id = 7;
@@ -70,6 +94,17 @@ size_t fuzz_seed(int i, uint8_t *buf, size_t cap)
         r.body_case = LATENT__V1__REQUEST__BODY_EMBED;
         r.embed = &embed;
         break;
+    case 3:
+        explain.text = (char *)"some text";
+        explain.title = (char *)"a title";
+        explain.instruct = (char *)"find";
+        explain.query = true;
+        explain.on_long = LATENT__V1__ON_LONG__ON_LONG_TRUNCATE;
+        r.body_case = LATENT__V1__REQUEST__BODY_EXPLAIN;
+        r.explain = &explain;
+        break;
+    case 4:
+        return pack_explained(buf, cap);
     default:
         return 0;
     }

@@ -8,7 +8,7 @@ import threading
 import unittest
 
 from harness import CALL_S, Daemon, main
-from wire import (ADD, CANCEL, CREATE, DELETE, DROP, EMBED, GET, INFO, JOB_CANCEL, JOB_CLOSE, JOB_LIST, JOB_OPEN, LIST, SEARCH,
+from wire import (ADD, CANCEL, CREATE, DELETE, DROP, EMBED, EXPLAIN, GET, INFO, JOB_CANCEL, JOB_CLOSE, JOB_LIST, JOB_OPEN, LIST, SEARCH,
                   STATUS, Wire, add, document)
 
 SEED = int(os.environ.get("LATENTD_SEED", "1"))
@@ -80,6 +80,7 @@ def searcher(c, w):
 
 def embedder(c, w):
     c.call(w, EMBED, [(1, [(1, c.text())]) for _ in range(c.random.choice((1, 40)))])
+    c.call(w, EXPLAIN, [(1, c.text(c.random.choice((3, 1500))))])
 
 
 def looker(c, w):

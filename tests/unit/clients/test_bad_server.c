@@ -59,45 +59,65 @@ struct outcome {
     char text[256];
 };
 
+/* A server that follows its script, and a client that has tried to connect to it. */
+struct visit {
+    struct script *s;
+    char dir[32], path[64];
+    pthread_t server;
+    struct latent *c;
+    int connect; /* what that gave */
+};
+
+static void begin(struct visit *v)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    strcpy(v->dir, "/tmp/latentd-test-XXXXXX");
+    assert_non_null(mkdtemp(v->dir));
+    snprintf(v->path, sizeof v->path, "%s/s", v->dir);
+    strcpy(a.sun_path, v->path);
+    v->s->listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_true(v->s->listener >= 0);
+    assert_int_equal(bind(v->s->listener, (struct sockaddr *)&a, sizeof a), 0);
+    assert_int_equal(listen(v->s->listener, 1), 0);
+    assert_int_equal(pthread_create(&v->server, NULL, serve, v->s), 0);
+    v->c = latent_new();
+    assert_non_null(v->c);
+    latent_set_timeout(v->c, TIMEOUT_MS);
+    v->connect = latent_connect_unix(v->c, v->path);
+    if (v->s->leave)
+        pthread_join(v->server, NULL);
+}
+
+static void end(struct visit *v)
+{
+    latent_destroy(&v->c);
+    if (!v->s->leave)
+        pthread_join(v->server, NULL);
+    close(v->s->listener);
+    unlink(v->path);
+    rmdir(v->dir);
+}
+
 /* One connection, and two calls of the same kind where it comes to that. */
 static struct outcome meet(struct script s)
 {
-    char dir[] = "/tmp/latentd-test-XXXXXX", path[64];
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    struct visit v = {.s = &s};
     struct outcome got = {0};
     struct latent_status *status = NULL;
-    pthread_t t;
-    assert_non_null(mkdtemp(dir));
-    snprintf(path, sizeof path, "%s/s", dir);
-    strcpy(a.sun_path, path);
-    s.listener = socket(AF_UNIX, SOCK_STREAM, 0);
-    assert_true(s.listener >= 0);
-    assert_int_equal(bind(s.listener, (struct sockaddr *)&a, sizeof a), 0);
-    assert_int_equal(listen(s.listener, 1), 0);
-    assert_int_equal(pthread_create(&t, NULL, serve, &s), 0);
-    struct latent *c = latent_new();
-    assert_non_null(c);
-    latent_set_timeout(c, TIMEOUT_MS);
-    got.connect = latent_connect_unix(c, path);
-    if (s.leave)
-        pthread_join(t, NULL);
+    begin(&v);
+    got.connect = v.connect;
     if (got.connect == 0) {
-        got.call = latent_status(c, &status);
+        got.call = latent_status(v.c, &status);
         if (got.call == 0)
             latent_free(status);
-        snprintf(got.text, sizeof got.text, "%s", latent_error(c));
-        got.open = latent_is_connected(c);
-        got.again = latent_status(c, &status);
+        snprintf(got.text, sizeof got.text, "%s", latent_error(v.c));
+        got.open = latent_is_connected(v.c);
+        got.again = latent_status(v.c, &status);
         if (got.again == 0)
             latent_free(status);
     }
-    assert_non_null(latent_error(c));
-    latent_destroy(&c);
-    if (!s.leave)
-        pthread_join(t, NULL);
-    close(s.listener);
-    unlink(path);
-    rmdir(dir);
+    assert_non_null(latent_error(v.c));
+    end(&v);
     return got;
 }
 
@@ -181,6 +201,35 @@ static void test_answers(void **state)
     assert_int_equal(meet((struct script){hello, good, sizeof hello, sizeof good, true, true, false, -1}).call, 0);
 }
 
+/* An explanation: one text with a prompt of one character, an id for it and an offset; then with one offset too many or none. */
+static int explained(const void *answer, size_t n)
+{
+    struct latent_explain_result *r = NULL;
+    struct script s = {hello, answer, sizeof hello, n, true, false, false, -1};
+    struct visit v = {.s = &s};
+    begin(&v);
+    int code = latent_explain(v.c, &(struct latent_explain){.text = "a"}, &r);
+    if (code == 0) {
+        assert_int_equal(r->n_texts, 1);
+        assert_true(r->texts[0].n_tokens == 1 && r->texts[0].ids[0] == 9 && r->texts[0].offsets[0] == 0);
+        assert_string_equal(r->texts[0].prompt, "a");
+        assert_string_equal(r->used_template, "");
+    }
+    latent_free(r);
+    end(&v);
+    return code;
+}
+
+static void test_explanations(void **state)
+{
+    static const uint8_t good[] = {16, 0, 0, 0, 8, 1, 0xD2, 1, 11, 0x0A, 9, 0x0A, 1, 'a', 0x2A, 1, 9, 0x32, 1, 0};
+    static const uint8_t more[] = {17, 0, 0, 0, 8, 1, 0xD2, 1, 12, 0x0A, 10, 0x0A, 1, 'a', 0x2A, 1, 9, 0x32, 2, 0, 1};
+    static const uint8_t none[] = {13, 0, 0, 0, 8, 1, 0xD2, 1, 8, 0x0A, 6, 0x0A, 1, 'a', 0x2A, 1, 9};
+    assert_int_equal(explained(good, sizeof good), 0);
+    assert_int_equal(explained(more, sizeof more), LATENT_EPROTO);
+    assert_int_equal(explained(none, sizeof none), LATENT_EPROTO);
+}
+
 /* An answer with random damage: some code, and an end. */
 static void test_damage(void **state)
 {
@@ -214,6 +263,7 @@ static void test_server_key(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_greetings), cmocka_unit_test(test_frames), cmocka_unit_test(test_answers),
-                                       cmocka_unit_test(test_damage), cmocka_unit_test(test_server_key)};
+                                       cmocka_unit_test(test_damage), cmocka_unit_test(test_server_key),
+                                       cmocka_unit_test(test_explanations)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -92,6 +92,59 @@ static void test_other_models(void **state)
     rules = kept;
 }
 
+static void check_offsets(const struct text_input *in, const char *prompt, size_t text_at, const char *want)
+{
+    char got[256] = "";
+    uint32_t offsets[64];
+    assert_int_equal(text_encode_rules(&rules, in, &tokens, NULL), 0);
+    assert_int_equal(tokens.len, strlen(prompt));
+    assert_memory_equal(tokens.joined, prompt, tokens.len);
+    assert_int_equal(tokens.text_at, text_at);
+    assert_int_equal(text_offsets(&rules, &tokens, offsets, NULL), 0);
+    for (size_t i = 0, n = 0; i < tokens.n; i++)
+        n += (size_t)snprintf(got + n, sizeof got - n, "%s%u", i ? " " : "", offsets[i]);
+    assert_string_equal(got, want);
+}
+
+/* What was tokenised, and where in it each id begins; ids as in the tests around. */
+static void test_prompt(void **state)
+{
+    const struct text_rules kept = rules;
+    struct text_input in = query(NULL, "cd");
+    check_offsets(&in, "ab: cd", 4, "0 0 2 3 4 6");
+    assert_string_equal(text_template(&rules, &in), "ab: ");
+    in = query("", "cd");
+    check_offsets(&in, "cd", 0, "0 0 0 2");
+    assert_string_equal(text_template(&rules, &in), "");
+    in = query("e", "cd");
+    check_offsets(&in, "h e\nf: cd", 7, "0 0 0 1 2 3 4 5 6 7 9");
+    assert_string_equal(text_template(&rules, &in), "h {}\nf: ");
+    in = passage("d", "cd");
+    check_offsets(&in, "d cd", 2, "0 0 0 1 2 4");
+    assert_string_equal(text_template(&rules, &in), "");
+    in = passage(NULL, "cd</s>a"); /* a piece of its own within the text */
+    check_offsets(&in, "cd</s>a", 0, "0 0 0 2 6 7");
+    in = passage(NULL, "\xC3\xA9"); /* bytes of one character */
+    check_offsets(&in, "\xC3\xA9", 0, "0 0 0 0 2");
+    rules.passage_template = "a{}b: ";
+    in = passage("d", "cd");
+    check_offsets(&in, "adb: cd", 5, "0 0 1 2 3 4 5 7");
+    assert_string_equal(text_template(&rules, &in), "a{}b: ");
+    rules = kept;
+    rules.token_limit = 6;
+    in = passage(NULL, "c e c e");
+    in.truncate = true;
+    check_offsets(&in, "c e c e", 0, "0 0 0 1 2 3");
+    rules = kept;
+    rules.bos = rules.eos = -1;
+    in = passage(NULL, "cd");
+    check_offsets(&in, "cd", 0, "0 0");
+    rules.instruct_template = "";
+    in = query("e", "cd");
+    assert_string_equal(text_template(&rules, &in), TEXT_INSTRUCT_TEMPLATE);
+    rules = kept;
+}
+
 /* Special pieces in a query's text, and a query that is cut. */
 static void test_query_to_the_letter(void **state)
 {
@@ -214,7 +267,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forms),
         cmocka_unit_test(test_cut),
-        cmocka_unit_test(test_other_models),
+        cmocka_unit_test(test_other_models), cmocka_unit_test(test_prompt),
         cmocka_unit_test(test_query_to_the_letter),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_latent_mini_cases),

@@ -50,6 +50,22 @@ static void test_round_trip(void **state)
     bytes_out_finish(&o);
 }
 
+/* Who may do it, and the name in the log. */
+static void test_kinds(void **state)
+{
+    static const struct {
+        Latent__V1__Request__BodyCase kind;
+        unsigned right;
+        const char *name;
+    } kinds[] = {{LATENT__V1__REQUEST__BODY_EXPLAIN, KEY_QUERY, "explain"}, {LATENT__V1__REQUEST__BODY_EMBED, KEY_QUERY, "embed"},
+                 {LATENT__V1__REQUEST__BODY_ADD, KEY_INGEST, "add"},        {LATENT__V1__REQUEST__BODY_CANCEL, 0, "cancel"},
+                 {LATENT__V1__REQUEST__BODY_COLLECTION_DROP, KEY_ADMIN, "collection_drop"}};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        assert_int_equal(message_right(kinds[i].kind), kinds[i].right);
+        assert_string_equal(message_kind_name(kinds[i].kind), kinds[i].name);
+    }
+}
+
 static void refuse(const void *data, size_t len, int code, const char *says)
 {
     Latent__V1__Request *r;
@@ -74,6 +90,8 @@ static void test_forged(void **state)
     static const uint8_t nul[] = {0x08, 0x01, 0x6A, 0x03, 0x0A, 0x01, 0x00};  /* collection_drop.name = NUL */
     static const uint8_t bad_utf8[] = {0x08, 0x01, 0x6A, 0x03, 0x0A, 0x01, 0xFF};
     static const uint8_t long_len[] = {0x08, 0x01, 0x6A, 0xFF, 0xFF, 0xFF, 0xFF, 0x0F};
+    static const uint8_t bad_prompt[] = {0x08, 0x01, 0xD2, 0x01, 0x05, 0x0A, 0x03, 'a', 0xFF, 'b'}; /* explain.text */
+    static const uint8_t on_long[] = {0x08, 0x01, 0xD2, 0x01, 0x05, 0x0A, 0x01, 'a', 0x28, 0x03};
     static const uint8_t varint[] = {0x08, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01};
     refuse(wrong_type, sizeof wrong_type, LT_EFORMAT, NULL);
     refuse(twice, sizeof twice, LT_EFORMAT, NULL);
@@ -81,6 +99,8 @@ static void test_forged(void **state)
     refuse(bad_utf8, sizeof bad_utf8, LT_EUTF8, NULL);
     refuse(long_len, sizeof long_len, LT_EFORMAT, NULL);
     refuse(varint, sizeof varint, LT_EFORMAT, NULL);
+    refuse(bad_prompt, sizeof bad_prompt, LT_EUTF8, "explain.text: not valid UTF-8 at byte 1");
+    refuse(on_long, sizeof on_long, LT_EINVAL, "explain.on_long: unknown value 3");
 }
 
 /* More elements than one repeated field may have. */
@@ -121,7 +141,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip), cmocka_unit_test(test_id_zero), cmocka_unit_test(test_forged),
-        cmocka_unit_test(test_too_many),   cmocka_unit_test(test_vectors),
+        cmocka_unit_test(test_too_many),   cmocka_unit_test(test_vectors), cmocka_unit_test(test_kinds),
     };
     return cmocka_run_group_tests(tests, make_pool, drop_pool);
 }

@@ -19,6 +19,7 @@ struct search {
     float *vector;
     uint32_t dim;
     bool embedded; /* the vector is our model's */
+    const char *used_template; /* then */
 };
 
 static void search_end(struct search *s)
@@ -77,6 +78,11 @@ static int reply(struct search *s, const struct index_result *res)
     out.filter = s->msg->filter;
     out.dense_weight = res->dense_weight;
     out.text_weight = res->text_weight;
+    out.chunks = s->msg->chunks;
+    if (s->embedded) {
+        out.used_template = (char *)s->used_template;
+        out.instruct = s->msg->instruct;
+    }
     resp.body_case = LATENT__V1__RESPONSE__BODY_SEARCH;
     resp.search = &out;
     request_reply(s->rq, &resp, false);
@@ -141,8 +147,9 @@ static void tokenise(struct search *s)
     struct text_input in = {.text = m->query, .len = strlen(m->query), .query = true,
                             .instruct = *m->instruct ? m->instruct : NULL,
                             .truncate = m->on_long == LATENT__V1__ON_LONG__ON_LONG_TRUNCATE};
-    int r = text_encode(rq->core->model, &in, &s->tokens, &em);
-    if (r == 0) {
+    struct text_rules rules;
+    int r = text_rules_of(rq->core->model, &rules, &em);
+    if (r == 0 && (r = text_encode_rules(&rules, &in, &s->tokens, &em)) == 0) {
         s->dim = model_info(rq->core->model)->dim;
         s->vector = malloc(s->dim * sizeof(float));
         if (!s->vector)
@@ -153,6 +160,7 @@ static void tokenise(struct search *s)
         return;
     }
     s->embedded = true;
+    s->used_template = text_template(&rules, &in);
     s->text = (struct device_text){.ids = s->tokens.ids, .n = s->tokens.n, .n_skip = s->tokens.n_skip,
                                    .out = s->vector};
     s->job = (struct device_job){.texts = &s->text, .n_texts = 1, .deadline_ns = rq->deadline_ns,

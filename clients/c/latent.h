@@ -343,6 +343,9 @@ struct latent_search_result {
     uint64_t seq;
     const char *filter;         /* as asked; empty: none */
     float dense_weight, text_weight; /* as used; both 0 where nothing was fused */
+    const char *used_template;  /* before the query, {} standing for the instruction; empty: none, or it was not embedded */
+    const char *instruct;       /* as asked; empty: none, or the query was not embedded */
+    bool chunks;                /* as asked */
 };
 
 LATENT_API int latent_search(struct latent *c, const struct latent_search *search,

@@ -64,6 +64,7 @@ static int search_result(struct latent *c, struct part *parts, struct latent_sea
         .short_reason = (enum latent_short)s->short_reason, .degraded = s->degraded,
         .degraded_reason = s->degraded_reason, .tokens = s->tokens, .truncated = s->truncated, .seq = s->seq,
         .filter = s->filter, .dense_weight = s->dense_weight, .text_weight = s->text_weight,
+        .used_template = s->used_template, .instruct = s->instruct, .chunks = s->chunks,
     };
     *out = res;
     return 0;

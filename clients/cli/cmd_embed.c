@@ -106,7 +106,7 @@ static void print_result(const struct latent_embedding *e, uint32_t dim)
 {
     fputs("{\"embedding\":", stdout);
     json_out_vector(e->vector, dim);
-    printf(",\"tokens\":%u,\"truncated\":%s}\n", e->tokens, e->truncated ? "true" : "false");
+    printf(",\"tokens\":%u,\"tokens_seen\":%u,\"truncated\":%s}\n", e->tokens, e->tokens_seen, e->truncated ? "true" : "false");
 }
 
 /* A line without a vector still gives a line, so that input and output stay side by side. */
@@ -230,7 +230,7 @@ const struct cli_command cli_embed_command = {
     "embed", "turn texts into vectors",
     "Usage: latent embed [--query [--instruct TEXT]] [--truncate] [--ids] [--json] <TEXTS\n\n"
     "One text per input line; per line one JSON object:\n"
-    "{\"embedding\":[…],\"tokens\":N,\"truncated\":false}. A line that fails gives\n"
+    "{\"embedding\":[…],\"tokens\":N,\"tokens_seen\":N,\"truncated\":false}. A line that fails gives\n"
     "{\"embedding\":null,\"error\":…}, is named on standard error, and makes the exit status 1.\n\n"
     "  --query            the texts are queries: with the model's query template\n"
     "  --instruct TEXT    instruction for it, in place of the model's own\n"

@@ -120,6 +120,13 @@ static bool parse(struct search_args *a, int argc, char **argv)
     return true;
 }
 
+static const char *short_name(const struct latent_search_result *r)
+{
+    static const char *const names[] = {"", "exhausted", "filter", "budget"};
+    return (unsigned)r->short_reason < 4 ? names[r->short_reason] : "";
+}
+
+/* The hits, then what was used to find them. */
 static void print_json(const struct latent_search_result *r)
 {
     for (size_t i = 0; i < r->n_hits; i++) {
@@ -130,6 +137,13 @@ static void print_json(const struct latent_search_result *r)
                            (json_int_t)h->rank, "title", json_text(h->title), "text",
                            json_text(h->text), "metadata", json_metadata(h->metadata)));
     }
+    json_out(json_pack("{s:{s:I, s:s, s:I, s:I, s:s, s:b, s:o, s:I, s:b, s:o, s:o, s:b, s:o, s:f, s:f, s:I}}", "search", "hits",
+                       (json_int_t)r->n_hits, "mode", search_mode_name(r->mode), "k", (json_int_t)r->k, "ef", (json_int_t)r->ef,
+                       "short_reason", short_name(r), "degraded", (int)r->degraded, "degraded_reason",
+                       json_text(r->degraded_reason), "tokens", (json_int_t)r->tokens, "truncated", (int)r->truncated,
+                       "template", json_text(r->used_template), "instruct", json_text(r->instruct), "chunks", (int)r->chunks,
+                       "filter", json_text(r->filter), "dense_weight", (double)r->dense_weight, "text_weight",
+                       (double)r->text_weight, "seq", (json_int_t)r->seq));
 }
 
 /* The first words of a text on one line. */
@@ -297,7 +311,10 @@ const struct cli_command cli_search_command = {
     "  --instruct TEXT       instruction for the query, in place of the model's own\n"
     "  --truncate            cut a query over the model's token limit instead of refusing it\n"
     "  --vector JSON         the query's vector\n"
-    "  --json                one object a line, nearest first: id, chunk, start, end, score, rank,\n"
-    "                        title, text, metadata\n"
+    "  --json                one object a line: the hits, nearest first, with id, chunk, start, end, score,\n"
+    "                        rank, title, text, metadata; then {\"search\":{…}} with what was used: hits (how\n"
+    "                        many), mode, k, ef (0: compared with all), short_reason (why fewer than k: exhausted,\n"
+    "                        filter, budget), degraded, degraded_reason, tokens, truncated, template, instruct,\n"
+    "                        chunks, filter, dense_weight, text_weight, seq\n"
     "  --queries FILE        {\"_id\",\"text\"} lines; with --run OUT, which becomes a TREC run file\n",
     run};

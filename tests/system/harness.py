@@ -127,7 +127,13 @@ class Daemon:
         return self.latent("add", "-c", collection, "--jsonl", "-", *args, stdin=lines, check=check)
 
     def search(self, collection, *args):
-        return self.json_lines("search", "-c", collection, "--json", *args)
+        """The hits."""
+        return self.search_all(collection, *args)[0]
+
+    def search_all(self, collection, *args):
+        """The hits, and what was used to find them."""
+        *hits, last = self.json_lines("search", "-c", collection, "--json", *args)
+        return hits, last["search"]
 
 
 def main():

@@ -31,7 +31,7 @@ class Check(unittest.TestCase):
         self.d.start()
         self.assertEqual(self.status_of_c()["documents"], 300)
         for i in (0, 150, 299):
-            hits = self.d.json_lines("search", "-c", "c", "-k", "1", "--json", f"number{i}")
+            hits = self.d.search("c", "-k", "1", f"number{i}")
             self.assertEqual([h["id"] for h in hits], [str(i)])
         self.d.stop()
 

@@ -76,8 +76,28 @@ class CommandLine(unittest.TestCase):
     def test_fewer_than_k_is_no_error(self):
         name = self.fresh("few")
         got = self.daemon.latent("search", "-c", name, "-k", "50", "--json", "--mode", "dense", "shell")
-        self.assertEqual(len(got.stdout.splitlines()), len(DOCS))
+        self.assertEqual(len(got.stdout.splitlines()), len(DOCS) + 1)
         self.assertIn(f"{len(DOCS)} of 50", got.stderr)
+
+    def test_json_says_what_was_used(self):
+        name = self.fresh("used")
+        hits, used = self.daemon.search_all(name, "shell")
+        self.assertEqual(set(used), {"hits", "mode", "k", "ef", "short_reason", "degraded", "degraded_reason", "tokens", "truncated",
+                                     "template", "instruct", "chunks", "filter", "dense_weight", "text_weight", "seq"})
+        self.assertEqual((used["hits"], used["mode"], used["k"], used["short_reason"]), (len(hits), "hybrid", 10, "exhausted"))
+        self.assertEqual((used["dense_weight"], used["text_weight"], used["degraded"], used["chunks"]), (1, 1, False, False))
+        self.assertEqual((used["tokens"], used["truncated"], used["template"], used["instruct"]), (5, False, "query: ", ""))
+        self.assertGreaterEqual(used["seq"], len(DOCS))
+        _, used = self.daemon.search_all(name, "-k", "2", "--mode", "dense", "--ef", "33", "--filter", "year > 1900", "--chunks",
+                                         "--instruct", "find programs", "shell")
+        self.assertEqual((used["hits"], used["mode"], used["k"], used["short_reason"], used["filter"], used["chunks"]),
+                         (2, "dense", 2, "", "year > 1900", True))
+        self.assertEqual((used["template"], used["instruct"]), ("Instruct: {}\nQuery: ", "find programs"))
+        self.assertEqual((used["dense_weight"], used["text_weight"]), (0, 0))
+        _, used = self.daemon.search_all(name, "--exact", "--mode", "dense", "--filter", "year < 0", "shell")
+        self.assertEqual((used["hits"], used["ef"], used["short_reason"]), (0, 0, "filter"))
+        _, used = self.daemon.search_all(name, "--mode", "text", "shell")
+        self.assertEqual((used["mode"], used["tokens"], used["template"], used["ef"]), ("text", 0, "", 0))
 
     def test_filters(self):
         name = self.fresh("filters")
@@ -210,8 +230,11 @@ class CommandLine(unittest.TestCase):
             cases = json.load(f)["cases"]
         case = next(c for c in cases if c["query"] and "\n" not in c["text"])
         got = self.daemon.json_lines("embed", "--query", "--json", stdin=case["text"] + "\n")[0]
-        self.assertEqual(set(got), {"embedding", "tokens", "truncated"})
-        self.assertEqual(got["tokens"], len(case["ids"]))
+        self.assertEqual(set(got), {"embedding", "tokens", "tokens_seen", "truncated"})
+        self.assertEqual((got["tokens"], got["tokens_seen"]), (len(case["ids"]), len(case["ids"])))
+        cut, = self.daemon.json_lines("embed", "--truncate", stdin="word " * 2000 + "\n")
+        self.assertEqual((cut["tokens"], cut["truncated"]), (512, True))
+        self.assertGreater(cut["tokens_seen"], 2000)
         self.assertGreater(sum(a * b for a, b in zip(got["embedding"], case["embedding"])), 0.999)
         ids = self.daemon.json_lines("embed", "--ids", stdin=json.dumps(
             {"ids": case["ids"], "instruction_len": case["instruction_len"]}) + "\n")[0]

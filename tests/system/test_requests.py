@@ -241,6 +241,11 @@ class Echo(unittest.TestCase):
             code, body = search()
             self.assertEqual((code, len(body[1]), body.get(3), body.get(11)), (0, 10, [10], None))
             self.assertEqual((real(body[12][0]), real(body[13][0])), (1, 1))
+            self.assertEqual((body.get(14), body.get(15), body.get(16)), ([b"query: "], None, None))
+            code, body = search((8, "find programs"), (9, 1))
+            self.assertEqual((code, body.get(14), body.get(15), body.get(16)), (0, [b"Instruct: {}\nQuery: "], [b"find programs"], [1]))
+            code, body = search((5, 2), (8, "find programs"))  # by words: nothing is embedded
+            self.assertEqual((code, body.get(14), body.get(15)), (0, None, None))
             code, body = search((4, 3), (7, 77), (6, "not year < 2000"), (13, 0.5), (14, 2.0))
             self.assertEqual((code, body[3], body[11]), (0, [3], [b"not year < 2000"]))
             self.assertEqual((real(body[12][0]), real(body[13][0])), (0.5, 2))

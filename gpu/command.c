@@ -1,7 +1,8 @@
 /* Recording one batch.
  *
  * Barriers: a dispatch or copy waits for earlier ones only when it reads what they wrote, or writes what they read or
- * wrote. Each buffer remembers the epoch of its last read and write; a barrier covers all memory and starts a new epoch. */
+ * wrote. Each buffer remembers the epoch of its last read and write; a barrier covers all memory and starts a new epoch. Between dispatches it
+ * leaves copies out, which some devices make elsewhere and wait for longer: before a copy, and behind one, there is one for those, too. */
 #include <assert.h>
 #include <math.h>
 #include <string.h>
@@ -51,6 +52,7 @@ int gpu_begin(struct gpu *g, struct err_msg *em)
     }
     g->pool_at = g->pool_used = 0;
     g->epoch++;
+    g->copied = g->copy_waits = false;
     g->pipelines_at_begin = g->counts.pipelines;
     if ((r = submit_record(g, em)) < 0)
         return r;
@@ -105,18 +107,21 @@ static void mark(const struct gpu *g, struct gpu_buf *b, char access)
         b->write_epoch = g->epoch;
 }
 
-static void barrier(struct gpu *g)
+/* copies: of what comes next, too; of what came before it always knows. */
+static void barrier(struct gpu *g, bool copies)
 {
-    const VkPipelineStageFlags stages =
-        VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
+    copies |= g->copied;
+    const VkPipelineStageFlags stages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | (copies ? VK_PIPELINE_STAGE_TRANSFER_BIT : 0);
     VkMemoryBarrier all = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
-        .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
+        .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | (copies ? VK_ACCESS_TRANSFER_WRITE_BIT : 0),
         .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT |
-                         VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
+                         (copies ? VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT : 0),
     };
     if (!fault("gpu_no_barrier")) /* which synchronisation validation must notice */
         vkCmdPipelineBarrier(g->cmd, stages, stages, 0, 1, &all, 0, NULL, 0, NULL);
+    g->copied = false;
+    g->copy_waits = !copies;
     g->epoch++;
     g->counts.barriers++;
 }
@@ -172,7 +177,7 @@ static int make_room(struct gpu *g, double work, struct err_msg *em)
         return 0;
     if ((r = submit_send(g, em)) < 0 || (r = submit_record(g, em)) < 0)
         return r;
-    barrier(g);
+    barrier(g, true);
     return 0;
 }
 
@@ -192,7 +197,7 @@ static void record_groups(struct gpu *g, const struct gpu_dispatch *d, VkPipelin
     for (uint32_t i = 0; row->access[i]; i++)
         wait |= conflicts(g, d->args[i].buf, row->access[i]);
     if (wait)
-        barrier(g);
+        barrier(g, false);
     for (uint32_t i = 0; row->access[i]; i++)
         mark(g, d->args[i].buf, row->access[i]);
     if (g->profile)
@@ -258,12 +263,13 @@ int gpu_copy(struct gpu *g, struct gpu_buf *dst, uint64_t dst_offset, struct gpu
         return err_set(em, LT_EINVAL, "copy beyond a buffer's end");
     if ((r = make_room(g, (double)len, em)) < 0)
         return r;
-    if (conflicts(g, src, 'r') || conflicts(g, dst, 'w'))
-        barrier(g);
+    if (g->copy_waits || conflicts(g, src, 'r') || conflicts(g, dst, 'w'))
+        barrier(g, true);
     mark(g, src, 'r');
     mark(g, dst, 'w');
     VkBufferCopy region = {src_offset, dst_offset, len};
     vkCmdCopyBuffer(g->cmd, src->buffer, dst->buffer, 1, &region);
+    g->copied = true;
     g->slots[g->slot].work += (double)len;
     return 0;
 }

@@ -87,6 +87,8 @@ struct gpu {
     VkDescriptorPool pools[GPU_MAX_POOLS];
     uint32_t n_pools, pool_at, pool_used; /* pool in use, and sets taken from it */
     uint64_t epoch;                       /* grows with each barrier */
+    bool copied;                          /* there was a copy since the last barrier */
+    bool copy_waits;                      /* which was for dispatches only: a copy needs another */
     uint64_t pipelines_at_begin;
     bool recording;
     bool lost; /* the device is gone */

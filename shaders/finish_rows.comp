@@ -29,6 +29,8 @@ layout(constant_id = 5) const uint ROWS = PARAMS_ROWS_NONE;
 layout(constant_id = 6) const uint PACK = 1;
 
 const uint HALVES = OP >= PARAMS_FINISH_SWIGLU ? 2 : 1; // of a row of the source
+// Parts that are fetched before they are added, so that their way from memory is waited for once
+const uint AT_ONCE = VECTORS * HALVES >= 16 ? 1 : 16 / (VECTORS * HALVES);
 const uint RUN = GROUP < 16 ? GROUP : 16;
 
 layout(set = 0, binding = 0, std430) readonly buffer X { float x[]; };
@@ -128,12 +130,16 @@ void load_source(uint row)
     }
     if (PARTS == 0)
         return;
-    for (uint part = 0; part < p.parts; part++) {
-        [[unroll]] for (uint i = 0; i < VECTORS * HALVES; i++) {
-            uint c = place(i);
-            if (c < p.k)
-                v[i] += load4(IN_X, (part * p.n + row) * m + i / VECTORS * p.k + c, c);
+    for (uint part = 0; part < p.parts; part += AT_ONCE) {
+        vec4 more[AT_ONCE * VECTORS * HALVES];
+        [[unroll]] for (uint j = 0; j < AT_ONCE * VECTORS * HALVES; j++) {
+            uint i = j % (VECTORS * HALVES), from = part + j / (VECTORS * HALVES), c = place(i);
+            more[j] = vec4(0.0);
+            if (c < p.k && from < p.parts)
+                more[j] = load4(IN_X, (from * p.n + row) * m + i / VECTORS * p.k + c, c);
         }
+        [[unroll]] for (uint j = 0; j < AT_ONCE * VECTORS * HALVES; j++)
+            v[j % (VECTORS * HALVES)] += more[j];
     }
     [[unroll]] for (uint i = 0; i < VECTORS * HALVES; i++) {
         uint c = place(i);

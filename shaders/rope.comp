@@ -6,6 +6,7 @@
 // Groups: x covers the pairs of a row; y = row.
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #include "params.h"
 
 layout(local_size_x_id = 0, local_size_y = 1, local_size_z = 1) in;
@@ -24,26 +25,45 @@ layout(set = 0, binding = 4, std430) readonly buffer Bias { float bias[]; };
 layout(set = 0, binding = 4, std430) readonly buffer Bias4 { vec4 bias4[]; };
 layout(push_constant) uniform Push { push_rope p; };
 
-// The values from column c of a row on: four, or one in the first component.
-vec4 load(uint row, uint c)
+// Values from `at` on are four, or one in the first component.
+vec4 load(uint at)
 {
-    uint at = row * p.stride + c;
-    if (PARTS == 0)
-        return FOURS != 0 ? qkv4[at / 4] : vec4(qkv[at]);
-    vec4 v = vec4(0.0);
-    for (uint part = 0; part < p.parts; part++) {
-        if (FOURS != 0)
-            v += parts4[(part * p.n * p.stride + at) / 4];
-        else
-            v.x += parts[part * p.n * p.stride + at];
+    if (PARTS != 0)
+        return FOURS != 0 ? parts4[at / 4] : vec4(parts[at]);
+    return FOURS != 0 ? qkv4[at / 4] : vec4(qkv[at]);
+}
+
+vec4 load_bias(uint c)
+{
+    return FOURS != 0 ? bias4[c / 4] : vec4(bias[c]);
+}
+
+// Both values of the pairs at column c of a row. Several parts are fetched before they are added, so that memory is waited for once.
+void load_pair(uint row, uint c, out vec4 a, out vec4 b)
+{
+    const uint at_once = 4;
+    uint at = row * p.stride + c, half_dim = p.head_dim / 2;
+    if (PARTS == 0) {
+        a = load(at);
+        b = load(at + half_dim);
+        return;
+    }
+    a = b = vec4(0.0);
+    for (uint part = 0; part < p.parts; part += at_once) {
+        vec4 more[2 * at_once];
+        [[unroll]] for (uint i = 0; i < 2 * at_once; i++) {
+            uint from = part + i / 2;
+            more[i] = from < p.parts ? load(from * p.n * p.stride + at + i % 2 * half_dim) : vec4(0.0);
+        }
+        [[unroll]] for (uint i = 0; i < at_once; i++) {
+            a += more[2 * i];
+            b += more[2 * i + 1];
+        }
     }
     if ((p.flags & PARAMS_HAS_BIAS) != 0) {
-        if (FOURS != 0)
-            v += bias4[c / 4];
-        else
-            v.x += bias[c];
+        a += load_bias(c);
+        b += load_bias(c + half_dim);
     }
-    return v;
 }
 
 void store(uint row, uint c, vec4 v)
@@ -65,7 +85,8 @@ void main()
     if (head >= (PARTS != 0 ? p.stride / p.head_dim : p.n_heads))
         return;
     uint c = head * p.head_dim + i;
-    vec4 a = load(row, c), b = load(row, c + half_dim);
+    vec4 a, b;
+    load_pair(row, c, a, b);
     if (head < p.n_heads) {
         vec4 cosine, sine, a0 = a;
         uint at = pos[row] * half_dim + i;

@@ -9,14 +9,14 @@
 #include "model/ops_vulkan_impl.h"
 #include "model/ref/ref_ops.h"
 
-enum { D = 512, F = 640, MOST = 96 };
+enum { MOST = 96 };
 
 static uint64_t seed;
 static struct ops *o;
 
 struct layer {
     struct ops_attention a;
-    uint32_t qkv_cols;
+    uint32_t d, f, qkv_cols;
     float *w_qkv, *w_out, *w_up, *w_down, *gain, *bias, *freq;
     struct ops_mat *qkv, *out, *up, *down;
     struct ops_vec *v_gain, *v_bias, *v_freq;
@@ -66,22 +66,23 @@ static struct ops_vec *vector(const float *v, size_t n)
     return vec;
 }
 
-static void layer_init(struct layer *l, uint32_t heads, uint32_t kv_heads, uint32_t head_dim)
+static void layer_init(struct layer *l, uint32_t d, uint32_t heads, uint32_t kv_heads, uint32_t head_dim)
 {
     seed = 11;
-    *l = (struct layer){.a = {heads, kv_heads, head_dim, true, 0.2f, 0}, .qkv_cols = (heads + 2 * kv_heads) * head_dim};
-    l->qkv = matrix(&l->w_qkv, l->qkv_cols, D);
-    l->out = matrix(&l->w_out, D, (uint64_t)heads * head_dim);
-    l->up = matrix(&l->w_up, 2 * F, D);
-    l->down = matrix(&l->w_down, D, F);
-    l->v_gain = vector(l->gain = floats(D, 1), D);
+    *l = (struct layer){.a = {heads, kv_heads, head_dim, true, 0.2f, 0}, .d = d, .f = d + 128,
+                        .qkv_cols = (heads + 2 * kv_heads) * head_dim};
+    l->qkv = matrix(&l->w_qkv, l->qkv_cols, d);
+    l->out = matrix(&l->w_out, d, (uint64_t)heads * head_dim);
+    l->up = matrix(&l->w_up, 2 * (uint64_t)l->f, d);
+    l->down = matrix(&l->w_down, d, l->f);
+    l->v_gain = vector(l->gain = floats(d, 1), d);
     l->v_bias = vector(l->bias = floats(l->qkv_cols, 1), l->qkv_cols);
     l->freq = floats(head_dim / 2, 0);
     for (uint32_t i = 0; i < head_dim / 2; i++)
         l->freq[i] = powf(10000, -2.0f * (float)i / (float)head_dim);
     l->v_freq = vector(l->freq, head_dim / 2);
-    l->x = buffer(D), l->norm = buffer(D), l->wide = buffer(l->qkv_cols), l->mix = buffer((size_t)heads * head_dim);
-    l->gate = buffer(2 * F), l->act = buffer(F);
+    l->x = buffer(d), l->norm = buffer(d), l->wide = buffer(l->qkv_cols), l->mix = buffer((size_t)heads * head_dim);
+    l->gate = buffer(2 * l->f), l->act = buffer(l->f);
 }
 
 static void layer_finish(struct layer *l)
@@ -110,24 +111,24 @@ static void record(const struct layer *l, uint32_t n)
     assert_int_equal(v->matmul(o, l->mix, l->out, NULL, l->x, n, l->x), 0);
     assert_int_equal(v->rms_norm(o, l->x, l->v_gain, 1e-5f, n, l->norm), 0);
     assert_int_equal(v->matmul(o, l->norm, l->up, NULL, NULL, n, l->gate), 0);
-    assert_int_equal(v->swiglu(o, l->gate, n, F, l->act), 0);
+    assert_int_equal(v->swiglu(o, l->gate, n, l->f, l->act), 0);
     assert_int_equal(v->matmul(o, l->act, l->down, NULL, l->x, n, l->x), 0);
 }
 
 static void reference(const struct layer *l, uint32_t n, float *x)
 {
     const uint32_t offset[] = {0, n};
-    float *norm = calloc(n, D * 4), *wide = calloc(n, l->qkv_cols * 4), *mix = calloc((size_t)n * l->a.n_heads, l->a.head_dim * 4);
-    float *gate = calloc(n, 2 * F * 4), *act = calloc(n, F * 4);
-    ref_rms_norm(x, l->gain, 1e-5f, n, D, norm);
-    ref_matmul(norm, l->w_qkv, l->bias, NULL, n, l->qkv_cols, D, wide);
+    float *norm = calloc(n, l->d * 4), *wide = calloc(n, l->qkv_cols * 4), *mix = calloc((size_t)n * l->a.n_heads, l->a.head_dim * 4);
+    float *gate = calloc(n, 2 * l->f * 4), *act = calloc(n, l->f * 4);
+    ref_rms_norm(x, l->gain, 1e-5f, n, l->d, norm);
+    ref_matmul(norm, l->w_qkv, l->bias, NULL, n, l->qkv_cols, l->d, wide);
     ref_rope(wide, offset, 1, l->freq, &l->a);
     assert_true(ref_attention(wide, offset, 1, &l->a, mix));
-    ref_matmul(mix, l->w_out, NULL, x, n, D, (size_t)l->a.n_heads * l->a.head_dim, x);
-    ref_rms_norm(x, l->gain, 1e-5f, n, D, norm);
-    ref_matmul(norm, l->w_up, NULL, NULL, n, 2 * F, D, gate);
-    ref_swiglu(gate, n, F, act);
-    ref_matmul(act, l->w_down, NULL, x, n, D, F, x);
+    ref_matmul(mix, l->w_out, NULL, x, n, l->d, (size_t)l->a.n_heads * l->a.head_dim, x);
+    ref_rms_norm(x, l->gain, 1e-5f, n, l->d, norm);
+    ref_matmul(norm, l->w_up, NULL, NULL, n, 2 * l->f, l->d, gate);
+    ref_swiglu(gate, n, l->f, act);
+    ref_matmul(act, l->w_down, NULL, x, n, l->d, l->f, x);
     free(norm), free(wide), free(mix), free(gate), free(act);
 }
 
@@ -148,14 +149,14 @@ static uint64_t dispatches(void)
 }
 
 /* Two layers, so that a layer's beginning and its predecessor's end are among what is counted. */
-static void check_layers(uint32_t n, uint32_t heads, uint32_t kv_heads, uint32_t head_dim, unsigned each)
+static void check_layers(uint32_t n, uint32_t d, uint32_t heads, uint32_t kv_heads, uint32_t head_dim, unsigned each)
 {
     struct layer l;
     struct err_msg em = {0};
-    layer_init(&l, heads, kv_heads, head_dim);
-    float *x = floats((size_t)n * D, 1), *got = floats((size_t)n * D, 0);
+    layer_init(&l, d, heads, kv_heads, head_dim);
+    float *x = floats((size_t)n * d, 1), *got = floats((size_t)n * d, 0);
     double worst = 0, largest = 0;
-    assert_int_equal(o->v->buf_write(o, l.x, x, (size_t)n * D), 0);
+    assert_int_equal(o->v->buf_write(o, l.x, x, (size_t)n * d), 0);
     begin(n);
     const uint64_t before = dispatches();
     record(&l, n);
@@ -165,11 +166,11 @@ static void check_layers(uint32_t n, uint32_t heads, uint32_t kv_heads, uint32_t
     assert_int_equal(o->v->end(o, l.x, n, got, &em), 0);
     reference(&l, n, x);
     reference(&l, n, x);
-    for (size_t i = 0; i < (size_t)n * D; i++) {
+    for (size_t i = 0; i < (size_t)n * d; i++) {
         worst = fmax(worst, fabs((double)got[i] - x[i]));
         largest = fmax(largest, fabs((double)x[i]));
     }
-    print_message("%u rows, %u heads of %u: %u and %u dispatches, off by %.2g of %.2g\n", n, heads, head_dim, (unsigned)(first - before),
+    print_message("%u rows of %u, %u heads of %u: %u and %u dispatches, off by %.2g of %.2g\n", n, d, heads, head_dim, (unsigned)(first - before),
                   (unsigned)(second - first), worst, largest);
     assert_true(worst <= 8 * 0x1p-11 * largest);
     assert_int_equal(second - first, each);
@@ -181,11 +182,12 @@ static void check_layers(uint32_t n, uint32_t heads, uint32_t kv_heads, uint32_t
  * which takes no more. */
 static void a_layer_takes_ten_dispatches(void **state)
 {
-    check_layers(96, 8, 2, 64, 10);
-    check_layers(96, 8, 8, 12, 10);
-    check_layers(32, 8, 2, 64, 10);
-    check_layers(9, 8, 2, 64, 10);
-    check_layers(9, 8, 4, 12, 10);
+    check_layers(96, 512, 8, 2, 64, 10);
+    check_layers(96, 512, 8, 8, 12, 10);
+    check_layers(32, 512, 8, 2, 64, 10);
+    check_layers(9, 512, 8, 2, 64, 10);
+    check_layers(9, 2560, 8, 4, 12, 10);
+    check_layers(40, 2560, 8, 4, 64, 10);
 }
 
 /* What one product had packed another need not pack again, unless it is another by then. */
@@ -194,7 +196,7 @@ static void rows_are_packed_once(void **state)
     struct layer l;
     struct err_msg em = {0};
     const uint32_t n = 80;
-    layer_init(&l, 8, 2, 64);
+    layer_init(&l, 512, 8, 2, 64);
     begin(n);
     const uint64_t at = dispatches();
     assert_int_equal(o->v->matmul(o, l.norm, l.qkv, NULL, NULL, n, l.wide), 0);
@@ -218,12 +220,12 @@ static void rows_that_are_no_more_are_an_error(void **state)
 {
     struct layer l;
     struct err_msg em = {0};
-    float out[D];
+    float out[512];
     const uint32_t n = 20;
-    layer_init(&l, 8, 2, 64);
+    layer_init(&l, 512, 8, 2, 64);
     const struct ops_vtbl *v = o->v;
-    float *x = floats((size_t)n * D, 1);
-    assert_int_equal(v->buf_write(o, l.x, x, (size_t)n * D), 0);
+    float *x = floats((size_t)n * l.d, 1);
+    assert_int_equal(v->buf_write(o, l.x, x, (size_t)n * l.d), 0);
     /* a norm that a product took, read before and after what it comes from is written */
     for (int late = 0; late < 2; late++) {
         begin(n);
@@ -234,25 +236,25 @@ static void rows_that_are_no_more_are_an_error(void **state)
         assert_int_equal(v->scale(o, l.norm, 2, n), late ? LT_EINVAL : 0);
         assert_int_equal(v->end(o, l.norm, 1, out, &em), late ? LT_EINVAL : 0);
     }
-    ref_rms_norm(x, l.gain, 1e-5f, 1, D, x);
+    ref_rms_norm(x, l.gain, 1e-5f, 1, l.d, x);
     /* the second batch was dropped: its norm is nowhere, until it is written */
     begin(n);
     assert_int_equal(v->scale(o, l.norm, 2, n), LT_EINVAL);
     begin(n);
     assert_int_equal(v->rms_norm(o, l.x, l.v_gain, 1e-5f, n, l.norm), 0);
     assert_int_equal(v->end(o, l.norm, 1, out, &em), 0);
-    for (int i = 0; i < D; i++)
+    for (int i = 0; i < 512; i++)
         assert_true(fabsf(out[i] - x[i]) <= 1e-5f);
     /* a gate's rows and those of the product before it, behind the next product in parts */
     begin(n);
     assert_int_equal(v->matmul(o, l.norm, l.up, NULL, NULL, n, l.gate), 0);
-    assert_int_equal(v->swiglu(o, l.gate, n, F, l.act), 0);
+    assert_int_equal(v->swiglu(o, l.gate, n, l.f, l.act), 0);
     assert_int_equal(v->matmul(o, l.act, l.down, NULL, NULL, n, l.x), 0);
     assert_int_equal(v->matmul(o, l.act, l.down, NULL, NULL, n, l.mix), 0);
     assert_int_equal(v->scale(o, l.act, 2, n), LT_EINVAL);
     begin(n);
     assert_int_equal(v->matmul(o, l.norm, l.up, NULL, NULL, n, l.gate), 0);
-    assert_int_equal(v->swiglu(o, l.gate, n, F, l.act), 0);
+    assert_int_equal(v->swiglu(o, l.gate, n, l.f, l.act), 0);
     assert_int_equal(v->matmul(o, l.act, l.down, NULL, NULL, n, l.x), 0);
     assert_int_equal(v->scale(o, l.gate, 2, n), LT_EINVAL);
     layer_finish(&l);

@@ -21,13 +21,6 @@
 #define BATCH_TOKENS_MAX 8192
 #define BATCH_TOKENS_MIN 512
 
-/* How far a device may be from the golden vectors, which the reference computed in double from the weights as
- * stored. A model of 8 or fewer bits is judged by its cosine: the CPU quantises activations too. */
-#define TOLERANCE_F32 5e-6
-#define TOLERANCE_F16 2e-3
-#define COSINE_Q8 0.999
-#define COSINE_FEW_BITS 0.98
-
 struct engine {
     const struct model *model;
     const struct model_info *mi;
@@ -384,10 +377,8 @@ static int compare_golden(struct engine *e, const struct model_golden *g, float 
 
 static bool within_tolerance(const struct engine *e)
 {
-    const char *type = e->mi->weight_type;
-    if (e->mi->quantised)
-        return e->info.selftest_cosine >= (strcmp(type, "q8_0") == 0 ? COSINE_Q8 : COSINE_FEW_BITS);
-    return e->info.selftest_error <= (strcmp(type, "f32") == 0 ? TOLERANCE_F32 : TOLERANCE_F16);
+    const struct golden_limit l = golden_limit(e->mi);
+    return e->mi->some_quantised ? e->info.selftest_cosine >= l.cosine : e->info.selftest_error <= l.diff;
 }
 
 static int selftest(struct engine *e, struct err_msg *em)

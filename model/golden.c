@@ -13,6 +13,32 @@
 #define CACHE_MAGIC "latentd golden vectors 2\n"
 #define CHECK_BYTES 32
 
+/* Golden vectors are computed from the weights as stored, so what a type's own rounding costs is in them, and a device is judged by its arithmetic
+ * alone. What that loses was measured on the golden checkpoints and on random ones of 2 to 48 layers (random weights lose the most:
+ * nothing in them is redundant), as 1 - cosine at worst:
+ *
+ *     in f32, on the CPU and Vulkan, any type                          9e-7
+ *     cooperative matrices (activations of 16 bits)                    8.5e-6
+ *     integer dot products with 8-bit activations (q4 and q5 types)    3.5e-4
+ *     the CPU's int8 (q8_0 and the K types), 6, 32, 48 layers          5.2e-4, 1.6e-3, 1.8e-3
+ *
+ * A limit is twice what the worst of a type's devices loses, but never more than the type's own rounding costs, since a device should not be
+ * what a user notices (a 6-layer checkpoint against its original weights: q6_K 1.6e-3, q5_K and q4_K 7.5e-3, q5_0 and q5_1 from 7.4e-3, q4_0 and
+ * q4_1 from 3.7e-2). The CPU computes in f32 where its int8 is beyond the limit. f32, f16 and q8_0 have the
+ * limits that are promised against the original weights. */
+struct golden_limit golden_limit(const struct model_info *i)
+{
+    static const struct {
+        char type[8];
+        double loss;
+    } losses[] = {{"q8_0", 1e-3}, {"q6_K", 2e-3}, {"q5_K", 4e-3}, {"q4_K", 4e-3}, {"q5_1", 1e-3}, {"q5_0", 1e-3}, {"q4_1", 1e-3}, {"q4_0", 1e-3}};
+    struct golden_limit l = {strcmp(i->weight_type, "f32") ? 2e-3 : 5e-6, 1 - 5e-4}; /* where a few matrices are quantised: half of q8_0's */
+    for (size_t k = 0; k < sizeof losses / sizeof *losses; k++)
+        if (!strcmp(i->weight_type, losses[k].type))
+            l.cosine = 1 - losses[k].loss;
+    return l;
+}
+
 void golden_plan(struct golden_plan *p, const struct model_info *info, uint64_t n_params)
 {
     static const struct {

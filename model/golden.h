@@ -17,6 +17,13 @@ struct golden_plan {
     int32_t ids[GOLDEN_IDS_MAX];
 };
 
+/* How far from its golden vectors a model's device may be. */
+struct golden_limit {
+    double diff;   /* of a component at most; models without quantised matrices */
+    double cosine; /* at least; all others, since the CPU quantises their activations too */
+};
+struct golden_limit golden_limit(const struct model_info *i);
+
 /* Sequences for a model of n_params weights: lengths and masks of several kinds, ids all over the vocabulary, the same for
  * the same numbers. seq points into the plan. */
 void golden_plan(struct golden_plan *p, const struct model_info *i, uint64_t n_params);

@@ -19,6 +19,7 @@
 struct conform {
     struct ops *o;
     bool bench;
+    bool brief; /* costly checks draw fewer cases and smaller ones, of every op, type and way still: for software devices */
     bool int8; /* q8_0 products round activations to int8 */
     uint64_t rng;
     unsigned n_cases, n_failed;

@@ -68,12 +68,18 @@ void ref_layer_norm(const float *x, const float *g, const float *b, float eps, u
 void ref_matmul(const float *x, const float *w, const float *bias, const float *residual, uint32_t n, size_t m,
                 size_t k, float *y)
 {
+    enum { SIDE = 8 }; /* sums side by side: each in its own order, and none waits for another's addition */
     for (size_t t = 0; t < n; t++) {
-        for (size_t o = 0; o < m; o++) {
-            double sum = bias ? bias[o] : 0;
+        for (size_t at = 0; at < m; at += SIDE) {
+            const size_t some = m - at < SIDE ? m - at : SIDE;
+            double sum[SIDE];
+            for (size_t o = 0; o < SIDE; o++)
+                sum[o] = bias && o < some ? bias[at + o] : 0;
             for (size_t i = 0; i < k; i++)
-                sum += (double)x[t * k + i] * w[o * k + i];
-            y[t * m + o] = (float)(sum + (residual ? residual[t * m + o] : 0));
+                for (size_t o = 0; o < SIDE; o++) /* beyond m the last again, which nobody reads */
+                    sum[o] += (double)x[t * k + i] * w[(at + (o < some ? o : some - 1)) * k + i];
+            for (size_t o = 0; o < some; o++)
+                y[t * m + at + o] = (float)(sum[o] + (residual ? residual[t * m + at + o] : 0));
         }
     }
 }

@@ -102,6 +102,11 @@ class Devices(unittest.TestCase):
                              timeout=CALL_S, env=env)
         self.assertEqual(got.returncode, 0, got.stdout + got.stderr)
         self.assertRegex(got.stdout, r"(?m)^llvmpipe.* \(vulkan, [0-9a-f-]{36}\)$")
+        for name in ("embed_rows", "rms_norm", "attention", "gated", "sequence", "softmax_groups", "batch", "golden vectors"):
+            self.assertRegex(got.stdout, rf"(?m)^  {name} +[1-9][0-9]* +0  passed")
+        for way in ("f32", "rows", "dot"):  # every product in each
+            self.assertRegex(got.stdout, rf"(?m)^  matmul as {way} +[1-9][0-9]{{2,}} +0  passed")
+        self.assertRegex(got.stdout, r"(?m)^  matmul as coop +(-|[1-9][0-9]*) ")
 
 
 if __name__ == "__main__":

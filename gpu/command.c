@@ -168,12 +168,20 @@ static void write_set(struct gpu *g, VkDescriptorSet set, const struct gpu_dispa
     vkUpdateDescriptorSets(g->dev, n, writes, 0, NULL);
 }
 
+/* Whether what has been recorded had better go to the device while the rest is: recording takes a microsecond or several a dispatch, which a
+ * short query would wait for. Each early submission is twice as long as the one before, so that the device gets the next before it is
+ * done with this; and there is none that the host would have to wait for a slot for. */
+static bool goes_early(const struct gpu *g)
+{
+    return !g->fixed_work && g->n_flying + 1 < GPU_SLOTS && g->slots[g->slot].n_dispatches >= (uint32_t)GPU_EARLY << g->n_flying;
+}
+
 /* Makes room for so much work in the submission being recorded, or sends that and begins the next. */
 static int make_room(struct gpu *g, double work, struct err_msg *em)
 {
     struct gpu_slot *s = &g->slots[g->slot];
     int r;
-    if (s->work == 0 || (s->work + work <= submit_room(g) && !profile_full(g)))
+    if (s->work == 0 || (s->work + work <= submit_room(g) && !profile_full(g) && !goes_early(g)))
         return 0;
     if ((r = submit_send(g, em)) < 0 || (r = submit_record(g, em)) < 0)
         return r;
@@ -200,6 +208,7 @@ static void record_groups(struct gpu *g, const struct gpu_dispatch *d, VkPipelin
         barrier(g, false);
     for (uint32_t i = 0; row->access[i]; i++)
         mark(g, d->args[i].buf, row->access[i]);
+    g->slots[g->slot].n_dispatches++;
     if (g->profile)
         profile_before(g);
     vkCmdBindPipeline(g->cmd, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);

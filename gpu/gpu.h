@@ -4,7 +4,8 @@
  * accesses it. A batch is recorded between gpu_begin and gpu_submit; dispatches run in order, with a
  * barrier only before one that depends on an earlier one. A batch reaches the device as one submission, or as several
  * where it would take longer than BUDGET_MAX_NS (gpu/budget.h), so that it neither trips a driver's watchdog nor keeps others
- * from the device; a dispatch too long for one is divided by its work-groups. Nothing is waited for before gpu_submit but
+ * from the device; a dispatch too long for one is divided by its work-groups. One of more than GPU_EARLY dispatches (gpu/vk.h)
+ * has its beginning sent ahead. Nothing is waited for before gpu_submit but
  * the oldest of the submissions under way.
  *
  * Environment: the Vulkan loader's own variables (VK_DRIVER_FILES, VK_ICD_FILENAMES) choose the drivers.

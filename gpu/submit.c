@@ -117,6 +117,7 @@ int submit_record(struct gpu *g, struct err_msg *em)
     if ((r = VK(g, em, vkBeginCommandBuffer(s->cmd, &begin))) < 0)
         return r;
     s->work = 0;
+    s->n_dispatches = 0;
     g->cmd = s->cmd;
     profile_record(g);
     return 0;

@@ -17,6 +17,7 @@ struct gpu_pipeline {
     VkPipeline pipeline;
 };
 
+#define GPU_EARLY 64 /* dispatches after which a batch's beginning goes to the device while the host records on */
 #define GPU_SLOTS 3 /* submissions that may be under way or being recorded */
 
 struct gpu_slot {
@@ -24,6 +25,7 @@ struct gpu_slot {
     VkCommandBuffer cmd;
     VkFence fence;
     double work;      /* recorded so far, in the units of gpu_dispatch.work */
+    uint32_t n_dispatches; /* so far */
     uint64_t sent_ns; /* when it was submitted */
     uint64_t n_pipelines; /* that there were then */
 };

@@ -144,7 +144,7 @@ struct ops_info {
     uint64_t memory_bytes;   /* of the device, for everything; 0: not known */
     double rounding;         /* of the values in products whose weights are not f32, relative; 0: as the device's name says */
     bool int8_blocks;        /* but what goes into products with weights in blocks is rounded to int8, with more than 5 bits to 16, in blocks of 32 */
-    uint64_t n_submits;      /* submissions so far; a batch is one, on a GPU more where it would be a long one */
+    uint64_t n_submits;      /* submissions so far; a batch is one, on a GPU more where it is a long one */
     uint64_t n_readbacks;    /* copies to the host so far; a batch is one, at its end */
 };
 

@@ -117,6 +117,39 @@ static void barriers_only_between_dependent_dispatches(void **state)
     assert_int_equal(gpu_validation_messages(), 0);
 }
 
+/* A batch of many dispatches has its beginning sent ahead, in few parts and in order; one of a given amount of work has not. */
+static void many_dispatches_begin_early(void **state)
+{
+    static const int n[] = {20, 64, 66, 180, 200, 1000};
+    static const uint64_t submits[] = {1, 1, 2, 2, 3, 3};
+    for (int fixed = 0; fixed < 2; fixed++) {
+        struct gpu *g = open_gpu(&(struct gpu_params){.submit_work = fixed ? 1ull << 50 : 0});
+        struct gpu_buf *x = NULL, *y = NULL, *rows = NULL;
+        float in[8] = {0, 1, 2, 3, 4, 5, 6, 7}, out[8];
+        uint32_t swap[2] = {1, 0};
+        assert_int_equal(gpu_buf_create(g, 32, GPU_MEM_DEVICE, &x, NULL), 0);
+        assert_int_equal(gpu_buf_create(g, 32, GPU_MEM_DEVICE, &y, NULL), 0);
+        assert_int_equal(gpu_buf_create(g, 8, GPU_MEM_DEVICE, &rows, NULL), 0);
+        assert_int_equal(gpu_upload(g, x, 0, in, 32, NULL), 0);
+        assert_int_equal(gpu_upload(g, rows, 0, swap, 8, NULL), 0);
+        for (int i = 0; i < 6; i++) {
+            const uint64_t before = gpu_counts(g)->submits;
+            assert_int_equal(gpu_begin(g, NULL), 0);
+            for (int k = 0; k < n[i]; k++)
+                gather(g, k % 2 ? y : x, rows, k % 2 ? x : y, 2, 0);
+            assert_int_equal(gpu_submit(g, NULL), 0);
+            assert_int_equal(gpu_counts(g)->submits - before, fixed ? 1 : submits[i]);
+            assert_int_equal(gpu_download(g, x, 0, out, 32, NULL), 0);
+            assert_memory_equal(out, in, 32); /* swapped an even number of times */
+        }
+        gpu_buf_destroy(g, &x);
+        gpu_buf_destroy(g, &y);
+        gpu_buf_destroy(g, &rows);
+        gpu_destroy(&g);
+    }
+    assert_int_equal(gpu_validation_messages(), 0);
+}
+
 /* Each dispatch is timed once, over several submissions where one has no room for them; the results stay what they are. */
 static void a_profile_times_every_dispatch(void **state)
 {
@@ -385,6 +418,7 @@ int main(void)
         cmocka_unit_test(unknown_name_is_not_found_and_names_the_others),
         cmocka_unit_test(upload_and_download_agree),
         cmocka_unit_test(barriers_only_between_dependent_dispatches),
+        cmocka_unit_test(many_dispatches_begin_early),
         cmocka_unit_test(a_profile_times_every_dispatch),
         cmocka_unit_test(limits_are_checked_when_binding),
         cmocka_unit_test(memory_is_counted_and_runs_out_cleanly),

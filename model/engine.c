@@ -16,8 +16,10 @@
 #include "model/verify.h"
 
 #define BATCH_SEQS_MAX 1024
-/* Activation buffers of one batch may take this much, so that large models get smaller batches. */
+/* Activation buffers of one batch may take this much, or this share of the device's memory where that is more: large models get smaller
+ * batches, but a GPU with much memory is not kept waiting by them. */
 #define ACTIVATION_BYTES (512ull << 20)
+#define ACTIVATION_SHARE 8
 #define BATCH_TOKENS_MAX 8192
 #define BATCH_TOKENS_MIN 512
 
@@ -61,12 +63,19 @@ static uint64_t row_bytes(const struct engine *e, uint32_t *max_cols)
     return (total_d + total_p) * sizeof(float) + *max_cols * sizeof(uint16_t);
 }
 
-/* Rows of a submission: what the activations may take, or what was asked for. */
+/* Of the device, as far as it is known and may be used; 0: neither. */
+static uint64_t device_bytes(const struct engine *e)
+{
+    return e->params.memory_bytes ? e->params.memory_bytes : e->ops ? e->ops->info.memory_bytes : 0;
+}
+
+/* Rows of a submission: what the activations may take, or what was asked for. The device may not be open yet. */
 static uint32_t batch_tokens(const struct engine *e, uint64_t row)
 {
     uint64_t n = e->params.max_batch_tokens;
     if (!n) {
-        n = ACTIVATION_BYTES / row;
+        const uint64_t share = e->ops && !strcmp(e->ops->info.kind, "vulkan") ? device_bytes(e) / ACTIVATION_SHARE : 0;
+        n = (share > ACTIVATION_BYTES ? share : ACTIVATION_BYTES) / row;
         n = n > BATCH_TOKENS_MAX ? BATCH_TOKENS_MAX : n < BATCH_TOKENS_MIN ? BATCH_TOKENS_MIN : n;
     }
     return (uint32_t)(n > INT32_MAX ? INT32_MAX : n);
@@ -138,9 +147,12 @@ static int open_device(struct engine *e, const struct engine_candidate *c, struc
     uint32_t max_cols;
     const uint64_t row = row_bytes(e, &max_cols);
     uint32_t tokens = batch_tokens(e, row), most = tokens > e->mi->token_limit ? tokens : e->mi->token_limit;
-    int r = engine_open_device(c, &e->params, most, max_cols, &e->ops, em);
+    int r = engine_open_device(c, &e->params, most > BATCH_TOKENS_MAX || e->params.max_batch_tokens ? most : BATCH_TOKENS_MAX, max_cols,
+                               &e->ops, em);
     if (r < 0)
         return r;
+    tokens = batch_tokens(e, row);
+    most = tokens > e->mi->token_limit ? tokens : e->mi->token_limit;
     most = most > e->ops->info.max_batch_tokens ? e->ops->info.max_batch_tokens : most;
     tokens = fit_tokens(e, row, tokens > most ? most : tokens);
     e->info.max_batch_tokens = most;
@@ -204,6 +216,7 @@ static int run_batch(struct engine *e, uint32_t n_seqs, struct err_msg *em)
     }
     e->info.n_submits = e->ops->info.n_submits;
     e->info.n_readbacks = e->ops->info.n_readbacks;
+    e->info.allocated_bytes = e->ops->info.allocated_bytes;
     return r;
 }
 

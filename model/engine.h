@@ -39,6 +39,7 @@ struct engine_info {
     uint32_t max_batch_tokens; /* of one text at most; a longer one is refused with LT_ETOOLONG */
     uint32_t batch_tokens;     /* of one submission; a longer text gets one of its own, with memory of its own */
     uint32_t n_lost;           /* times the device was lost so far */
+    uint64_t allocated_bytes;  /* of the device's memory after the last batch; 0: not counted (the CPU) */
     uint32_t n_streamed;       /* layers that do not fit the device: they pass through it in every batch */
     uint64_t n_submits, n_readbacks; /* so far; refreshed by engine_embed. A batch is one of each, a submission more for
                                       * each streamed layer, and more on a GPU where it would be a long one */

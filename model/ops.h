@@ -142,6 +142,7 @@ struct ops_info {
     bool software;           /* a Vulkan driver that runs on the CPU */
     uint32_t max_batch_tokens; /* most rows begin() takes */
     uint64_t memory_bytes;   /* of the device, for everything; 0: not known */
+    uint64_t allocated_bytes; /* of it by this ops, at the last batch's end; 0: not counted */
     double rounding;         /* of the values in products whose weights are not f32, relative; 0: as the device's name says */
     bool int8_blocks;        /* but what goes into products with weights in blocks is rounded to int8, with more than 5 bits to 16, in blocks of 32 */
     uint64_t n_submits;      /* submissions so far; a batch is one, on a GPU more where it is a long one */

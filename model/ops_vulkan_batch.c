@@ -210,6 +210,7 @@ int ops_vulkan_end(struct ops *o, const struct ops_buf *src, uint32_t rows, floa
         return r;
     r = gpu_submit(v->g, em);
     o->info.n_submits += gpu_counts(v->g)->submits - v->submits_at_begin;
+    o->info.allocated_bytes = gpu_counts(v->g)->memory_bytes;
     if (r < 0)
         return r;
     v->ropes_pending = false;

@@ -1,7 +1,7 @@
-/* bench_embed MODEL [DEVICE [THREADS [TEXTS [LENGTH [ROUNDS]]]]]: the engine with a model file, from token ids to vectors.
+/* bench_embed MODEL [DEVICE [THREADS [TEXTS [LENGTH [ROUNDS [MB]]]]]]: the engine with a model file, from token ids to vectors.
  *
  * DEVICE as latentd's --device (default cpu), THREADS 0 for all, TEXTS × LENGTH tokens a call (default 16 × 128), the median of ROUNDS
- * calls (default 15) after one that warms up. Prints the device and its driver, the time of a call, tokens/s, and the rate of
+ * calls (default 15) after one that warms up; MB is what of the device's memory may be used, 0 most of it. Prints the device and its driver, the time of a call, tokens/s, and the rate of
  * the decoder's matrix products alone: two operations per weight and token, so a lower bound of what the device does. On a GPU a
  * second line has the share of each product's kernel in one more call, so that it can be seen which way each took. */
 #include <stdio.h>
@@ -108,8 +108,9 @@ static int run(const struct model *m, const struct engine_params *p, uint32_t te
     const struct engine_info *ei = engine_info(e);
     if (ms > 0) {
         print_device(ei);
-        printf("%s, %u x %u tokens: %.3f ms, %.0f tokens/s, %.4g TFLOP/s, %u layers streamed\n", mi->weight_type, texts, length, ms,
-               n / ms * 1e3, 2 * weights(mi) * n / ms / 1e9, ei->n_streamed);
+        printf("%s, %u x %u tokens: %.3f ms, %.0f tokens/s, %.4g TFLOP/s, %u layers streamed, batches of %u, %.0f MB of device memory\n", mi->weight_type, texts, length, ms,
+               n / ms * 1e3, 2 * weights(mi) * n / ms / 1e9, ei->n_streamed, ei->batch_tokens,
+               (double)ei->allocated_bytes / 1e6);
         if (ei->uuid[0])
             print_ways(e, seqs, texts, mi->dim);
     }
@@ -124,7 +125,7 @@ int main(int argc, char **argv)
     struct err_msg em = {{0}};
     struct model *m;
     if (argc < 2) {
-        fputs("usage: bench_embed MODEL [DEVICE [THREADS [TEXTS [LENGTH [ROUNDS]]]]]\n", stderr);
+        fputs("usage: bench_embed MODEL [DEVICE [THREADS [TEXTS [LENGTH [ROUNDS [MB]]]]]]\n", stderr);
         return 2;
     }
     const uint32_t texts = number(argc, argv, 4, 16), length = number(argc, argv, 5, 128), rounds = number(argc, argv, 6, 15);
@@ -136,7 +137,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "bench_embed: %s\n", em.text);
         return 1;
     }
-    struct engine_params p = {.device = argc > 2 ? argv[2] : "cpu", .n_threads = number(argc, argv, 3, 0)};
+    struct engine_params p = {.device = argc > 2 ? argv[2] : "cpu", .n_threads = number(argc, argv, 3, 0),
+                              .memory_bytes = number(argc, argv, 7, 0) * UINT64_C(1000000)};
     const int r = run(m, &p, texts, length, rounds);
     model_destroy(&m);
     return r;

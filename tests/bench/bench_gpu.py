@@ -6,14 +6,18 @@
 Makes a checkpoint of the released shape with random weights (tests/tools/make_checkpoint), imports it at f16, q8_0 and q4_K, and measures
 bench_embed on each. In the same run, where they are to be had: torch's bf16 matrix products (the device's measured rate) and a decoder
 of the same layers in torch with SDPA; llama.cpp's Vulkan backend on a decoder of the same layers (npm's
-@node-llama-cpp/linux-x64-vulkan; pip install gguf). Rates in TFLOP/s count two operations per weight of the layers and token, attention
-left out, for everyone. With fewer --layers the rates stay what they are, within the share of embedding and pooler; times of a query
-do not, and their row says so. --write replaces the rows of results/gpu.md that have run; a software device's never go there.
+@node-llama-cpp/linux-x64-vulkan; pip install gguf), f16, and for the query Q4_K: its embedding form and its text form, with and without
+flash attention, texts together and one at a time, the best of all. Rates in TFLOP/s count two operations per weight of the layers and
+token, attention left out, for everyone. With fewer --layers the rates stay what they are, within the share of embedding and pooler; times
+of a query do not, and their row says so. Cheap rows come first, and each is printed, and with --write put into results/gpu.md, as soon as
+it is known; a software device's never go there. --models keeps the models for another run.
 """
 import argparse
+import concurrent.futures
 import datetime
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -22,7 +26,6 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TABLE = os.path.join(HERE, "results", "gpu.md")
-TYPES = ("f16", "q8_0", "q4_K")
 RELEASED = {"hidden": 4096, "layers": 32, "heads": 32, "kv_heads": 8, "head_dim": 128, "ffn": 14336, "vocab": 32000}
 # What is measured, by the key of its row: the text of the row and its goal.
 ROWS = {
@@ -32,12 +35,19 @@ ROWS = {
     "llama": ("f16 against llama.cpp's Vulkan backend", "≥ 2.0"),
     "q8_0": ("q8_0 against f16, 512-token texts", "≥ 0.80"),
     "query": ("one query of 32 tokens, q4_K", "≤ 3 ms"),
+    "llama_query": ("the same query against llama.cpp's Vulkan backend, Q4_K", ""),
+    "q8_0_load": ("device memory of q8_0, told to use no more than 9 GB", "≤ 9 GB, no layer streamed"),
+    "q4_K_load": ("device memory of q4_K, told to use no more than 5 GB", "≤ 5 GB, no layer streamed"),
 }
+MODELS_OF = {"f16": ("f16",), "torch": ("f16",), "llama": ("f16",), "q8_0": ("f16", "q8_0"), "query": ("q4_K",), "llama_query": ("q4_K",),
+             "q8_0_load": ("q8_0",), "q4_K_load": ("q4_K",)}
+LOAD_MB = {"q8_0": 9000, "q4_K": 5000}
 NOT_RUN = "not run yet"
+STARTED = time.monotonic()
 
 
 def say(*words):
-    print(*words, file=sys.stderr, flush=True)
+    print(f"[{time.monotonic() - STARTED:6.1f} s]", *words, file=sys.stderr, flush=True)
 
 
 def weights(s):
@@ -45,15 +55,26 @@ def weights(s):
 
 
 def make_models(a, shape, folder):
-    """Model files by type; each step prints its own progress."""
+    """Model files by type, those that the wanted rows take and that are not there from another run."""
+    types = sorted({t for row in a.rows for t in MODELS_OF.get(row, ())})
+    models = {t: os.path.join(folder, f"{t}.gguf") for t in types}
+    missing = [t for t in types if not os.path.exists(models[t])]
+    if not missing:
+        return models
     tool = os.path.join(a.build, "tests", "tools", "make_checkpoint")
     latent = os.path.join(a.build, "clients", "cli", "latent")
     checkpoint = os.path.join(folder, "checkpoint")
-    subprocess.run([tool, checkpoint, *(f"{k}={v}" for k, v in {**shape, **a.more}.items())], check=True)
-    models = {t: os.path.join(folder, f"{t}.gguf") for t in TYPES}
-    for t, path in models.items():
-        say(f"importing at {t}")
-        subprocess.run([latent, "import", checkpoint, "-o", path, "--type", t], check=True, stdout=sys.stderr)
+    say("making the checkpoint")
+    subprocess.run([tool, checkpoint, *(f"{k}={v}" for k, v in {**shape, **a.more}.items())], check=True, stderr=subprocess.DEVNULL)
+
+    def import_one(t):
+        subprocess.run([latent, "import", checkpoint, "-o", models[t], "--type", t], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        say(f"imported at {t}: {os.path.getsize(models[t]):,} bytes")
+
+    say("importing at", *missing)
+    with concurrent.futures.ThreadPoolExecutor() as pool:  # an import writes and digests on one thread
+        list(pool.map(import_one, missing))
+    shutil.rmtree(checkpoint)
     return models
 
 
@@ -62,13 +83,13 @@ class Ours:
         self.a, self.tool = a, os.path.join(a.build, "tests", "bench", "bench_embed")
         self.device = self.driver = ""
 
-    def run(self, model, texts, length):
-        """Milliseconds of a call."""
-        out = subprocess.run([self.tool, model, self.a.device, "0", str(texts), str(length), str(self.a.rounds)], check=True,
-                             stdout=subprocess.PIPE, text=True).stdout
+    def run(self, model, texts, length, memory_mb=0):
+        """What bench_embed prints: milliseconds of a call, and the rest."""
+        command = [self.tool, model, self.a.device, "0", str(texts), str(length), str(self.a.rounds), str(memory_mb)]
+        out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         say(out.strip())
         self.device, self.driver = re.match(r"(.*) \[(.*)\], ", out).groups()
-        return float(re.search(r"([\d.]+) ms", out).group(1))
+        return float(re.search(r"([\d.]+) ms", out).group(1)), out
 
 
 def torch_device():
@@ -91,17 +112,21 @@ def torch_median(torch, run, rounds):
 
 
 def torch_matmul(torch, s, tokens, rounds):
-    """TFLOP/s of the layers' products alone, largest first choice of the library's."""
+    """TFLOP/s of the layers' products alone, each in the faster of the two orders in which weights may lie."""
     shapes = [(s["hidden"], (s["heads"] + 2 * s["kv_heads"]) * s["head_dim"]), (s["heads"] * s["head_dim"], s["hidden"]),
               (s["hidden"], 2 * s["ffn"]), (s["ffn"], s["hidden"])]
-    pairs = [(torch.randn(tokens, k, device="cuda", dtype=torch.bfloat16), torch.randn(k, m, device="cuda", dtype=torch.bfloat16))
-             for k, m in shapes]
-    seconds = torch_median(torch, lambda: [x @ w for x, w in pairs], rounds)
+    seconds = 0.0
+    for k, m in shapes:
+        x = torch.randn(tokens, k, device="cuda", dtype=torch.bfloat16)
+        w = torch.randn(m, k, device="cuda", dtype=torch.bfloat16)
+        across = w.t().contiguous()
+        seconds += min(torch_median(torch, lambda: torch.nn.functional.linear(x, w), rounds), torch_median(torch, lambda: x @ across, rounds))
     return 2 * tokens * sum(k * m for k, m in shapes) / seconds / 1e12
 
 
 def torch_decoder(torch, s, texts, length):
-    """A call of the layers on texts × length rows: full attention, grouped heads, SwiGLU."""
+    """A call of the layers on texts × length rows: full attention, grouped heads, SwiGLU. Its argument: whether the attention is told of the
+    groups, or given keys and values for every head, whichever kernel is the faster."""
     f, opts = torch.nn.functional, {"device": "cuda", "dtype": torch.bfloat16}
     h, d, nh, nk = s["hidden"], s["head_dim"], s["heads"], s["kv_heads"]
     layers = [[torch.randn(m, k, **opts) / k ** 0.5 for k, m in
@@ -115,12 +140,14 @@ def torch_decoder(torch, s, texts, length):
         return x * cos + torch.cat((-x[..., d // 2:], x[..., :d // 2]), -1) * sin
 
     @torch.inference_mode()
-    def run():
+    def run(grouped):
         x = start
         for qkv, out, up, down in layers:
             y = f.linear(f.rms_norm(x, (h,), gain), qkv).view(texts, length, nh + 2 * nk, d).transpose(1, 2)
             q, k, v = rotate(y[:, :nh]), rotate(y[:, nh:nh + nk]), y[:, nh + nk:]
-            y = f.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+            if not grouped:
+                k, v = k.repeat_interleave(nh // nk, 1), v.repeat_interleave(nh // nk, 1)
+            y = f.scaled_dot_product_attention(q, k, v, enable_gqa=grouped)
             x = x + f.linear(y.transpose(1, 2).reshape(texts, length, nh * d), out)
             gate, value = f.linear(f.rms_norm(x, (h,), gain), up).chunk(2, -1)
             x = x + f.linear(f.silu(gate) * value, down)
@@ -128,50 +155,118 @@ def torch_decoder(torch, s, texts, length):
     return run
 
 
-def llama_ms(a, s, texts, length, folder):
-    """Milliseconds of llama.cpp's call on the GPU, or None with the reason said."""
+def llama_ms(a, s, texts, length, folder, weight_type):
+    """Milliseconds of llama.cpp's call on the GPU, or None with the reason said. In a process of its own: it may end itself."""
     if not a.llama:
         return None
-    try:
-        import bench_llama
-    except ImportError as e:
-        say(f"llama.cpp: {e}")
-        return None
-    path = os.path.join(folder, "llama.gguf")
-    bench_llama.write_model(path, bench_llama.Shape(s["hidden"], s["layers"], s["heads"], s["kv_heads"], s["ffn"], s["vocab"]), "F16")
-    peer = bench_llama.Llama(os.path.abspath(a.llama), path, n_tokens=texts * length, n_seqs=texts, vocab=s["vocab"],
-                             gpu=True)
+    best = None
+    for arch in ("llama-embed", "llama"):
+        path = os.path.join(folder, "llama.gguf")
+        command = [sys.executable, os.path.abspath(__file__), "--llama-run", arch, weight_type, path, "--device", a.device, "--llama", a.llama,
+                   "--texts", str(texts), "--length", str(length), "--rounds", str(a.rounds)]
+        try:
+            out = subprocess.run([*command, *(f"--shape={k}={v}" for k, v in s.items())], stdout=subprocess.PIPE, text=True, timeout=a.llama_timeout).stdout
+        except subprocess.TimeoutExpired as e:
+            out = (e.stdout or b"").decode()
+            say("llama.cpp: no longer waited for")
+        if os.path.exists(path):
+            os.remove(path)
+        best = min([float(ms) for ms in re.findall(r"^ms ([\d.]+)$", out, re.M)] + ([best] if best else []), default=None)
+    return best
+
+
+def llama_run(a, s):
+    """The process of llama_ms: prints each figure as it has it."""
+    import bench_llama
+    arch, weight_type, path = a.llama_run
+    bench_llama.load(os.path.abspath(a.llama))
+    shape = bench_llama.Shape(s["hidden"], s["layers"], s["heads"], s["kv_heads"], s["ffn"], s["vocab"])
+    bench_llama.write_model(path, shape, weight_type, arch)
+    say(f"llama.cpp: {arch} {weight_type}, {os.path.getsize(path):,} bytes written")
+    peer = bench_llama.Llama(a.llama, path, n_tokens=a.texts * a.length, n_seqs=a.texts, vocab=s["vocab"], gpu=True)
     if not peer.offloaded:
         say("llama.cpp: did not offload its layers, so its row is left out")
-        return None
-    best = float("inf")
-    for n in (texts, 1):  # it masks the attention of a whole batch, so one text at a time may be faster
-        peer.run(n, length)
-        best = min(best, statistics.median(peer.run(n, length)[0] for _ in range(a.rounds)) / n)
-    return best * texts * 1e3
+        return
+    for flash in (1, 0):
+        peer.set_flash(flash)
+        for n in sorted({a.texts, 1}, reverse=True):
+            peer.run(n, a.length)
+            ms = statistics.median(peer.run(n, a.length)[0] for _ in range(a.rounds)) / n * a.texts * 1e3
+            say(f"llama.cpp: {arch} {weight_type}, {n} x {a.length} at a time, flash attention {flash}: {ms:.3f} ms")
+            print(f"ms {ms:.6f}", flush=True)
 
 
-def measure(a, shape, folder):
-    """Results by row: a figure as text."""
-    got, flop = {}, 2.0 * weights(shape) * a.texts * a.length
-    models, ours = make_models(a, shape, folder), Ours(a)
-    ms = {t: ours.run(models[t], a.texts, a.length) for t in ("f16", "q8_0")}
-    rate = flop / ms["f16"] / 1e9
+def command():
+    """The command line without where things lay."""
+    places, words = ("--build", "--folder", "--models", "--llama"), sys.argv[1:]
+    return " ".join(["bench_gpu.py", *("DIR" if i and words[i - 1] in places else w for i, w in enumerate(words))])
+
+
+class Results:
+    """Rows as they come: printed, and written where that was asked for."""
+
+    def __init__(self, a, shape, ours):
+        self.a, self.ours, self.rows, self.ms, self.peak = a, ours, {}, {}, 0
+        self.cut = "" if shape == RELEASED else ", cut to " + " ".join(f"{k}={v}" for k, v in shape.items() if v != RELEASED[k])
+
+    def add(self, key, text):
+        where = f"{self.ours.device}, {self.ours.driver}, {datetime.date.today()}, `{command()}`{self.cut}"
+        self.rows[key] = (text, where)
+        say(f"{ROWS[key][0]}: {text}")
+        if self.a.write and self.ours.driver and "software" not in self.ours.driver:
+            write_table({**read_rows(), **self.rows})
+
+
+def measure_torch(a, shape, r):
+    """The device's rate, and the milliseconds of a call."""
+    torch, tokens = torch_device(), a.texts * a.length
+    if not torch:
+        say("torch: not here, or without a GPU")
+        return
+    if {"matmul", "f16"} & set(a.rows):
+        r.peak = torch_matmul(torch, shape, tokens, a.rounds)
+        say(f"torch: products {r.peak:.4g} TFLOP/s")
+    if "torch" in a.rows:
+        run = torch_decoder(torch, shape, a.texts, a.length)
+        r.ms["torch"] = min(torch_median(torch, lambda: run(g), a.rounds) for g in (True, False)) * 1e3
+        say(f"torch: decoder {r.ms['torch']:.3f} ms")
+    torch.cuda.empty_cache()
+
+
+def measure_load(r, ours, models, t):
+    ms, out = ours.run(models[t], 1, 32, LOAD_MB[t])
+    streamed, used, rows = (int(re.search(p, out).group(1)) for p in (r"(\d+) layers streamed", r"(\d+) MB of device", r"batches of (\d+)"))
+    r.add(f"{t}_load", f"{used / 1000:.2f} GB with room for {rows} tokens a submission, {streamed} layers streamed")
+
+
+def measure(a, shape, folder, r, ours):
     tokens = a.texts * a.length
-    got["q8_0"] = f"{ms['f16'] / ms['q8_0']:.2f} ({tokens / ms['q8_0'] * 1e3:,.0f} tokens/s)"
-    got["query"] = f"{ours.run(models['q4_K'], 1, 32):.2f} ms"
-    got["f16"] = f"{tokens / ms['f16'] * 1e3:,.0f} tokens/s, {rate:.4g} TFLOP/s"
-    torch = torch_device()
-    if torch:
-        peak = torch_matmul(torch, shape, tokens, a.rounds)
-        got["matmul"] = f"{peak:.4g} TFLOP/s"
-        got["f16"] = f"{rate / peak:.2f} ({got['f16']})"
-        peer = torch_median(torch, torch_decoder(torch, shape, a.texts, a.length), a.rounds) * 1e3
-        got["torch"] = f"{peer / ms['f16']:.2f} ({tokens / peer * 1e3:,.0f} tokens/s)"
-    peer = llama_ms(a, shape, a.texts, a.length, folder)
-    if peer:
-        got["llama"] = f"{peer / ms['f16']:.2f} ({tokens / peer * 1e3:,.0f} tokens/s)"
-    return ours, got
+    models = make_models(a, shape, folder)
+    if "query" in a.rows or "llama_query" in a.rows:
+        r.ms["query"] = ours.run(models["q4_K"], 1, 32)[0]
+        r.add("query", f"{r.ms['query']:.2f} ms")
+    for t in ("q4_K", "q8_0"):
+        if f"{t}_load" in a.rows:
+            measure_load(r, ours, models, t)
+    if "f16" in models:
+        r.ms["f16"] = ours.run(models["f16"], a.texts, a.length)[0]
+        rate = 2.0 * weights(shape) * tokens / r.ms["f16"] / 1e9
+        text = f"{tokens / r.ms['f16'] * 1e3:,.0f} tokens/s, {rate:.4g} TFLOP/s"
+        if r.peak:
+            r.add("matmul", f"{r.peak:.4g} TFLOP/s")
+        r.add("f16", f"{rate / r.peak:.2f} ({text})" if r.peak else text)
+        if "torch" in r.ms:
+            r.add("torch", f"{r.ms['torch'] / r.ms['f16']:.2f} ({tokens / r.ms['torch'] * 1e3:,.0f} tokens/s)")
+    if "q8_0" in a.rows:
+        ms = ours.run(models["q8_0"], a.texts, a.length)[0]
+        r.add("q8_0", f"{r.ms['f16'] / ms:.2f} ({tokens / ms * 1e3:,.0f} tokens/s)")
+    if not a.models:
+        for path in models.values():  # llama.cpp's takes as much
+            os.remove(path)
+    if "llama" in a.rows and (ms := llama_ms(a, shape, a.texts, a.length, folder, "F16")):
+        r.add("llama", f"{ms / r.ms['f16']:.2f} ({tokens / ms * 1e3:,.0f} tokens/s)")
+    if "llama_query" in a.rows and (ms := llama_ms(a, shape, 1, 32, folder, "Q4_K")):
+        r.add("llama_query", f"{ms / r.ms['query']:.2f} ({ms:.2f} ms)")
 
 
 def read_rows():
@@ -205,15 +300,22 @@ def arguments():
     a = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     a.add_argument("--device", help="part of the device's name, or its UUID")
     a.add_argument("--build", default=os.path.join(HERE, "..", "..", "build"))
+    a.add_argument("--rows", default=",".join(ROWS), help="which are measured, of %(default)s; what they are compared with as well")
     a.add_argument("--layers", type=int, default=RELEASED["layers"])
     a.add_argument("--texts", type=int, default=16)
     a.add_argument("--length", type=int, default=512)
     a.add_argument("--rounds", type=int, default=9)
     a.add_argument("--shape", action="append", default=[], metavar="NAME=N", help="another shape, as make_checkpoint's, for a trial")
-    a.add_argument("--folder", help="where the models are made (48 GB at full size); default: the temporary folder")
+    a.add_argument("--folder", help="where the models are made (45 GB at full size); default: the temporary folder")
+    a.add_argument("--models", metavar="FOLDER", help="the same, but they stay there, and those that are there are used")
     a.add_argument("--llama", help="folder of llama.cpp's Vulkan libraries")
+    a.add_argument("--llama-timeout", type=float, default=180, help="seconds for each of its models (default %(default)s)")
+    a.add_argument("--llama-run", nargs=3, help=argparse.SUPPRESS)
     a.add_argument("--write", action="store_true", help="put what ran into " + os.path.relpath(TABLE))
     a = a.parse_args()
+    a.rows = a.rows.split(",")
+    if unknown := set(a.rows) - set(ROWS):
+        sys.exit(f"bench_gpu: no such row: {', '.join(unknown)}")
     a.more = {}
     for pair in a.shape:
         name, _, value = pair.partition("=")
@@ -228,16 +330,26 @@ def main():
         return
     shape = dict(RELEASED, layers=a.layers)
     shape.update({k: a.more.pop(k) for k in list(a.more) if k in RELEASED})
-    with tempfile.TemporaryDirectory(dir=a.folder) as folder:
-        ours, got = measure(a, shape, folder)
-    cut = "" if shape == RELEASED else ", cut to " + " ".join(f"{k}={v}" for k, v in shape.items() if v != RELEASED[k])
-    where = f"{ours.device}, {ours.driver}, {datetime.date.today()}, `bench_gpu.py {' '.join(sys.argv[1:])}`{cut}"
-    rows = {k: (v, where) for k, v in got.items()}
-    sys.stdout.write(table(rows))
-    if a.write and re.search("software", ours.driver):
+    if a.llama_run:
+        llama_run(a, shape)
+        return
+    ours = Ours(a)
+    r = Results(a, shape, ours)
+    try:
+        measure_torch(a, shape, r)
+        if a.models:
+            os.makedirs(a.models, exist_ok=True)
+            measure(a, shape, a.models, r, ours)
+        else:
+            with tempfile.TemporaryDirectory(dir=a.folder) as folder:
+                measure(a, shape, folder, r, ours)
+    except subprocess.CalledProcessError as e:
+        say(f"{e.cmd[0]} failed: {(e.stderr or b'').decode(errors='replace')[-500:]}")
+        sys.exit(1)
+    finally:
+        sys.stdout.write(table(r.rows))
+    if a.write and "software" in ours.driver:
         sys.exit("bench_gpu: not written: a software device")
-    if a.write:
-        write_table({**read_rows(), **rows})
 
 
 if __name__ == "__main__":

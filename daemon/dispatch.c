@@ -29,6 +29,8 @@ static handler *handler_of(Latent__V1__Request__BodyCase kind)
         return on_collection_info;
     case BODY(COLLECTION_DROP):
         return on_collection_drop;
+    case BODY(COLLECTION_REPLACE):
+        return on_collection_replace;
     case BODY(ADD):
         return on_add;
     case BODY(GET):
@@ -170,6 +172,7 @@ static bool is_change(Latent__V1__Request__BodyCase kind)
     switch (kind) {
     case BODY(COLLECTION_CREATE):
     case BODY(COLLECTION_DROP):
+    case BODY(COLLECTION_REPLACE):
     case BODY(ADD):
     case BODY(DELETE):
     case BODY(JOB_OPEN):

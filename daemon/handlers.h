@@ -10,6 +10,7 @@ void on_collection_create(struct request *rq);
 void on_collection_list(struct request *rq);
 void on_collection_info(struct request *rq);
 void on_collection_drop(struct request *rq);
+void on_collection_replace(struct request *rq);
 void on_add(struct request *rq);
 void on_get(struct request *rq);
 void on_delete(struct request *rq);

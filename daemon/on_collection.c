@@ -1,4 +1,4 @@
-/* Collections: create, list, info, drop. */
+/* Collections: create, list, info, drop, replace. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -211,4 +211,31 @@ static void drop_done(struct writer_op *op, int result, uint64_t seq, const stru
 void on_collection_drop(struct request *rq)
 {
     submit(rq, drop_apply, drop_done);
+}
+
+static int replace_apply(struct writer_op *op, struct index *ix, struct err_msg *em)
+{
+    const Latent__V1__CollectionReplaceRequest *m = change_of(op)->rq->msg->collection_replace;
+    return index_replace(ix, m->name, m->by, m->accepted_seq, em);
+}
+
+static void replace_done(struct writer_op *op, int result, uint64_t seq, const struct err_msg *em)
+{
+    struct request *rq = change_of(op)->rq;
+    (void)seq;
+    if (result < 0)
+        request_fail(rq, result, em->text[0] ? em : NULL);
+    else
+        reply_info(rq, rq->msg->collection_replace->name);
+    free(change_of(op));
+}
+
+void on_collection_replace(struct request *rq)
+{
+    struct err_msg em = {""};
+    const int r = request_check(rq, KEY_ADMIN, rq->msg->collection_replace->by, &em);
+    if (r < 0)
+        request_fail(rq, r, &em);
+    else
+        submit(rq, replace_apply, replace_done);
 }

@@ -81,16 +81,22 @@ static int catalogue_add(struct index *ix, struct collection *c)
     return r;
 }
 
-/* (writer) Takes c out; it is destroyed by a later sweep, when nobody uses it. */
-static void catalogue_retire(struct index *ix, struct collection *c)
+/* With the lock. */
+static void take_out(struct index *ix, struct collection *c)
 {
-    pthread_mutex_lock(&ix->lock);
     for (size_t i = 0; i < ix->n_collections; i++)
         if (ix->collections[i] == c)
             ix->collections[i--] = ix->collections[--ix->n_collections];
     atomic_store(&c->gone, true);
     c->next_retired = ix->retired;
     ix->retired = c;
+}
+
+/* (writer) Takes c out; it is destroyed by a later sweep, when nobody uses it. */
+static void catalogue_retire(struct index *ix, struct collection *c)
+{
+    pthread_mutex_lock(&ix->lock);
+    take_out(ix, c);
     pthread_mutex_unlock(&ix->lock);
 }
 
@@ -394,6 +400,55 @@ int index_drop(struct index *ix, const char *name, struct err_msg *em)
     }
     compact_stop(c);
     catalogue_retire(ix, c);
+    return 0;
+}
+
+static int replace_rows(struct index *ix, const struct collection *old, const struct collection *c, struct err_msg *em)
+{
+    sqlite3_stmt *drop = store_stmt(ix, ST_COLLECTION_DROP, em), *name = drop ? store_stmt(ix, ST_COLLECTION_RENAME, em) : NULL,
+                 *jobs = name ? store_stmt(ix, ST_JOB_RENAME, em) : NULL;
+    int r;
+    if (!jobs)
+        return LT_EIO;
+    ix->seq++;
+    sql_bind(drop, "i", old->id);
+    sql_bind(name, "ti", old->name, strlen(old->name), c->id);
+    sql_bind(jobs, "ti", old->name, strlen(old->name), c->id);
+    if ((r = sql_run(drop, em)) < 0 || (r = sql_run(name, em)) < 0)
+        return r;
+    return sql_run(jobs, em);
+}
+
+int index_replace(struct index *ix, const char *name, const char *by, uint64_t accepted_seq, struct err_msg *em)
+{
+    int r;
+    struct err_msg local;
+    em = em ? em : &local;
+    struct collection *old = collection_find(ix, name), *c = collection_find(ix, by);
+    collection_release(old);
+    collection_release(c);
+    if (!old || !c)
+        return err_set(em, LT_ENOTFOUND, "no collection %s", old ? by : name);
+    if (old == c)
+        return err_set(em, LT_EINVAL, "collection %s cannot replace itself", name);
+    if (c->temporary && !old->temporary)
+        return err_set(em, LT_EINVAL, "collection %s is temporary and cannot replace %s", by, name);
+    if (atomic_load(&c->pending))
+        return err_set(em, LT_EBUSY, "collection %s has %lld chunks that are not searchable yet", by, (long long)atomic_load(&c->pending));
+    if (atomic_load(&old->accepted_seq) != accepted_seq)
+        return err_set(em, LT_EBUSY, "collection %s has changed meanwhile", name);
+    if ((r = group_begin_alone(ix, true, em)) < 0)
+        return r;
+    if ((r = replace_rows(ix, old, c, em)) < 0 || (r = index_commit(ix, NULL, em)) < 0) {
+        group_rollback(ix);
+        space_failed(ix, r, false, em->text);
+        return r;
+    }
+    compact_stop(old);
+    pthread_mutex_lock(&ix->lock);
+    memcpy(c->name, old->name, sizeof c->name);
+    take_out(ix, old);
+    pthread_mutex_unlock(&ix->lock);
     return 0;
 }
 

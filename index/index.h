@@ -143,6 +143,11 @@ int index_create(struct index *ix, const struct index_collection_params *p, stru
 /* (writer) Durable, gone from every later search and list; space is given back by index_maintain.
  * Between groups. Errors: LT_ENOTFOUND. */
 int index_drop(struct index *ix, const char *name, struct err_msg *em);
+/* (writer) The collection `by` takes the name of `name`, which is dropped: both or neither, durable, and no search between finds neither. For
+ * what was made anew from another: accepted_seq is the last operation of `name` that the caller has seen. Between groups.
+ * Errors: LT_ENOTFOUND (which); LT_EINVAL (the same, or a temporary one for one that is not); LT_EBUSY: `name` has changed since, or not all of
+ * `by` is searchable yet. */
+int index_replace(struct index *ix, const char *name, const char *by, uint64_t accepted_seq, struct err_msg *em);
 /* (any) Errors: LT_ENOTFOUND. */
 int index_info(struct index *ix, const char *name, struct index_collection *out, struct err_msg *em);
 /* (any) All, by name; *list is malloc'ed, the caller frees it. */

@@ -368,12 +368,12 @@ static int check_query(const struct search *s, enum index_mode *mode)
         return err_set(em, LT_EEMPTY, "a search by meaning without a vector");
     if (q->fingerprint && strcmp(q->fingerprint, c->fingerprint) != 0) {
         if (c->vectors_only)
-            return err_set(em, LT_EUNSUPPORTED, "collection %s has the clients' vectors: search it with one", c->name);
-        return err_set(em, LT_EMODEL, "collection %s was made with model %.16s…, not %.16s…", c->name,
+            return err_set(em, LT_EUNSUPPORTED, "collection %s has the clients' vectors: search it with one", q->collection);
+        return err_set(em, LT_EMODEL, "collection %s was made with model %.16s…, not %.16s…", q->collection,
                        c->fingerprint, q->fingerprint);
     }
     if (q->dim != c->dim)
-        return err_set(em, LT_EDIM, "vector of %u dimensions, collection %s has %u", q->dim, c->name, c->dim);
+        return err_set(em, LT_EDIM, "vector of %u dimensions, collection %s has %u", q->dim, q->collection, c->dim);
     double sum = 0;
     for (uint32_t i = 0; i < q->dim; i++)
         sum += (double)q->vector[i] * q->vector[i];

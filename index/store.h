@@ -42,7 +42,7 @@ struct compaction {
 /* One collection in memory. A reader holds a count while it searches; the writer alone destroys. */
 struct collection {
     int64_t id;
-    char name[INDEX_NAME_MAX + 1];
+    char name[INDEX_NAME_MAX + 1]; /* index_replace writes it under the index's lock: other threads than the writer read it there only */
     uint32_t dim, m, ef_construction;
     enum metric metric;
     enum graph_codes codes; /* as asked for */

@@ -4,6 +4,8 @@ S(SAVE_COUNTERS, "UPDATE counters SET seq = ?, next_doc = ?, next_chunk = ?")
 S(COLLECTION_ADD, "INSERT INTO collections(name, dim, metric, vectors_only, temporary, m, ef_construction,"
                   " fingerprint, accepted_seq, codes) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
 S(COLLECTION_DROP, "UPDATE collections SET dropped = 1 WHERE coll = ?")
+S(COLLECTION_RENAME, "UPDATE collections SET name = ? WHERE coll = ?")
+S(JOB_RENAME, "UPDATE jobs SET collection = ? WHERE coll = ?")
 S(COLLECTION_FIGURES, "UPDATE collections SET documents = ?, chunks = ?, pending = ?, bytes = ?,"
                       " accepted_seq = ? WHERE coll = ?")
 S(DOC_FIND, "SELECT doc, first_chunk, n_chunks, n_pending, job, seq, bytes FROM documents"

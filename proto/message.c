@@ -121,6 +121,7 @@ enum key_right message_right(Latent__V1__Request__BodyCase kind)
         return KEY_INGEST;
     case LATENT__V1__REQUEST__BODY_COLLECTION_CREATE:
     case LATENT__V1__REQUEST__BODY_COLLECTION_DROP:
+    case LATENT__V1__REQUEST__BODY_COLLECTION_REPLACE:
         return KEY_ADMIN;
     case LATENT__V1__REQUEST__BODY_CANCEL:
     default:
@@ -144,6 +145,8 @@ const char *message_collection(const Latent__V1__Request *r)
         return r->collection_info->name;
     case LATENT__V1__REQUEST__BODY_COLLECTION_DROP:
         return r->collection_drop->name;
+    case LATENT__V1__REQUEST__BODY_COLLECTION_REPLACE:
+        return r->collection_replace->name;
     case LATENT__V1__REQUEST__BODY_ADD:
         return r->add->collection;
     case LATENT__V1__REQUEST__BODY_GET:

@@ -232,6 +232,18 @@ static int job_call(struct latent *c, Latent__V1__Request *r, struct latent_job 
     return 0;
 }
 
+int latent_collection_replace(struct latent *c, const char *name, const char *by, uint64_t accepted_seq, struct latent_collection **out)
+{
+    Latent__V1__Request r = LATENT__V1__REQUEST__INIT;
+    Latent__V1__CollectionReplaceRequest body = LATENT__V1__COLLECTION_REPLACE_REQUEST__INIT;
+    body.name = (char *)name;
+    body.by = (char *)by;
+    body.accepted_seq = accepted_seq;
+    r.body_case = LATENT__V1__REQUEST__BODY_COLLECTION_REPLACE;
+    r.collection_replace = &body;
+    return collection_call(c, &r, out);
+}
+
 int latent_job_open(struct latent *c, const char *collection, const char *label, uint64_t total_documents,
                     uint64_t total_bytes, struct latent_job **out)
 {

@@ -215,6 +215,12 @@ LATENT_API int latent_collection_list(struct latent *c, struct latent_collection
 LATENT_API int latent_collection_info(struct latent *c, const char *name,
                                       struct latent_collection **out);
 LATENT_API int latent_collection_drop(struct latent *c, const char *name);
+/* The collection `by` takes the name of `name`, which is dropped, in one step: for what was made anew
+ * from it, by another model say. accepted_seq: that of `name` before its documents were read; out
+ * NULL: not wanted. Errors: LATENT_ENOTFOUND, LATENT_EINVAL; LATENT_EBUSY: `name` has changed since, or
+ * not all of `by` is searchable yet. */
+LATENT_API int latent_collection_replace(struct latent *c, const char *name, const char *by,
+                                         uint64_t accepted_seq, struct latent_collection **out);
 
 /* ---- documents --------------------------------------------------------------------------- */
 

@@ -1,10 +1,12 @@
-/* latent collection create|list|info|drop */
+/* latent collection create|list|info|drop|reembed */
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "clients/cli/cli.h"
 #include "clients/cli/collection_out.h"
+#include "clients/cli/long_arg.h"
+#include "clients/cli/reembed.h"
 
 static void print_one(const struct latent_collection *k, bool json)
 {
@@ -43,13 +45,14 @@ static bool parse_codes(const char *s, enum latent_codes *codes)
 
 struct collection_args {
     struct latent_collection_params params;
-    bool json;
+    enum latent_on_long on_long;
+    bool json, any_reembed_option;
     bool any_create_option;
 };
 
 static bool parse(struct collection_args *a, int argc, char **argv)
 {
-    enum { OPT_DIM = 256, OPT_METRIC, OPT_VECTORS_ONLY, OPT_M, OPT_EFC, OPT_CODES, OPT_TEMPORARY, OPT_JSON };
+    enum { OPT_DIM = 256, OPT_METRIC, OPT_VECTORS_ONLY, OPT_M, OPT_EFC, OPT_CODES, OPT_TEMPORARY, OPT_JSON, OPT_ON_LONG };
     static const struct option options[] = {
         {"dim", required_argument, NULL, OPT_DIM},
         {"metric", required_argument, NULL, OPT_METRIC},
@@ -59,12 +62,13 @@ static bool parse(struct collection_args *a, int argc, char **argv)
         {"codes", required_argument, NULL, OPT_CODES},
         {"temporary", no_argument, NULL, OPT_TEMPORARY},
         {"json", no_argument, NULL, OPT_JSON},
+        {"on-long", required_argument, NULL, OPT_ON_LONG},
         {0},
     };
     const struct cli_command *cmd = &cli_collection_command;
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         uint64_t v = 0;
-        if (o != OPT_JSON)
+        if (o != OPT_JSON && o != OPT_ON_LONG)
             a->any_create_option = true;
         switch (o) {
         case OPT_DIM:
@@ -98,6 +102,11 @@ static bool parse(struct collection_args *a, int argc, char **argv)
             break;
         case OPT_JSON:
             a->json = true;
+            break;
+        case OPT_ON_LONG:
+            a->any_reembed_option = true;
+            if (!long_parse(cmd, optarg, &a->on_long))
+                return false;
             break;
         default:
             return false;
@@ -134,18 +143,23 @@ static int run(struct cli *c, int argc, char **argv)
         return CLI_USAGE;
     int n = argc - optind;
     if (n < 1)
-        return cli_usage_error(cmd, "create, list, info or drop?");
+        return cli_usage_error(cmd, "create, list, info, drop or reembed?");
     const char *verb = argv[optind], *name = n > 1 ? argv[optind + 1] : NULL;
     bool create = strcmp(verb, "create") == 0, is_list = strcmp(verb, "list") == 0;
     bool info = strcmp(verb, "info") == 0, drop = strcmp(verb, "drop") == 0;
-    if (!create && !is_list && !info && !drop)
+    bool anew = strcmp(verb, "reembed") == 0;
+    if (!create && !is_list && !info && !drop && !anew)
         return cli_usage_error(cmd, "no such verb: '%s'", verb);
     if (n != (is_list ? 1 : 2))
         return cli_usage_error(cmd, is_list ? "list takes no name" : "%s takes one NAME", verb);
     if (a.any_create_option && !create)
         return cli_usage_error(cmd, "%s takes no option but --json", verb);
+    if (a.any_reembed_option && !anew)
+        return cli_usage_error(cmd, "--on-long goes with reembed");
     if (is_list)
         return list(c, a.json);
+    if (anew)
+        return reembed(c, name, a.on_long);
     struct latent *conn = cli_connect(c);
     if (!conn)
         return CLI_USAGE;
@@ -162,15 +176,19 @@ static int run(struct cli *c, int argc, char **argv)
 }
 
 const struct cli_command cli_collection_command = {
-    "collection", "create, list, info, drop: sets of documents",
+    "collection", "create, list, info, drop, reembed: sets of documents",
     "Usage: latent collection create NAME [OPTIONS]\n"
     "       latent collection list\n"
     "       latent collection info NAME\n"
     "       latent collection drop NAME\n"
+    "       latent collection reembed NAME [--on-long chunk|truncate|error]\n"
     "       latent collection import-hnswlib FILE --space cosine|ip|l2 --dim N [--name NAME] [--data DIR]\n\n"
     "A collection holds documents and is searched as a whole. NAME: 1 to 64 letters, digits,\n"
     "'.', '_' and '-', not starting with '.'. import-hnswlib runs `latentd import-hnswlib`, which makes a\n"
-    "collection of an index that hnswlib saved, while no daemon runs (--help tells more).\n\n"
+    "collection of an index that hnswlib saved, while no daemon runs (--help tells more).\n"
+    "reembed has the model that the daemon runs now embed all documents of a collection that is another\n"
+    "model's. It fills NAME.reembed, which takes NAME's place at the end: until then NAME is found by its\n"
+    "words as before. Ended early, the same command goes on where it was.\n\n"
     "  --dim N              vector length (default: the model's)\n"
     "  --metric M           cosine (default), ip or l2\n"
     "  --vectors-only       vectors come with the documents, nothing is embedded\n"

@@ -78,6 +78,8 @@ int cli_fail(struct cli *c, const char *what)
     int code = latent_error_code(c->connection);
     fprintf(stderr, "latent: %s: %s (%s)\n", what, latent_error(c->connection),
             latent_code_name(code));
+    if (code == LATENT_EMODEL)
+        fprintf(stderr, "To have this model embed it again: latent collection reembed NAME\n");
     return code == LATENT_ECONN ? CLI_USAGE : CLI_REFUSED;
 }
 

@@ -8,7 +8,7 @@ import threading
 import unittest
 
 from harness import CALL_S, Daemon, main
-from wire import (ADD, CANCEL, CREATE, DELETE, DROP, EMBED, EXPLAIN, GET, INFO, JOB_CANCEL, JOB_CLOSE, JOB_LIST, JOB_OPEN, LIST, SEARCH,
+from wire import (ADD, CANCEL, CREATE, DELETE, DROP, EMBED, EXPLAIN, GET, INFO, JOB_CANCEL, JOB_CLOSE, JOB_LIST, JOB_OPEN, LIST, REPLACE, SEARCH,
                   STATUS, Wire, add, document)
 
 SEED = int(os.environ.get("LATENTD_SEED", "1"))
@@ -107,7 +107,12 @@ def builder(c, w):
     vector = struct.pack("<4f", *(c.random.random() + 0.1 for _ in range(4)))
     c.call(w, ADD, add(name, [document(str(i), "text", vector=vector) for i in range(20)]))
     c.call(w, SEARCH, [(1, name), (3, vector)])
-    c.call(w, DROP, [(1, name)])
+    other = c.call(w, CREATE, [(1, name + "b"), (2, 4), (4, 1)]).body(CREATE)
+    c.call(w, ADD, add(name, [document("more", "text", vector=vector)]))
+    if other:
+        c.call(w, REPLACE, [(1, name + "b"), (2, name), (3, other[11][0])])
+    c.call(w, SEARCH, [(1, name + "b"), (3, vector)])
+    c.call(w, DROP, [(1, name + "b")])
 
 
 def leaver(c, w):

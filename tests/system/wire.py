@@ -8,7 +8,7 @@ import struct
 HELLO = b"latentd\0" + struct.pack("<HBBI", 1, 0, 0, 0)
 # Request and Response bodies.
 STATUS, CREATE, LIST, INFO, DROP, ADD, GET, DELETE, SEARCH, EMBED = range(10, 20)
-JOB_OPEN, JOB_CLOSE, JOB_LIST, JOB_CANCEL, CANCEL, RERANK, EXPLAIN = range(20, 27)
+JOB_OPEN, JOB_CLOSE, JOB_LIST, JOB_CANCEL, CANCEL, RERANK, EXPLAIN, REPLACE = range(20, 28)
 
 
 def varint(n):

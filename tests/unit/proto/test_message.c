@@ -59,7 +59,8 @@ static void test_kinds(void **state)
         const char *name;
     } kinds[] = {{LATENT__V1__REQUEST__BODY_EXPLAIN, KEY_QUERY, "explain"}, {LATENT__V1__REQUEST__BODY_EMBED, KEY_QUERY, "embed"},
                  {LATENT__V1__REQUEST__BODY_ADD, KEY_INGEST, "add"},        {LATENT__V1__REQUEST__BODY_CANCEL, 0, "cancel"},
-                 {LATENT__V1__REQUEST__BODY_COLLECTION_DROP, KEY_ADMIN, "collection_drop"}};
+                 {LATENT__V1__REQUEST__BODY_COLLECTION_DROP, KEY_ADMIN, "collection_drop"},
+                 {LATENT__V1__REQUEST__BODY_COLLECTION_REPLACE, KEY_ADMIN, "collection_replace"}};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         assert_int_equal(message_right(kinds[i].kind), kinds[i].right);
         assert_string_equal(message_kind_name(kinds[i].kind), kinds[i].name);

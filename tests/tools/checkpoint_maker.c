@@ -3,6 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +16,9 @@
 #include "model/layout.h"
 
 #define QUANTILES 65536
-#define BUFFER_VALUES (1u << 20)
+#define BUFFER_VALUES (1u << 20) /* of a part: a multiple of 4, so that parts begin with a random number of their own */
+#define RANDOM_STEP UINT64_C(0x9E3779B97F4A7C15)
+#define MAX_THREADS 63
 #define MAX_SHARDS 4096
 
 struct maker {
@@ -26,7 +31,6 @@ struct maker {
     uint32_t n_shards;
     float normal[QUANTILES];
     uint8_t table[QUANTILES * 4]; /* the same, scaled and in the stored type */
-    uint8_t *buffer;
     uint64_t done, total, rng;
     void (*progress)(double fraction);
     struct err_msg *em;
@@ -153,7 +157,7 @@ static int write_index(struct maker *k)
 
 static uint64_t next(uint64_t *state)
 {
-    uint64_t z = (*state += 0x9E3779B97F4A7C15u);
+    uint64_t z = (*state += RANDOM_STEP);
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
     z = (z ^ z >> 27) * 0x94D049BB133111EBu;
     return z ^ z >> 31;
@@ -173,25 +177,84 @@ static void scale_table(struct maker *k, const struct layout_item *it)
     }
 }
 
-static int write_values(struct maker *k, int fd, const struct layout_item *it)
+/* A tensor's values, in parts that threads take: each starts where the row of random numbers has come to, so the bytes do not depend on
+ * who takes what. */
+struct parts {
+    struct maker *k;
+    int fd;
+    off_t at;                  /* of the first value in the file */
+    uint64_t n_values, rng;    /* rng before the first */
+    atomic_uint_fast64_t next; /* part */
+    atomic_uint_fast64_t bytes_done;
+    atomic_int error;
+    pthread_t caller;          /* the only one that shows progress */
+};
+
+static int pwrite_full(int fd, const uint8_t *p, size_t len, off_t at)
 {
-    const size_t bytes = value_bytes(k);
-    int r = 0;
-    scale_table(k, it);
-    for (uint64_t left = it->rows * it->cols; !r && left;) {
-        const size_t n = left < BUFFER_VALUES ? (size_t)left : BUFFER_VALUES;
-        for (size_t i = 0; i < n; i += 4) {
-            const uint64_t bits = next(&k->rng);
-            for (size_t j = 0; j < 4; j++)
-                memcpy(k->buffer + (i + j) * bytes, k->table + (bits >> 16 * j & 0xFFFF) * bytes, bytes);
-        }
-        r = file_write_full(fd, k->buffer, n * bytes);
-        left -= n;
-        k->done += n * bytes;
-        if (k->progress)
-            k->progress((double)k->done / (double)k->total);
+    while (len) {
+        const ssize_t n = pwrite(fd, p, len, at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n ? err_from_errno(errno) : LT_EIO;
+        p += n;
+        len -= (size_t)n;
+        at += n;
     }
+    return 0;
+}
+
+static int write_part(struct parts *p, uint64_t first, size_t n, uint8_t *buffer)
+{
+    const struct maker *k = p->k;
+    const size_t bytes = value_bytes(k);
+    uint64_t rng = p->rng + first / 4 * RANDOM_STEP;
+    for (size_t i = 0; i < n; i += 4) {
+        const uint64_t bits = next(&rng);
+        for (size_t j = 0; j < 4; j++)
+            memcpy(buffer + (i + j) * bytes, k->table + (bits >> 16 * j & 0xFFFF) * bytes, bytes);
+    }
+    const int r = pwrite_full(p->fd, buffer, n * bytes, p->at + (off_t)(first * bytes));
+    const uint64_t done = k->done + atomic_fetch_add(&p->bytes_done, n * bytes) + n * bytes;
+    if (k->progress && pthread_equal(pthread_self(), p->caller))
+        k->progress((double)done / (double)k->total);
     return r;
+}
+
+static void *write_parts(void *arg)
+{
+    struct parts *p = arg;
+    uint8_t *buffer = malloc((BUFFER_VALUES + 4) * value_bytes(p->k));
+    int r = buffer ? 0 : LT_ENOMEM;
+    for (uint64_t first; !r && (first = atomic_fetch_add(&p->next, 1) * BUFFER_VALUES) < p->n_values;)
+        r = write_part(p, first, p->n_values - first < BUFFER_VALUES ? (size_t)(p->n_values - first) : BUFFER_VALUES, buffer);
+    if (r)
+        atomic_store(&p->error, r);
+    free(buffer);
+    return NULL;
+}
+
+static int write_values(struct maker *k, int fd, off_t at, const struct layout_item *it)
+{
+    struct parts p = {.k = k, .fd = fd, .at = at, .n_values = it->rows * it->cols, .rng = k->rng, .caller = pthread_self()};
+    const uint64_t n_parts = (p.n_values + BUFFER_VALUES - 1) / BUFFER_VALUES;
+    pthread_t thread[MAX_THREADS];
+    cpu_set_t set;
+    const int cpus = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    int started = 0;
+    scale_table(k, it);
+    while (started < MAX_THREADS && started + 1 < cpus && (uint64_t)started + 1 < n_parts &&
+           !pthread_create(&thread[started], NULL, write_parts, &p))
+        started++;
+    write_parts(&p);
+    while (started)
+        pthread_join(thread[--started], NULL);
+    k->rng += (p.n_values + 3) / 4 * RANDOM_STEP;
+    k->done += p.n_values * value_bytes(k);
+    if (k->progress)
+        k->progress((double)k->done / (double)k->total);
+    return atomic_load(&p.error);
 }
 
 static int write_shard(struct maker *k, uint32_t shard)
@@ -226,9 +289,12 @@ static int write_shard(struct maker *k, uint32_t shard)
     snprintf(path, sizeof path, "%s/%s", k->dir, name);
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     r = fd < 0 ? err_from_errno(errno) : file_write_full(fd, o.data, o.len);
+    at = o.len;
     for (size_t i = 0; !r && i < k->n_items; i++)
-        if (k->shard[i] == shard)
-            r = write_values(k, fd, &k->items[i]);
+        if (k->shard[i] == shard) {
+            r = write_values(k, fd, (off_t)at, &k->items[i]);
+            at += item_bytes(k, i);
+        }
     bytes_out_finish(&o);
     if (fd >= 0)
         close(fd);
@@ -240,9 +306,6 @@ static int make(struct maker *k)
     int r;
     fill_info(k);
     k->rng = k->shape->seed;
-    k->buffer = malloc((BUFFER_VALUES + 4) * sizeof(float));
-    if (!k->buffer)
-        return err_set(k->em, LT_ENOMEM, "no memory");
     if ((r = file_make_dirs(k->dir, 0755)) < 0)
         return err_set(k->em, r, "%s: %s", k->dir, err_text(r));
     make_quantiles(k);
@@ -269,7 +332,6 @@ int checkpoint_make(const char *dir, const struct checkpoint_shape *shape, void 
     int r = make(k);
     free(k->items);
     free(k->shard);
-    free(k->buffer);
     free(k);
     return r;
 }

@@ -166,25 +166,51 @@ static void maintain(struct child *c, unsigned budget_ms, bool to_the_end)
     }
 }
 
-/* A collection that comes, holds something, and goes: its rows and files are erased in the background. */
-static void temporary(struct child *c)
+/* A collection of n documents. */
+static void make_passing(struct child *c, const char *name, int n)
 {
     struct err_msg em = {""};
-    enter(c, PUTTING);
-    int r = index_create(c->ix, &(struct index_collection_params){.name = "passing"}, &em);
-    if (r < 0 && r != LT_EEXIST) /* left by a kill */
-        must(r, &em, "create");
-    for (int i = 0; i < 20; i++) {
+    must(index_create(c->ix, &(struct index_collection_params){.name = name}, &em), &em, "create");
+    for (int i = 0; i < n; i++) {
         char id[16];
         snprintf(id, sizeof id, "p%d", i);
         float v[WORLD_DIM];
         kit_embed(id, strlen(id), v);
-        struct index_doc doc = {.collection = "passing", .id = id, .id_len = strlen(id), .text = id, .text_len = strlen(id), .vectors = v,
+        struct index_doc doc = {.collection = name, .id = id, .id_len = strlen(id), .text = id, .text_len = strlen(id), .vectors = v,
                                 .dim = WORLD_DIM};
         must(index_put(c->ix, &doc, &em), &em, "put");
     }
     commit(c);
+}
+
+/* What a kill left of the two below: the second has the first one's place, and then no name of its own, or neither. */
+static void drop_left(struct child *c)
+{
+    struct err_msg em = {""};
+    struct index_collection first, second;
+    const bool there = index_info(c->ix, "passing", &first, NULL) == 0, other = index_info(c->ix, "second", &second, NULL) == 0;
+    if (there && first.documents != 0 && first.documents != 20 && (first.documents != 5 || other))
+        must(err_set(&em, LT_ECORRUPT, "%d documents, the second %s", (int)first.documents, other ? "as well" : "gone"), &em, "half replaced");
+    if (other && !there)
+        must(err_set(&em, LT_ECORRUPT, "the second without the first"), &em, "half replaced");
+    if (other) /* before the first, or another kill could leave it alone */
+        must(index_drop(c->ix, "second", &em), &em, "drop");
+    if (there)
+        must(index_drop(c->ix, "passing", &em), &em, "drop");
+}
+
+/* Collections that come, hold something, one in the other's place, and go: their rows and files are erased in the background. */
+static void temporary(struct child *c)
+{
+    struct err_msg em = {""};
+    uint64_t accepted, searchable;
+    enter(c, PUTTING);
+    drop_left(c);
+    make_passing(c, "passing", 20);
+    make_passing(c, "second", 5);
+    must(index_seqs(c->ix, "passing", &accepted, &searchable), &em, "seqs");
     enter(c, DELETING);
+    must(index_replace(c->ix, "passing", "second", accepted, &em), &em, "replace");
     must(index_drop(c->ix, "passing", &em), &em, "drop");
 }
 

@@ -9,10 +9,10 @@
  * weights mixed with finer ones as the importer does; rms_norm and swiglu; attention:TEXTSxLENGTH. Default: products attention:16x512
  * attention:1x32 rms_norm swiglu layer.
  *
- * A line's time is a call's share of a batch of many, by the clock, once the device's submissions have grown: packing x and whatever else
- * the product needs included. Calls take turns among copies of the weights that no cache holds. On a GPU a second table follows: what each
- * kernel took by the device's clock when it ran alone, a call's share of it, and in how many dispatches where that was not one. A device may
- * leave out what a later call overwrites unread (model/ops.h): that table shows it. */
+ * A line's time is a call's share of a batch of many, by the clock, once the device's submissions have grown. Products share their x, so a
+ * device that packs x for them does so once; layer has that in it. Calls take turns among copies of the weights that no cache holds. On a GPU
+ * a second table follows: what each kernel took by the device's clock when it ran alone, a call's share of it, and in how many dispatches
+ * where that was not one. A device may leave out what a later call overwrites unread (model/ops.h): that table shows it. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

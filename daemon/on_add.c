@@ -56,10 +56,12 @@ static void add_reply(struct add *a, uint64_t searchable)
     Latent__V1__Response resp = request_response();
     Latent__V1__ItemError *items = calloc(n, sizeof *items), **list = calloc(n, sizeof *list);
     Latent__V1__Error *errors = calloc(n, sizeof *errors);
-    if (!items || !list || !errors) {
+    uint32_t *cut = calloc(n, sizeof *cut);
+    if (!items || !list || !errors || !cut) {
         free(items);
         free(list);
         free(errors);
+        free(cut);
         add_fail(a, LT_ENOMEM, NULL);
         return;
     }
@@ -69,7 +71,8 @@ static void add_reply(struct add *a, uint64_t searchable)
             reply.accepted++;
             reply.chunks += d->spans ? d->n_spans : 1;
             reply.tokens += d->tokens;
-            reply.truncated += d->truncated;
+            if (d->truncated)
+                cut[reply.truncated++] = (uint32_t)i;
             continue;
         }
         message_error_init(&errors[n_errors], d->status, d->why.text[0] ? d->why.text : NULL);
@@ -86,12 +89,15 @@ static void add_reply(struct add *a, uint64_t searchable)
     reply.searchable_seq = searchable;
     reply.errors = list;
     reply.n_errors = n_errors;
+    reply.cut = cut;
+    reply.n_cut = reply.truncated;
     resp.body_case = LATENT__V1__RESPONSE__BODY_ADD;
     resp.add = &reply;
     request_reply(rq, &resp, false);
     free(items);
     free(list);
     free(errors);
+    free(cut);
     add_free(a);
     request_finish(rq);
 }

@@ -266,6 +266,8 @@ struct latent_add_result {
     uint64_t chunks, tokens;
     const struct latent_item_error *errors;
     size_t n_errors;
+    const uint32_t *cut;        /* positions of the truncated documents among those of the call */
+    size_t n_cut;
 };
 
 /* Returns when the documents are found by search, or with LATENT_WAIT_ACCEPTED when they are

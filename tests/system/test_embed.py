@@ -6,7 +6,7 @@ import struct
 import unittest
 
 from harness import SRC, Daemon, main
-from wire import EMBED, Wire, pack, unpack
+from wire import ADD, EMBED, Wire, add, document, pack, unpack
 
 MODEL = os.path.join(SRC, "tests", "golden", "decoders", "mistral.gguf")  # a small one: it is the number that counts here
 ETOOLONG, EEMPTY, ELIMIT = 9, 10, 7  # base/err.h
@@ -91,6 +91,19 @@ class Embed(unittest.TestCase):
                 self.assertEqual((cut[2], cut[3], cut.get(4)), ([min(tokens, limit)], [tokens], [1] if tokens > limit else None))
                 self.assertAlmostEqual(math.fsum(x * x for x in vector(cut)), 1, 4)
             self.assertTrue(any(e[3][0] == limit for e in seen.values()) and any(e[3][0] == limit + 1 for e in seen.values()))
+
+
+class Add(unittest.TestCase):
+    def test_cut_documents_are_named(self):
+        long = "a " * 4000
+        with Daemon("--model", MODEL) as d, Wire(d.socket) as w:
+            d.latent("collection", "create", "c")
+            docs = [document(str(i), long if i in (2, 3, 7) else "" if i == 5 else "short") for i in range(9)]
+            body = w.call(ADD, add("c", docs) + [(3, TRUNCATE)]).body(ADD)
+            self.assertEqual((body[3], body[7], body[8]), ([8], [3], [bytes((2, 3, 7))]))  # accepted, truncated, cut
+            self.assertEqual([unpack(e).get(1) for e in body[4]], [[5]])
+            body = w.call(ADD, add("c", docs)).body(ADD)  # divided
+            self.assertEqual((body.get(7), body.get(8)), (None, None))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 // Functions whose built-in forms are too coarse on some drivers (Vulkan allows exp an error of 3 + 2|x| ulp).
 
-// exp(x) to about 1e-7 relative; 0 below -87, Inf above 88.
+// exp(x) to about 1e-7 relative; 0 below -87, Inf above 88, NaN of NaN.
 float exp_f32(float x)
 {
     float c = clamp(x, -87.0, 88.0);
@@ -15,7 +15,7 @@ float exp_f32(float x)
     p = p * r + 0.5;
     precise float e = 1.0 + (r + r * r * p);
     e *= uintBitsToFloat(uint(int(n) + 127) << 23);
-    return x < -87.0 ? 0.0 : (x > 88.0 ? uintBitsToFloat(0x7F800000u) : e);
+    return isnan(x) ? x : (x < -87.0 ? 0.0 : (x > 88.0 ? uintBitsToFloat(0x7F800000u) : e));
 }
 
 // 1 - erf(t) for t >= 0, to about 1e-7 absolute; 0 above 4.2, where it is below 3e-9.

@@ -74,6 +74,8 @@ static void read_limits(struct gpu *g, const struct gpu_params *p)
                                        ? 16
                                        : l->minStorageBufferOffsetAlignment);
     out->subgroup_size = sub.subgroupSize;
+    const VkSubgroupFeatureFlags ops = VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_VOTE_BIT | VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
+    out->shuffles = (sub.supportedOperations & ops) == ops && sub.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT;
     g->max_allocations = l->maxMemoryAllocationCount;
     vkGetPhysicalDeviceMemoryProperties(g->phys, &g->mem);
     for (uint32_t i = 0; p->fake_heap && i < g->mem.memoryHeapCount; i++)

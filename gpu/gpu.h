@@ -73,6 +73,7 @@ struct gpu_limits {
     bool storage8;
     bool half;                  /* f16 arithmetic */
     bool dot, dot_fast;         /* sums of four int8 products in one instruction; the device says it is a fast one */
+    bool shuffles;              /* a subgroup's invocations can vote and read each other's values */
     struct gpu_coop coop;
 };
 

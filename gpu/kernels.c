@@ -53,6 +53,7 @@
 #include "shaders/matvec_q8w.spv.h"
 #include "shaders/mean_pool.spv.h"
 #include "shaders/pack_int8.spv.h"
+#include "shaders/pack_kv.spv.h"
 #include "shaders/pick_pooled.spv.h"
 #include "shaders/qk_norm.spv.h"
 #include "shaders/rms_norm.spv.h"
@@ -62,6 +63,7 @@
 #include "shaders/softmax_groups.spv.h"
 #include "shaders/swiglu.spv.h"
 
+#include "shaders/spirv/attention_coop.spv.h"
 #include "shaders/spirv/matmul_coop_bf16w.spv.h"
 #include "shaders/spirv/matmul_coop_f16w.spv.h"
 #include "shaders/spirv/matmul_coop_q4.spv.h"
@@ -74,7 +76,8 @@
 static const struct gpu_kernel_row rows[GPU_KERNEL_COUNT] = {
 #define X(name, stem, access, n_spec, push)                                                        \
     {#stem, spirv_##stem, sizeof spirv_##stem, access, n_spec, sizeof(struct push),                \
-     GPU_KERNEL_##name >= GPU_KERNEL_MATMUL_COOP_F16W && GPU_KERNEL_##name <= GPU_KERNEL_MATMUL_COOP_Q6K},
+     GPU_KERNEL_##name == GPU_KERNEL_ATTENTION_COOP ||                                             \
+         (GPU_KERNEL_##name >= GPU_KERNEL_MATMUL_COOP_F16W && GPU_KERNEL_##name <= GPU_KERNEL_MATMUL_COOP_Q6K)},
     GPU_KERNEL_LIST(X)
 #undef X
 };

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Those of matmul_coop are compiled beforehand: shaders/spirv.
+/* Those of matmul_coop and attention_coop are compiled beforehand: shaders/spirv.
  * X(enum, shader file stem, bindings' access: r read, w written, b both; n spec constants; push struct) */
 #define GPU_KERNEL_LIST(X)                                                                         \
     X(EMBED_ROWS_F32, embed_rows_f32, "rrrw", 1, push_embed)                                       \
@@ -66,6 +66,8 @@
     X(QK_NORM, qk_norm, "brr", 1, push_qk_norm)                                                    \
     X(ROPE, rope, "brrrr", 3, push_rope)                                                           \
     X(ATTENTION, attention, "rrw", 5, push_attention)                                              \
+    X(ATTENTION_COOP, attention_coop, "rrrrw", 11, push_attention_coop)                            \
+    X(PACK_KV, pack_kv, "rrww", 4, push_pack_kv)                                                   \
     X(SWIGLU, swiglu, "rw", 1, push_glu)                                                           \
     X(GEGLU, geglu, "rw", 1, push_glu)                                                             \
     X(GEGLU_TANH, geglu_tanh, "rw", 1, push_glu)                                                   \

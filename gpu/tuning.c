@@ -272,6 +272,48 @@ struct tuning_finish tuning_finish(const struct gpu *g, uint32_t kp)
     return t;
 }
 
+static uint32_t max_u32(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Half of a tile's columns at once where they make whole matrices and whole eights for each invocation, and the patch is a row's then. */
+static uint32_t attention_pass(const struct gpu_coop *c, uint32_t bk)
+{
+    const uint32_t half = bk / 2, unit = c->subgroup > c->m ? 8 * (c->subgroup / c->m) : 8;
+    return half && half % c->n == 0 && half % unit == 0 ? half : bk % c->n == 0 && bk % unit == 0 ? bk : 0;
+}
+
+static uint32_t attention_shared(const struct tuning_attention_coop *t)
+{
+    return 16 * (max_u32(2 * t->bk, t->bq) * (t->d8 + 1) + t->bq * (t->pass / 4 + 1)) + 4 * t->bq;
+}
+
+struct tuning_attention_coop tuning_attention_coop(const struct gpu *g, uint32_t head_dim)
+{
+    const struct gpu_limits *l = &g->limits;
+    const struct gpu_coop *c = &l->coop;
+    const struct tuning_attention_coop none = {0};
+    const bool chosen = g->forced_path == TUNING_COOP || (g->forced_path < 0 && !g->info.software);
+    if (!chosen || !c->m || !l->shuffles)
+        return none;
+    const uint32_t unit = max_u32(max_u32(c->n, c->k), 8);
+    struct tuning_attention_coop t = {.subgroups = 4, .split = true, .d8 = ceil_div(head_dim, unit) * unit / 8, .tm = c->m, .tn = c->n, .tk = c->k};
+    if (8 * t.d8 > 2 * head_dim)
+        return none;
+    for (; t.subgroups; t.subgroups /= 2) {
+        t.group = t.subgroups * c->subgroup;
+        t.bq = t.subgroups * t.tm;
+        /* a software device compiles each step for itself */
+        for (t.bk = min_u32(g->info.software ? 16 : 64, t.bq); t.bk >= c->k; t.bk /= 2) {
+            t.pass = attention_pass(c, t.bk);
+            if (t.pass && attention_shared(&t) <= l->max_shared && t.group <= l->max_invocations)
+                return t;
+        }
+    }
+    return none;
+}
+
 uint32_t tuning_row_group(const struct gpu *g, uint32_t d)
 {
     uint32_t group = gpu_info(g)->software ? 16 : 128;

@@ -96,6 +96,19 @@ struct tuning_finish {
 /* For rows of kp values. */
 struct tuning_finish tuning_finish(const struct gpu *g, uint32_t kp);
 
+struct tuning_attention_coop {
+    uint32_t group, subgroups; /* invocations, and how many subgroups they are */
+    uint32_t d8;               /* a head as packed, in eights */
+    uint32_t bq, bk;           /* queries of a group, subgroups tm; keys of a tile, divides bq. bq 0: this way does not suit */
+    uint32_t pass;             /* columns of scores that go through shared memory at once */
+    uint32_t tm, tn, tk;       /* limits.coop */
+    bool split;                /* queries as a sum of two f16 */
+};
+
+/* For heads of head_dim whose q, k and v may be taken as half. By cooperative matrices where products are, unless the padding would be
+ * more than the head, shared memory is short, or subgroups do not shuffle. Does not depend on the batch. */
+struct tuning_attention_coop tuning_attention_coop(const struct gpu *g, uint32_t head_dim);
+
 /* Group size of kernels that give a whole group to a row of d values: a power of two. */
 uint32_t tuning_row_group(const struct gpu *g, uint32_t d);
 

@@ -7,7 +7,7 @@
 #include "gpu/loader.h"
 
 #define GPU_MAX_BINDINGS 6
-#define GPU_MAX_SPEC 10
+#define GPU_MAX_SPEC 11
 #define GPU_MAX_POOLS 64 /* descriptor pools, GPU_POOL_SETS sets each: bounds a batch's dispatches */
 #define GPU_POOL_SETS 256
 

@@ -246,6 +246,16 @@ static uint32_t choose_resident(const struct decoder *d, uint64_t room)
     return i;
 }
 
+/* Whether q, k and v come out of products that may be rounded, in every layer. */
+static bool may_be_half(const struct decoder *d)
+{
+    bool half = true;
+    for (uint32_t l = 0; l < d->info->n_layers; l++)
+        for (int part = 0; part < 3; part++)
+            half &= layer_tensor(d->m, l, matrices[part])->type != TENSOR_F32;
+    return half;
+}
+
 static int load(struct decoder *d, const struct decoder_params *p, struct err_msg *em)
 {
     const struct model *m = d->m;
@@ -253,7 +263,8 @@ static int load(struct decoder *d, const struct decoder_params *p, struct err_ms
     struct ops *o = d->o;
     int r;
     const float scale = (float)arch_attention_scale(i);
-    d->attention = d->local = (struct ops_attention){i->n_heads, i->n_kv_heads, i->head_dim, i->causal, scale, 0};
+    d->attention = (struct ops_attention){i->n_heads, i->n_kv_heads, i->head_dim, i->causal, scale, 0, may_be_half(d)};
+    d->local = d->attention;
     d->local.window = i->window;
     d->layers = calloc(i->n_layers, sizeof *d->layers);
     if (!d->layers)

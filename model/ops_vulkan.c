@@ -26,6 +26,7 @@ static void destroy(struct ops *o)
         gpu_buf_destroy(v->g, &v->readback);
         gpu_buf_destroy(v->g, &v->pack);
         gpu_buf_destroy(v->g, &v->parts);
+        gpu_buf_destroy(v->g, &v->kv);
         gpu_destroy(&v->g);
     }
     free(v->seq_offset);

@@ -120,11 +120,12 @@ int ops_vulkan_blocks(struct ops_vulkan *v, uint32_t bq, struct err_msg *em)
         return r;
     uint32_t *block = host;
     for (uint32_t s = 0; s < v->n_seqs; s++) {
+        const uint32_t first = (uint32_t)(block - (uint32_t *)host) / 4;
         for (uint32_t row = v->seq_offset[s]; row < v->seq_offset[s + 1]; row += bq, block += 4) {
             block[0] = v->seq_offset[s];
             block[1] = v->seq_offset[s + 1];
             block[2] = row;
-            block[3] = 0;
+            block[3] = first;
         }
     }
     v->blocks_bq = bq;

@@ -101,6 +101,7 @@ struct ops_vulkan {
     uint64_t packed_version;
     uint32_t packed_n, packed_cols;
     struct ops_buf *late; /* buffers whose rows are still to be made */
+    struct gpu_buf *kv;    /* keys and values as f16 */
     struct rope_table ropes[ROPE_TABLES];
     uint32_t rope_next; /* the entry to replace next */
     bool ropes_pending; /* the batch being recorded fills one */
@@ -169,7 +170,7 @@ void ops_vulkan_forget_buf(struct ops_vulkan *v, const struct ops_buf *b);
 /* ops_vulkan_matmul.c: p->y from the parts in v->parts */
 int ops_vulkan_add_parts(struct ops_vulkan *v, const struct product *p, uint32_t parts, struct err_msg *em);
 
-/* ops_vulkan_run.c: the operations */
+/* ops_vulkan_run.c, and matmul and attention in files of their own: the operations */
 int ops_vulkan_embed_rows(struct ops *o, const struct ops_mat *table, struct ops_buf *y);
 int ops_vulkan_rms_norm(struct ops *o, const struct ops_buf *x, const struct ops_vec *g, float eps, uint32_t n,
                         struct ops_buf *y);

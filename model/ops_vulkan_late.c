@@ -213,14 +213,6 @@ int ops_vulkan_take_sum(struct ops_vulkan *v, struct ops_buf *b, uint32_t n, uin
     return 0;
 }
 
-static int grow(struct ops_vulkan *v, struct gpu_buf **b, uint64_t len, struct err_msg *em)
-{
-    if (*b && gpu_buf_len(*b) >= len)
-        return 0;
-    gpu_buf_retire(v->g, b);
-    return gpu_buf_create(v->g, len, GPU_MEM_DEVICE, b, em);
-}
-
 int ops_vulkan_claim_pack(struct ops_vulkan *v, uint64_t len, struct err_msg *em)
 {
     v->packed = NULL;

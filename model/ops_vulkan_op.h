@@ -41,9 +41,32 @@ static inline int settle(struct ops_vulkan *v, const struct ops_buf *x, struct o
     return r < 0 || !y ? r : ops_vulkan_writes(v, y, em);
 }
 
+/* Room for len bytes in *b, which may be another buffer then. */
+static inline int grow(struct ops_vulkan *v, struct gpu_buf **b, uint64_t len, struct err_msg *em)
+{
+    if (*b && gpu_buf_len(*b) >= len)
+        return 0;
+    gpu_buf_retire(v->g, b);
+    return gpu_buf_create(v->g, len, GPU_MEM_DEVICE, b, em);
+}
+
 static inline uint32_t ceil_div(uint32_t a, uint32_t b)
 {
     return (a + b - 1) / b;
+}
+
+static inline uint32_t qkv_cols(const struct ops_attention *a)
+{
+    return (a->n_heads + 2 * a->n_kv_heads) * a->head_dim;
+}
+
+static inline int check_attention(const struct ops_attention *a, struct err_msg *em)
+{
+    if (!a->n_kv_heads || a->n_heads % a->n_kv_heads || !a->head_dim || a->head_dim > 256 ||
+        a->n_heads > 4096)
+        return err_set(em, LT_EINVAL, "attention of %u heads, %u for keys, of size %u", a->n_heads,
+                       a->n_kv_heads, a->head_dim);
+    return 0;
 }
 
 static inline struct gpu_arg arg(struct gpu_buf *b)

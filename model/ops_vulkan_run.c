@@ -103,20 +103,6 @@ int ops_vulkan_layer_norm(struct ops *o, const struct ops_buf *x, const struct o
     return run(v, GPU_KERNEL_LAYER_NORM, tuning_row_group(v->g, d), args, &push, n, 1, (uint64_t)n * d);
 }
 
-static uint32_t qkv_cols(const struct ops_attention *a)
-{
-    return (a->n_heads + 2 * a->n_kv_heads) * a->head_dim;
-}
-
-static int check_attention(const struct ops_attention *a, struct err_msg *em)
-{
-    if (!a->n_kv_heads || a->n_heads % a->n_kv_heads || !a->head_dim || a->head_dim > 256 ||
-        a->n_heads > 4096)
-        return err_set(em, LT_EINVAL, "attention of %u heads, %u for keys, of size %u", a->n_heads,
-                       a->n_kv_heads, a->head_dim);
-    return 0;
-}
-
 int ops_vulkan_rope(struct ops *o, struct ops_buf *qkv, const struct ops_vec *inv_freq,
                     const struct ops_attention *a)
 {
@@ -167,46 +153,6 @@ int ops_vulkan_qk_norm(struct ops *o, struct ops_buf *qkv, const struct ops_vec 
     struct gpu_arg args[] = {arg(qkv->b), arg(gq->b), arg(gk->b)};
     return run(v, GPU_KERNEL_QK_NORM, tuning_row_group(v->g, a->head_dim), args, &push, a->n_heads + a->n_kv_heads,
                v->n_tokens, (uint64_t)v->n_tokens * qkv_cols(a));
-}
-
-/* Scores and sums of all tiles. */
-static double attention_work(const struct ops_vulkan *v, const struct ops_attention *a, uint32_t bq, uint32_t bk)
-{
-    double pairs = 0;
-    for (uint32_t s = 0; s < v->n_seqs; s++) {
-        const double len = v->seq_offset[s + 1] - v->seq_offset[s];
-        const double seen = a->window && 2.0 * a->window < len ? 2.0 * a->window : len;
-        pairs += (len + bq) * (seen + bk) / (a->causal ? 2 : 1);
-    }
-    return pairs * a->n_heads * (4.0 * a->head_dim + WORK_PER_VALUE);
-}
-
-int ops_vulkan_attention(struct ops *o, const struct ops_buf *qkv, const struct ops_attention *a,
-                         struct ops_buf *y)
-{
-    struct ops_vulkan *v = ops_vulkan(o);
-    struct err_msg em;
-    int r = ready(v, &em);
-    if (r < 0 || (r = check_attention(a, &em)) < 0 ||
-        (r = check(qkv, "attention input", v->n_tokens, qkv_cols(a), &em)) < 0 ||
-        (r = check(y, "attention output", v->n_tokens, (uint64_t)a->n_heads * a->head_dim, &em)) < 0 ||
-        (r = settle(v, qkv, y, &em)) < 0)
-        return finish(v, r, &em);
-    struct tuning_attention t = tuning_attention(v->g, a->head_dim);
-    if ((r = ops_vulkan_blocks(v, t.bq, &em)) < 0)
-        return finish(v, r, &em);
-    uint32_t spec[] = {t.group, a->head_dim, t.bq, t.bk, a->causal};
-    struct push_attention push = {a->n_heads, a->n_kv_heads, a->scale, a->window ? a->window : PARAMS_NO_WINDOW};
-    struct gpu_arg args[] = {arg(qkv->b), meta_arg(v, &v->blocks), arg(y->b)};
-    struct gpu_dispatch d = {
-        .kernel = GPU_KERNEL_ATTENTION,
-        .spec = spec,
-        .push = &push,
-        .args = args,
-        .groups = {v->n_blocks, a->n_heads, 1},
-        .work = attention_work(v, a, t.bq, t.bk),
-    };
-    return finish(v, gpu_dispatch(v->g, &d, &em), &em);
 }
 
 static int glu(struct ops *o, enum gpu_kernel kernel, const struct ops_buf *x, uint32_t n, uint32_t f,

@@ -2,7 +2,7 @@
 //
 // Texts are packed end to end. A work-group takes BQ query rows of one text and one head, and walks over the text's
 // keys BK at a time with the online softmax: running maximum and sum per row, the output rescaled when the maximum grows.
-// blocks [n_blocks]: (first row of the text, one past its last, first query row of the block, 0), made on the host.
+// blocks [n_blocks]: (first row of the text, one past its last, first query row of the block, the text's first block), made on the host.
 // Groups: x = block, y = head. Each query row belongs to GROUP / BQ invocations. Scores and sums in f32; K and V tiles
 // share the same shared memory. A row that sees nothing of its first tiles gets finite nonsense, which the tile with its own
 // row multiplies by 0. The order of a row's sums depends on its place within its text only.

@@ -2,6 +2,7 @@
 #ifndef SHADERS_PARAMS_H
 #define SHADERS_PARAMS_H
 
+#include "params_attention.h"
 #include "params_matmul.h"
 
 /* flags of push_norm, beside those of push_matmul */
@@ -24,14 +25,6 @@ struct push_rope {
     PARAMS_UINT n, parts, flags;           /* rows, of so many parts; flags as push_matmul's */
 };
 PARAMS_CHECK(push_rope, 6)
-
-struct push_attention {
-    PARAMS_UINT n_heads, n_kv_heads;
-    float scale;
-    PARAMS_UINT window; /* keys so far away or farther are hidden; PARAMS_NO_WINDOW: none */
-};
-PARAMS_CHECK(push_attention, 4)
-#define PARAMS_NO_WINDOW 0xFFFFFFFFu
 
 struct push_qk_norm {
     PARAMS_UINT n_heads, stride, head_dim; /* query heads; floats of a row */

@@ -10,8 +10,8 @@ for f in shaders/spirv/*.spv.h; do
     grep -q "  $f\$" $manifest || { echo "$f is not in the manifest"; failed=1; }
 done
 # Every source and include is in it, too.
-for f in shaders/matmul_coop.comp $(sed -n 's/^#include "\(.*\)"/shaders\/\1/p' shaders/matmul_coop.comp); do
+for f in shaders/matmul_coop.comp shaders/attention_coop.comp $(sed -n 's/^#include "\(.*\)"/shaders\/\1/p' shaders/matmul_coop.comp shaders/attention_coop.comp); do
     grep -q "  $f\$" $manifest || { echo "$f is not in the manifest"; failed=1; }
 done
-[ "$(grep -cE '^[0-9a-f]{64}  shaders/spirv/' $manifest)" = 8 ] || { echo "not eight compiled shaders"; failed=1; }
+[ "$(grep -cE '^[0-9a-f]{64}  shaders/spirv/' $manifest)" = 9 ] || { echo "not nine compiled shaders"; failed=1; }
 exit $failed

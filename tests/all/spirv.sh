@@ -28,5 +28,7 @@ for type in f16w bf16w q8w q4 q5 q4k q5k q6k; do
     chroot "$root" sh -c "cd '$in' && glslangValidator -V -g0 --quiet --target-env vulkan1.2 -Ishaders -DWEIGHT_$upper=1 -o one.spv \
         shaders/matmul_coop.comp && spirv-val --target-env vulkan1.2 one.spv" || { echo "$type is not valid"; failed=1; }
 done
-[ $failed = 0 ] && echo "eight shaders are the same again"
+chroot "$root" sh -c "cd '$in' && glslangValidator -V -g0 --quiet --target-env vulkan1.2 -Ishaders -o one.spv shaders/attention_coop.comp &&
+    spirv-val --target-env vulkan1.2 one.spv" || { echo "attention is not valid"; failed=1; }
+[ $failed = 0 ] && echo "nine shaders are the same again"
 exit $failed

@@ -16,6 +16,7 @@
 #include "model/model.h"
 #include "model/ref/ref_forward.h"
 #include "model/text.h"
+#include "tests/golden/golden.h"
 
 static const char *const families[] = {"mistral", "llama", "qwen2", "qwen3", "gemma3", "embeddinggemma"};
 
@@ -254,6 +255,8 @@ static void check_params(const char *name)
 int main(int argc, char **argv)
 {
     const char *device = argc > 1 ? argv[1] : "ref";
+    if (strcmp(device, "ref"))
+        golden_need_way(device);
     for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
         const struct model_params cut = {.dim = 8};
         if (!strcmp(device, "ref")) {

@@ -333,6 +333,41 @@ static void matrices_fit_every_kind_of_device(void **state)
     }
 }
 
+static void attention_fits_every_kind_of_device(void **state)
+{
+    static const struct gpu_coop kinds[] = {{16, 16, 16, 32}, {16, 8, 16, 32}, {16, 16, 16, 64}, {8, 16, 16, 16}, {8, 8, 16, 8}, {32, 8, 8, 8},
+                                            {8, 32, 32, 64}, {0}};
+    unsigned n_taken = 0;
+    for (size_t i = 0; i < 4 * sizeof kinds / sizeof *kinds; i++) {
+        struct gpu g = {.vendor = 0x10DE, .forced_path = -1, .info = {.kind = GPU_DISCRETE},
+                        .limits = {.max_shared = i & 1 ? 49152 : 32768, .max_invocations = i & 2 ? 128 : 1024, .shuffles = true, .coop = kinds[i / 4]}};
+        const struct gpu_coop *c = &g.limits.coop;
+        for (uint32_t d = 1; d <= 256; d++) {
+            const struct tuning_attention_coop t = tuning_attention_coop(&g, d);
+            if (!t.bq)
+                continue;
+            const uint32_t lanes = c->subgroup > c->m ? c->subgroup / c->m : 1; /* of a row */
+            assert_true(t.tm == c->m && t.tn == c->n && t.tk == c->k && t.group == t.subgroups * c->subgroup);
+            assert_true(t.bq == t.subgroups * t.tm && t.bq % t.bk == 0 && t.bk % t.pass == 0 && 2 * t.pass >= t.bk);
+            assert_true(t.bk % t.tk == 0 && t.pass % t.tn == 0 && t.pass % (8 * lanes) == 0);
+            assert_true(8 * t.d8 >= d && 8 * t.d8 % t.tk == 0 && 8 * t.d8 % t.tn == 0 && 8 * t.d8 <= 2 * d);
+            const uint32_t rows = 2 * t.bk > t.bq ? 2 * t.bk : t.bq;
+            assert_true(16 * (rows * (t.d8 + 1) + t.bq * (t.pass / 4 + 1)) + 4 * t.bq <= g.limits.max_shared);
+            assert_true(t.group <= g.limits.max_invocations);
+            n_taken++;
+        }
+        if (c->m == 16 && c->subgroup == 32)
+            assert_true(tuning_attention_coop(&g, 128).bq == 64 && tuning_attention_coop(&g, 256).bq >= 32);
+        /* where products are not in half, or subgroups do not shuffle, attention is not either */
+        g.forced_path = TUNING_F32;
+        assert_int_equal(tuning_attention_coop(&g, 128).bq, 0);
+        g.forced_path = -1;
+        g.limits.shuffles = false;
+        assert_int_equal(tuning_attention_coop(&g, 128).bq, 0);
+    }
+    assert_true(n_taken > 4000);
+}
+
 /* Without matrices, where the device says it is fast; for any number of rows, weights in blocks only. */
 static void dot_products_are_chosen_where_they_are_fast(void **state)
 {
@@ -426,6 +461,7 @@ int main(void)
         cmocka_unit_test(without_a_driver_nothing_is_found),
         cmocka_unit_test(tiles_fit_every_head_size),
         cmocka_unit_test(matrices_fit_every_kind_of_device),
+        cmocka_unit_test(attention_fits_every_kind_of_device),
         cmocka_unit_test(dot_products_are_chosen_where_they_are_fast),
         cmocka_unit_test(tiles_of_dot_products_fit),
         cmocka_unit_test(ways_of_products_are_named),

@@ -219,7 +219,7 @@ void check_attention(struct conform *k)
     }
     extremes(k);
     float *x = conform_fill(k, 1024 * 1152, FILL_NORMAL);
-    struct call c = {conform_buf(k, x, 1024, 1152), conform_buf(k, NULL, 1024, 384), {6, 6, 64, false, 0.125f}};
+    struct call c = {conform_buf(k, x, 1024, 1152), conform_buf(k, NULL, 1024, 384), {6, 6, 64, false, 0.125f, 0, true}};
     conform_bench(k, "attention 6 of 64, 128 keys", 1024, call, &c, 4.0 * 1024 * 128 * 384);
     conform_drop(k, c.qkv);
     conform_drop(k, c.y);

@@ -57,7 +57,7 @@ struct job {
     const char *bytes_of;
 };
 
-static const struct ops_attention attention = {HEADS, KV_HEADS, HEAD, false, 0.088388f, 0};
+static const struct ops_attention attention = {HEADS, KV_HEADS, HEAD, false, 0.088388f, 0, true}; /* as with weights that are not f32 */
 
 static void must(int r, const char *what, const struct err_msg *em)
 {

@@ -261,7 +261,8 @@ struct tuning_attention tuning_attention(const struct gpu *g, uint32_t head_dim)
 
 struct tuning_finish tuning_finish(const struct gpu *g, uint32_t kp)
 {
-    const uint32_t vectors = ceil_div(kp, 4), most = min_u32(g->info.software ? 128 : 512, g->limits.max_invocations);
+    const uint32_t vectors = ceil_div(kp, 4), allowed = min_u32(g->limits.max_invocations, g->limits.max_group_size[0]);
+    const uint32_t most = min_u32(g->info.software ? 128 : 512, allowed);
     struct tuning_finish t = {.group = g->info.software ? 16 : 32};
     /* two vectors or more for each, so that several loads are under way and few invocations wait for each other */
     while (2 * t.group <= most && 4 * t.group <= vectors)

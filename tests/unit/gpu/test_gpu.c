@@ -368,6 +368,21 @@ static void attention_fits_every_kind_of_device(void **state)
     assert_true(n_taken > 4000);
 }
 
+/* A row of any length has a group that is allowed and holds it, with no vector of an invocation's left over. */
+static void rows_between_products_fit(void **state)
+{
+    static const uint32_t most[] = {32, 100, 128, 256, 1024};
+    for (int i = 0; i < 20; i++) {
+        struct gpu g = {.info.software = i & 1, .limits = {.max_invocations = i & 2 ? 1024 : most[i / 4]}};
+        g.limits.max_group_size[0] = i & 2 ? most[i / 4] : 1024;
+        for (uint32_t kp = 32; kp < 100000; kp = kp * 9 / 8 / 32 * 32 + 32) {
+            const struct tuning_finish t = tuning_finish(&g, kp);
+            assert_true(t.group >= 16 && t.group <= most[i / 4] && (t.group & (t.group - 1)) == 0);
+            assert_true(t.group * t.vectors * 4 >= kp && (t.vectors == 1 || t.group * (t.vectors - 1) * 4 < kp));
+        }
+    }
+}
+
 /* Without matrices, where the device says it is fast; for any number of rows, weights in blocks only. */
 static void dot_products_are_chosen_where_they_are_fast(void **state)
 {
@@ -462,6 +477,7 @@ int main(void)
         cmocka_unit_test(tiles_fit_every_head_size),
         cmocka_unit_test(matrices_fit_every_kind_of_device),
         cmocka_unit_test(attention_fits_every_kind_of_device),
+        cmocka_unit_test(rows_between_products_fit),
         cmocka_unit_test(dot_products_are_chosen_where_they_are_fast),
         cmocka_unit_test(tiles_of_dot_products_fit),
         cmocka_unit_test(ways_of_products_are_named),

@@ -297,7 +297,7 @@ void check_sequence(struct conform *k)
         struct sequence q = {0};
         conform_case(k, "sequence: making weights");
         make(k, &q, types[t], 70);
-        for (int i = 0; i < (k->brief ? 5 : t ? 10 : 40); i++) {
+        for (int i = 0; i < (k->brief ? 5 : t ? 6 : 25); i++) {
             const uint32_t n = rows[(size_t)i % (sizeof rows / sizeof *rows)];
             program(k, &q, types[t], k->brief && n > 33 ? 33 : n, i);
         }

@@ -214,6 +214,7 @@ void store(uint row, uint head, uint c, float v)
     y[(row * p.n_heads + head) * D + c] = v;
 }
 
+// As long as it is because the matrices stay in it: arrays of them that are passed to functions may be copied through memory.
 void main()
 {
     uvec4 block = blocks[gl_WorkGroupID.x];

@@ -116,6 +116,8 @@ int gpu_create(struct gpu **out, const struct gpu_params *params, struct err_msg
         goto out;
     if ((r = submit_init(g, p->submit_work, em)) < 0)
         goto out;
+    if ((r = probe_fragments(g, em)) < 0)
+        goto out;
     *out = g;
     g = NULL;
 out:

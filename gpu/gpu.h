@@ -56,6 +56,7 @@ uint64_t gpu_validation_messages(void);
 struct gpu_coop {
     uint32_t m, n, k;  /* a product of m x k and k x n; 8, 16 or 32 each; 0: there are none */
     uint32_t subgroup; /* invocations, demanded of the driver */
+    bool fragments;    /* each value of a matrix is held by one invocation only, as tried out: shaders/lib/fragment.glsl */
 };
 
 /* What a device allows, after the params' restrictions. Bytes unless said. */

@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "shaders/params.h"
+#include "shaders/params_fragments.h"
 
 #include "shaders/attention.spv.h"
 #include "shaders/embed_rows_bf16s.spv.h"
@@ -64,6 +65,16 @@
 #include "shaders/swiglu.spv.h"
 
 #include "shaders/spirv/attention_coop.spv.h"
+#include "shaders/spirv/fragment_size.spv.h"
+#include "shaders/spirv/fragments_bf16w.spv.h"
+#include "shaders/spirv/fragments_f16w.spv.h"
+#include "shaders/spirv/fragments_q4.spv.h"
+#include "shaders/spirv/fragments_q4k.spv.h"
+#include "shaders/spirv/fragments_q5.spv.h"
+#include "shaders/spirv/fragments_q5k.spv.h"
+#include "shaders/spirv/fragments_q6k.spv.h"
+#include "shaders/spirv/fragments_q8w.spv.h"
+#include "shaders/spirv/fragments_x.spv.h"
 #include "shaders/spirv/matmul_coop_bf16w.spv.h"
 #include "shaders/spirv/matmul_coop_f16w.spv.h"
 #include "shaders/spirv/matmul_coop_q4.spv.h"
@@ -72,12 +83,13 @@
 #include "shaders/spirv/matmul_coop_q5k.spv.h"
 #include "shaders/spirv/matmul_coop_q6k.spv.h"
 #include "shaders/spirv/matmul_coop_q8w.spv.h"
+#include "shaders/spirv/matmul_fragments.spv.h"
 
 static const struct gpu_kernel_row rows[GPU_KERNEL_COUNT] = {
 #define X(name, stem, access, n_spec, push)                                                        \
     {#stem, spirv_##stem, sizeof spirv_##stem, access, n_spec, sizeof(struct push),                \
      GPU_KERNEL_##name == GPU_KERNEL_ATTENTION_COOP ||                                             \
-         (GPU_KERNEL_##name >= GPU_KERNEL_MATMUL_COOP_F16W && GPU_KERNEL_##name <= GPU_KERNEL_MATMUL_COOP_Q6K)},
+         (GPU_KERNEL_##name >= GPU_KERNEL_MATMUL_COOP_F16W && GPU_KERNEL_##name <= GPU_KERNEL_MATMUL_FRAGMENTS)},
     GPU_KERNEL_LIST(X)
 #undef X
 };

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Those of matmul_coop and attention_coop are compiled beforehand: shaders/spirv.
+/* Those on cooperative matrices (matmul_coop to matmul_fragments, attention_coop) are compiled beforehand: shaders/spirv.
  * X(enum, shader file stem, bindings' access: r read, w written, b both; n spec constants; push struct) */
 #define GPU_KERNEL_LIST(X)                                                                         \
     X(EMBED_ROWS_F32, embed_rows_f32, "rrrw", 1, push_embed)                                       \
@@ -50,6 +50,17 @@
     X(MATMUL_COOP_Q4K, matmul_coop_q4k, "rrrrrw", 9, push_matmul)                                  \
     X(MATMUL_COOP_Q5K, matmul_coop_q5k, "rrrrrw", 9, push_matmul)                                  \
     X(MATMUL_COOP_Q6K, matmul_coop_q6k, "rrrrrw", 9, push_matmul)                                  \
+    X(FRAGMENTS_X, fragments_x, "rw", 6, push_fragments)                                           \
+    X(FRAGMENTS_F16W, fragments_f16w, "rrw", 6, push_fragments)                                    \
+    X(FRAGMENTS_BF16W, fragments_bf16w, "rrw", 6, push_fragments)                                  \
+    X(FRAGMENTS_Q8W, fragments_q8w, "rrw", 6, push_fragments)                                      \
+    X(FRAGMENTS_Q4, fragments_q4, "rrw", 6, push_fragments)                                        \
+    X(FRAGMENTS_Q5, fragments_q5, "rrw", 6, push_fragments)                                        \
+    X(FRAGMENTS_Q4K, fragments_q4k, "rrw", 6, push_fragments)                                      \
+    X(FRAGMENTS_Q5K, fragments_q5k, "rrw", 6, push_fragments)                                      \
+    X(FRAGMENTS_Q6K, fragments_q6k, "rrw", 6, push_fragments)                                      \
+    X(FRAGMENT_SIZE, fragment_size, "w", 4, push_none)                                             \
+    X(MATMUL_FRAGMENTS, matmul_fragments, "rrrrw", 9, push_matmul)                                 \
     X(MATMUL_DOT_Q8W, matmul_dot_q8w, "rrrrrw", 6, push_matmul)                                    \
     X(MATMUL_DOT_Q4, matmul_dot_q4, "rrrrrw", 6, push_matmul)                                      \
     X(MATMUL_DOT_Q5, matmul_dot_q5, "rrrrrw", 6, push_matmul)                                      \

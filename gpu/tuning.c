@@ -11,6 +11,8 @@
 #define FEW_ROWS 64        /* of x: below, what is read of w counts, and k is divided to have enough groups at work */
 #define GROUPS_WANTED 512  /* four for each of a large device's 132 processors */
 #define PART_LEAST 256     /* values of k: a K type's block, four tiles */
+#define FRAGMENT_BYTES (256u << 20) /* of w's fragments, */
+#define FRAGMENT_SHARE 64           /* and no more than this part of the memory */
 #define PARTS_BYTES (16u << 20) /* of sums in f32, so that they stay in a large device's cache */
 #define ROWS_MOST 8 /* rows of x at which reading w is what counts */
 
@@ -195,16 +197,36 @@ struct tuning_dot tuning_dot(const struct gpu *g, uint32_t n, uint32_t n_rows, u
 
 static uint32_t coop_shared(const struct tuning_coop *t)
 {
-    return (t->bm + t->bn) * (t->bk8 + 1) * 16 + t->subgroups * t->tm * t->tn * 4;
+    return (t->bm + t->bn) * (t->bk8 + 1) * 16 + t->subgroups * t->rm * t->tm * t->tn * 4;
+}
+
+/* Matrices of sums of a subgroup. */
+static uint32_t coop_matrices(const struct gpu *g)
+{
+    const struct gpu_coop *c = &g->limits.coop;
+    /* sums of an invocation: half of NVIDIA's registers, a quarter or less of others'; a software device compiles each for itself */
+    const uint32_t sums = g->vendor == VENDOR_NVIDIA ? 128 : g->info.software ? 16 : 64;
+    const uint32_t some = c->subgroup * sums / (c->m * c->n);
+    return some ? some : 1;
+}
+
+/* Subgroups' matrices as near to a square as it gets: at most `most` of them, 64 rows and columns a subgroup. */
+static void square(const struct gpu_coop *c, uint32_t most, uint32_t *rm, uint32_t *rn)
+{
+    *rm = *rn = 1;
+    while (2 * *rm * *rn <= most && (*rm * c->n < 64 || *rn * c->m < 64)) {
+        if (*rm * c->n <= *rn * c->m)
+            *rm *= 2;
+        else
+            *rn *= 2;
+    }
 }
 
 struct tuning_coop tuning_coop(const struct gpu *g, uint32_t n, uint32_t n_rows, uint32_t kp)
 {
     const struct gpu_limits *l = &g->limits;
     const struct gpu_coop *c = &l->coop;
-    /* sums of an invocation: half of NVIDIA's registers, a quarter or less of others'; a software device compiles each for itself */
-    const uint32_t sums = g->vendor == VENDOR_NVIDIA ? 128 : g->info.software ? 16 : 64;
-    const uint32_t some = c->subgroup * sums / (c->m * c->n), most = some ? some : 1; /* matrices */
+    const uint32_t most = coop_matrices(g);
     struct tuning_coop t = {.subgroups = 4, .sgm = 2, .tm = c->m, .tn = c->n, .tk = c->k, .bk8 = 4};
     while (t.subgroups > 1 && t.subgroups * c->subgroup > l->max_invocations)
         t.subgroups /= 2;
@@ -217,13 +239,7 @@ struct tuning_coop tuning_coop(const struct gpu *g, uint32_t n, uint32_t n_rows,
             ;
     } else { /* as near to a square as it gets */
         t.sgm = min_u32(t.sgm, t.subgroups);
-        t.rm = t.rn = 1;
-        while (2 * t.rm * t.rn <= most && (t.rm * c->n < 64 || t.rn * c->m < 64)) {
-            if (t.rm * c->n <= t.rn * c->m)
-                t.rm *= 2;
-            else
-                t.rn *= 2;
-        }
+        square(c, most, &t.rm, &t.rn);
     }
     for (;;) {
         t.bm = t.sgm * t.rm * t.tn;
@@ -240,6 +256,36 @@ struct tuning_coop tuning_coop(const struct gpu *g, uint32_t n, uint32_t n_rows,
     t.group = t.subgroups * c->subgroup;
     t.parts = divide_k(ceil_div(n_rows, t.bm) * ceil_div(n, t.bn), n, n_rows, kp, t.bk8, &t.part8);
     return t;
+}
+
+struct tuning_fragments tuning_fragments(const struct gpu *g, uint32_t n, uint32_t n_rows, uint32_t kp)
+{
+    const struct gpu_limits *l = &g->limits;
+    const struct gpu_coop *c = &l->coop;
+    const struct tuning_fragments none = {0};
+    struct tuning_fragments t = {.subgroups = 4, .sgm = 2, .tm = c->m, .tn = c->n, .tk = c->k, .panel = 16, .pack_bk8 = 16};
+    if (!c->fragments || n < FRAGMENT_ROWS)
+        return none;
+    while (t.subgroups > 1 && t.subgroups * c->subgroup > l->max_invocations)
+        t.subgroups /= 2;
+    t.sgm = min_u32(t.sgm, t.subgroups);
+    square(c, coop_matrices(g), &t.rm, &t.rn);
+    t.group = t.subgroups * c->subgroup;
+    t.bm = t.sgm * t.rm * t.tn;
+    t.bn = t.subgroups / t.sgm * t.rn * t.tm;
+    while (t.pack_bk8 > c->k / 8 && t.subgroups * (c->m > c->n ? c->m : c->n) * (t.pack_bk8 + 1) * 16 > l->max_shared)
+        t.pack_bk8 /= 2;
+    const uint64_t row = 2 * (uint64_t)(kp + c->k), step = (uint64_t)t.bm * t.panel;
+    uint64_t bytes = g->info.memory_bytes / FRAGMENT_SHARE;
+    bytes = bytes < FRAGMENT_BYTES ? bytes : FRAGMENT_BYTES;
+    bytes = bytes < l->max_range ? bytes : l->max_range;
+    const uint64_t rows = bytes / row;
+    if (rows < t.bm)
+        return none;
+    t.rows = (uint32_t)(rows < step ? rows / t.bm * t.bm : rows / step * step);
+    t.rows = min_u32(t.rows, ceil_div(n_rows, t.bm) * t.bm);
+    const uint64_t tiles = (uint64_t)(t.rows / t.bm) * ceil_div(n, t.bn), x_bytes = (uint64_t)ceil_div(n, t.bn) * t.bn * row;
+    return tiles > l->max_groups[0] || x_bytes > l->max_range ? none : t;
 }
 
 struct tuning_attention tuning_attention(const struct gpu *g, uint32_t head_dim)

@@ -81,6 +81,19 @@ struct tuning_coop {
 /* For TUNING_COOP and y[n, m] = x[n, k] wᵀ of n_rows rows of w, kp values long as stored. */
 struct tuning_coop tuning_coop(const struct gpu *g, uint32_t n, uint32_t n_rows, uint32_t kp);
 
+struct tuning_fragments {
+    uint32_t group, subgroups, sgm, rm, rn, tm, tn, tk, bm, bn; /* as struct tuning_coop; bm 0: this way does not suit */
+    uint32_t panel;    /* tiles of w's rows, next to each other while x's go by */
+    uint32_t rows;     /* of w, whose fragments are there at one time: a multiple of bm panel unless that is too many */
+    uint32_t pack_bk8; /* depth of a work-group that lays out fragments, in eights */
+};
+
+/* Fewest rows of x for which both matrices are laid out as fragments first. */
+#define FRAGMENT_ROWS 65
+
+/* For TUNING_COOP and y[n, m] = x[n, k] wᵀ of n_rows rows of w, kp values long as stored: whether by fragments and how. */
+struct tuning_fragments tuning_fragments(const struct gpu *g, uint32_t n, uint32_t n_rows, uint32_t kp);
+
 struct tuning_attention {
     uint32_t group, bq, bk;
 };

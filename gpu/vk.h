@@ -122,6 +122,9 @@ int instance_find(struct gpu_instance *in, struct gpu_found *found, size_t *n, s
 /* capability.c: looks at what the device can do, sets those of the limits, and opens it */
 int capability_open(struct gpu *g, const struct gpu_params *p, struct err_msg *em);
 
+/* probe.c: what only running a kernel tells, on an open device whose way is chosen */
+int probe_fragments(struct gpu *g, struct err_msg *em);
+
 /* pipeline.c */
 int pipeline_get(struct gpu *g, enum gpu_kernel k, const uint32_t *spec, VkPipeline *out, struct err_msg *em);
 int pipeline_init(struct gpu *g, struct err_msg *em);

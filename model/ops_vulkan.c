@@ -27,6 +27,8 @@ static void destroy(struct ops *o)
         gpu_buf_destroy(v->g, &v->pack);
         gpu_buf_destroy(v->g, &v->parts);
         gpu_buf_destroy(v->g, &v->kv);
+        gpu_buf_destroy(v->g, &v->fragments_x);
+        gpu_buf_destroy(v->g, &v->fragments_w);
         gpu_destroy(&v->g);
     }
     free(v->seq_offset);

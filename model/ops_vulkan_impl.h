@@ -97,6 +97,7 @@ struct ops_vulkan {
     struct gpu_buf *readback;
     struct gpu_buf *pack;  /* the rows of a product's x as f16 or int8 */
     struct gpu_buf *parts; /* sums of a product whose k is divided */
+    struct gpu_buf *fragments_x, *fragments_w; /* what one product multiplies */
     const struct ops_buf *packed; /* whose rows v->pack holds as f16; NULL: nobody's */
     uint64_t packed_version;
     uint32_t packed_n, packed_cols;
@@ -169,6 +170,13 @@ void ops_vulkan_forget_buf(struct ops_vulkan *v, const struct ops_buf *b);
 
 /* ops_vulkan_matmul.c: p->y from the parts in v->parts */
 int ops_vulkan_add_parts(struct ops_vulkan *v, const struct product *p, uint32_t parts, struct err_msg *em);
+
+/* ops_vulkan_fragments.c */
+struct tuning_fragments;
+/* Whether p is made from fragments: *t says how, and there is room for them. */
+bool ops_vulkan_fragments(struct ops_vulkan *v, const struct product *p, struct tuning_fragments *t);
+/* p->y, from x in v->pack. */
+int ops_vulkan_run_fragments(struct ops_vulkan *v, const struct product *p, const struct tuning_fragments *t, struct err_msg *em);
 
 /* ops_vulkan_run.c, and matmul and attention in files of their own: the operations */
 int ops_vulkan_embed_rows(struct ops *o, const struct ops_mat *table, struct ops_buf *y);

@@ -141,8 +141,13 @@ static int run_coop(struct ops_vulkan *v, const struct product *p)
     const struct tuning_coop t = tuning_coop(v->g, p->n, p->w->rows, p->w->kp);
     const uint32_t spec[] = {t.group, t.subgroups, t.sgm, t.rm, t.rn, t.tm, t.tn, t.tk, t.bk8};
     const struct packed_way way = {spec, t.bm, t.bn, t.parts, t.part8};
+    struct tuning_fragments fragments;
     struct err_msg em = {0};
     int r = finish(v, ops_vulkan_take_packed(v, p->x, p->n, p->w->cols, p->w->kp, &em), &em);
+    if (r == 0 && ops_vulkan_fragments(v, p, &fragments)) {
+        r = begin_packed(v, p, 1);
+        return r == 0 ? finish(v, ops_vulkan_run_fragments(v, p, &fragments, &em), &em) : r;
+    }
     if (r == 0)
         r = begin_packed(v, p, t.parts);
     for (size_t i = 0; i < p->w->n_slices && r == 0; i++)

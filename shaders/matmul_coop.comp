@@ -5,7 +5,8 @@
 // Tiles of x and w, 8 BK8 deep, go through shared memory as eight f16 a vector; a vector of padding per row keeps eight rows' loads
 // off the same banks. What the next tile needs is fetched before this one's products and unpacked after them, so that memory's latency
 // lies behind the products. The results go through a patch of shared memory for each subgroup, since which invocation holds what
-// is the driver's business; there they meet scale, bias and residual.
+// is the driver's business; there they meet scale, bias and residual. A patch takes a row of matrices: with a loop for each of them NVIDIA's
+// compiler keeps the sums in memory, and all is ten times as slow.
 // Groups: x = tile of w's rows, y = tile of x's rows, z = part of k. TK divides 8 BK8; w's and x's padding is zero.
 // A row of y is summed in the order of k in steps of TK, whatever its neighbours; the number of parts depends on n.
 #version 450
@@ -48,7 +49,7 @@ layout(push_constant) uniform Push { push_matmul p; };
 
 shared uvec4 tile_x[BN * ROW];
 shared uvec4 tile_w[BM * ROW];
-shared float patches[SUBGROUPS * PATCH];
+shared float patches[SUBGROUPS * RM * PATCH];
 
 uvec4 next_x[LOADS_X];
 Weights8 next_w[LOADS_W];
@@ -86,22 +87,7 @@ void unpack(uint m0, uint k8, uint end8)
     }
 }
 
-void store(uint row, uint col, float v)
-{
-    if (row >= p.n || col >= p.n_rows)
-        return;
-    uint at = row * p.m + p.row0 + col;
-    v *= x_scale[row * PARAMS_HALF_WORDS(p.kp) + p.kp / 2];
-    if ((p.flags & PARAMS_PARTIAL) != 0) {
-        y[gl_WorkGroupID.z * p.n * p.m + at] = v;
-        return;
-    }
-    if ((p.flags & PARAMS_HAS_BIAS) != 0)
-        v += bias[p.row0 + col];
-    if ((p.flags & PARAMS_HAS_RESIDUAL) != 0)
-        v += residual[at];
-    y[at] = v;
-}
+#include "lib/coop_store.glsl"
 
 void main()
 {
@@ -136,14 +122,13 @@ void main()
     }
 
     const uint lanes = GROUP / SUBGROUPS;
-    uint patch_at = gl_SubgroupID * PATCH;
+    uint patch_at = gl_SubgroupID * RM * PATCH;
     [[unroll]] for (uint i = 0; i < RN; i++) {
-        [[unroll]] for (uint j = 0; j < RM; j++) {
-            barrier();
-            coopMatStore(sums[i * RM + j], patches, patch_at, TN, gl_CooperativeMatrixLayoutRowMajor);
-            barrier();
-            for (uint e = gl_SubgroupInvocationID; e < PATCH; e += lanes)
-                store(n0 + own_n + i * TM + e / TN, m0 + own_m + j * TN + e % TN, patches[patch_at + e]);
-        }
+        barrier();
+        [[unroll]] for (uint j = 0; j < RM; j++)
+            coopMatStore(sums[i * RM + j], patches, patch_at + j * TN, RM * TN, gl_CooperativeMatrixLayoutRowMajor);
+        barrier();
+        for (uint e = gl_SubgroupInvocationID; e < RM * PATCH; e += lanes)
+            store(n0 + own_n + i * TM + e / (RM * TN), m0 + own_m + e % (RM * TN), patches[patch_at + e]);
     }
 }

@@ -8,7 +8,9 @@ cd "$(dirname "$0")/../.."
 out=${1:-shaders/spirv}
 flags="-V -g0 --target-env vulkan1.2"
 sources="shaders/matmul_coop.comp shaders/params_matmul.h shaders/lib/weights8.glsl shaders/lib/weights8_half.glsl
-    shaders/attention_coop.comp shaders/params_attention.h"
+    shaders/attention_coop.comp shaders/params_attention.h
+    shaders/lib/coop_store.glsl shaders/fragments.comp shaders/fragment_size.comp shaders/matmul_fragments.comp shaders/params_fragments.h
+    shaders/lib/fragment.glsl"
 types="f16w bf16w q8w q4 q5 q4k q5k q6k"
 
 # compile NAME SHADER [FLAG…]
@@ -27,8 +29,13 @@ compile() {
 }
 
 for type in $types; do
-    compile "matmul_coop_$type" shaders/matmul_coop.comp "-DWEIGHT_$(echo "$type" | tr '[:lower:]' '[:upper:]')=1"
+    upper=$(echo "$type" | tr '[:lower:]' '[:upper:]')
+    compile "matmul_coop_$type" shaders/matmul_coop.comp "-DWEIGHT_$upper=1"
+    compile "fragments_$type" shaders/fragments.comp "-DWEIGHT_$upper=1"
 done
+compile fragments_x shaders/fragments.comp -DFRAGMENTS_X=1
+compile fragment_size shaders/fragment_size.comp
+compile matmul_fragments shaders/matmul_fragments.comp
 compile attention_coop shaders/attention_coop.comp
 rm -f "$out/.depends" "$out/.compiled"
 {

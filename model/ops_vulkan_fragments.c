@@ -1,0 +1,121 @@
+/* Products of many rows on cooperative matrices: x and w are laid out as fragments of f16 first (shaders/lib/fragment.glsl), w some rows at
+ * a time. For few rows that costs more than it saves: ops_vulkan_matmul.c. */
+#include "gpu/tuning.h"
+#include "model/ops_vulkan_op.h"
+#include "shaders/params.h"
+#include "shaders/params_fragments.h"
+
+/* Blocks of `block` rows, whole tiles of them, and the bytes that their fragments take; one step more than there is, which is fetched. */
+static uint32_t blocks_of(uint32_t rows, uint32_t tile, uint32_t block)
+{
+    return ceil_div(rows, tile) * (tile / block);
+}
+
+static uint64_t fragment_bytes(uint32_t n_blocks, uint32_t block, uint32_t kp, uint32_t tk)
+{
+    return 2 * (uint64_t)n_blocks * block * (kp + tk);
+}
+
+static int lay_out(struct ops_vulkan *v, const struct tuning_fragments *t, enum gpu_kernel kernel, const struct gpu_arg *args,
+                   const struct push_fragments *push, struct err_msg *em)
+{
+    const uint32_t spec[] = {t->group, t->subgroups, t->tm, t->tn, t->tk, t->pack_bk8};
+    const struct gpu_dispatch d = {
+        .kernel = kernel,
+        .spec = spec,
+        .push = push,
+        .args = args,
+        .groups = {ceil_div(push->n_blocks, t->subgroups), ceil_div(push->kp, 8 * t->pack_bk8), 1},
+        .work = WORK_PER_VALUE * (double)push->n_rows * push->kp,
+    };
+    return gpu_dispatch(v->g, &d, em);
+}
+
+/* Where the scales of x's rows lie behind its fragments, in floats. */
+static uint64_t scales_at(const struct product *p, const struct tuning_fragments *t)
+{
+    return fragment_bytes(blocks_of(p->n, t->bn, t->tm), t->tm, p->w->kp, t->tk) / 4;
+}
+
+/* x's fragments and scales, from v->pack. */
+static int lay_out_x(struct ops_vulkan *v, const struct product *p, const struct tuning_fragments *t, struct err_msg *em)
+{
+    const struct push_fragments push = {0, p->n, p->w->kp, blocks_of(p->n, t->bn, t->tm), (uint32_t)scales_at(p, t)};
+    const struct gpu_arg args[] = {arg(v->pack), arg(v->fragments_x)};
+    return lay_out(v, t, GPU_KERNEL_FRAGMENTS_X, args, &push, em);
+}
+
+static enum gpu_kernel kernel_of(enum tensor_type type)
+{
+    static const int at[TENSOR_N_TYPES] = {[TENSOR_F16] = 1,  [TENSOR_BF16] = 2, [TENSOR_Q8_0] = 3, [TENSOR_Q4_1] = 4,
+                                           [TENSOR_Q5_1] = 5, [TENSOR_Q4_K] = 6, [TENSOR_Q5_K] = 7, [TENSOR_Q6_K] = 8};
+    return GPU_KERNEL_FRAGMENTS_X + at[type];
+}
+
+/* n_rows rows of the slice from row0 of it on. */
+static int multiply(struct ops_vulkan *v, const struct product *p, const struct mat_slice *s, uint32_t row0, uint32_t n_rows,
+                    const struct tuning_fragments *t, struct err_msg *em)
+{
+    const struct push_fragments rows = {row0, n_rows, p->w->kp, blocks_of(n_rows, t->bm, t->tn), 0};
+    const struct gpu_arg from[] = {arg(s->data), arg(s->shared ? s->shared : v->dummy), arg(v->fragments_w)};
+    int r = lay_out(v, t, kernel_of(s->type), from, &rows, em);
+    if (r < 0)
+        return r;
+    const uint32_t spec[] = {t->group, t->subgroups, t->sgm, t->rm, t->rn, t->tm, t->tn, t->tk, t->panel};
+    const struct push_matmul push = {
+        .n = p->n,
+        .m = p->w->rows,
+        .k = p->w->cols,
+        .kp = p->w->kp,
+        .row0 = s->row0 + row0,
+        .n_rows = n_rows,
+        .flags = (p->bias ? PARAMS_HAS_BIAS : 0) | (p->residual ? PARAMS_HAS_RESIDUAL : 0),
+        .part8 = (uint32_t)(scales_at(p, t) / 4),
+    };
+    const struct gpu_arg args[] = {arg(v->fragments_x), arg(v->fragments_w), vec_arg(v, p->bias),
+                                   arg(p->residual ? p->residual->b : v->dummy), arg(p->y->b)};
+    const struct gpu_dispatch d = {
+        .kernel = GPU_KERNEL_MATMUL_FRAGMENTS,
+        .spec = spec,
+        .push = &push,
+        .args = args,
+        .groups = {ceil_div(n_rows, t->bm) * ceil_div(p->n, t->bn), 1, 1},
+        .work = 2.0 * p->n * n_rows * p->w->kp,
+    };
+    return gpu_dispatch(v->g, &d, em);
+}
+
+/* Whether whole matrices can be read and written: of columns, and of rows up to behind the last. */
+static bool whole_matrices(const struct product *p, const struct tuning_fragments *t)
+{
+    const uint64_t len = 4 * (uint64_t)ceil_div(p->n, t->tm) * t->tm * p->w->rows;
+    if (p->w->rows % t->tn || gpu_buf_len(p->y->b) < len || (p->residual && gpu_buf_len(p->residual->b) < len))
+        return false;
+    for (size_t i = 0; i < p->w->n_slices; i++)
+        if (p->w->slices[i].n_rows % t->tn)
+            return false;
+    return true;
+}
+
+bool ops_vulkan_fragments(struct ops_vulkan *v, const struct product *p, struct tuning_fragments *t)
+{
+    struct err_msg em = {0};
+    *t = tuning_fragments(v->g, p->n, p->w->rows, p->w->kp);
+    if (!t->bm || !whole_matrices(p, t))
+        return false;
+    const uint32_t x_blocks = blocks_of(p->n, t->bn, t->tm);
+    /* where there is no room for them, the other way needs none */
+    return grow(v, &v->fragments_x, 4 * (scales_at(p, t) + x_blocks * t->tm), &em) == 0 &&
+           grow(v, &v->fragments_w, fragment_bytes(blocks_of(t->rows, t->bm, t->tn), t->tn, p->w->kp, t->tk), &em) == 0;
+}
+
+int ops_vulkan_run_fragments(struct ops_vulkan *v, const struct product *p, const struct tuning_fragments *t, struct err_msg *em)
+{
+    int r = lay_out_x(v, p, t, em);
+    for (size_t i = 0; i < p->w->n_slices && r == 0; i++) {
+        const struct mat_slice *s = &p->w->slices[i];
+        for (uint32_t row = 0; row < s->n_rows && r == 0; row += t->rows)
+            r = multiply(v, p, s, row, s->n_rows - row < t->rows ? s->n_rows - row : t->rows, t, em);
+    }
+    return r;
+}

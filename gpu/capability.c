@@ -92,7 +92,7 @@ static void find_coop(struct gpu *g, uint32_t subgroup)
     if (get && list && get(g->phys, &n, list) >= 0) {
         for (uint32_t i = 0; i < n; i++)
             if (suits(&list[i], best))
-                *best = (struct gpu_coop){list[i].MSize, list[i].NSize, list[i].KSize, subgroup, false};
+                *best = (struct gpu_coop){list[i].MSize, list[i].NSize, list[i].KSize, subgroup, false, 0};
     }
     free(list);
 }

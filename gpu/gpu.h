@@ -57,6 +57,7 @@ struct gpu_coop {
     uint32_t m, n, k;  /* a product of m x k and k x n; 8, 16 or 32 each; 0: there are none */
     uint32_t subgroup; /* invocations, demanded of the driver */
     bool fragments;    /* each value of a matrix is held by one invocation only, as tried out: shaders/lib/fragment.glsl */
+    uint32_t sharing;  /* invocations that share a row of a left matrix, which matmul_few.comp fills by hand; 0: unknown what they hold */
 };
 
 /* What a device allows, after the params' restrictions. Bytes unless said. */

@@ -65,7 +65,7 @@
 #include "shaders/swiglu.spv.h"
 
 #include "shaders/spirv/attention_coop.spv.h"
-#include "shaders/spirv/fragment_size.spv.h"
+#include "shaders/spirv/fragment_probe.spv.h"
 #include "shaders/spirv/fragments_bf16w.spv.h"
 #include "shaders/spirv/fragments_f16w.spv.h"
 #include "shaders/spirv/fragments_q4.spv.h"
@@ -74,6 +74,7 @@
 #include "shaders/spirv/fragments_q5k.spv.h"
 #include "shaders/spirv/fragments_q6k.spv.h"
 #include "shaders/spirv/fragments_q8w.spv.h"
+#include "shaders/spirv/fragments_spread.spv.h"
 #include "shaders/spirv/fragments_x.spv.h"
 #include "shaders/spirv/matmul_coop_bf16w.spv.h"
 #include "shaders/spirv/matmul_coop_f16w.spv.h"
@@ -83,6 +84,14 @@
 #include "shaders/spirv/matmul_coop_q5k.spv.h"
 #include "shaders/spirv/matmul_coop_q6k.spv.h"
 #include "shaders/spirv/matmul_coop_q8w.spv.h"
+#include "shaders/spirv/matmul_few_bf16w.spv.h"
+#include "shaders/spirv/matmul_few_f16w.spv.h"
+#include "shaders/spirv/matmul_few_q4.spv.h"
+#include "shaders/spirv/matmul_few_q4k.spv.h"
+#include "shaders/spirv/matmul_few_q5.spv.h"
+#include "shaders/spirv/matmul_few_q5k.spv.h"
+#include "shaders/spirv/matmul_few_q6k.spv.h"
+#include "shaders/spirv/matmul_few_q8w.spv.h"
 #include "shaders/spirv/matmul_fragments.spv.h"
 
 static const struct gpu_kernel_row rows[GPU_KERNEL_COUNT] = {

@@ -288,6 +288,29 @@ struct tuning_fragments tuning_fragments(const struct gpu *g, uint32_t n, uint32
     return tiles > l->max_groups[0] || x_bytes > l->max_range ? none : t;
 }
 
+struct tuning_few tuning_few(const struct gpu *g, uint32_t n, uint32_t n_rows, uint32_t kp)
+{
+    const struct gpu_limits *l = &g->limits;
+    const struct gpu_coop *c = &l->coop;
+    const struct tuning_few none = {0};
+    struct tuning_few t = {.subgroups = 4, .rm = 2, .tm = c->m, .tn = c->n, .tk = c->k, .sharing = c->sharing, .pack_bk8 = 16};
+    if (!c->sharing || n > FEW_ROWS || kp % (16 * c->sharing) || 8 * t.pack_bk8 % (16 * c->sharing))
+        return none;
+    while (t.subgroups > 1 && t.subgroups * c->subgroup > l->max_invocations)
+        t.subgroups /= 2;
+    t.rn = ceil_div(n, c->n);
+    if (t.rn > coop_matrices(g))
+        return none;
+    while (t.rm > 1 && t.rm * t.rn > coop_matrices(g))
+        t.rm /= 2;
+    if (t.subgroups * t.rn * c->m * c->n * 4 > l->max_shared || t.subgroups * c->n * (t.pack_bk8 + 1) * 16 > l->max_shared)
+        return none;
+    t.group = t.subgroups * c->subgroup;
+    t.bm = t.subgroups * t.rm * t.tm;
+    t.parts = divide_k(ceil_div(n_rows, t.bm), n, n_rows, kp, PART_LEAST / 8, &t.part8);
+    return t;
+}
+
 struct tuning_attention tuning_attention(const struct gpu *g, uint32_t head_dim)
 {
     const struct gpu_limits *l = gpu_limits(g);

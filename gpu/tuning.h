@@ -94,6 +94,18 @@ struct tuning_fragments {
 /* For TUNING_COOP and y[n, m] = x[n, k] wᵀ of n_rows rows of w, kp values long as stored: whether by fragments and how. */
 struct tuning_fragments tuning_fragments(const struct gpu *g, uint32_t n, uint32_t n_rows, uint32_t kp);
 
+struct tuning_few {
+    uint32_t group, subgroups;  /* as struct tuning_coop */
+    uint32_t rm, rn;            /* matrices of a subgroup along w's rows; all of x's: 0: this way does not suit */
+    uint32_t tm, tn, tk, sharing; /* limits.coop */
+    uint32_t bm;                /* rows of w of a group: subgroups rm tm */
+    uint32_t parts, part8;      /* as struct tuning_coop */
+    uint32_t pack_bk8;          /* as struct tuning_fragments */
+};
+
+/* For TUNING_COOP and few rows of x. */
+struct tuning_few tuning_few(const struct gpu *g, uint32_t n, uint32_t n_rows, uint32_t kp);
+
 struct tuning_attention {
     uint32_t group, bq, bk;
 };

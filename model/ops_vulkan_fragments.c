@@ -1,5 +1,5 @@
-/* Products of many rows on cooperative matrices: x and w are laid out as fragments of f16 first (shaders/lib/fragment.glsl), w some rows at
- * a time. For few rows that costs more than it saves: ops_vulkan_matmul.c. */
+/* Products on cooperative matrices whose x is laid out as fragments of f16 first (shaders/lib/fragment.glsl). For many rows w is, too, some
+ * rows at a time; for few that would cost more than it saves, and w goes from memory into the matrices. */
 #include "gpu/tuning.h"
 #include "model/ops_vulkan_op.h"
 #include "shaders/params.h"
@@ -16,19 +16,29 @@ static uint64_t fragment_bytes(uint32_t n_blocks, uint32_t block, uint32_t kp, u
     return 2 * (uint64_t)n_blocks * block * (kp + tk);
 }
 
-static int lay_out(struct ops_vulkan *v, const struct tuning_fragments *t, enum gpu_kernel kernel, const struct gpu_arg *args,
+/* How a work-group lays out fragments. */
+struct layout {
+    uint32_t group, subgroups, tm, tn, tk, bk8, sharing;
+};
+
+static int lay_out(struct ops_vulkan *v, const struct layout *t, enum gpu_kernel kernel, const struct gpu_arg *args,
                    const struct push_fragments *push, struct err_msg *em)
 {
-    const uint32_t spec[] = {t->group, t->subgroups, t->tm, t->tn, t->tk, t->pack_bk8};
+    const uint32_t spec[] = {t->group, t->subgroups, t->tm, t->tn, t->tk, t->bk8, t->sharing};
     const struct gpu_dispatch d = {
         .kernel = kernel,
         .spec = spec,
         .push = push,
         .args = args,
-        .groups = {ceil_div(push->n_blocks, t->subgroups), ceil_div(push->kp, 8 * t->pack_bk8), 1},
+        .groups = {ceil_div(push->n_blocks, t->subgroups), ceil_div(push->kp, 8 * t->bk8), 1},
         .work = WORK_PER_VALUE * (double)push->n_rows * push->kp,
     };
     return gpu_dispatch(v->g, &d, em);
+}
+
+static struct layout layout_of(const struct tuning_fragments *t)
+{
+    return (struct layout){t->group, t->subgroups, t->tm, t->tn, t->tk, t->pack_bk8, 1};
 }
 
 /* Where the scales of x's rows lie behind its fragments, in floats. */
@@ -42,14 +52,16 @@ static int lay_out_x(struct ops_vulkan *v, const struct product *p, const struct
 {
     const struct push_fragments push = {0, p->n, p->w->kp, blocks_of(p->n, t->bn, t->tm), (uint32_t)scales_at(p, t)};
     const struct gpu_arg args[] = {arg(v->pack), arg(v->fragments_x)};
-    return lay_out(v, t, GPU_KERNEL_FRAGMENTS_X, args, &push, em);
+    const struct layout layout = layout_of(t);
+    return lay_out(v, &layout, GPU_KERNEL_FRAGMENTS_X, args, &push, em);
 }
 
-static enum gpu_kernel kernel_of(enum tensor_type type)
+/* The place of a storage type in its kernels' families, from 1 on. */
+static int at_type(enum tensor_type type)
 {
     static const int at[TENSOR_N_TYPES] = {[TENSOR_F16] = 1,  [TENSOR_BF16] = 2, [TENSOR_Q8_0] = 3, [TENSOR_Q4_1] = 4,
                                            [TENSOR_Q5_1] = 5, [TENSOR_Q4_K] = 6, [TENSOR_Q5_K] = 7, [TENSOR_Q6_K] = 8};
-    return GPU_KERNEL_FRAGMENTS_X + at[type];
+    return at[type];
 }
 
 /* n_rows rows of the slice from row0 of it on. */
@@ -58,7 +70,8 @@ static int multiply(struct ops_vulkan *v, const struct product *p, const struct 
 {
     const struct push_fragments rows = {row0, n_rows, p->w->kp, blocks_of(n_rows, t->bm, t->tn), 0};
     const struct gpu_arg from[] = {arg(s->data), arg(s->shared ? s->shared : v->dummy), arg(v->fragments_w)};
-    int r = lay_out(v, t, kernel_of(s->type), from, &rows, em);
+    const struct layout layout = layout_of(t);
+    int r = lay_out(v, &layout, GPU_KERNEL_FRAGMENTS_X + at_type(s->type), from, &rows, em);
     if (r < 0)
         return r;
     const uint32_t spec[] = {t->group, t->subgroups, t->sgm, t->rm, t->rn, t->tm, t->tn, t->tk, t->panel};
@@ -116,6 +129,54 @@ int ops_vulkan_run_fragments(struct ops_vulkan *v, const struct product *p, cons
         const struct mat_slice *s = &p->w->slices[i];
         for (uint32_t row = 0; row < s->n_rows && r == 0; row += t->rows)
             r = multiply(v, p, s, row, s->n_rows - row < t->rows ? s->n_rows - row : t->rows, t, em);
+    }
+    return r;
+}
+
+static uint64_t few_scales_at(const struct product *p, const struct tuning_few *t)
+{
+    return fragment_bytes(t->rn, t->tn, p->w->kp, 0) / 4;
+}
+
+bool ops_vulkan_few(struct ops_vulkan *v, const struct product *p, struct tuning_few *t)
+{
+    struct err_msg em = {0};
+    *t = tuning_few(v->g, p->n, p->w->rows, p->w->kp);
+    return t->rn && grow(v, &v->fragments_x, 4 * (few_scales_at(p, t) + t->rn * t->tn), &em) == 0;
+}
+
+int ops_vulkan_run_few(struct ops_vulkan *v, const struct product *p, const struct tuning_few *t, struct err_msg *em)
+{
+    const uint32_t scales = (uint32_t)few_scales_at(p, t);
+    const struct push_fragments rows = {0, p->n, p->w->kp, t->rn, scales};
+    const struct layout layout = {t->group, t->subgroups, t->tm, t->tn, t->tk, t->pack_bk8, t->sharing};
+    const struct gpu_arg from[] = {arg(v->pack), arg(v->fragments_x)};
+    const uint32_t spec[] = {t->group, t->subgroups, t->rm, t->rn, t->tm, t->tn, t->tk, t->sharing};
+    int r = lay_out(v, &layout, GPU_KERNEL_FRAGMENTS_SPREAD, from, &rows, em);
+    for (size_t i = 0; i < p->w->n_slices && r == 0; i++) {
+        const struct mat_slice *s = &p->w->slices[i];
+        const struct push_few push = {
+            .n = p->n,
+            .m = p->w->rows,
+            .k = p->w->cols,
+            .kp = p->w->kp,
+            .row0 = s->row0,
+            .n_rows = s->n_rows,
+            .flags = (p->bias ? PARAMS_HAS_BIAS : 0) | (p->residual ? PARAMS_HAS_RESIDUAL : 0) | (t->parts > 1 ? PARAMS_PARTIAL : 0),
+            .part8 = t->part8,
+            .scales = scales,
+        };
+        const struct gpu_arg args[] = {arg(v->fragments_x), arg(s->data), arg(s->shared ? s->shared : v->dummy), vec_arg(v, p->bias),
+                                       arg(p->residual ? p->residual->b : v->dummy), arg(t->parts > 1 ? v->parts : p->y->b)};
+        const struct gpu_dispatch d = {
+            .kernel = GPU_KERNEL_MATMUL_FEW_F16W - 1 + at_type(s->type),
+            .spec = spec,
+            .push = &push,
+            .args = args,
+            .groups = {ceil_div(s->n_rows, t->bm), 1, t->parts},
+            .work = 2.0 * p->n * s->n_rows * p->w->kp,
+        };
+        r = gpu_dispatch(v->g, &d, em);
     }
     return r;
 }

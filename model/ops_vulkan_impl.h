@@ -173,6 +173,11 @@ int ops_vulkan_add_parts(struct ops_vulkan *v, const struct product *p, uint32_t
 
 /* ops_vulkan_fragments.c */
 struct tuning_fragments;
+struct tuning_few;
+/* Whether p, of few rows, is made from x's fragments: *t says how, and there is room for them. */
+bool ops_vulkan_few(struct ops_vulkan *v, const struct product *p, struct tuning_few *t);
+/* p->y, or v->parts where t has several, from x in v->pack. */
+int ops_vulkan_run_few(struct ops_vulkan *v, const struct product *p, const struct tuning_few *t, struct err_msg *em);
 /* Whether p is made from fragments: *t says how, and there is room for them. */
 bool ops_vulkan_fragments(struct ops_vulkan *v, const struct product *p, struct tuning_fragments *t);
 /* p->y, from x in v->pack. */

@@ -142,11 +142,19 @@ static int run_coop(struct ops_vulkan *v, const struct product *p)
     const uint32_t spec[] = {t.group, t.subgroups, t.sgm, t.rm, t.rn, t.tm, t.tn, t.tk, t.bk8};
     const struct packed_way way = {spec, t.bm, t.bn, t.parts, t.part8};
     struct tuning_fragments fragments;
+    struct tuning_few few;
     struct err_msg em = {0};
     int r = finish(v, ops_vulkan_take_packed(v, p->x, p->n, p->w->cols, p->w->kp, &em), &em);
     if (r == 0 && ops_vulkan_fragments(v, p, &fragments)) {
         r = begin_packed(v, p, 1);
         return r == 0 ? finish(v, ops_vulkan_run_fragments(v, p, &fragments, &em), &em) : r;
+    }
+    if (r == 0 && ops_vulkan_few(v, p, &few)) {
+        if ((r = begin_packed(v, p, few.parts)) == 0)
+            r = finish(v, ops_vulkan_run_few(v, p, &few, &em), &em);
+        if (r == 0 && few.parts > 1)
+            ops_vulkan_defer_sum(v, p, few.parts);
+        return r;
     }
     if (r == 0)
         r = begin_packed(v, p, t.parts);

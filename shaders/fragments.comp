@@ -1,6 +1,8 @@
 // to = the fragments (lib/fragment.glsl) of rows row0 … row0 + n_rows - 1 of a matrix, by blocks of rows and steps of k
 //
 // FRAGMENTS_X: of x packed as f16 (finish_rows.comp), the left matrix of a product, blocks of TM rows; their scales go to float `scales` and on.
+// FRAGMENTS_SPREAD: the same as the right matrix of matmul_few.comp, blocks of TN, and with k in another order: of each 16 SHARING values
+// the places that invocations of one class hold in the matrices, step after step, are taken by neighbours (lib/fragment.glsl).
 // Otherwise of weights in their storage type (lib/weights8.glsl), the right one, blocks of TN.
 // A work-group takes one block for each of its subgroups and BK8 eights of k: unpacked into shared memory, loaded as matrices, written as
 // each invocation holds them. Rows behind the last and values behind kp are zeros. Groups: x = blocks, y = parts of k. TK divides 8 BK8.
@@ -13,6 +15,9 @@
 #extension GL_KHR_cooperative_matrix : require
 #include "params_fragments.h"
 #include "lib/fragment.glsl"
+#ifdef FRAGMENTS_SPREAD
+#define FRAGMENTS_X
+#endif
 #ifndef FRAGMENTS_X
 #define W_DATA 0
 #define W_SCALE 1
@@ -27,15 +32,22 @@ layout(constant_id = 2) const uint TM = 16;
 layout(constant_id = 3) const uint TN = 16;
 layout(constant_id = 4) const uint TK = 16;
 layout(constant_id = 5) const uint BK8 = 16;
+layout(constant_id = 6) const uint SHARING = 4;
 
-#ifdef FRAGMENTS_X
+#if defined(FRAGMENTS_X) && !defined(FRAGMENTS_SPREAD)
+#define LEFT
+#endif
+#ifdef LEFT
 const uint BLOCK = TM;
+#else
+const uint BLOCK = TN;
+#endif
+#ifdef FRAGMENTS_X
 layout(set = 0, binding = 0, std430) readonly buffer X { uvec4 x[]; };
 layout(set = 0, binding = 0, std430) readonly buffer XScale { float x_scale[]; };
 layout(set = 0, binding = 1, std430) writeonly buffer To { uvec4 to[]; };
 layout(set = 0, binding = 1, std430) writeonly buffer ToScale { float to_scale[]; };
 #else
-const uint BLOCK = TN;
 layout(set = 0, binding = 2, std430) writeonly buffer To { uvec4 to[]; };
 #endif
 layout(push_constant) uniform Push { push_fragments p; };
@@ -59,12 +71,25 @@ uvec4 eight(uint row, uint k8)
 #endif
 }
 
+void put(uint row, uint k8, uvec4 v)
+{
+#ifdef FRAGMENTS_SPREAD
+    // A pair of neighbours is found again at its class's place of a step: fragment_pair.
+    [[unroll]] for (uint c = 0; c < 4; c++) {
+        uint at = fragment_pair(4 * k8 + c, SHARING, TK);
+        tile[row * ROW + at / 4][at % 4] = v[c];
+    }
+#else
+    tile[row * ROW + k8] = v;
+#endif
+}
+
 void main()
 {
     uint first = gl_WorkGroupID.x * SUBGROUPS;
     uint begin8 = gl_WorkGroupID.y * BK8;
     [[unroll]] for (uint i = gl_LocalInvocationID.x; i < ROWS * BK8; i += GROUP)
-        tile[i / BK8 * ROW + i % BK8] = eight(first * BLOCK + i / BK8, begin8 + i % BK8);
+        put(i / BK8, i % BK8, eight(first * BLOCK + i / BK8, begin8 + i % BK8));
 #ifdef FRAGMENTS_X
     for (uint i = gl_LocalInvocationID.x; gl_WorkGroupID.y == 0 && i < ROWS && first * BLOCK + i < p.n_blocks * BLOCK; i += GROUP) {
         uint row = first * BLOCK + i;
@@ -75,7 +100,7 @@ void main()
     uint block = first + gl_SubgroupID;
     for (uint q = 0; q < BK8; q += TK / 8) {
         uint at = fragment_at(begin8 / (TK / 8) + q / (TK / 8), block, p.n_blocks, EACH, LANES) + gl_SubgroupInvocationID;
-#ifdef FRAGMENTS_X
+#ifdef LEFT
         coopmat<float16_t, gl_ScopeSubgroup, TM, TK, gl_MatrixUseA> m;
         coopMatLoad(m, tile, gl_SubgroupID * BLOCK * ROW + q, ROW, gl_CooperativeMatrixLayoutRowMajor);
 #else
@@ -86,7 +111,7 @@ void main()
             [[unroll]] for (uint e = 0; e < EACH; e++) {
                 uvec4 v;
                 FRAGMENT_GET(m, e, v)
-#ifdef FRAGMENTS_X
+#ifdef LEFT
                 v = v.xzyw;
 #endif
                 to[at + e * LANES] = v;

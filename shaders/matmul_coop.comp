@@ -1,6 +1,6 @@
 // y[n, row0 + 0 … n_rows) = x[n, k] wᵀ + bias + residual by cooperative matrices, f16 products summed in f32
 //
-// x comes packed as f16 with a scale for each row (pack_half.comp), w in its storage type. A work-group of SUBGROUPS subgroups makes a
+// x comes packed as f16 with a scale for each row (finish_rows.comp), w in its storage type. A work-group of SUBGROUPS subgroups makes a
 // tile of y of BN rows and BM columns, SGM subgroups beside each other along the columns; each of them RN × RM matrices of TM × TN.
 // Tiles of x and w, 8 BK8 deep, go through shared memory as eight f16 a vector; a vector of padding per row keeps eight rows' loads
 // off the same banks. What the next tile needs is fetched before this one's products and unpacked after them, so that memory's latency
@@ -87,6 +87,7 @@ void unpack(uint m0, uint k8, uint end8)
     }
 }
 
+#define X_SCALE(row) x_scale[(row) * PARAMS_HALF_WORDS(p.kp) + p.kp / 2]
 #include "lib/coop_store.glsl"
 
 void main()

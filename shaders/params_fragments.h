@@ -11,6 +11,12 @@ struct push_fragments {
 };
 PARAMS_CHECK(push_fragments, 5)
 
+/* As push_matmul, and where the scales of x's rows lie behind its fragments, in floats. */
+struct push_few {
+    PARAMS_UINT n, m, k, kp, row0, n_rows, flags, part8, scales;
+};
+PARAMS_CHECK(push_few, 9)
+
 struct push_none {
     PARAMS_UINT unused;
 };

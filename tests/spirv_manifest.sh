@@ -10,8 +10,8 @@ for f in shaders/spirv/*.spv.h; do
     grep -q "  $f\$" $manifest || { echo "$f is not in the manifest"; failed=1; }
 done
 # Every source and include is in it, too.
-for f in $(for s in matmul_coop attention_coop fragments fragment_size matmul_fragments; do echo shaders/$s.comp; sed -n 's,^#include "\(.*\)",shaders/\1,p' shaders/$s.comp; done); do
+for f in $(for s in matmul_coop attention_coop fragments fragment_probe matmul_fragments matmul_few; do echo shaders/$s.comp; sed -n 's,^#include "\(.*\)",shaders/\1,p' shaders/$s.comp; done); do
     grep -q "  $f\$" $manifest || { echo "$f is not in the manifest"; failed=1; }
 done
-[ "$(grep -cE '^[0-9a-f]{64}  shaders/spirv/' $manifest)" = 20 ] || { echo "not 20 compiled shaders"; failed=1; }
+[ "$(grep -cE '^[0-9a-f]{64}  shaders/spirv/' $manifest)" = 29 ] || { echo "not 29 compiled shaders"; failed=1; }
 exit $failed

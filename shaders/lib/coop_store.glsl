@@ -1,11 +1,11 @@
 // Where a product's sums on cooperative matrices go: scaled as their row was packed, with bias and residual or as a part of a sum.
-// Needs x_scale, bias, residual, y and the push constants p.
+// Needs X_SCALE(row), bias, residual, y and the push constants p.
 void store(uint row, uint col, float v)
 {
     if (row >= p.n || col >= p.n_rows)
         return;
     uint at = row * p.m + p.row0 + col;
-    v *= x_scale[row * PARAMS_HALF_WORDS(p.kp) + p.kp / 2];
+    v *= X_SCALE(row);
     if ((p.flags & PARAMS_PARTIAL) != 0) {
         y[gl_WorkGroupID.z * p.n * p.m + at] = v;
         return;

@@ -9,7 +9,8 @@ out=${1:-shaders/spirv}
 flags="-V -g0 --target-env vulkan1.2"
 sources="shaders/matmul_coop.comp shaders/params_matmul.h shaders/lib/weights8.glsl shaders/lib/weights8_half.glsl
     shaders/attention_coop.comp shaders/params_attention.h
-    shaders/lib/coop_store.glsl shaders/fragments.comp shaders/fragment_size.comp shaders/matmul_fragments.comp shaders/params_fragments.h
+    shaders/lib/coop_store.glsl shaders/fragments.comp shaders/fragment_probe.comp shaders/matmul_fragments.comp shaders/params_fragments.h
+    shaders/matmul_few.comp
     shaders/lib/fragment.glsl"
 types="f16w bf16w q8w q4 q5 q4k q5k q6k"
 
@@ -32,9 +33,11 @@ for type in $types; do
     upper=$(echo "$type" | tr '[:lower:]' '[:upper:]')
     compile "matmul_coop_$type" shaders/matmul_coop.comp "-DWEIGHT_$upper=1"
     compile "fragments_$type" shaders/fragments.comp "-DWEIGHT_$upper=1"
+    compile "matmul_few_$type" shaders/matmul_few.comp "-DWEIGHT_$upper=1"
 done
 compile fragments_x shaders/fragments.comp -DFRAGMENTS_X=1
-compile fragment_size shaders/fragment_size.comp
+compile fragments_spread shaders/fragments.comp -DFRAGMENTS_SPREAD=1
+compile fragment_probe shaders/fragment_probe.comp
 compile matmul_fragments shaders/matmul_fragments.comp
 compile attention_coop shaders/attention_coop.comp
 rm -f "$out/.depends" "$out/.compiled"

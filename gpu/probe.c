@@ -55,6 +55,8 @@ int probe_fragments(struct gpu *g, struct err_msg *em)
     if (c->m * c->k % (8 * c->subgroup) || c->n * c->k % (8 * c->subgroup) || PARAMS_K_PAD % (2 * c->k))
         return 0;
     const size_t n = 2 + (size_t)c->subgroup * c->m * c->k;
+    if (4 * n > g->limits.max_range)
+        return 0;
     uint32_t *found = calloc(n, sizeof *found);
     if (!found)
         return err_set(em, LT_ENOMEM, "no memory for a device");

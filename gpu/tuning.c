@@ -67,7 +67,8 @@ enum tuning_path tuning_path(const struct gpu *g, uint32_t n, unsigned as)
     /* a software device has no memory to wait for, and shares what it loads better in tiles; its matrices are made of the same products */
     if (g->info.software)
         return n == 1 ? TUNING_ROWS : TUNING_F32;
-    if (g->limits.coop.m && as & TUNING_AS_HALF && n > ROWS_MOST / 2)
+    /* where matrices are filled by hand, for any number of rows: they are as fast, and a text alone is rounded as it is among others */
+    if (g->limits.coop.m && as & TUNING_AS_HALF && (n > ROWS_MOST / 2 || g->limits.coop.sharing))
         return TUNING_COOP;
     /* matrices are faster; and for any number of rows, since a text alone is to be rounded as it is among others */
     if (g->limits.dot_fast && !g->limits.coop.m && as & TUNING_AS_INT8)

@@ -306,6 +306,32 @@ static void tiles_fit_every_head_size(void **state)
     gpu_destroy(&g);
 }
 
+/* Products by fragments and of few rows: whole matrices that fit, whatever the device has, and one row rounded as it is among others. */
+static void fragments_fit_every_kind_of_device(void **state)
+{
+    static const struct gpu_coop kinds[] = {{16, 16, 16, 32, true, 4}, {16, 16, 16, 64, true, 0}, {8, 8, 16, 8, true, 0}, {8, 8, 8, 8, true, 1},
+                                            {16, 16, 16, 32, false, 0}};
+    for (size_t i = 0; i < 2 * sizeof kinds / sizeof *kinds; i++) {
+        struct gpu g = {.vendor = i % 2 ? 0x10DE : 0x1002, .forced_path = -1, .info = {.kind = GPU_DISCRETE, .memory_bytes = 8ull << (i % 3 * 10 + 10)},
+                        .limits = {.max_shared = i % 4 < 2 ? 49152 : 32768, .max_invocations = 1024, .max_groups = {65535, 65535, 65535},
+                                   .max_range = 128u << 20, .coop = kinds[i / 2]}};
+        const struct gpu_coop *c = &g.limits.coop;
+        assert_int_equal(tuning_path(&g, 1, TUNING_AS_HALF), c->sharing ? TUNING_COOP : TUNING_ROWS);
+        for (uint32_t n = 1; n < 9000; n += 1 + n / 3)
+            for (uint32_t k = 32; k < 20000; k = k * 3 / 64 * 32 + 32) {
+                const struct tuning_fragments t = tuning_fragments(&g, n, 4096, k);
+                const struct tuning_few f = tuning_few(&g, n, 4096, k);
+                assert_true(!t.bm || (c->fragments && n >= FRAGMENT_ROWS && t.group == t.subgroups * c->subgroup && t.subgroups % t.sgm == 0));
+                assert_true(!t.bm || (t.bm == t.sgm * t.rm * c->n && t.bn == t.subgroups / t.sgm * t.rn * c->m && t.rows % t.bm == 0 && t.rows));
+                assert_true(!t.bm || 2ull * t.rows * (k + c->k) <= g.limits.max_range);
+                assert_true(!f.rn || (c->sharing && f.rn * c->n >= n && f.bm == f.subgroups * f.rm * c->m && k % (16 * c->sharing) == 0));
+                assert_true(!f.rn || (f.parts && f.part8 % (2 * c->sharing) == 0 && (f.parts - 1) * f.part8 < k / 8 && f.parts * f.part8 >= k / 8));
+                assert_true(!f.rn || f.subgroups * f.rn * c->m * c->n * 4 <= g.limits.max_shared);
+                assert_true(!f.rn || !t.bm);
+            }
+    }
+}
+
 /* Sizes that drivers report: NVIDIA's, AMD's, Intel's and lavapipe's; no such device is needed to choose tiles for it. */
 static void matrices_fit_every_kind_of_device(void **state)
 {
@@ -476,6 +502,7 @@ int main(void)
         cmocka_unit_test(without_a_driver_nothing_is_found),
         cmocka_unit_test(tiles_fit_every_head_size),
         cmocka_unit_test(matrices_fit_every_kind_of_device),
+        cmocka_unit_test(fragments_fit_every_kind_of_device),
         cmocka_unit_test(attention_fits_every_kind_of_device),
         cmocka_unit_test(rows_between_products_fit),
         cmocka_unit_test(dot_products_are_chosen_where_they_are_fast),

@@ -106,6 +106,7 @@ int gpu_create(struct gpu **out, const struct gpu_params *params, struct err_msg
                                    : (g->info.software ? TIMEOUT_SOFTWARE_MS : TIMEOUT_MS)) *
                     (uint64_t)1000000;
     read_limits(g, p);
+    g->allowed_bytes = p->memory_bytes;
     if ((r = capability_open(g, p, em)) < 0)
         goto out;
     if ((r = tuning_force(g, p->path, em)) < 0)

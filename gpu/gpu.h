@@ -85,6 +85,7 @@ struct gpu_params {
     const char *path;        /* as LATENTD_VULKAN_MATMUL, which counts when this is NULL */
     bool validate;           /* as LATENTD_VULKAN_VALIDATE=1 */
     bool words_only;         /* do as if there were no 8- and 16-bit storage */
+    uint64_t memory_bytes;   /* how much of the device's is to be used, for what is made by the way (gpu/tuning.h); 0: all. Not enforced */
     uint64_t fake_max_range; /* bytes: pretend the device's maxStorageBufferRange is smaller; 0: the truth */
     uint64_t fake_heap;      /* bytes: pretend that no memory heap is larger; 0: the truth. In test builds the fault point
                               * gpu_small pretends a small device: 20 MiB, bindings of 1.5 MiB */

@@ -259,6 +259,13 @@ struct tuning_coop tuning_coop(const struct gpu *g, uint32_t n, uint32_t n_rows,
     return t;
 }
 
+uint64_t tuning_fragment_bytes(const struct gpu *g)
+{
+    const uint64_t all = g->allowed_bytes && g->allowed_bytes < g->info.memory_bytes ? g->allowed_bytes : g->info.memory_bytes;
+    const uint64_t share = all / FRAGMENT_SHARE < FRAGMENT_BYTES ? all / FRAGMENT_SHARE : FRAGMENT_BYTES;
+    return !g->limits.coop.fragments ? 0 : share < g->limits.max_range ? share : g->limits.max_range;
+}
+
 struct tuning_fragments tuning_fragments(const struct gpu *g, uint32_t n, uint32_t n_rows, uint32_t kp)
 {
     const struct gpu_limits *l = &g->limits;
@@ -277,10 +284,7 @@ struct tuning_fragments tuning_fragments(const struct gpu *g, uint32_t n, uint32
     while (t.pack_bk8 > c->k / 8 && t.subgroups * (c->m > c->n ? c->m : c->n) * (t.pack_bk8 + 1) * 16 > l->max_shared)
         t.pack_bk8 /= 2;
     const uint64_t row = 2 * (uint64_t)(kp + c->k), step = (uint64_t)t.bm * t.panel;
-    uint64_t bytes = g->info.memory_bytes / FRAGMENT_SHARE;
-    bytes = bytes < FRAGMENT_BYTES ? bytes : FRAGMENT_BYTES;
-    bytes = bytes < l->max_range ? bytes : l->max_range;
-    const uint64_t rows = bytes / row;
+    const uint64_t rows = tuning_fragment_bytes(g) / row;
     if (rows < t.bm)
         return none;
     t.rows = (uint32_t)(rows < step ? rows / t.bm * t.bm : rows / step * step);

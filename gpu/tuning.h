@@ -88,6 +88,9 @@ struct tuning_fragments {
     uint32_t pack_bk8; /* depth of a work-group that lays out fragments, in eights */
 };
 
+/* Bytes that the fragments of w take at most. */
+uint64_t tuning_fragment_bytes(const struct gpu *g);
+
 /* Fewest rows of x for which both matrices are laid out as fragments first. */
 #define FRAGMENT_ROWS 65
 

@@ -60,6 +60,7 @@ struct gpu {
     uint32_t vendor; /* PCI's number, for tuning only */
     struct gpu_device_info info;
     struct gpu_limits limits;
+    uint64_t allowed_bytes; /* gpu_params.memory_bytes */
     struct gpu_counts counts;
     int forced_path; /* of products, as enum tuning_path; -1: whichever suits */
     uint64_t timeout_ns;

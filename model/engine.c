@@ -93,11 +93,11 @@ static uint64_t weight_bytes(const struct engine *e, bool layers)
     return sum;
 }
 
-/* What is left for layers and batches once token table and pooler have theirs, at least 1; 0: there is no limit. */
+/* What is left for layers and batches once token table, pooler and products' scratch have theirs, at least 1; 0: there is no limit. */
 static uint64_t room(const struct engine *e)
 {
     const uint64_t all = e->params.memory_bytes ? e->params.memory_bytes : e->ops->info.memory_bytes / 10 * 9;
-    const uint64_t used = weight_bytes(e, false);
+    const uint64_t used = weight_bytes(e, false) + e->ops->info.scratch_bytes;
     return !all ? 0 : all > used ? all - used : 1;
 }
 

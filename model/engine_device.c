@@ -86,6 +86,6 @@ int engine_open_device(const struct engine_candidate *c, const struct engine_par
         return ops_cpu_create(o, &cpu, em);
     }
     struct ops_vulkan_params gpu = {.device = c->uuid, .cache_dir = p->cache_dir,
-                                    .max_batch_tokens = max_batch_tokens, .max_cols = max_cols};
+                                    .max_batch_tokens = max_batch_tokens, .max_cols = max_cols, .memory_bytes = p->memory_bytes};
     return ops_vulkan_create(o, &gpu, em);
 }

@@ -144,6 +144,7 @@ struct ops_info {
     bool software;           /* a Vulkan driver that runs on the CPU */
     uint32_t max_batch_tokens; /* most rows begin() takes */
     uint64_t memory_bytes;   /* of the device, for everything; 0: not known */
+    uint64_t scratch_bytes;  /* of those, what products may take for themselves beside their activations */
     uint64_t allocated_bytes; /* of it by this ops, at the last batch's end; 0: not counted */
     double rounding;         /* of the values in products whose weights are not f32, and in attention that may be half, relative; 0: as the device's name says */
     bool int8_blocks;        /* but what goes into products with weights in blocks is rounded to int8, with more than 5 bits to 16, in blocks of 32 */

@@ -196,6 +196,7 @@ int ops_vulkan_create(struct ops **out, const struct ops_vulkan_params *p, struc
         .device = p->device,
         .cache_dir = p->cache_dir,
         .path = p->path,
+        .memory_bytes = p->memory_bytes,
         .validate = p->validate,
         .words_only = p->words_only,
         .fake_max_range = p->fake_max_range,
@@ -217,6 +218,7 @@ int ops_vulkan_create(struct ops **out, const struct ops_vulkan_params *p, struc
     strcpy(o->info.kind, "vulkan");
     o->info.software = info->software;
     o->info.memory_bytes = info->memory_bytes;
+    o->info.scratch_bytes = tuning_fragment_bytes(v->g);
     o->info.rounding = tuning_rounding(v->g);
     o->info.int8_blocks = tuning_rounds_to_int8(v->g);
     o->info.max_batch_tokens = batch_tokens(gpu_limits(v->g), p);

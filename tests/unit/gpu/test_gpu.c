@@ -323,7 +323,7 @@ static void fragments_fit_every_kind_of_device(void **state)
                 const struct tuning_few f = tuning_few(&g, n, 4096, k);
                 assert_true(!t.bm || (c->fragments && n >= FRAGMENT_ROWS && t.group == t.subgroups * c->subgroup && t.subgroups % t.sgm == 0));
                 assert_true(!t.bm || (t.bm == t.sgm * t.rm * c->n && t.bn == t.subgroups / t.sgm * t.rn * c->m && t.rows % t.bm == 0 && t.rows));
-                assert_true(!t.bm || 2ull * t.rows * (k + c->k) <= g.limits.max_range);
+                assert_true(!t.bm || 2ull * t.rows * (k + c->k) <= tuning_fragment_bytes(&g));
                 assert_true(!f.rn || (c->sharing && f.rn * c->n >= n && f.bm == f.subgroups * f.rm * c->m && k % (16 * c->sharing) == 0));
                 assert_true(!f.rn || (f.parts && f.part8 % (2 * c->sharing) == 0 && (f.parts - 1) * f.part8 < k / 8 && f.parts * f.part8 >= k / 8));
                 assert_true(!f.rn || f.subgroups * f.rn * c->m * c->n * 4 <= g.limits.max_shared);

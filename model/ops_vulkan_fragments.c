@@ -56,14 +56,6 @@ static int lay_out_x(struct ops_vulkan *v, const struct product *p, const struct
     return lay_out(v, &layout, GPU_KERNEL_FRAGMENTS_X, args, &push, em);
 }
 
-/* The place of a storage type in its kernels' families, from 1 on. */
-static int at_type(enum tensor_type type)
-{
-    static const int at[TENSOR_N_TYPES] = {[TENSOR_F16] = 1,  [TENSOR_BF16] = 2, [TENSOR_Q8_0] = 3, [TENSOR_Q4_1] = 4,
-                                           [TENSOR_Q5_1] = 5, [TENSOR_Q4_K] = 6, [TENSOR_Q5_K] = 7, [TENSOR_Q6_K] = 8};
-    return at[type];
-}
-
 /* n_rows rows of the slice from row0 of it on. */
 static int multiply(struct ops_vulkan *v, const struct product *p, const struct mat_slice *s, uint32_t row0, uint32_t n_rows,
                     const struct tuning_fragments *t, struct err_msg *em)
@@ -71,20 +63,14 @@ static int multiply(struct ops_vulkan *v, const struct product *p, const struct 
     const struct push_fragments rows = {row0, n_rows, p->w->kp, blocks_of(n_rows, t->bm, t->tn), 0};
     const struct gpu_arg from[] = {arg(s->data), arg(s->shared ? s->shared : v->dummy), arg(v->fragments_w)};
     const struct layout layout = layout_of(t);
-    int r = lay_out(v, &layout, GPU_KERNEL_FRAGMENTS_X + at_type(s->type), from, &rows, em);
+    int r = lay_out(v, &layout, typed_words(GPU_KERNEL_FRAGMENTS_X, s->type), from, &rows, em);
     if (r < 0)
         return r;
     const uint32_t spec[] = {t->group, t->subgroups, t->sgm, t->rm, t->rn, t->tm, t->tn, t->tk, t->panel};
-    const struct push_matmul push = {
-        .n = p->n,
-        .m = p->w->rows,
-        .k = p->w->cols,
-        .kp = p->w->kp,
-        .row0 = s->row0 + row0,
-        .n_rows = n_rows,
-        .flags = (p->bias ? PARAMS_HAS_BIAS : 0) | (p->residual ? PARAMS_HAS_RESIDUAL : 0),
-        .part8 = (uint32_t)(scales_at(p, t) / 4),
-    };
+    struct push_matmul push = push_of(p, s);
+    push.row0 += row0;
+    push.n_rows = n_rows;
+    push.part8 = (uint32_t)(scales_at(p, t) / 4);
     const struct gpu_arg args[] = {arg(v->fragments_x), arg(v->fragments_w), vec_arg(v, p->bias),
                                    arg(p->residual ? p->residual->b : v->dummy), arg(p->y->b)};
     const struct gpu_dispatch d = {
@@ -169,7 +155,7 @@ int ops_vulkan_run_few(struct ops_vulkan *v, const struct product *p, const stru
         const struct gpu_arg args[] = {arg(v->fragments_x), arg(s->data), arg(s->shared ? s->shared : v->dummy), vec_arg(v, p->bias),
                                        arg(p->residual ? p->residual->b : v->dummy), arg(t->parts > 1 ? v->parts : p->y->b)};
         const struct gpu_dispatch d = {
-            .kernel = GPU_KERNEL_MATMUL_FEW_F16W - 1 + at_type(s->type),
+            .kernel = typed_words(GPU_KERNEL_MATMUL_FEW_F16W, s->type) - 1,
             .spec = spec,
             .push = &push,
             .args = args,

@@ -3,28 +3,6 @@
 #include "model/ops_vulkan_op.h"
 #include "shaders/params.h"
 
-/* The kernel of a family that reads words, in the order of lib/weights8.glsl. */
-static enum gpu_kernel typed_words(enum gpu_kernel f32, enum tensor_type type)
-{
-    static const int at[TENSOR_N_TYPES] = {[TENSOR_F32] = 0,  [TENSOR_F16] = 1,  [TENSOR_BF16] = 2, [TENSOR_Q8_0] = 3, [TENSOR_Q4_1] = 4,
-                                           [TENSOR_Q5_1] = 5, [TENSOR_Q4_K] = 6, [TENSOR_Q5_K] = 7, [TENSOR_Q6_K] = 8};
-    return f32 + at[type];
-}
-
-static struct push_matmul push_of(const struct product *p, const struct mat_slice *s)
-{
-    return (struct push_matmul){
-        .n = p->n,
-        .m = p->w->rows,
-        .k = p->w->cols,
-        .kp = p->w->kp,
-        .row0 = s->row0,
-        .n_rows = s->n_rows,
-        .flags = (p->bias ? PARAMS_HAS_BIAS : 0) | (p->residual ? PARAMS_HAS_RESIDUAL : 0),
-        .part8 = p->w->kp / 8,
-    };
-}
-
 /* A kernel of the bindings that all ways have in common: x, both planes of the weights, bias, residual, y. */
 static int run(struct ops_vulkan *v, const struct product *p, const struct mat_slice *s, enum gpu_kernel kernel, const uint32_t *spec,
                uint32_t bm, uint32_t bn)
@@ -136,32 +114,38 @@ static int begin_packed(struct ops_vulkan *v, const struct product *p, uint32_t 
     return finish(v, r, &em);
 }
 
-static int run_coop(struct ops_vulkan *v, const struct product *p)
+/* From tiles of both in shared memory. */
+static int run_matrices(struct ops_vulkan *v, const struct product *p)
 {
     const struct tuning_coop t = tuning_coop(v->g, p->n, p->w->rows, p->w->kp);
     const uint32_t spec[] = {t.group, t.subgroups, t.sgm, t.rm, t.rn, t.tm, t.tn, t.tk, t.bk8};
     const struct packed_way way = {spec, t.bm, t.bn, t.parts, t.part8};
-    struct tuning_fragments fragments;
-    struct tuning_few few;
-    struct err_msg em = {0};
-    int r = finish(v, ops_vulkan_take_packed(v, p->x, p->n, p->w->cols, p->w->kp, &em), &em);
-    if (r == 0 && ops_vulkan_fragments(v, p, &fragments)) {
-        r = begin_packed(v, p, 1);
-        return r == 0 ? finish(v, ops_vulkan_run_fragments(v, p, &fragments, &em), &em) : r;
-    }
-    if (r == 0 && ops_vulkan_few(v, p, &few)) {
-        if ((r = begin_packed(v, p, few.parts)) == 0)
-            r = finish(v, ops_vulkan_run_few(v, p, &few, &em), &em);
-        if (r == 0 && few.parts > 1)
-            ops_vulkan_defer_sum(v, p, few.parts);
-        return r;
-    }
-    if (r == 0)
-        r = begin_packed(v, p, t.parts);
+    int r = begin_packed(v, p, t.parts);
     for (size_t i = 0; i < p->w->n_slices && r == 0; i++)
         r = run_packed(v, p, &p->w->slices[i], typed_words(GPU_KERNEL_MATMUL_COOP_F16W, p->w->slices[i].type) - 1, &way);
     if (r == 0 && t.parts > 1)
         ops_vulkan_defer_sum(v, p, t.parts);
+    return r;
+}
+
+static int run_coop(struct ops_vulkan *v, const struct product *p)
+{
+    struct tuning_fragments fragments;
+    struct tuning_few few;
+    struct err_msg em = {0};
+    int r = finish(v, ops_vulkan_take_packed(v, p->x, p->n, p->w->cols, p->w->kp, &em), &em);
+    if (r < 0)
+        return r;
+    if (ops_vulkan_fragments(v, p, &fragments)) {
+        r = begin_packed(v, p, 1);
+        return r < 0 ? r : finish(v, ops_vulkan_run_fragments(v, p, &fragments, &em), &em);
+    }
+    if (!ops_vulkan_few(v, p, &few))
+        return run_matrices(v, p);
+    if ((r = begin_packed(v, p, few.parts)) == 0)
+        r = finish(v, ops_vulkan_run_few(v, p, &few, &em), &em);
+    if (r == 0 && few.parts > 1)
+        ops_vulkan_defer_sum(v, p, few.parts);
     return r;
 }
 

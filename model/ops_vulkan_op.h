@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "model/ops_vulkan_impl.h"
+#include "shaders/params.h"
 
 /* Operations of a kernel that touches each value once or twice, and of one that makes an exponential or a root of it. */
 #define WORK_PER_VALUE 16
@@ -110,6 +111,28 @@ static inline enum gpu_kernel typed(const struct ops_vulkan *v, enum gpu_kernel 
     default: /* nothing else is held */
         return f32;
     }
+}
+
+/* The kernel of a family that reads words, in the order of lib/weights8.glsl; f32: where that stands or would stand. */
+static inline enum gpu_kernel typed_words(enum gpu_kernel f32, enum tensor_type type)
+{
+    static const int at[TENSOR_N_TYPES] = {[TENSOR_F32] = 0,  [TENSOR_F16] = 1,  [TENSOR_BF16] = 2, [TENSOR_Q8_0] = 3, [TENSOR_Q4_1] = 4,
+                                           [TENSOR_Q5_1] = 5, [TENSOR_Q4_K] = 6, [TENSOR_Q5_K] = 7, [TENSOR_Q6_K] = 8};
+    return f32 + at[type];
+}
+
+static inline struct push_matmul push_of(const struct product *p, const struct mat_slice *s)
+{
+    return (struct push_matmul){
+        .n = p->n,
+        .m = p->w->rows,
+        .k = p->w->cols,
+        .kp = p->w->kp,
+        .row0 = s->row0,
+        .n_rows = s->n_rows,
+        .flags = (p->bias ? PARAMS_HAS_BIAS : 0) | (p->residual ? PARAMS_HAS_RESIDUAL : 0),
+        .part8 = p->w->kp / 8,
+    };
 }
 
 #endif

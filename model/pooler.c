@@ -1,6 +1,5 @@
 #include "model/pooler.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,8 +24,6 @@ struct pooler {
     struct ops_buf *dense_out[2]; /* [texts, info->dense] */
 };
 
-#define HALF_END 65504.0f /* f16's largest */
-
 /* How a matrix of ours is stored: with 8 bits where the model's weights are quantised, with 16 where they have as many, since these run for
  * every token too. */
 static enum tensor_type folded_type(const struct model_info *i, uint64_t cols)
@@ -45,45 +42,27 @@ uint64_t pooler_folded_bytes(const struct model_info *i, struct ops *o)
     return o->v->mat_bytes(o, &keys) + o->v->mat_bytes(o, &values);
 }
 
-/* v as type, in *out, which is the caller's. */
-static int pack_folded(enum tensor_type type, const float *v, uint64_t rows, uint64_t cols, uint8_t **out, struct err_msg *em)
-{
-    const size_t row = tensor_row_bytes(type, cols);
-    int r = 0;
-    uint8_t *packed = aligned_alloc(64, (rows * row + 63) & ~(size_t)63);
-    if (!packed)
-        return err_set(em, LT_ENOMEM, "no memory for the pooler");
-    for (uint64_t i = 0; !r && type == TENSOR_Q8_0 && i < rows; i++)
-        r = quantise_row(TENSOR_Q8_0, v + i * cols, NULL, cols, packed + i * row);
-    for (uint64_t i = 0; !r && type == TENSOR_F16 && i < rows * cols; i++) {
-        const uint16_t half = f32_to_f16(v[i]);
-        memcpy(packed + 2 * i, &half, 2);
-    }
-    *out = packed;
-    return r;
-}
-
-/* The type in which v is kept: f16 only where it holds every value. */
-static enum tensor_type kept_type(const struct model_info *info, const float *v, uint64_t rows, uint64_t cols)
-{
-    const enum tensor_type type = folded_type(info, cols);
-    for (uint64_t i = 0; type == TENSOR_F16 && i < rows * cols; i++)
-        if (!(fabsf(v[i]) < HALF_END))
-            return TENSOR_F32;
-    return type;
-}
-
-/* A matrix of ours as the device's. */
+/* A matrix of ours as the device's: in f32 after all where f16 does not hold it. */
 static int upload(struct pooler *p, const char *name, const float *v, uint64_t rows, uint64_t cols, struct ops_mat **w,
                   struct err_msg *em)
 {
-    const enum tensor_type type = kept_type(p->info, v, rows, cols);
-    struct tensor t = {name, type, rows, cols, v, rows * tensor_row_bytes(type, cols)};
+    const enum tensor_type type = folded_type(p->info, cols);
+    const size_t row = tensor_row_bytes(type, cols);
+    struct tensor t = {name, TENSOR_F32, rows, cols, v, rows * cols * sizeof *v};
     const struct tensor *part = &t;
     uint8_t *packed = NULL;
-    int r = type == TENSOR_F32 ? 0 : pack_folded(type, v, rows, cols, &packed, em);
-    if (packed)
-        t.data = packed;
+    int r = 0;
+    if (type != TENSOR_F32) {
+        packed = aligned_alloc(64, (rows * row + 63) & ~(size_t)63);
+        if (!packed)
+            return err_set(em, LT_ENOMEM, "no memory for %s", name);
+        for (uint64_t i = 0; !r && i < rows; i++)
+            r = quantise_row(type, v + i * cols, NULL, cols, packed + i * row);
+        if (!r)
+            t = (struct tensor){name, type, rows, cols, packed, rows * row};
+        else if (type == TENSOR_F16)
+            r = 0;
+    }
     if (!r)
         r = p->o->v->mat_create(p->o, &part, 1, w, em);
     free(packed);

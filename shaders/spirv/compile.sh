@@ -20,9 +20,9 @@ compile() {
     shift 2
     # shellcheck disable=SC2086
     glslangValidator $flags --quiet -Ishaders "$@" --vn "spirv_$name" --depfile "$out/.depends" -o "$out/.compiled" "$shader"
-    # Twelve words a line instead of the compiler's eight.
+    # Sixteen words a line instead of the compiler's eight.
     awk '/^\t?[ \t]*0x/ { n = split($1, w, ","); for (i = 1; i <= n; i++) if (w[i] != "") line(w[i]); next }
-         function line(x) { printf "%s%s", k % 12 ? "," : k ? ",\n\t" : "\t", x; k++ }
+         function line(x) { printf "%s%s", k % 16 ? "," : k ? ",\n\t" : "\t", x; k++ }
          { if (k) printf "\n"; k = 0; sub(/[ \t]+$/, ""); sub(/^[ \t]+/, ""); print }' "$out/.compiled" >"$out/$name.spv.h"
     for f in $(sed 's/^[^:]*://' "$out/.depends"); do # an include that is missing from the list would go unnoticed
         echo "$sources" | tr -s ' ' '\n' | grep -qx "${f#./}" || { echo "compile.sh: $f is not among the sources" >&2; exit 1; }

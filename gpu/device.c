@@ -98,7 +98,7 @@ int gpu_create(struct gpu **out, const struct gpu_params *params, struct err_msg
     if (!g)
         return err_set(em, LT_ENOMEM, "no memory for a device");
     g->validation_at_create = gpu_validation_messages();
-    if ((r = instance_init(&g->in, p->validate, em)) < 0)
+    if ((r = instance_get(&g->in, p->validate, em)) < 0)
         goto out;
     if ((r = choose(g, p->device, em)) < 0)
         goto out;
@@ -147,7 +147,6 @@ void gpu_destroy(struct gpu **gp)
             pipeline_finish(g);
             vkDestroyDevice(g->dev, NULL);
         }
-        instance_finish(&g->in);
     }
     free(g->cache_path);
     free(g->pipelines);

@@ -1,3 +1,4 @@
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,12 @@
 #define VALIDATION_LAYER "VK_LAYER_KHRONOS_validation"
 
 static atomic_uint_fast64_t n_validation_messages;
+
+/* Without and with validation, once made; for as long as the process lives. A driver that is unloaded and loaded again loses a
+ * thread-local key each time (SwiftShader), and NVIDIA's numbers a subgroup's invocations wrongly after some ten instances
+ * (Genesis-Embodied-AI/quadrants, pull request 465) or is not found any more. */
+static struct gpu_instance kept[2];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 uint64_t gpu_validation_messages(void)
 {
@@ -79,9 +86,19 @@ static bool validation_wanted(bool validate)
     return validate || (s && *s && strcmp(s, "0") != 0);
 }
 
-int instance_init(struct gpu_instance *in, bool validate, struct err_msg *em)
+/* A messenger goes with its instance. */
+static int add_messenger(VkInstance instance, const VkDebugUtilsMessengerCreateInfoEXT *create, struct err_msg *em)
 {
-    *in = (struct gpu_instance){.validate = validation_wanted(validate)};
+    VkDebugUtilsMessengerEXT messenger;
+    PFN_vkCreateDebugUtilsMessengerEXT make = (PFN_vkCreateDebugUtilsMessengerEXT)(void *)
+        vkGetInstanceProcAddr(instance, "vkCreateDebugUtilsMessengerEXT");
+    if (!make)
+        return err_set(em, LT_EDEVICE, "Vulkan: no VK_EXT_debug_utils");
+    return VK(NULL, em, make(instance, create, NULL, &messenger));
+}
+
+static int create_instance(struct gpu_instance *in, struct err_msg *em)
+{
     const char *layer = VALIDATION_LAYER, *extension = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
     VkValidationFeatureEnableEXT enable = VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT;
     VkValidationFeaturesEXT features = {
@@ -122,30 +139,25 @@ int instance_init(struct gpu_instance *in, bool validate, struct err_msg *em)
         return err_set(em, LT_ENOTFOUND, "Vulkan: no driver is installed");
     if ((r = VK(NULL, em, result)) < 0)
         return r;
-    if (in->validate) {
-        PFN_vkCreateDebugUtilsMessengerEXT make = (PFN_vkCreateDebugUtilsMessengerEXT)(void *)
-            vkGetInstanceProcAddr(in->instance, "vkCreateDebugUtilsMessengerEXT");
-        messenger.pNext = NULL;
-        if (!make)
-            r = err_set(em, LT_EDEVICE, "Vulkan: no VK_EXT_debug_utils");
-        else
-            r = VK(NULL, em, make(in->instance, &messenger, NULL, &in->messenger));
-        if (r < 0)
-            instance_finish(in);
-    }
+    messenger.pNext = NULL;
+    if (in->validate && (r = add_messenger(in->instance, &messenger, em)) < 0)
+        vkDestroyInstance(in->instance, NULL);
     return r;
 }
 
-void instance_finish(struct gpu_instance *in)
+int instance_get(struct gpu_instance *out, bool validate, struct err_msg *em)
 {
-    if (in->messenger) {
-        PFN_vkDestroyDebugUtilsMessengerEXT drop = (PFN_vkDestroyDebugUtilsMessengerEXT)(void *)
-            vkGetInstanceProcAddr(in->instance, "vkDestroyDebugUtilsMessengerEXT");
-        drop(in->instance, in->messenger, NULL);
-    }
-    if (in->instance)
-        vkDestroyInstance(in->instance, NULL);
-    *in = (struct gpu_instance){0};
+    int r = 0;
+    struct gpu_instance in = {.validate = validation_wanted(validate)};
+    pthread_mutex_lock(&lock);
+    if (kept[in.validate].instance)
+        in = kept[in.validate];
+    else if ((r = create_instance(&in, em)) == 0)
+        kept[in.validate] = in;
+    pthread_mutex_unlock(&lock);
+    if (r == 0)
+        *out = in;
+    return r;
 }
 
 static bool find_family(VkPhysicalDevice phys, uint32_t *family)
@@ -266,14 +278,12 @@ int gpu_list(struct gpu_device_info *list, size_t max, size_t *n, struct err_msg
     struct gpu_found found[GPU_MAX_DEVICES];
     size_t n_found = 0;
     *n = 0;
-    int r = instance_init(&in, false, em);
+    int r = instance_get(&in, false, em);
     if (r < 0)
         return r;
     if ((r = instance_find(&in, found, &n_found, em)) < 0)
-        goto out;
+        return r;
     for (; *n < n_found && *n < max; ++*n)
         list[*n] = found[*n].info;
-out:
-    instance_finish(&in);
-    return r;
+    return 0;
 }

@@ -44,10 +44,9 @@ struct gpu_buf {
     struct gpu_buf *next;             /* in the list of retired buffers */
 };
 
-/* An instance and the devices found through it. */
+/* An instance, and whether the validation layer is on. */
 struct gpu_instance {
     VkInstance instance;
-    VkDebugUtilsMessengerEXT messenger;
     bool validate;
 };
 
@@ -115,8 +114,8 @@ struct gpu_found {
     struct gpu_device_info info;
 };
 #define GPU_MAX_DEVICES 32
-int instance_init(struct gpu_instance *in, bool validate, struct err_msg *em);
-void instance_finish(struct gpu_instance *in);
+/* The process's instance, made at the first call and never destroyed: see instance.c. A failure is tried again at the next. */
+int instance_get(struct gpu_instance *in, bool validate, struct err_msg *em);
 /* Devices that can serve, best first. found has room for GPU_MAX_DEVICES. */
 int instance_find(struct gpu_instance *in, struct gpu_found *found, size_t *n, struct err_msg *em);
 

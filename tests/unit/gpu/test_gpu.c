@@ -487,10 +487,45 @@ static void without_a_driver_nothing_is_found(void **state)
     free(files);
 }
 
+/* Where the driver's library lies in memory; 0: it is not loaded. */
+static unsigned long driver_at(void)
+{
+    const char *library = strcmp(getenv("LATENTD_TEST_DRIVER"), "llvmpipe") == 0 ? "libvulkan_lvp" : "libvk_swiftshader";
+    char line[512];
+    unsigned long at = 0;
+    FILE *f = fopen("/proc/self/maps", "r");
+    assert_non_null(f);
+    while (!at && fgets(line, sizeof line, f))
+        at = strstr(line, library) ? strtoul(line, NULL, 16) : 0;
+    fclose(f);
+    return at;
+}
+
+/* Drivers do not bear to be unloaded and loaded again many times (gpu/instance.c). */
+static void a_driver_is_loaded_once(void **state)
+{
+    struct gpu_device_info list[8];
+    struct err_msg em = {0};
+    size_t n = 0;
+    unsigned long first = 0;
+    for (int i = 0; i < 3; i++) {
+        struct gpu *g = NULL;
+        assert_int_equal(gpu_list(list, 8, &n, &em), 0);
+        assert_int_equal(gpu_create(&g, &(struct gpu_params){0}, &em), 0);
+        gpu_destroy(&g);
+        const unsigned long at = driver_at();
+        assert_true(at);
+        assert_true(!first || first == at);
+        first = at;
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(without_a_driver_nothing_is_found), /* first: a driver that was found is kept */
         cmocka_unit_test(lists_the_driver_under_test),
+        cmocka_unit_test(a_driver_is_loaded_once),
         cmocka_unit_test(unknown_name_is_not_found_and_names_the_others),
         cmocka_unit_test(upload_and_download_agree),
         cmocka_unit_test(barriers_only_between_dependent_dispatches),
@@ -499,7 +534,6 @@ int main(void)
         cmocka_unit_test(limits_are_checked_when_binding),
         cmocka_unit_test(memory_is_counted_and_runs_out_cleanly),
         cmocka_unit_test(heaps_are_obeyed),
-        cmocka_unit_test(without_a_driver_nothing_is_found),
         cmocka_unit_test(tiles_fit_every_head_size),
         cmocka_unit_test(matrices_fit_every_kind_of_device),
         cmocka_unit_test(fragments_fit_every_kind_of_device),

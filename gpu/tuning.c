@@ -37,10 +37,16 @@ static bool offered(const struct gpu *g, enum tuning_path path)
     return path == TUNING_COOP ? g->limits.coop.m > 0 : path == TUNING_DOT ? g->limits.dot : true;
 }
 
+const char *tuning_asked(void)
+{
+    const char *name = getenv("LATENTD_VULKAN_MATMUL");
+    return name && *name ? name : NULL;
+}
+
 int tuning_force(struct gpu *g, const char *name, struct err_msg *em)
 {
     if (!name)
-        name = getenv("LATENTD_VULKAN_MATMUL");
+        name = tuning_asked();
     g->forced_path = -1;
     if (!name || !*name)
         return 0;

@@ -16,7 +16,10 @@ enum tuning_path {
 /* What LATENTD_VULKAN_MATMUL calls it. */
 const char *tuning_path_name(enum tuning_path path);
 
-/* Every product on g takes the named path where it can be taken; NULL: the environment's LATENTD_VULKAN_MATMUL; empty: whichever suits.
+/* The path that the environment's LATENTD_VULKAN_MATMUL names; NULL: none. */
+const char *tuning_asked(void);
+
+/* Every product on g takes the named path where it can be taken; NULL: tuning_asked; empty: whichever suits.
  * Errors: LT_EINVAL no such path; LT_ENOTFOUND the device lacks what it takes. */
 int tuning_force(struct gpu *g, const char *name, struct err_msg *em);
 

@@ -425,25 +425,28 @@ static int try_device(struct engine *e, const struct engine_candidate *c, struct
     return r;
 }
 
-/* A deep model adds up what int8 products round away: the CPU is tried once more without them. */
-static int try_exact(struct engine *e, const struct engine_candidate *c, struct err_msg *why)
+/* A deep model adds up what int8 products round away, and a GPU's driver may not do right what is fast: tried once more without. */
+static int try_plain(struct engine *e, const struct engine_candidate *c, struct err_msg *why)
 {
-    struct engine_candidate exact = *c;
+    struct engine_candidate plain = *c;
     struct err_msg again = {{0}};
-    exact.f32 = true;
+    plain.plain = true;
     log_warn("model", "%s; trying it in f32, which is slower", why->text);
-    int r = try_device(e, &exact, &again);
+    int r = try_device(e, &plain, &again);
     if (r < 0)
         return err_set(why, r, "%s", again.text);
-    add_note(e, "in f32, since int8 products are not exact enough for this model");
+    if (c->cpu)
+        add_note(e, "in f32, since int8 products are not exact enough for this model");
+    else
+        add_note(e, "in plain f32, since its faster ways fail: %.200s", why->text);
     return 0;
 }
 
 static int try_candidate(struct engine *e, const struct engine_candidate *c, struct err_msg *why)
 {
     int r = try_device(e, c, why);
-    if (r == LT_EDEVICE && c->cpu && e->mi->some_quantised && e->info.n_goldens)
-        r = try_exact(e, c, why);
+    if (r == LT_EDEVICE && engine_may_be_plain(c) && (!c->cpu || (e->mi->some_quantised && e->info.n_goldens)))
+        r = try_plain(e, c, why);
     return r;
 }
 

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "gpu/access.h"
 #include "gpu/gpu.h"
+#include "gpu/tuning.h"
 #include "model/ops_cpu.h"
 #include "model/ops_vulkan.h"
 
@@ -77,15 +78,21 @@ int engine_candidates(const char *device, struct engine_candidate *list, size_t 
     return none_of(device, gpus, n_gpus, gpu_access(GPU_NODES, &denied) < 0 ? denied.text : why.text, em);
 }
 
+bool engine_may_be_plain(const struct engine_candidate *c)
+{
+    return !c->plain && (c->cpu || !tuning_asked());
+}
+
 int engine_open_device(const struct engine_candidate *c, const struct engine_params *p, uint32_t max_batch_tokens,
                        uint32_t max_cols, struct ops **o, struct err_msg *em)
 {
     if (c->cpu) {
         struct ops_cpu_params cpu = {.n_threads = p->n_threads, .max_batch_tokens = max_batch_tokens,
-                                      .f32_only = c->f32};
+                                      .f32_only = c->plain};
         return ops_cpu_create(o, &cpu, em);
     }
     struct ops_vulkan_params gpu = {.device = c->uuid, .cache_dir = p->cache_dir,
-                                    .max_batch_tokens = max_batch_tokens, .max_cols = max_cols, .memory_bytes = p->memory_bytes};
+                                    .max_batch_tokens = max_batch_tokens, .max_cols = max_cols, .memory_bytes = p->memory_bytes,
+                                    .path = c->plain ? tuning_path_name(TUNING_F32) : NULL, .words_only = c->plain};
     return ops_vulkan_create(o, &gpu, em);
 }

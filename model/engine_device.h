@@ -9,7 +9,7 @@
 
 struct engine_candidate {
     bool cpu;
-    bool f32;       /* the CPU: without int8 products */
+    bool plain;     /* without what is fast: the CPU without int8 products; a GPU without matrices, dot products and storage of 8 and 16 bits */
     char uuid[40];  /* of a Vulkan device */
     char name[256]; /* for messages */
 };
@@ -20,6 +20,9 @@ struct engine_candidate {
  *
  * Errors: LT_EDEVICE: none; the message names those there are. */
 int engine_candidates(const char *device, struct engine_candidate *list, size_t *n, bool *named, struct err_msg *em);
+
+/* Whether it may be tried once more as a plain one after it failed at the self-test or to make a kernel: not where the user chose the way. */
+bool engine_may_be_plain(const struct engine_candidate *c);
 
 /* Opens it for rows of at most max_cols floats. */
 int engine_open_device(const struct engine_candidate *c, const struct engine_params *p, uint32_t max_batch_tokens,

@@ -19,7 +19,7 @@ struct ops_vulkan_params {
     uint64_t memory_bytes;    /* gpu_params.memory_bytes */
     const char *path;          /* of matrix products: gpu_params.path */
     bool validate;             /* validation layers, as LATENTD_VULKAN_VALIDATE=1 */
-    bool words_only;           /* do as if the device had no 8- and 16-bit storage (tests) */
+    bool words_only;           /* do as if the device had no 8- and 16-bit storage */
     uint64_t fake_max_range;   /* bytes: smaller maxStorageBufferRange (tests); 0: the device's */
     uint32_t timeout_ms;       /* of one submission; 0: the default of gpu.h */
     uint64_t submit_work;      /* operations of one submission (tests); 0: learnt from its time */

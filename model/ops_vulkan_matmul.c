@@ -1,4 +1,5 @@
 /* Matrix products: the way of each from gpu/tuning.h, and its dispatches. */
+#include "base/fault.h"
 #include "gpu/tuning.h"
 #include "model/ops_vulkan_op.h"
 #include "shaders/params.h"
@@ -29,8 +30,16 @@ static int run_tiles(struct ops_vulkan *v, const struct product *p, const struct
     return run(v, p, s, typed(v, GPU_KERNEL_MATMUL_F32, s->type), spec, t.bm, t.bn);
 }
 
+/* As a driver does that makes a wrong program of a kernel: nothing. */
+static bool broken(void)
+{
+    return fault("gpu_fast_product");
+}
+
 static int run_rows(struct ops_vulkan *v, const struct product *p, const struct mat_slice *s)
 {
+    if (broken())
+        return 0;
     const struct tuning_rows t = tuning_rows(v->g, p->n);
     const uint32_t spec[] = {t.group, t.lanes, t.rm, t.nx, p->w->cols % 4 == 0};
     return run(v, p, s, typed_words(GPU_KERNEL_MATVEC_F32, s->type), spec, t.bm, t.nx);
@@ -88,6 +97,8 @@ static int run_packed(struct ops_vulkan *v, const struct product *p, const struc
 {
     struct err_msg em = {0};
     struct push_matmul push = push_of(p, s);
+    if (broken())
+        return 0;
     push.part8 = way->part8;
     push.flags |= way->parts > 1 ? PARAMS_PARTIAL : 0;
     struct gpu_arg args[] = {arg(v->pack),         arg(s->data), arg(s->shared ? s->shared : v->dummy),

@@ -109,6 +109,16 @@ double golden_cosine(const float *a, const float *b, uint32_t dim)
     return aa * bb > 0 && isfinite(dot) ? dot / sqrt(aa * bb) : -1;
 }
 
+int golden_engine(struct engine **e, const struct model *m, const struct engine_params *p, struct err_msg *em)
+{
+    int r = engine_create(e, m, p, em);
+    if (r == 0 && strstr(engine_info(*e)->note, "faster ways fail")) {
+        r = err_set(em, LT_EDEVICE, "%s", engine_info(*e)->note);
+        engine_destroy(e);
+    }
+    return r;
+}
+
 void golden_need_way(const char *device)
 {
     struct ops *o = NULL;

@@ -40,6 +40,9 @@ void golden_remove(char **path);
 double golden_max_diff(const float *a, const float *b, uint32_t dim);
 double golden_cosine(const float *a, const float *b, uint32_t dim);
 
+/* engine_create, but a GPU that fell back to plain products is refused (LT_EDEVICE): its faster ones are what is tested. */
+int golden_engine(struct engine **e, const struct model *m, const struct engine_params *p, struct err_msg *em);
+
 /* Ends the test as skipped (77) where LATENTD_VULKAN_MATMUL names a way of products that the Vulkan device called so does not offer. */
 void golden_need_way(const char *device);
 

@@ -78,7 +78,7 @@ static void check_model(const char *device, const char *path, const char *what, 
     struct engine_seq seqs[TEXTS], batch[TEXTS];
     uint32_t order[TEXTS];
     int status[TEXTS];
-    if (model_open(&m, path, &em) < 0 || engine_create(&e, m, &p, &em) < 0)
+    if (model_open(&m, path, &em) < 0 || golden_engine(&e, m, &p, &em) < 0)
         die(what, em.text);
     const struct model_info *i = model_info(m);
     const uint32_t dim = i->dim;

@@ -171,7 +171,7 @@ static void check_device(const char *device, const char *name, const struct mode
     open_family(&f, name, p);
     tokenise(&f);
     reference(&f);
-    if (engine_create(&e, f.m, &ep, &em) < 0)
+    if (golden_engine(&e, f.m, &ep, &em) < 0)
         die(name, em.text);
     float *one = calloc(f.dim, sizeof *one), *all = calloc(f.n * f.dim, sizeof *all);
     struct engine_seq *seqs = calloc(f.n, sizeof *seqs);

@@ -32,7 +32,7 @@ static struct engine *open_engine(const struct device *d, const char *path, stru
     struct err_msg em = {{0}};
     struct engine *e = NULL;
     struct engine_params p = {.device = d->name, .n_threads = 2};
-    if (model_open(m, path, &em) < 0 || engine_create(&e, *m, &p, &em) < 0) {
+    if (model_open(m, path, &em) < 0 || golden_engine(&e, *m, &p, &em) < 0) {
         printf("FAIL %s: %s\n", path, em.text);
         exit(1);
     }

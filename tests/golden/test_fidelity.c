@@ -139,7 +139,7 @@ static void check_type(const char *dir, const char *device, enum tensor_type typ
     double diff, cosine;
     const struct engine_params p = {.device = device, .n_threads = 2};
     char *path = only_read(type) ? golden_blocks(dir, type) : golden_import(dir, type);
-    if (model_open(&m, path, &em) < 0 || engine_create(&e, m, &p, &em) < 0) {
+    if (model_open(&m, path, &em) < 0 || golden_engine(&e, m, &p, &em) < 0) {
         printf("FAIL %s: %s\n", path, em.text);
         exit(1);
     }
@@ -199,7 +199,7 @@ static void check_deep(enum tensor_type type)
         exit(1);
     }
     char *path = golden_import(dir, type);
-    if (model_open(&m, path, &em) < 0 || engine_create(&e, m, &p, &em) < 0) {
+    if (model_open(&m, path, &em) < 0 || golden_engine(&e, m, &p, &em) < 0) {
         printf("FAIL %s: %s\n", path, em.text);
         exit(1);
     }

@@ -72,7 +72,7 @@ static void embed(const struct model *m, const char *device, const struct engine
 {
     struct engine *e;
     struct err_msg em = {{0}};
-    if (engine_create(&e, m, &(struct engine_params){.device = device, .n_threads = 2}, &em) < 0 ||
+    if (golden_engine(&e, m, &(struct engine_params){.device = device, .n_threads = 2}, &em) < 0 ||
         engine_embed(e, seqs, n, out, status, &em) < 0)
         die(device, em.text);
     printf("%s\n", engine_info(e)->device);

@@ -70,7 +70,7 @@ static void check(const char *device, const struct golden *g, const char *folder
     if (model_open(&m, path, &em) < 0)
         die(path, em.text);
     golden_remove(&path);
-    const int r = engine_create(&e, m, &(struct engine_params){.device = device, .n_threads = 2}, &em);
+    const int r = golden_engine(&e, m, &(struct engine_params){.device = device, .n_threads = 2}, &em);
     if (s > 1e20f) {
         const bool good = r == LT_EDEVICE && strstr(em.text, err_text(LT_ENAN));
         printf("%s%s, %s times %g: %s\n", good ? "" : "FAIL ", device, tensor_type_name(type), s, r < 0 ? em.text : "served");

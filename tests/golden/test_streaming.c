@@ -32,7 +32,7 @@ static void embed(const struct model *m, const char *device, uint32_t rows, uint
     struct err_msg em = {{0}};
     struct engine_params p = {.device = device, .n_threads = 2, .max_batch_tokens = rows, .memory_bytes = memory};
     int status[N], one;
-    if (engine_create(&e, m, &p, &em) < 0) {
+    if (golden_engine(&e, m, &p, &em) < 0) {
         printf("FAIL %s\n", em.text);
         exit(1);
     }

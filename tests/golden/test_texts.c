@@ -143,7 +143,7 @@ static void check(const char *device, const char *path, enum tensor_type type)
     struct engine *e = NULL;
     struct err_msg em = {""};
     double worst = 0, cosine[TEXTS_MAX];
-    if (model_open(&m, path, &em) < 0 || engine_create(&e, m, &p, &em) < 0)
+    if (model_open(&m, path, &em) < 0 || golden_engine(&e, m, &p, &em) < 0)
         die(path, em.text);
     if (model_info(m)->dim != DIM)
         die(path, "another dimension");

@@ -85,6 +85,21 @@ class Devices(unittest.TestCase):
             self.assertEqual(s["device_kind"], "cpu")
             self.assertRegex(s["device_note"], "skipped SwiftShader.*device memory needed")
 
+    @needs_faults
+    def test_plain_products_where_fast_ones_are_wrong(self):
+        """A driver whose faster products (fault point gpu_fast_product) give nothing fails the golden vectors: the device serves without them
+        and says so. One whose way of products was chosen is not given another."""
+        env = dict(drivers(driver(LLVMPIPE)), LATENTD_FAULT="gpu_fast_product=always")
+        with Daemon(device="llvmpipe", env=env) as d:
+            s = serves(d)
+            self.assertEqual(s["device_kind"], "vulkan")
+            self.assertRegex(s["device_note"], "^in plain f32, since its faster ways fail: llvmpipe.*self-test")
+        with Daemon(device="llvmpipe", env=dict(env, LATENTD_VULKAN_MATMUL="rows"), wait=None) as d:
+            self.assertNotEqual(d.process.wait(CALL_S), 0)
+            self.assertRegex(d.log_text(), "llvmpipe.*self-test")
+        with Daemon(device="llvmpipe", env=dict(env, LATENTD_VULKAN_MATMUL="f32")) as d:
+            self.assertEqual(serves(d)["device_note"], "")
+
     def test_less_memory_than_the_model_takes(self):
         """Layers pass through the device, and the status says so; the vectors stay what they are."""
         with Daemon() as d:

@@ -109,6 +109,8 @@ int gpu_create(struct gpu **out, const struct gpu_params *params, struct err_msg
     g->allowed_bytes = p->memory_bytes;
     if ((r = capability_open(g, p, em)) < 0)
         goto out;
+    if ((r = tuning_table_fill(&g->table, g->vendor, g->info.software, NULL, em)) < 0)
+        goto out;
     if ((r = tuning_force(g, p->path, em)) < 0)
         goto out;
     if ((r = pipeline_cache_init(g, p->cache_dir, em)) < 0)

@@ -49,7 +49,7 @@ int probe_fragments(struct gpu *g, struct err_msg *em)
 {
     struct gpu_coop *c = &g->limits.coop;
     /* only where products take that way */
-    if (!c->m || tuning_path(g, FRAGMENT_ROWS, TUNING_AS_HALF) != TUNING_COOP)
+    if (!c->m || tuning_path(g, g->table.few_rows + 1, TUNING_AS_HALF) != TUNING_COOP)
         return 0;
     /* whole eights, and an even number of steps for any length of a row */
     if (c->m * c->k % (8 * c->subgroup) || c->n * c->k % (8 * c->subgroup) || PARAMS_K_PAD % (2 * c->k))

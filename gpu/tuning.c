@@ -7,13 +7,8 @@
 
 #define ROUNDING_F32 0x1p-24
 #define ROUNDING_HALF 0x1p-11
-#define VENDOR_NVIDIA 0x10DE
-#define FEW_ROWS 64        /* of x: below, what is read of w counts, and k is divided to have enough groups at work */
-#define GROUPS_WANTED 512  /* four for each of a large device's 132 processors */
-#define PART_LEAST 256     /* values of k: a K type's block, four tiles */
 #define FRAGMENT_BYTES (256u << 20) /* of w's fragments, */
 #define FRAGMENT_SHARE 64           /* and no more than this part of the memory */
-#define PARTS_BYTES (16u << 20) /* of sums in f32, so that they stay in a large device's cache */
 #define ROWS_MOST 8 /* rows of x at which reading w is what counts */
 
 static uint32_t min_u32(uint32_t a, uint32_t b)
@@ -153,12 +148,12 @@ struct tuning_rows tuning_rows(const struct gpu *g, uint32_t n)
 }
 
 /* Divides k so that enough groups have work; whole tiles each, bk8 deep: how many parts, and their depth. */
-static uint32_t divide_k(uint32_t groups, uint32_t n, uint32_t n_rows, uint32_t kp, uint32_t bk8, uint32_t *part8)
+static uint32_t divide_k(const struct tuning_table *t, uint32_t groups, uint32_t n, uint32_t n_rows, uint32_t kp, uint32_t bk8, uint32_t *part8)
 {
     const uint64_t bytes = 4 * (uint64_t)n * n_rows;
     const uint32_t tiles = (kp / 8 + bk8 - 1) / bk8;
-    uint32_t parts = n > FEW_ROWS ? 1 : min_u32(GROUPS_WANTED / groups, kp / PART_LEAST);
-    parts = min_u32(parts, (uint32_t)(PARTS_BYTES / bytes));
+    uint32_t parts = n > t->few_rows ? 1 : min_u32(t->groups_wanted / groups, kp / t->part_least);
+    parts = min_u32(parts, (uint32_t)(((uint64_t)t->parts_mib << 20) / bytes));
     const uint32_t each = parts > 1 ? (tiles + parts - 1) / parts : tiles;
     *part8 = each * bk8;
     return (tiles + each - 1) / each;
@@ -198,7 +193,7 @@ struct tuning_dot tuning_dot(const struct gpu *g, uint32_t n, uint32_t n_rows, u
         else
             t.rm /= 2;
     }
-    t.parts = divide_k(ceil_div(n_rows, t.bm) * ceil_div(n, t.bn), n, n_rows, kp, 4 * t.blocks, &t.part8);
+    t.parts = divide_k(&g->table, ceil_div(n_rows, t.bm) * ceil_div(n, t.bn), n, n_rows, kp, 4 * t.blocks, &t.part8);
     return t;
 }
 
@@ -211,9 +206,7 @@ static uint32_t coop_shared(const struct tuning_coop *t)
 static uint32_t coop_matrices(const struct gpu *g)
 {
     const struct gpu_coop *c = &g->limits.coop;
-    /* sums of an invocation: half of NVIDIA's registers, a quarter or less of others'; a software device compiles each for itself */
-    const uint32_t sums = g->vendor == VENDOR_NVIDIA ? 128 : g->info.software ? 16 : 64;
-    const uint32_t some = c->subgroup * sums / (c->m * c->n);
+    const uint32_t some = c->subgroup * g->table.coop_sums / (c->m * c->n);
     return some ? some : 1;
 }
 
@@ -234,10 +227,10 @@ struct tuning_coop tuning_coop(const struct gpu *g, uint32_t n, uint32_t n_rows,
     const struct gpu_limits *l = &g->limits;
     const struct gpu_coop *c = &l->coop;
     const uint32_t most = coop_matrices(g);
-    struct tuning_coop t = {.subgroups = 4, .sgm = 2, .tm = c->m, .tn = c->n, .tk = c->k, .bk8 = 4};
+    struct tuning_coop t = {.subgroups = g->table.coop_subgroups, .sgm = 2, .tm = c->m, .tn = c->n, .tk = c->k, .bk8 = 4};
     while (t.subgroups > 1 && t.subgroups * c->subgroup > l->max_invocations)
         t.subgroups /= 2;
-    if (n <= FEW_ROWS) { /* all of x's rows in one tile, the subgroups side by side over w, and deep */
+    if (n <= g->table.few_rows) { /* all of x's rows in one tile, the subgroups side by side over w, and deep */
         t.sgm = t.subgroups;
         t.bk8 = 8;
         for (t.rn = 1; t.rn * c->m < n && 2 * t.rn <= most; t.rn *= 2)
@@ -251,17 +244,19 @@ struct tuning_coop tuning_coop(const struct gpu *g, uint32_t n, uint32_t n_rows,
     for (;;) {
         t.bm = t.sgm * t.rm * t.tn;
         t.bn = t.subgroups / t.sgm * t.rn * t.tm;
-        if (coop_shared(&t) <= l->max_shared || (t.rm == 1 && t.rn == 1))
+        if (coop_shared(&t) <= l->max_shared || (t.rm == 1 && t.rn == 1 && t.subgroups == 1))
             break;
         if (8 * t.bk8 > 32)
             t.bk8 /= 2;
+        else if (t.rm == 1 && t.rn == 1)
+            t.sgm = min_u32(t.sgm, t.subgroups /= 2);
         else if (t.rm >= t.rn)
             t.rm /= 2;
         else
             t.rn /= 2;
     }
     t.group = t.subgroups * c->subgroup;
-    t.parts = divide_k(ceil_div(n_rows, t.bm) * ceil_div(n, t.bn), n, n_rows, kp, t.bk8, &t.part8);
+    t.parts = divide_k(&g->table, ceil_div(n_rows, t.bm) * ceil_div(n, t.bn), n, n_rows, kp, t.bk8, &t.part8);
     return t;
 }
 
@@ -277,8 +272,9 @@ struct tuning_fragments tuning_fragments(const struct gpu *g, uint32_t n, uint32
     const struct gpu_limits *l = &g->limits;
     const struct gpu_coop *c = &l->coop;
     const struct tuning_fragments none = {0};
-    struct tuning_fragments t = {.subgroups = 4, .sgm = 2, .tm = c->m, .tn = c->n, .tk = c->k, .panel = 16, .pack_bk8 = 16};
-    if (!c->fragments || n < FRAGMENT_ROWS)
+    struct tuning_fragments t = {.subgroups = g->table.fragment_subgroups, .sgm = 2, .tm = c->m, .tn = c->n, .tk = c->k,
+                                 .panel = g->table.fragment_panel, .pack_bk8 = 16};
+    if (!c->fragments || n <= g->table.few_rows)
         return none;
     while (t.subgroups > 1 && t.subgroups * c->subgroup > l->max_invocations)
         t.subgroups /= 2;
@@ -304,8 +300,9 @@ struct tuning_few tuning_few(const struct gpu *g, uint32_t n, uint32_t n_rows, u
     const struct gpu_limits *l = &g->limits;
     const struct gpu_coop *c = &l->coop;
     const struct tuning_few none = {0};
-    struct tuning_few t = {.subgroups = 4, .rm = 2, .tm = c->m, .tn = c->n, .tk = c->k, .sharing = c->sharing, .pack_bk8 = 16};
-    if (!c->sharing || n > FEW_ROWS || kp % (16 * c->sharing) || 8 * t.pack_bk8 % (16 * c->sharing))
+    struct tuning_few t = {.subgroups = g->table.few_subgroups, .rm = g->table.few_matrices, .tm = c->m, .tn = c->n, .tk = c->k,
+                           .sharing = c->sharing, .pack_bk8 = 16};
+    if (!c->sharing || n > g->table.few_rows || kp % (16 * c->sharing) || 8 * t.pack_bk8 % (16 * c->sharing))
         return none;
     while (t.subgroups > 1 && t.subgroups * c->subgroup > l->max_invocations)
         t.subgroups /= 2;
@@ -318,7 +315,7 @@ struct tuning_few tuning_few(const struct gpu *g, uint32_t n, uint32_t n_rows, u
         return none;
     t.group = t.subgroups * c->subgroup;
     t.bm = t.subgroups * t.rm * t.tm;
-    t.parts = divide_k(ceil_div(n_rows, t.bm), n, n_rows, kp, PART_LEAST / 8, &t.part8);
+    t.parts = divide_k(&g->table, ceil_div(n_rows, t.bm), n, n_rows, kp, g->table.part_least / 8, &t.part8);
     return t;
 }
 
@@ -342,7 +339,7 @@ struct tuning_attention tuning_attention(const struct gpu *g, uint32_t head_dim)
 struct tuning_finish tuning_finish(const struct gpu *g, uint32_t kp)
 {
     const uint32_t vectors = ceil_div(kp, 4), allowed = min_u32(g->limits.max_invocations, g->limits.max_group_size[0]);
-    const uint32_t most = min_u32(g->info.software ? 128 : 512, allowed);
+    const uint32_t most = min_u32(g->table.finish_group, allowed);
     struct tuning_finish t = {.group = g->info.software ? 16 : 32};
     /* two vectors or more for each, so that several loads are under way and few invocations wait for each other */
     while (2 * t.group <= most && 4 * t.group <= vectors)
@@ -379,14 +376,13 @@ struct tuning_attention_coop tuning_attention_coop(const struct gpu *g, uint32_t
     if (!chosen || !c->m || !l->shuffles)
         return none;
     const uint32_t unit = max_u32(max_u32(c->n, c->k), 8);
-    struct tuning_attention_coop t = {.subgroups = 4, .split = true, .d8 = ceil_div(head_dim, unit) * unit / 8, .tm = c->m, .tn = c->n, .tk = c->k};
+    struct tuning_attention_coop t = {.subgroups = g->table.attention_subgroups, .split = true, .d8 = ceil_div(head_dim, unit) * unit / 8, .tm = c->m, .tn = c->n, .tk = c->k};
     if (8 * t.d8 > 2 * head_dim)
         return none;
     for (; t.subgroups; t.subgroups /= 2) {
         t.group = t.subgroups * c->subgroup;
         t.bq = t.subgroups * t.tm;
-        /* 64 take a quarter longer on an H200: fewer groups share a processor. A software device compiles each step for itself */
-        for (t.bk = min_u32(g->info.software ? 16 : 32, t.bq); t.bk >= c->k; t.bk /= 2) {
+        for (t.bk = min_u32(g->table.attention_keys, t.bq); t.bk >= c->k; t.bk /= 2) {
             t.pass = attention_pass(c, t.bk);
             if (t.pass && attention_shared(&t) <= l->max_shared && t.group <= l->max_invocations)
                 return t;
@@ -397,7 +393,7 @@ struct tuning_attention_coop tuning_attention_coop(const struct gpu *g, uint32_t
 
 uint32_t tuning_row_group(const struct gpu *g, uint32_t d)
 {
-    uint32_t group = gpu_info(g)->software ? 16 : 128;
+    uint32_t group = g->table.row_group;
     while (group > gpu_limits(g)->max_invocations || (group > 8 && group >= 2 * d))
         group /= 2;
     return group;

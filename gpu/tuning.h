@@ -1,4 +1,5 @@
-/* Ways, sizes of tiles and groups, chosen from what a device allows: the only place with knowledge of devices. */
+/* Ways, sizes of tiles and groups, chosen from what a device allows: with gpu/tuning_table.h the only place with knowledge of
+ * devices. */
 #ifndef GPU_TUNING_H
 #define GPU_TUNING_H
 
@@ -94,10 +95,8 @@ struct tuning_fragments {
 /* Bytes that the fragments of w take at most. */
 uint64_t tuning_fragment_bytes(const struct gpu *g);
 
-/* Fewest rows of x for which both matrices are laid out as fragments first. */
-#define FRAGMENT_ROWS 65
-
-/* For TUNING_COOP and y[n, m] = x[n, k] wᵀ of n_rows rows of w, kp values long as stored: whether by fragments and how. */
+/* For TUNING_COOP and y[n, m] = x[n, k] wᵀ of n_rows rows of w, kp values long as stored: whether by fragments of both, as many rows of x
+ * are, and how. */
 struct tuning_fragments tuning_fragments(const struct gpu *g, uint32_t n, uint32_t n_rows, uint32_t kp);
 
 struct tuning_few {

@@ -5,6 +5,7 @@
 #include "gpu/budget.h"
 #include "gpu/gpu.h"
 #include "gpu/loader.h"
+#include "gpu/tuning_table.h"
 
 #define GPU_MAX_BINDINGS 6
 #define GPU_MAX_SPEC 11
@@ -56,9 +57,10 @@ struct gpu {
     VkDevice dev;
     VkQueue queue;
     uint32_t family;
-    uint32_t vendor; /* PCI's number, for tuning only */
+    uint32_t vendor; /* PCI's number */
     struct gpu_device_info info;
     struct gpu_limits limits;
+    struct tuning_table table;
     uint64_t allowed_bytes; /* gpu_params.memory_bytes */
     struct gpu_counts counts;
     int forced_path; /* of products, as enum tuning_path; -1: whichever suits */

@@ -4,6 +4,7 @@
  *   --types T,…      storage types of the weights: f32, f16, bf16, q8_0, q4_K, q5_K, q6_K (default f16,q8_0,q4_K)
  *   --rows N,…       rows of x (default 8192,2048,512,128,32)
  *   --ms MS          aim of one timed batch of calls (default 50)
+ *   --kernels no     without the second table
  *
  * CASE: MxK, a product y[n, M] = x[n, K] wᵀ; products, those four of a layer; layer, a whole one in texts of at most 512 tokens, its q4_K
  * weights mixed with finer ones as the importer does; rms_norm and swiglu; attention:TEXTSxLENGTH. Default: products attention:16x512
@@ -478,7 +479,7 @@ int main(int argc, char **argv)
     struct bench b = {.device = "cpu", .types = {TENSOR_F16, TENSOR_Q8_0, TENSOR_Q4_K}, .rows = {8192, 2048, 512, 128, 32},
                       .n_types = 3, .n_rows = 5, .aim_ms = 50, .rng = 1};
     struct err_msg em = {{0}};
-    int first = 1;
+    int first = 1, tables = 2;
     bool good = true;
     for (; first + 1 < argc && argv[first][0] == '-'; first += 2) {
         const char *value = argv[first + 1];
@@ -490,19 +491,21 @@ int main(int argc, char **argv)
             good &= (b.n_rows = read_rows(value, b.rows)) > 0;
         else if (!strcmp(argv[first], "--ms"))
             good &= (b.aim_ms = strtod(value, NULL)) > 0;
+        else if (!strcmp(argv[first], "--kernels"))
+            tables = strcmp(value, "no") ? 2 : 1;
         else
             good = false;
     }
     const char *const *cases = first < argc ? (const char *const *)argv + first : usual;
     const size_t n = first < argc ? (size_t)(argc - first) : sizeof usual / sizeof *usual;
     if (!good || (first < argc && argv[first][0] == '-')) {
-        fputs("usage: bench_kernels [--device cpu|vulkan|vulkan:NAME] [--types T,...] [--rows N,...] [--ms MS] [CASE...]\n", stderr);
+        fputs("usage: bench_kernels [--device cpu|vulkan|vulkan:NAME] [--types T,...] [--rows N,...] [--ms MS] [--kernels no] [CASE...]\n", stderr);
         return 2;
     }
     make_noise(&b);
     must(open_device(&b, &em), "device", &em);
     printf("%s\n", b.o->info.name);
-    for (int table = 0; table < (b.o->v->profile_start ? 2 : 1); table++) {
+    for (int table = 0; table < (b.o->v->profile_start ? tables : 1); table++) {
         b.kernels = table == 1;
         if (table)
             printf("kernels alone, by the device's clock:\n");

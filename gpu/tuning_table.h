@@ -1,0 +1,51 @@
+/* What is known of devices by measurement: the numbers from which gpu/tuning.c makes ways and tiles, a column for each kind of device.
+ * All else follows from a device's limits, within which any of these numbers gives valid tiles and right results, but for their rounding.
+ *
+ * LATENTD_VULKAN_TUNING changes numbers for a process, "few_matrices=4,groups_wanted=1024": for finding a column's numbers on a new device
+ * (tests/bench/tune_gpu.py). */
+#ifndef GPU_TUNING_TABLE_H
+#define GPU_TUNING_TABLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/* name, of most GPUs, of NVIDIA's, of software devices, least, most; all powers of two */
+#define TUNING_NUMBERS(X)                                                                                                        \
+    /* rows of x up to which what is read of w counts, and k is divided to have enough groups at work */                         \
+    X(few_rows, 64, 64, 64, 1, 256)                                                                                              \
+    /* groups that are enough: four for each of a large device's 132 processors */                                              \
+    X(groups_wanted, 512, 512, 512, 1, 65536)                                                                                    \
+    /* values of k in a part at least: a K type's block, four tiles */                                                          \
+    X(part_least, 256, 256, 256, 256, 65536)                                                                                     \
+    /* MiB of parts' sums at most, so that they stay in a large device's cache */                                               \
+    X(parts_mib, 16, 16, 16, 1, 1024)                                                                                            \
+    /* sums of an invocation in matrices: half of NVIDIA's registers, a quarter or less of others'; software compiles each */   \
+    X(coop_sums, 64, 128, 16, 8, 256)                                                                                            \
+    /* subgroups of a group: by tiles in shared memory, by fragments, of few rows, in attention */                              \
+    X(coop_subgroups, 4, 4, 4, 1, 32)                                                                                            \
+    X(fragment_subgroups, 4, 4, 4, 1, 32)                                                                                        \
+    X(few_subgroups, 4, 4, 4, 1, 32)                                                                                             \
+    X(attention_subgroups, 4, 4, 4, 1, 32)                                                                                       \
+    /* tiles of w's rows, by fragments, next to each other while x's go by */                                                   \
+    X(fragment_panel, 16, 16, 16, 1, 1024)                                                                                       \
+    /* matrices of a subgroup along w's rows, of few rows */                                                                    \
+    X(few_matrices, 2, 2, 2, 1, 8)                                                                                               \
+    /* keys of an attention tile: 64 take a quarter longer than 32 on an H200, where fewer groups share a processor then */     \
+    X(attention_keys, 32, 32, 16, 8, 128)                                                                                        \
+    /* invocations of a group that has a row: between products, and elsewhere */                                                \
+    X(finish_group, 512, 512, 128, 16, 1024)                                                                                     \
+    X(row_group, 128, 128, 16, 8, 1024)
+
+struct tuning_table {
+#define NUMBER(name, ...) uint32_t name;
+    TUNING_NUMBERS(NUMBER)
+#undef NUMBER
+};
+
+/* The column for a device of that vendor (PCI's number), with the changes; NULL: those of the environment's LATENTD_VULKAN_TUNING.
+ * Errors: LT_EINVAL: no number is called so, or not a power of two within its bounds; the message names them. */
+int tuning_table_fill(struct tuning_table *t, uint32_t vendor, bool software, const char *changes, struct err_msg *em);
+
+#endif

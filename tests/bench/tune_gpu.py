@@ -5,8 +5,9 @@
 
 Number by number, with those found before: bench_kernels on the operations that the number bears on, with twice and half of the value, and
 on in the better direction while that gains more than --gain. A time is the geometric mean over those operations of bench_kernels' medians,
-which it takes once the device's clock and submissions have settled, the median of --rounds of them. Ends with the numbers that differ from the table's, as LATENTD_VULKAN_TUNING
-takes them; `LATENTD_VULKAN_TUNING=… latent selftest` then says whether all results stay right. --small: sizes for a software device.
+which it takes once the device's clock and submissions have settled, the median of --rounds of them. Ends with the numbers that differ from
+the table's, as LATENTD_VULKAN_TUNING takes them; `LATENTD_VULKAN_TUNING=… latent selftest` then says whether all results stay right.
+--small: sizes for a software device.
 """
 import argparse
 import math
@@ -49,7 +50,7 @@ class Device:
         if key not in self.known:
             env = dict(os.environ, LATENTD_VULKAN_TUNING=",".join(f"{k}={v}" for k, v in changes.items()))
             command = [os.path.join(self.a.build, "tests", "bench", "bench_kernels"), "--device", "vulkan:" + self.a.device,
-                                  "--ms", str(self.a.ms), "--kernels", "no", *options, *cases]
+                       "--ms", str(self.a.ms), "--kernels", "no", *options, *cases]
             self.known[key] = self.measure(command, env)
         return self.known[key]
 

@@ -1,6 +1,8 @@
 /* The compute layer: enumeration, buffers, limits, submissions, and what the validation layers say. */
 #include "tests/unit.h"
 
+#include <link.h>
+
 #include "gpu/gpu.h"
 #include "gpu/tuning.h"
 #include "gpu/vk.h"
@@ -541,18 +543,26 @@ static void without_a_driver_nothing_is_found(void **state)
     free(files);
 }
 
-/* Where the driver's library lies in memory; 0: it is not loaded. */
-static unsigned long driver_at(void)
+struct library {
+    const char *name;
+    uintptr_t at;
+};
+
+static int find_library(struct dl_phdr_info *info, size_t size, void *arg)
 {
-    const char *library = strcmp(getenv("LATENTD_TEST_DRIVER"), "llvmpipe") == 0 ? "libvulkan_lvp" : "libvk_swiftshader";
-    char line[512];
-    unsigned long at = 0;
-    FILE *f = fopen("/proc/self/maps", "r");
-    assert_non_null(f);
-    while (!at && fgets(line, sizeof line, f))
-        at = strstr(line, library) ? strtoul(line, NULL, 16) : 0;
-    fclose(f);
-    return at;
+    (void)size;
+    struct library *l = arg;
+    if (strstr(info->dlpi_name, l->name))
+        l->at = info->dlpi_addr;
+    return l->at != 0;
+}
+
+/* Where the driver's library lies in memory; 0: it is not loaded. */
+static uintptr_t driver_at(void)
+{
+    struct library l = {strcmp(getenv("LATENTD_TEST_DRIVER"), "llvmpipe") == 0 ? "libvulkan_lvp" : "libvk_swiftshader", 0};
+    dl_iterate_phdr(find_library, &l);
+    return l.at;
 }
 
 /* Drivers do not bear to be unloaded and loaded again many times (gpu/instance.c). */
@@ -561,13 +571,13 @@ static void a_driver_is_loaded_once(void **state)
     struct gpu_device_info list[8];
     struct err_msg em = {0};
     size_t n = 0;
-    unsigned long first = 0;
+    uintptr_t first = 0;
     for (int i = 0; i < 3; i++) {
         struct gpu *g = NULL;
         assert_int_equal(gpu_list(list, 8, &n, &em), 0);
         assert_int_equal(gpu_create(&g, &(struct gpu_params){0}, &em), 0);
         gpu_destroy(&g);
-        const unsigned long at = driver_at();
+        const uintptr_t at = driver_at();
         assert_true(at);
         assert_true(!first || first == at);
         first = at;

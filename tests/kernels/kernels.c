@@ -1,10 +1,17 @@
-/* kernels [--device cpu|vulkan|vulkan:NAME] [--bench] [--seed N] [CHECK…]
+/* kernels [--device cpu|vulkan|vulkan:NAME] [--bench] [--brief] [--seed N] [CHECK…]
+ * --brief: fewer and smaller cases of what is costly; software devices in a build with sanitizers always have those.
  * Exit status: 0 all passed, 1 some failed, 2 used wrongly, 77 no such device. */
 #include "gpu/gpu.h"
 #include "model/conformance/conform.h"
 
 #include "model/ops_cpu.h"
 #include "model/ops_vulkan.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED true
+#else
+#define SANITIZED false
+#endif
 
 static int open_device(struct ops **o, const char *device, struct err_msg *em)
 {
@@ -28,17 +35,19 @@ int main(int argc, char **argv)
 {
     const char *device = "cpu";
     uint64_t seed = 1;
-    bool bench = false;
+    bool bench = false, brief = false;
     int first = 1;
     for (; first < argc && argv[first][0] == '-'; first++) {
         if (strcmp(argv[first], "--bench") == 0)
             bench = true;
+        else if (strcmp(argv[first], "--brief") == 0)
+            brief = true;
         else if (strcmp(argv[first], "--device") == 0 && first + 1 < argc)
             device = argv[++first];
         else if (strcmp(argv[first], "--seed") == 0 && first + 1 < argc)
             seed = strtoull(argv[++first], NULL, 0);
         else {
-            fprintf(stderr, "usage: kernels [--device cpu|vulkan|vulkan:NAME] [--bench] [--seed N] [CHECK...]\n");
+            fprintf(stderr, "usage: kernels [--device cpu|vulkan|vulkan:NAME] [--bench] [--brief] [--seed N] [CHECK...]\n");
             return 2;
         }
     }
@@ -52,6 +61,7 @@ int main(int argc, char **argv)
     }
     conform_init(&k, o, seed);
     k.bench = bench;
+    k.brief = brief || (SANITIZED && o->info.software);
     printf("device: %s\n", o->info.name);
     for (const struct conform_check *c = conform_checks; c->name; c++) {
         const unsigned failed = k.n_failed, cases = k.n_cases;

@@ -8,6 +8,8 @@
  * afterwards. Both are points in one sequence of operations (`seq`), so "everything up to N" makes sense.
  * An id that is put again replaces: search finds the old version until the new one is searchable, then
  * only the new one, with no moment in between where neither is found; index_get gives the newest accepted.
+ * Where the searchable version has the same title, text and chunks, nothing is embedded again: with the same metadata it
+ * stays as it is, with others the new version takes its vectors and is searchable with the commit.
  *
  * A document is stored whole or not at all: when one of its chunks cannot be embedded (index_fail_chunk),
  * the new version goes away, the old one, if any, stays.
@@ -179,6 +181,7 @@ struct index_doc {
     uint32_t dim;         /* of vectors */
     uint64_t job;         /* 0: none */
     uint64_t *version;    /* on success: the number of this version of the document, never used again; NULL: not wanted */
+    bool *kept;           /* on success: the vectors of the searchable version serve, nothing is pending; NULL: not wanted */
 };
 
 /* (writer) Errors about the item: LT_EINVAL, LT_EUTF8, LT_EEMPTY (no id), LT_ELIMIT, LT_EFORMAT (metadata), LT_EDIM,

@@ -25,6 +25,7 @@ S(TEXT_DELETE, "DELETE FROM texts WHERE doc = ?")
 S(CHUNK_ADD, "INSERT INTO chunks VALUES(?, ?, ?, ?, ?, ?, ?)")
 S(CHUNK_GET, "SELECT doc, coll, vseq FROM chunks WHERE chunk = ?")
 S(CHUNK_SPANS, "SELECT chunk, start, end FROM chunks WHERE chunk BETWEEN ? AND ? AND doc = ? ORDER BY chunk")
+S(DOC_WORDS, "SELECT d.title, d.metadata, t.text FROM documents d JOIN texts t ON t.doc = d.doc WHERE d.doc = ?")
 S(CHUNK_VSEQ, "UPDATE chunks SET vseq = ? WHERE chunk BETWEEN ? AND ?")
 S(CHUNK_COUNT, "SELECT count(*), count(*) - count(vseq) FROM chunks WHERE chunk BETWEEN ? AND ? AND doc = ?")
 S(CHUNKS_OF_DOC, "SELECT chunk, vseq FROM chunks WHERE doc = ? AND chunk > ? ORDER BY chunk") /* reads all rows */

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
-#include "index/store.h"
+#include "index/kept.h"
 
 #define METADATA_DEPTH_MAX 32
 
@@ -100,8 +100,9 @@ static int check_job(struct index *ix, uint64_t job, struct err_msg *em)
     return 0;
 }
 
+/* keep: the version whose vectors serve; NULL: d's own, if any. */
 static int insert_chunks(struct index *ix, struct collection *c, const struct index_doc *d, uint64_t doc,
-                         uint64_t first, size_t n, struct err_msg *em)
+                         uint64_t first, size_t n, const struct doc_row *keep, struct err_msg *em)
 {
     int r = 0;
     const struct index_span whole = {0, (uint32_t)d->text_len};
@@ -110,11 +111,13 @@ static int insert_chunks(struct index *ix, struct collection *c, const struct in
         return LT_EIO;
     for (size_t i = 0; i < n && r == 0; i++) {
         const struct index_span *s = d->spans ? &d->spans[i] : &whole;
-        sql_bind(st, d->vectors ? "iiiiiii" : "iiiiiin", (int64_t)(first + i), (int64_t)doc, c->id, (int64_t)i,
+        sql_bind(st, d->vectors || keep ? "iiiiiii" : "iiiiiin", (int64_t)(first + i), (int64_t)doc, c->id, (int64_t)i,
                  (int64_t)s->start, (int64_t)s->end, (int64_t)0);
         r = sql_run(st, em);
-        if (r == 0 && d->vectors)
-            r = vectors_add(ix, first + i, d->vectors + i * c->dim, c->dim, em);
+        if (r == 0 && keep)
+            r = kept_vector(ix, c, keep, i, em);
+        if (r == 0 && (keep || d->vectors))
+            r = vectors_add(ix, first + i, keep ? ix->vector : d->vectors + i * c->dim, c->dim, em);
     }
     return r;
 }
@@ -126,22 +129,23 @@ static uint64_t doc_bytes(const struct collection *c, const struct index_doc *d,
            n_chunks * (c->dim * sizeof(float) + 64);
 }
 
-/* Everything has been checked; what fails here is the store's. */
-static int insert_doc(struct index *ix, struct collection *c, const struct index_doc *d, size_t n,
-                      struct err_msg *em)
+static int count_in_job(struct index *ix, uint64_t job, bool searchable, struct err_msg *em)
 {
-    struct doc_row old;
+    sqlite3_stmt *st = job ? store_stmt(ix, ST_JOB_COUNT, em) : NULL;
+    if (!st)
+        return job ? LT_EIO : 0;
+    sql_bind(st, "iiii", (int64_t)1, (int64_t)searchable, (int64_t)0, (int64_t)job);
+    return sql_run(st, em);
+}
+
+/* The new version's rows, under the next numbers. keep as for insert_chunks. */
+static int insert_rows(struct index *ix, struct collection *c, const struct index_doc *d, size_t n, const struct doc_row *keep,
+                       struct err_msg *em)
+{
     int64_t bytes = (int64_t)doc_bytes(c, d, n);
-    int r = documents_find(ix, c, d->id, d->id_len, false, &old, em);
-    if (r > 0) { /* superseded before it was searchable */
-        if ((r = documents_erase(ix, c, &old, em)) < 0)
-            return r;
-    } else if (r < 0 || (r = documents_find(ix, c, d->id, d->id_len, true, &old, em)) < 0) {
-        return r;
-    } else if (r == 0) {
-        c->delta.documents++;
-    }
     uint64_t doc = ix->next_doc++, first = ix->next_chunk;
+    bool whole = keep || d->vectors;
+    int r;
     if (d->version)
         *d->version = doc;
     ix->next_chunk += n;
@@ -151,28 +155,48 @@ static int insert_doc(struct index *ix, struct collection *c, const struct index
     if (!st)
         return LT_EIO;
     sql_bind(st, "iitiiiiiitt", (int64_t)doc, c->id, d->id, d->id_len, (int64_t)ix->seq, (int64_t)d->job,
-             (int64_t)first, (int64_t)n, d->vectors ? (int64_t)0 : (int64_t)n, bytes,
+             (int64_t)first, (int64_t)n, whole ? (int64_t)0 : (int64_t)n, bytes,
              d->metadata_len ? d->metadata : NULL, d->metadata_len, d->title_len ? d->title : "", d->title_len);
     if ((r = sql_run(st, em)) < 0)
         return r;
     if (!(st = store_stmt(ix, ST_TEXT_ADD, em)))
         return LT_EIO;
     sql_bind(st, "ib", (int64_t)doc, d->text_len ? d->text : "", d->text_len);
-    if ((r = sql_run(st, em)) < 0 || (r = insert_chunks(ix, c, d, doc, first, n, em)) < 0)
+    if ((r = sql_run(st, em)) < 0 || (r = insert_chunks(ix, c, d, doc, first, n, keep, em)) < 0 ||
+        (r = count_in_job(ix, d->job, false, em)) < 0)
         return r;
-    if (d->job) {
-        if (!(st = store_stmt(ix, ST_JOB_COUNT, em)))
-            return LT_EIO;
-        sql_bind(st, "iiii", (int64_t)1, (int64_t)0, (int64_t)0, (int64_t)d->job);
-        if ((r = sql_run(st, em)) < 0)
-            return r;
-    }
     c->delta.bytes += bytes;
     group_touch(c);
-    if (d->vectors)
+    if (whole)
         return documents_go_live(ix, c, doc, em);
     c->delta.pending += (int64_t)n;
     return 0;
+}
+
+/* Everything has been checked; what fails here is the store's. */
+static int insert_doc(struct index *ix, struct collection *c, const struct index_doc *d, size_t n,
+                      struct err_msg *em)
+{
+    struct doc_row staged, live;
+    enum kept kept = KEPT_NOTHING;
+    int was_staged = documents_find(ix, c, d->id, d->id_len, false, &staged, em), was_live, r = was_staged;
+    if (r > 0) /* superseded before it was searchable */
+        r = documents_erase(ix, c, &staged, em);
+    if (r < 0 || (r = was_live = documents_find(ix, c, d->id, d->id_len, true, &live, em)) < 0 ||
+        (was_live && (r = kept_compare(ix, c, &live, d, n, &kept, em)) < 0))
+        return r;
+    if (d->kept)
+        *d->kept = kept != KEPT_NOTHING;
+    c->delta.documents += !was_staged && !was_live;
+    if (kept != KEPT_ALL)
+        return insert_rows(ix, c, d, n, kept == KEPT_VECTORS ? &live : NULL, em);
+    if (d->version)
+        *d->version = live.doc;
+    if (was_staged) { /* which is gone: a change like a deletion */
+        ix->seq++;
+        c->group_seq = ix->seq;
+    }
+    return count_in_job(ix, d->job, true, em);
 }
 
 /* (writer) Uncounted: the writer alone takes collections out. */

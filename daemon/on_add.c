@@ -20,6 +20,7 @@ struct add_doc {
     float *vector;
     uint32_t tokens;
     bool truncated;
+    bool kept;             /* found already, with the same words: nothing is embedded */
 };
 
 struct add {
@@ -70,7 +71,8 @@ static void add_reply(struct add *a, uint64_t searchable)
         if (d->status == 0) {
             reply.accepted++;
             reply.chunks += d->spans ? d->n_spans : 1;
-            reply.tokens += d->tokens;
+            reply.tokens += d->kept ? 0 : d->tokens;
+            reply.unchanged += d->kept;
             if (d->truncated)
                 cut[reply.truncated++] = (uint32_t)i;
             continue;
@@ -157,6 +159,7 @@ static int put_one(struct add *a, size_t i, struct index *ix)
         .dim = d->vector ? (uint32_t)(m->vector.len / 4) : 0,
         .job = a->msg->job,
         .version = &d->version,
+        .kept = &d->kept,
     };
     return index_put(ix, &doc, &d->why);
 }
@@ -181,7 +184,7 @@ static int apply(struct writer_op *op, struct index *ix, struct err_msg *em)
         if (is_store_error(r))
             return err_set(em, r, "%s", d->why.text);
         d->status = r;
-        a->pending |= r == 0 && !d->vector;
+        a->pending |= r == 0 && !d->vector && !d->kept;
     }
     return 0;
 }

@@ -73,7 +73,7 @@ static int add_result(struct latent *c, struct part *parts, struct latent_add_re
     *res = (struct latent_add_result){
         .accepted_seq = a->accepted_seq, .searchable_seq = a->searchable_seq, .accepted = a->accepted,
         .truncated = a->truncated, .chunks = a->chunks, .tokens = a->tokens,
-        .errors = errors, .n_errors = a->n_errors, .cut = a->cut, .n_cut = a->n_cut,
+        .errors = errors, .n_errors = a->n_errors, .cut = a->cut, .n_cut = a->n_cut, .unchanged = a->unchanged,
     };
     for (size_t i = 0; i < a->n_errors; i++) {
         const Latent__V1__ItemError *e = a->errors[i];

@@ -263,11 +263,13 @@ struct latent_add_result {
     uint64_t searchable_seq;    /* found by search up to here */
     uint32_t accepted;          /* documents that went in; the others are in errors */
     uint32_t truncated;
-    uint64_t chunks, tokens;
+    uint64_t chunks, tokens;    /* tokens of what is embedded */
     const struct latent_item_error *errors;
     size_t n_errors;
     const uint32_t *cut;        /* positions of the truncated documents among those of the call */
     size_t n_cut;
+    uint32_t unchanged;         /* of the accepted: title and text were there already, nothing was embedded again */
+    uint32_t reserved0;
 };
 
 /* Returns when the documents are found by search, or with LATENT_WAIT_ACCEPTED when they are

@@ -78,6 +78,7 @@ static int finish_oldest(struct batches *b)
         return said(b, code);
     b->totals.accepted += r->accepted;
     b->totals.truncated += r->truncated;
+    b->totals.unchanged += r->unchanged;
     b->totals.chunks += r->chunks;
     b->totals.tokens += r->tokens;
     for (size_t i = 0; i < r->n_errors; i++) {

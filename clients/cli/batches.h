@@ -14,6 +14,7 @@ struct batches_totals {
     uint64_t accepted;  /* documents */
     uint64_t failed;
     uint64_t truncated;
+    uint64_t unchanged; /* of the accepted: there already, not embedded again */
     uint64_t chunks, tokens;
     uint64_t bytes_done; /* of the source, answered for */
 };

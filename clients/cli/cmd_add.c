@@ -129,11 +129,13 @@ static void summary(const struct batches_totals *t, const struct add_args *a, do
 {
     char took[32];
     progress_duration(seconds, took);
-    fprintf(stderr, "%llu documents added to %s (%llu chunks, %llu tokens) in %s",
-            (unsigned long long)t->accepted, a->collection, (unsigned long long)t->chunks,
+    fprintf(stderr, "%llu document%s added to %s (%llu chunks, %llu tokens) in %s",
+            (unsigned long long)t->accepted, t->accepted == 1 ? "" : "s", a->collection, (unsigned long long)t->chunks,
             (unsigned long long)t->tokens, took);
     if (seconds > 0.05)
         fprintf(stderr, ", %.0f/s", (double)t->accepted / seconds);
+    if (t->unchanged)
+        fprintf(stderr, "; %llu were there with the same words, not embedded again", (unsigned long long)t->unchanged);
     if (t->truncated)
         fprintf(stderr, "; %llu cut at the token limit", (unsigned long long)t->truncated);
     if (t->failed)
@@ -180,7 +182,8 @@ static int run(struct cli *c, int argc, char **argv)
 const struct cli_command cli_add_command = {
     "add", "add documents: JSON lines, text and Markdown files",
     "Usage: latent add -c COLLECTION [--jsonl FILE|-] [PATH…]\n\n"
-    "Adds documents; the same id again replaces. A JSON line is {\"id\",\"text\",\"title\"?,\n"
+    "Adds documents; the same id again replaces, and with the same title and text it is not embedded\n"
+    "again: what was ended early can be repeated. A JSON line is {\"id\",\"text\",\"title\"?,\n"
     "\"metadata\"?,\"vector\"?}; of a text or Markdown file the path is the id and the first heading the\n"
     "title. The title goes before the text, for meaning and for words. An item that fails is named with\n"
     "its line and reason, the rest goes in, and the exit status is 1.\n\n"

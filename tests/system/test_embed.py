@@ -105,6 +105,37 @@ class Add(unittest.TestCase):
             body = w.call(ADD, add("c", docs)).body(ADD)  # divided
             self.assertEqual((body.get(7), body.get(8)), (None, None))
 
+    def test_the_same_again_is_not_embedded_again(self):
+        """Not after an ingest that a kill ended, either; new metadata are there all the same."""
+        def docs(year):
+            return [{"id": f"d{i}", "title": f"title {i}", "text": f"number {i} " * (500 if i == 7 else 3), "metadata": {"year": year}}
+                    for i in range(300)]
+
+        def texts_done():
+            return d.status()["queue"]["texts_done"]
+
+        with Daemon("--model", MODEL) as d:
+            d.latent("collection", "create", "c")
+            d.add("c", docs(1)[:200])
+            d.kill()
+            d.start()
+            got = d.add("c", docs(1))
+            self.assertIn("300 documents added", got.stderr)
+            self.assertIn("200 were there", got.stderr)
+            self.assertEqual(texts_done(), 100)
+            got = d.add("c", docs(2), "--async")  # there at once, nothing waits
+            self.assertIn("300 were there", got.stderr)
+            self.assertIn(" 0 tokens", got.stderr)
+            self.assertEqual((texts_done(), d.status()["queue"]["pending_chunks"]), (100, 0))
+            self.assertEqual({h["id"] for h in d.search("c", "-k", "400", "--mode", "dense", "--filter", "year = 2", "number")},
+                             {f"d{i}" for i in range(300)})
+            changed = docs(2)
+            changed[5]["text"] = "other words"
+            self.assertIn("299 were there", d.add("c", changed).stderr)
+            self.assertEqual(texts_done(), 102)  # and the question
+            jobs = [(j["state"], j["accepted"], j["searchable"]) for j in d.json_lines("job", "list", "--json")]
+            self.assertEqual(jobs[:3], [("done", 300, 300)] * 3)
+
 
 if __name__ == "__main__":
     main()

@@ -15,6 +15,7 @@
 /* Batches of questions after which waiting bulk work gets one. */
 #define QUERY_STREAK_MAX 16
 
+/* One job of each owner, the oldest, in the order of their turns; behind each the owner's others. */
 struct queue {
     struct device_job *head, **tail;
     atomic_uint_fast64_t depth; /* texts */
@@ -50,20 +51,53 @@ struct device {
     float *out;
 };
 
-static void queue_push(struct queue *q, struct device_job *job)
+/* At the end: nobody waits behind it. */
+static void queue_append(struct queue *q, struct device_job *job)
 {
     job->next = NULL;
     *q->tail = job;
     q->tail = &job->next;
 }
 
-static struct device_job *queue_pop(struct queue *q)
+static void queue_push(struct queue *q, struct device_job *job)
+{
+    job->behind = NULL;
+    job->behind_tail = &job->behind;
+    for (struct device_job *first = q->head; first; first = first->next) {
+        if (first->owner == job->owner) {
+            *first->behind_tail = job;
+            first->behind_tail = &job->behind;
+            return;
+        }
+    }
+    queue_append(q, job);
+}
+
+/* Takes the head out; the next job of the same owner, if any, has its place and turn. */
+static void queue_pop(struct queue *q)
+{
+    struct device_job *job = q->head, *behind = job->behind;
+    if (!behind) {
+        q->head = job->next;
+        if (!q->head)
+            q->tail = &q->head;
+        return;
+    }
+    behind->behind_tail = behind->behind ? job->behind_tail : &behind->behind;
+    behind->next = job->next;
+    q->head = behind;
+    if (!behind->next)
+        q->tail = &behind->next;
+}
+
+/* The owner at the head has had its turn. */
+static void queue_turn(struct queue *q)
 {
     struct device_job *job = q->head;
+    if (!job || !job->next)
+        return;
     q->head = job->next;
-    if (!q->head)
-        q->tail = &q->head;
-    return job;
+    queue_append(q, job);
 }
 
 /* Why a job needs no work any more; 0: it does. */
@@ -109,6 +143,8 @@ static size_t take(struct device *d, struct queue *q, uint64_t budget, struct de
         if (++job->n_taken == job->n_texts)
             queue_pop(q);
     }
+    if (n && q->head && q->head->owner == d->slots[n - 1].job->owner)
+        queue_turn(q);
     return n;
 }
 

@@ -1,7 +1,8 @@
 /* The device thread: owns the engine, turns token ids into vectors, questions before bulk.
  *
  * Two queues. A batch is filled from the questions if there are any, else from bulk work; texts of several jobs share
- * a batch. A bulk batch is sized by measured speed so that a question never waits long behind one; after some batches
+ * a batch. In each queue owners take turns, a batch each at most while others wait, so that nobody waits for all that another one has sent;
+ * jobs of one owner keep their order. A bulk batch is sized by measured speed so that a question never waits long behind one; after some batches
  * of questions in a row a bulk batch is let through, so that ingest cannot starve.
  * Bounded by whoever submits: jobs belong to admitted requests or to the feeder's window.
  * Thread-safety: safe. */
@@ -31,11 +32,12 @@ struct device_job {
     struct device_text *texts; /* at least one */
     size_t n_texts;
     bool bulk;
+    const void *owner; /* who shares turns: a connection, or NULL for what the daemon does by itself; compared only */
     uint64_t deadline_ns;         /* clock_ns; 0: none */
     const atomic_bool *cancelled; /* NULL: cannot be */
     void (*done)(struct device_job *job); /* on the device thread: hand on, do not work here */
     /* The device's own. */
-    struct device_job *next;
+    struct device_job *next, *behind, **behind_tail;
     size_t n_taken, n_done;
 };
 

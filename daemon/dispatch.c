@@ -210,6 +210,7 @@ static void start(struct conn *c, struct incoming *in)
     in->pool = NULL;
     rq->core = core;
     rq->conn = c;
+    rq->owner = c;
     rq->grant = grant_ref(c->grant);
     rq->pool = pool;
     rq->msg = msg;

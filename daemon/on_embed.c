@@ -203,7 +203,7 @@ static void prepare(struct work_item *w, void *scratch)
             e->texts[e->inputs[i].packed].ids = e->ids + e->inputs[i].at;
     e->job = (struct device_job){.texts = e->texts, .n_texts = e->n_texts, .deadline_ns = rq->deadline_ns,
                                  .cancelled = &rq->cancelled, .done = embedded,
-                                 .bulk = e->msg->n_inputs > INTERACTIVE_MAX};
+                                 .owner = rq->owner, .bulk = e->msg->n_inputs > INTERACTIVE_MAX};
     if (e->n_texts)
         device_submit(rq->core->device, &e->job);
     else

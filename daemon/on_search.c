@@ -163,7 +163,7 @@ static void tokenise(struct search *s)
     s->used_template = text_template(&rules, &in);
     s->text = (struct device_text){.ids = s->tokens.ids, .n = s->tokens.n, .n_skip = s->tokens.n_skip,
                                    .out = s->vector};
-    s->job = (struct device_job){.texts = &s->text, .n_texts = 1, .deadline_ns = rq->deadline_ns,
+    s->job = (struct device_job){.texts = &s->text, .n_texts = 1, .owner = rq->owner, .deadline_ns = rq->deadline_ns,
                                  .cancelled = &rq->cancelled, .done = embedded};
     device_submit(rq->core->device, &s->job);
 }

@@ -6,7 +6,7 @@ import struct
 import unittest
 
 from harness import SRC, Daemon, main
-from wire import ADD, EMBED, Wire, add, document, pack, unpack
+from wire import ADD, EMBED, STATUS, Wire, add, document, pack, unpack
 
 MODEL = os.path.join(SRC, "tests", "golden", "decoders", "mistral.gguf")  # a small one: it is the number that counts here
 ETOOLONG, EEMPTY, ELIMIT = 9, 10, 7  # base/err.h
@@ -69,6 +69,24 @@ class Embed(unittest.TestCase):
                 self.assertEqual(1 in entry, i % 7 != 3, i)
                 if i % 7 == 3:
                     self.assertEqual(unpack(entry[5][0])[1][0], EEMPTY)
+
+    def test_clients_take_turns(self):
+        """One that has sent ten thousand texts does not hold up another with ten."""
+        with Daemon("--model", MODEL) as d, Wire(d.socket) as greedy, Wire(d.socket) as modest, Wire(d.socket) as looking:
+
+            def left():
+                return unpack(looking.call(STATUS, []).body(STATUS)[19][0]).get(2, [0])[0]
+
+            many = texts(*("a " * 50 + str(i) for i in range(INPUTS_MAX)))
+            greedy.send(EMBED, many)
+            greedy.send(EMBED, many)
+            while left() <= INPUTS_MAX:  # both are with the device
+                pass
+            self.assertEqual(len(embeddings(modest, texts(*(f"number {i}" for i in range(10))))), 10)
+            self.assertGreater(left(), 0)
+            for _ in range(2):
+                while greedy.receive().more:
+                    pass
 
     def test_tokens_around_the_limit(self):
         with Daemon("--model", MODEL) as d, Wire(d.socket) as w:

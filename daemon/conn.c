@@ -262,8 +262,6 @@ static void on_event(struct conn *c, int ev, const struct session_frame *frame)
             c->server->n_strangers--;
         c->open = true;
         uv_timer_stop(&c->timer);
-        if (!c->tcp && !c->allowed)
-            conn_close(c);
     } else if (ev == SESSION_FRAME) {
         dispatch_frame(c, frame->data, frame->len);
     }
@@ -362,6 +360,16 @@ static void drop(struct conn *c, const char *why)
     conn_close(c);
 }
 
+static bool user_allowed(const struct server *s, const struct conn *c)
+{
+    unsigned uid = 0;
+    uv_os_fd_t fd;
+    bool allowed = uv_fileno(&c->h.handle, &fd) == 0 && access_peer_allowed(&s->users, fd, &uid);
+    if (!allowed)
+        log_warn("server", "user %u tried the Unix socket and may not use it", uid);
+    return allowed;
+}
+
 void conn_accept(struct server *s, uv_stream_t *listener, bool tcp)
 {
     struct conn *c = calloc(1, sizeof *c);
@@ -385,9 +393,11 @@ void conn_accept(struct server *s, uv_stream_t *listener, bool tcp)
     s->conns = c;
     s->n_conns++;
     s->n_strangers += tcp;
-    struct session_server params = {.key = s->key.secret ? &s->key : NULL, .plain_allowed = !tcp && !s->socket_keys};
-    if (uv_accept(listener, &c->h.stream) < 0 || session_create_server(&c->session, &params) < 0 ||
-        !(c->order = order_create())) {
+    const bool accepted = uv_accept(listener, &c->h.stream) == 0;
+    c->allowed = accepted && !tcp && user_allowed(s, c);
+    struct session_server params = {.key = s->key.secret ? &s->key : NULL, .plain_allowed = !tcp && !s->socket_keys,
+                                    .stranger = !tcp && !c->allowed};
+    if (!accepted || session_create_server(&c->session, &params) < 0 || !(c->order = order_create())) {
         drop(c, "out of resources");
         return;
     }
@@ -398,12 +408,6 @@ void conn_accept(struct server *s, uv_stream_t *listener, bool tcp)
     if (tcp) {
         uv_tcp_nodelay(&c->h.tcp, 1);
         uv_tcp_keepalive(&c->h.tcp, 1, KEEPALIVE_S); /* a peer that vanished gives its place back */
-    } else {
-        unsigned uid = 0;
-        uv_os_fd_t fd;
-        c->allowed = uv_fileno(&c->h.handle, &fd) == 0 && access_peer_allowed(&s->users, fd, &uid);
-        if (!c->allowed)
-            log_warn("server", "user %u tried the Unix socket and may not use it", uid);
     }
     uv_timer_start(&c->timer, on_timeout, PROTO_HANDSHAKE_TIMEOUT_MS, 0);
     conn_update_reading(c);

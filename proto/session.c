@@ -25,7 +25,7 @@ enum state {
 };
 
 struct session {
-    bool server, plain_allowed;
+    bool server, plain_allowed, stranger;
     enum state state;
     enum mode mode;
     const struct key_pair *key;
@@ -100,6 +100,7 @@ int session_create_server(struct session **out, const struct session_server *p)
     s->server = true;
     s->key = p->key;
     s->plain_allowed = p->plain_allowed;
+    s->stranger = p->stranger;
     *out = s;
     return 0;
 }
@@ -178,6 +179,8 @@ static int hello_judge(const struct session *s, int parsed, const struct hello *
         return err_set(em, LT_EPROTO, "a malformed hello");
     if (h->mode == MODE_PLAIN && !s->plain_allowed)
         return err_set(em, LT_EAUTH, "this address is served only to clients with a key");
+    if (h->mode == MODE_PLAIN && s->stranger)
+        return err_set(em, LT_EPERM, "this user may not use the socket");
     if (h->mode == MODE_NOISE && !s->key)
         return err_set(em, LT_EUNSUPPORTED, "this address is served without keys");
     return 0;
@@ -210,6 +213,7 @@ static int client_hello(struct session *s, struct bytes_out *out, struct err_msg
         int code = h.reason <= INT32_MAX ? -(int)h.reason : LT_EPROTO;
         return err_set(em, code, "the daemon refuses the connection: %s",
                        code == LT_EAUTH ? "it demands a key" :
+                       code == LT_EPERM ? "this user may not use its socket" :
                        code == LT_EUNSUPPORTED ? "it has no keys set up there" : err_text(code));
     }
     if (h.version != PROTO_VERSION)

@@ -36,6 +36,7 @@ struct session_frame {
 struct session_server {
     const struct key_pair *key; /* the server's; borrowed for the session's life; NULL: no Noise */
     bool plain_allowed;         /* Unix socket whose file mode is the guard; never set for TCP */
+    bool stranger;              /* of a Unix socket: this user may not use it; a plain hello is answered with LT_EPERM */
 };
 
 struct session_client {

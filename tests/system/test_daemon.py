@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The daemon as a process: start, stop, sockets, keys, priorities, and the example of the client library."""
+import grp
 import json
 import os
 import re
@@ -46,6 +47,37 @@ class Process(unittest.TestCase):
             self.assertEqual(stat.S_IMODE(os.stat(d.socket).st_mode), 0o600)
             self.assertEqual(d.stop(), 0)
             self.assertFalse(os.path.exists(d.socket))
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can be another user")
+    def test_other_users(self):
+        """By the socket's mode, by the peer's credentials, and by those whom the settings name."""
+        def as_user(d, *args, uid=4242, gid=4242):
+            got = subprocess.run(["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", LATENT, "--socket", d.socket, *args],
+                                 capture_output=True, text=True, timeout=CALL_S)
+            return got.returncode, got.stderr
+
+        with Daemon() as d:
+            os.chmod(d.folder, 0o755)
+            code, said = as_user(d, "status")
+            self.assertEqual(code, 2)
+            self.assertIn("LATENT_EPERM", said)
+            self.assertIn("allow-users", said)
+            os.chmod(d.socket, 0o666)  # a mode that is too wide opens nothing
+            for args in (["status"], ["collection", "create", "c"]):
+                code, said = as_user(d, *args)
+                self.assertEqual(code, 2)
+                self.assertIn("this user may not use its socket (LATENT_EPERM)", said)
+                self.assertIn("allow-users", said)
+                self.assertNotIn("Start one", said)
+            self.assertIn("user 4242 tried the Unix socket", d.log_text())
+            self.assertEqual(d.status()["collections"], [])
+        group = grp.getgrgid(os.getgid()).gr_name
+        for args, uid, gid in ((["--allow-users", "4241,4242"], 4242, 4242), (["--allow-group", group], 4242, os.getgid())):
+            with Daemon(*args) as d:
+                os.chmod(d.folder, 0o755)
+                self.assertEqual(as_user(d, "collection", "create", "c", uid=uid, gid=gid), (0, ""), args)
+                self.assertEqual(as_user(d, "status", uid=4243)[0], 2, args)
+                self.assertEqual([c["name"] for c in d.status()["collections"]], ["c"])
 
     def test_interrupt_stops_cleanly_too(self):
         with Daemon() as d:

@@ -135,6 +135,12 @@ static void test_refusals(void **state)
     assert_int_equal(d.error, LT_EAUTH);
     finish(&c);
     finish(&d);
+    /* plain on a Unix socket, by a user who may not use it; with the server's key it takes more than that */
+    start(&c, &d, &(struct session_client){0}, &(struct session_server){.plain_allowed = true, .stranger = true});
+    run(&c, &d, 4096);
+    assert_true(c.error == LT_EPERM && d.error == LT_EPERM && !session_is_open(d.s));
+    finish(&c);
+    finish(&d);
     /* another server's key */
     start(&c, &d, &(struct session_client){.key = &client_key, .server_public = other_key.public},
           &(struct session_server){.key = &server_key});

@@ -45,7 +45,7 @@ static void reply_job(struct request *rq, const struct index_job *j)
     request_reply(rq, &resp, false);
 }
 
-/* The job of a number, if the sender may see it. */
+/* The job of a number, if the sender may do to its collection what it asks for. */
 static int find(struct request *rq, struct index_reader *reader, uint64_t job, struct index_job *out,
                 struct err_msg *em)
 {
@@ -57,7 +57,7 @@ static int find(struct request *rq, struct index_reader *reader, uint64_t job, s
     if (r == LT_ENOTFOUND)
         err_set(em, r, "no job %llu", (unsigned long long)job);
     if (r == 0)
-        r = request_check(rq, KEY_QUERY, list[0].collection, em);
+        r = request_check(rq, message_right(rq->msg->body_case), list[0].collection, em);
     if (r == 0)
         *out = list[0];
     free(list);

@@ -89,16 +89,17 @@ class Reply:
 class Wire:
     """A plain session on a Unix socket."""
 
-    def __init__(self, path, timeout=180):
+    def __init__(self, path, timeout=180, hello=HELLO):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(timeout)
         self.buffer = b""
         self.next_id = 1
         try:
             self.socket.connect(path)
-            self.socket.sendall(HELLO)
+            self.socket.sendall(hello)
             answer = self.take(16)
             assert answer[:8] == HELLO[:8] and answer[12:] == bytes(4), answer
+            self.opened(answer)
         except BaseException:
             self.socket.close()
             raise
@@ -118,10 +119,16 @@ class Wire:
         out, self.buffer = self.buffer[:n], self.buffer[n:]
         return out
 
+    def opened(self, answer):
+        """The daemon has answered the hello: what follows before the first frame."""
+
+    def send_frame(self, message):
+        self.socket.sendall(frame(message))
+
     def send(self, body, fields, deadline_ms=0):
         """Sends a request; its id."""
         number, self.next_id = self.next_id, self.next_id + 1
-        self.socket.sendall(frame(request(number, body, fields, deadline_ms)))
+        self.send_frame(request(number, body, fields, deadline_ms))
         return number
 
     def receive(self):

@@ -139,6 +139,8 @@ static int take_ids(struct embed *e, const Latent__V1__EmbedInput *m, struct emb
 {
     const struct model_info *info = model_info(e->rq->core->model);
     in->seen = (uint32_t)(m->n_ids > UINT32_MAX ? UINT32_MAX : m->n_ids);
+    if (m->n_ids > PROTO_EMBED_IDS_MAX)
+        return err_set(&in->why, LT_ELIMIT, "%zu token ids, %u are allowed", m->n_ids, PROTO_EMBED_IDS_MAX);
     if (m->n_ids > info->token_limit)
         return err_set(&in->why, LT_ETOOLONG, "%zu tokens, the limit is %u", m->n_ids, info->token_limit);
     if (m->instruction_len >= m->n_ids)

@@ -100,6 +100,9 @@ class Embed(unittest.TestCase):
                     else:
                         self.assertEqual(unpack(by_id[5][0])[1][0], ETOOLONG)
                         self.assertNotIn(1, by_id)
+            # Before the model's limit there is the protocol's, for each input alone.
+            got = embeddings(w, [ids(65536), ids(65537), ids(3)])
+            self.assertEqual([unpack(e[5][0])[1][0] if 5 in e else 0 for e in got], [ETOOLONG, ELIMIT, 0])
             # One more letter is one more token, from some letter on.
             seen = {n: embeddings(w, texts("a " * n))[0] for n in (1, limit - 3, limit - 2, limit - 1, limit, limit + 1, 10 * limit)}
             for n, entry in seen.items():

@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""Each option is in its command's --help and in the manual, and nothing is there that the program does not take."""
+import os
+import re
+import subprocess
+import unittest
+
+from harness import CALL_S, LATENT, LATENTD, SRC, main
+
+OPTION = r"(?<![\w-])(--?[a-z][a-z0-9-]*)"
+EVERYWHERE = {"-h", "--help", "--version"}
+GLOBAL = {"--socket", "--connect", "--server-key", "--key"}
+TOOLS = ("import", "selftest", "bench", "check")
+
+
+def text_of(program, *args):
+    got = subprocess.run([program, *args, "--help"], capture_output=True, text=True, timeout=CALL_S)
+    assert got.returncode == 0 and not got.stderr, (args, got)
+    return got.stdout
+
+
+def options(text):
+    """But for those of other commands, which stand between backquotes."""
+    return set(re.findall(OPTION, re.sub(r"`[^`\n]*`", "", text))) - EVERYWHERE
+
+
+def commands():
+    return re.findall(r"(?m)^  ([a-z]+) {2,}\S", text_of(LATENT).split("Options:")[0])
+
+
+def manual(name):
+    """The page's text without its marks."""
+    with open(os.path.join(SRC, "man", name), encoding="utf-8") as f:
+        return re.sub(r"(?m)^\.(?:BR?I?|RB|I|BI|IR) ", "", re.sub(r'\\f[A-Z]|"', "", f.read().replace("\\-", "-")))
+
+
+def paragraphs(page, section):
+    """[(tag line, text)] of a section's .TP."""
+    text = re.split(r"(?m)^\.SH ", page.split(f".SH {section}\n")[1])[0]
+    return [tuple((p.lstrip("\n") + "\n").split("\n", 1)) for p in re.split(r"(?m)^\.TP$", text)[1:]]
+
+
+IN_TABLE = r'\{"([a-z0-9-]+)", (?:no|required)_argument'
+COMPARED = r'"--([a-z-]+)"'
+
+
+def taken(source, pattern=IN_TABLE):
+    """The long options in a file of the source: in a table of options, or as the pattern finds them."""
+    with open(os.path.join(SRC, source), encoding="utf-8") as f:
+        return {"--" + name for name in re.findall(pattern, f.read())} - EVERYWHERE
+
+
+def taken_by_tool(tool):
+    """check and import-hnswlib take the daemon's options, too, of which two make sense."""
+    if tool in ("check", "import-hnswlib"):
+        return taken(f"daemon/tool_{'hnswlib' if tool == 'import-hnswlib' else tool}.c", COMPARED) | {"--data", "--config"}
+    return taken(f"daemon/tool_{tool}.c")
+
+
+class Help(unittest.TestCase):
+    def takes(self, command):
+        if command in TOOLS:
+            return taken_by_tool(command)
+        if command in ("get", "delete"):
+            return taken("clients/cli/cmd_documents.c") - ({"--all"} if command == "delete" else set())
+        if command == "collection":  # one verb is a tool of latentd's, which has a --help of its own
+            return taken("clients/cli/cmd_collection.c") | taken_by_tool("import-hnswlib") - {"--config"}
+        return taken(f"clients/cli/cmd_{command}.c")
+
+    def test_commands(self):
+        page = paragraphs(manual("latent.1"), "COMMANDS")
+        self.assertIn("--collection", manual("latent.1"))
+        for command in commands():
+            with self.subTest(command):
+                said, takes = options(text_of(LATENT, command)), self.takes(command)
+                missing = takes - said
+                if command in TOOLS:  # latentd's own --help has them all
+                    missing -= options(text_of(LATENTD, command))
+                self.assertEqual(missing, set(), "not in --help")
+                self.assertEqual({o for o in said if o.startswith("--")} - takes, set(), "in --help, not taken")
+                mine = [(tag, text) for tag, text in page if re.match(rf"(.*, )?{command}\b", tag)]
+                self.assertTrue(mine, "not in the manual")
+                shown = options(" ".join(tag + "\n" + text for tag, text in mine))
+                self.assertEqual(said - shown - {"--collection"}, set(), "not in the manual")
+                self.assertEqual(options(" ".join(part for tag, _ in mine for part in tag.split(", ") if part.startswith(command))) - said - takes,
+                                 set(), "in the manual alone")
+
+    def test_global(self):
+        said = options(text_of(LATENT).split("Options:")[1])
+        self.assertEqual(said, GLOBAL)
+        self.assertEqual(said, taken("clients/cli/main.c"))
+        self.assertEqual(said, options(" ".join(tag for tag, _ in paragraphs(manual("latent.1"), "OPTIONS"))))
+        for command in commands():
+            self.assertEqual(subprocess.run([LATENT, "help", command], capture_output=True, text=True, check=True).stdout,
+                             text_of(LATENT, command))
+
+    def test_daemon(self):
+        said = options(text_of(LATENTD).split("\n\n", 1)[1])
+        settings = taken("daemon/settings.c", r'(?:TEXT|NUMBER)\("([a-z-]+)"')
+        self.assertEqual(said, settings | {"--config", "--recover"})
+        shown = options(manual("latentd.8"))
+        self.assertEqual(shown - said - set().union(*(options(text_of(LATENTD, t)) for t in (*TOOLS, "import-hnswlib"))) - {"--all"}, set())
+        described = set()
+        for tag, _ in paragraphs(manual("latentd.conf.5"), "SETTINGS"):
+            described |= {"--" + name for name in re.split(r"[ ,]+", tag) if name}
+        self.assertEqual(described, settings)
+        with open(os.path.join(SRC, "dist", "latentd.conf"), encoding="utf-8") as f:
+            sample = {"--" + name for name in re.findall(r"(?m)^#([a-z-]+) = ", f.read())}
+        self.assertEqual(sample, settings)
+
+    def test_tools(self):
+        page = manual("latentd.8")
+        for tool in (*TOOLS, "import-hnswlib"):
+            with self.subTest(tool):
+                said = options(text_of(LATENTD, tool))
+                self.assertEqual({o for o in said if o.startswith("--")}, taken_by_tool(tool))
+                self.assertEqual({o for o in said if o.startswith("--")} - options(page), set(), "not in the manual")
+                self.assertIn(f"latentd {tool}", page)
+
+    def test_what_is_not_taken_is_said(self):
+        for args, words in ((["-v"], "latent: no option -v"), (["--socket"], "latent: --socket needs a value"),
+                            (["search", "--limit", "3", "x"], "latent search: no option --limit"), (["add", "-c"], "latent add: -c needs a value"),
+                            (["collection", "--dim"], "latent collection: --dim needs a value"),
+                            (["status", "--json=1"], "latent status: --json takes no value"), (["job", "-x", "list"], "latent job: no option -x"),
+                            (["frobnicate"], "latent: no command 'frobnicate'"), (["help", "frobnicate"], "latent: no command 'frobnicate'"),
+                            (["collection", "delete", "x"], "no verb 'delete': create, list")):
+            got = subprocess.run([LATENT, *args], capture_output=True, text=True, timeout=CALL_S)
+            self.assertEqual((got.returncode, got.stdout), (2, ""), args)
+            self.assertIn(words, got.stderr)
+            self.assertRegex(got.stderr, "Try: latent .*--help", args)
+
+
+if __name__ == "__main__":
+    main()

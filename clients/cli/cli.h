@@ -2,6 +2,7 @@
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
 
+#include <getopt.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -47,7 +48,11 @@ int cli_usage_error(const struct cli_command *cmd, const char *fmt, ...)
 /* Prints the connection's last error with its code; returns the exit status for it. */
 int cli_fail(struct cli *c, const char *what);
 
-/* Handles --help as the command's first option: prints the usage and returns true. */
+/* getopt_long with a short list that begins with ':'. An option that is unknown or lacks its value is said on stderr, as by
+ * cli_usage_error, and comes back as '?': return CLI_USAGE. */
+int cli_option(const struct cli_command *cmd, int argc, char **argv, const char *shorts, const struct option *options);
+
+/* Handles --help or -h among the command's options: prints the usage and returns true. */
 bool cli_wants_help(const struct cli_command *cmd, int argc, char **argv);
 
 /* Numbers of options: false, after an error on stderr, for anything but lo..hi. */

@@ -1,5 +1,5 @@
 /* latent add */
-#include <getopt.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +25,7 @@ static bool parse(struct add_args *a, int argc, char **argv)
         {"on-long", required_argument, NULL, 'l'},    {"async", no_argument, NULL, 'a'},
         {0},
     };
-    for (int o; (o = getopt_long(argc, argv, "c:", options, NULL)) != -1;) {
+    for (int o; (o = cli_option(&cli_add_command, argc, argv, ":c:", options)) != -1;) {
         switch (o) {
         case 'c':
             a->collection = optarg;
@@ -75,26 +75,41 @@ static uint64_t total_bytes(const struct add_args *a)
     return total;
 }
 
-static int add_jsonl(struct batches *b, const char *path)
+/* The JSON lines, or NULL after it has been said why there are none. */
+static FILE *open_jsonl(const char *path)
 {
-    bool from_stdin = strcmp(path, "-") == 0;
-    FILE *f = from_stdin ? stdin : fopen(path, "r");
-    if (!f) {
-        perror(path);
-        return LATENT_ENOTFOUND;
+    struct stat st;
+    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "r");
+    if (f && fstat(fileno(f), &st) == 0 && S_ISDIR(st.st_mode)) {
+        fclose(f);
+        f = NULL;
+        errno = EISDIR;
     }
+    if (!f)
+        fprintf(stderr, "latent: %s: %s\n", path, strerror(errno));
+    return f;
+}
+
+static void close_jsonl(FILE *f)
+{
+    if (f && f != stdin)
+        fclose(f);
+}
+
+static int add_jsonl(struct batches *b, FILE *f, const char *path)
+{
     char *line = NULL, where[4200];
     size_t cap = 0, len = 0;
     int code = 0, got;
-    for (uint64_t n = 1; (got = docs_line(f, &line, &cap, &len)) != 0 && code == 0; n++) {
+    for (uint64_t n = 1; code == 0 && (got = docs_line(f, &line, &cap, &len)) != 0; n++) {
         struct err_msg em = {{0}};
         struct doc d;
-        snprintf(where, sizeof where, "%s:%llu", from_stdin ? "stdin" : path, (unsigned long long)n);
-        if (got == LT_EIO) {
-            fprintf(stderr, "%s: read error\n", where);
-            code = LATENT_EIO;
-        } else if (got == LT_ELIMIT) {
+        snprintf(where, sizeof where, "%s:%llu", f == stdin ? "stdin" : path, (unsigned long long)n);
+        if (got == LT_ELIMIT) {
             batches_item_failed(b, where, NULL, "line is longer than 16 MiB", LATENT_ELIMIT, len);
+        } else if (got < 0) {
+            fprintf(stderr, "%s: %s\n", where, got == LT_EIO ? "read error" : err_text(got));
+            code = got;
         } else if (strspn(line, " \t") == len) {
             continue; /* blank */
         } else if ((got = doc_parse(&d, line, len, &em)) < 0) {
@@ -104,8 +119,6 @@ static int add_jsonl(struct batches *b, const char *path)
         }
     }
     free(line);
-    if (!from_stdin)
-        fclose(f);
     return code;
 }
 
@@ -135,7 +148,7 @@ static void summary(const struct batches_totals *t, const struct add_args *a, do
     if (seconds > 0.05)
         fprintf(stderr, ", %.0f/s", (double)t->accepted / seconds);
     if (t->unchanged)
-        fprintf(stderr, "; %llu were there with the same words, not embedded again", (unsigned long long)t->unchanged);
+        fprintf(stderr, "; %llu unchanged, not embedded again", (unsigned long long)t->unchanged);
     if (t->truncated)
         fprintf(stderr, "; %llu cut at the token limit", (unsigned long long)t->truncated);
     if (t->failed)
@@ -151,18 +164,24 @@ static int run(struct cli *c, int argc, char **argv)
     struct latent *conn = cli_connect(c);
     if (!conn)
         return CLI_USAGE;
+    FILE *jsonl = NULL;
+    if (a.jsonl && !(jsonl = open_jsonl(a.jsonl)))
+        return CLI_REFUSED;
     struct progress p;
     struct batches b = {.conn = conn, .collection = a.collection, .on_long = a.on_long,
                         .wait = a.async ? LATENT_WAIT_ACCEPTED : LATENT_WAIT_SEARCHABLE,
                         .progress = show_progress, .progress_arg = &p};
     uint64_t total = total_bytes(&a);
     struct latent_job *job = NULL;
-    if (latent_job_open(conn, a.collection, a.jsonl ? a.jsonl : a.paths[0], 0, total, &job) < 0)
+    if (latent_job_open(conn, a.collection, a.jsonl ? a.jsonl : a.paths[0], 0, total, &job) < 0) {
+        close_jsonl(jsonl);
         return cli_fail(c, a.collection);
+    }
     b.job = job->job;
     latent_free(job);
     progress_start(&p, "documents", total);
-    int code = a.jsonl ? add_jsonl(&b, a.jsonl) : 0;
+    int code = jsonl ? add_jsonl(&b, jsonl, a.jsonl) : 0;
+    close_jsonl(jsonl);
     if (code == 0)
         code = add_files(&b, &a);
     if (code == 0 || latent_is_connected(conn)) {
@@ -174,8 +193,10 @@ static int run(struct cli *c, int argc, char **argv)
     progress_end(&p);
     summary(&b.totals, &a, progress_seconds(&p));
     batches_destroy(&b);
-    if (code == LATENT_ECONN)
+    if (code == LATENT_ECONN) {
+        fprintf(stderr, "What was added stays. Run it again when the daemon is back: what is there is not embedded again.\n");
         return CLI_USAGE;
+    }
     return code < 0 || b.totals.failed ? CLI_REFUSED : CLI_DONE;
 }
 

@@ -66,7 +66,7 @@ static bool parse(struct collection_args *a, int argc, char **argv)
         {0},
     };
     const struct cli_command *cmd = &cli_collection_command;
-    for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+    for (int o; (o = cli_option(cmd, argc, argv, ":", options)) != -1;) {
         uint64_t v = 0;
         if (o != OPT_JSON && o != OPT_ON_LONG)
             a->any_create_option = true;
@@ -143,13 +143,13 @@ static int run(struct cli *c, int argc, char **argv)
         return CLI_USAGE;
     int n = argc - optind;
     if (n < 1)
-        return cli_usage_error(cmd, "create, list, info, drop or reembed?");
+        return cli_usage_error(cmd, "create, list, info, drop, reembed or import-hnswlib?");
     const char *verb = argv[optind], *name = n > 1 ? argv[optind + 1] : NULL;
     bool create = strcmp(verb, "create") == 0, is_list = strcmp(verb, "list") == 0;
     bool info = strcmp(verb, "info") == 0, drop = strcmp(verb, "drop") == 0;
     bool anew = strcmp(verb, "reembed") == 0;
     if (!create && !is_list && !info && !drop && !anew)
-        return cli_usage_error(cmd, "no such verb: '%s'", verb);
+        return cli_usage_error(cmd, "no verb '%s': create, list, info, drop, reembed or import-hnswlib", verb);
     if (n != (is_list ? 1 : 2))
         return cli_usage_error(cmd, is_list ? "list takes no name" : "%s takes one NAME", verb);
     if (a.any_create_option && !create)

@@ -19,7 +19,7 @@ static bool parse(const struct cli_command *cmd, struct documents_args *a, int a
 {
     static const struct option options[] = {
         {"collection", required_argument, NULL, 'c'}, {"all", no_argument, NULL, 'a'}, {0}};
-    for (int o; (o = getopt_long(argc, argv, "c:", options, NULL)) != -1;) {
+    for (int o; (o = cli_option(cmd, argc, argv, ":c:", options)) != -1;) {
         if (o == 'c')
             a->collection = optarg;
         else if (o == 'a' && cmd == &cli_get_command)

@@ -158,7 +158,7 @@ static bool parse(struct embed_args *a, int argc, char **argv)
         {"truncate", no_argument, NULL, 't'}, {0},
     };
     a->e.on_long = LATENT_LONG_ERROR;
-    for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+    for (int o; (o = cli_option(&cli_embed_command, argc, argv, ":", options)) != -1;) {
         switch (o) {
         case 'q':
             a->e.query = true;
@@ -199,9 +199,9 @@ static int run(struct cli *c, int argc, char **argv)
     status = CLI_DONE;
     for (uint64_t number = 1; got != 0; number++) {
         got = docs_line(stdin, &line, &cap, &len);
-        if (got == LT_EIO || got == LT_ELIMIT) {
+        if (got < 0) {
             fprintf(stderr, "latent: line %llu: %s\n", (unsigned long long)number,
-                    got == LT_EIO ? "read error" : "longer than 16 MiB");
+                    got == LT_EIO ? "read error" : got == LT_ELIMIT ? "longer than 16 MiB" : err_text(got));
             status = CLI_REFUSED;
             break;
         }

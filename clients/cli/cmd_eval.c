@@ -40,7 +40,7 @@ static bool parse(struct eval *e, int argc, char **argv)
         {0},
     };
     const struct cli_command *cmd = &cli_eval_command;
-    for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+    for (int o; (o = cli_option(&cli_eval_command, argc, argv, ":", options)) != -1;) {
         switch (o) {
         case 'm':
             if (!search_mode_parse(cmd, optarg, &e->mode))

@@ -143,7 +143,7 @@ static bool parse(struct explain_args *a, int argc, char **argv)
         {"on-long", required_argument, NULL, 'l'}, {"json", no_argument, NULL, 'j'},           {0},
     };
     const struct cli_command *cmd = &cli_explain_command;
-    for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+    for (int o; (o = cli_option(&cli_explain_command, argc, argv, ":", options)) != -1;) {
         switch (o) {
         case 'q':
             a->e.query = true;

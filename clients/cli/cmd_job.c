@@ -53,7 +53,7 @@ static int run(struct cli *c, int argc, char **argv)
     static const struct option options[] = {{"json", no_argument, NULL, 'j'}, {0}};
     const struct cli_command *cmd = &cli_job_command;
     bool json = false;
-    for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+    for (int o; (o = cli_option(cmd, argc, argv, ":", options)) != -1;) {
         if (o != 'j')
             return CLI_USAGE;
         json = true;

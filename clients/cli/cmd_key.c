@@ -28,7 +28,7 @@ static bool parse(struct key_args *a, int argc, char **argv)
         {"expires", required_argument, NULL, 'e'},     {"comment", required_argument, NULL, 'm'},
         {"json", no_argument, NULL, 'j'},              {0},
     };
-    for (int o; (o = getopt_long(argc, argv, "o:", options, NULL)) != -1;) {
+    for (int o; (o = cli_option(&cli_key_command, argc, argv, ":o:", options)) != -1;) {
         const char **to = o == 'o'   ? &a->out
                           : o == 'f' ? &a->file
                           : o == 'r' ? &a->rights

@@ -102,7 +102,7 @@ static bool parse(struct search_args *a, int argc, char **argv)
         {"weights", required_argument, NULL, 'w'},    {0},
     };
     const struct cli_command *cmd = &cli_search_command;
-    for (int o; (o = getopt_long(argc, argv, "c:k:", options, NULL)) != -1;)
+    for (int o; (o = cli_option(&cli_search_command, argc, argv, ":c:k:", options)) != -1;)
         if (!option(a, o, optarg))
             return false;
     if (!a->s.collection)

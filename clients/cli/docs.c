@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/utf8.h"
@@ -135,7 +136,13 @@ static char *title_of(const char *path, const char *text)
 int doc_from_file(struct doc *d, const char *path, struct err_msg *em)
 {
     *d = (struct doc){0};
+    struct stat st;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return err_set(em, LT_EINVAL, "a folder: name the files in it");
     int r = file_read(path, DOCS_LINE_MAX, &d->text, &d->text_len, em);
+    size_t n = strlen(path);
+    if (r < 0 && strncmp(em->text, path, n) == 0 && strncmp(em->text + n, ": ", 2) == 0) /* who prints it names the file */
+        memmove(em->text, em->text + n + 2, strlen(em->text + n + 2) + 1);
     if (r < 0)
         return r;
     size_t bad = utf8_check(d->text, d->text_len);
@@ -160,12 +167,33 @@ out:
 
 int docs_line(FILE *f, char **line, size_t *cap, size_t *len)
 {
-    ssize_t n = getline(line, cap, f);
-    if (n < 0)
-        return ferror(f) ? LT_EIO : 0;
-    while (n > 0 && ((*line)[n - 1] == '\n' || (*line)[n - 1] == '\r'))
+    size_t n = 0;
+    int c;
+    while ((c = getc_unlocked(f)) != EOF && c != '\n') {
+        if (n < DOCS_LINE_MAX && n + 2 > *cap) { /* one for the NUL */
+            size_t want = *cap < 4096 ? 8192 : *cap * 2;
+            char *p = realloc(*line, want);
+            if (!p)
+                return LT_ENOMEM;
+            *line = p;
+            *cap = want;
+        }
+        if (n < DOCS_LINE_MAX)
+            (*line)[n] = (char)c;
+        n++;
+    }
+    if (ferror(f))
+        return LT_EIO;
+    if (c == EOF && !n)
+        return 0;
+    *len = n;
+    if (n > DOCS_LINE_MAX) /* its end has been read, and not kept */
+        return LT_ELIMIT;
+    if (!*line && !(*line = malloc(*cap = 64)))
+        return LT_ENOMEM;
+    while (n > 0 && (*line)[n - 1] == '\r')
         n--;
     (*line)[n] = 0;
-    *len = (size_t)n;
-    return n > (ssize_t)DOCS_LINE_MAX ? LT_ELIMIT : 1;
+    *len = n;
+    return 1;
 }

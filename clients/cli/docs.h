@@ -27,7 +27,7 @@ int doc_parse(struct doc *d, const char *line, size_t len, struct err_msg *em);
 int doc_from_file(struct doc *d, const char *path, struct err_msg *em);
 
 /* Reads the next line of f into *line (grown, caller frees at the end), without its newline. 1: a line; 0: the end;
- * LT_ELIMIT: longer than DOCS_LINE_MAX (the next call reads the next line); LT_EIO. */
+ * LT_ELIMIT: longer than DOCS_LINE_MAX, *len of it, not kept in memory (the next call reads the next line); LT_EIO, LT_ENOMEM. */
 int docs_line(FILE *f, char **line, size_t *cap, size_t *len);
 
 #endif

@@ -31,7 +31,7 @@ static void print_help(FILE *f)
           "  --connect HOST:PORT   a daemon on TCP; needs --server-key and --key\n"
           "  --server-key KEY      its public key, as its `latent status` and its log print it\n"
           "  --key FILE            this client's key, made by `latent key generate`\n"
-          "  --help, --version\n\n"
+          "  -h, --help; --version\n\n"
           "`latent COMMAND --help` tells more. Exit status: 0 done, 1 some items or the request\n"
           "refused, 2 used wrongly or no daemon.\n",
           f);
@@ -51,12 +51,38 @@ int cli_usage_error(const struct cli_command *cmd, const char *fmt, ...)
 bool cli_wants_help(const struct cli_command *cmd, int argc, char **argv)
 {
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
-        if (strcmp(argv[i], "--help") == 0) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             fputs(cmd->usage, stdout);
             return true;
         }
     }
     return false;
+}
+
+/* What getopt_long did not take; "latent NAME" before it. */
+static void say_option(const char *before, int o, char **argv)
+{
+    const char *last = argv[optind - 1], one[] = {'-', (char)optopt, 0};
+    const char *name = strncmp(last, "--", 2) == 0 && last[2] ? last : one;
+    if (o == ':')
+        fprintf(stderr, "%s: %s needs a value\n", before, name);
+    else if (strchr(name, '=') && optopt)
+        fprintf(stderr, "%s: %.*s takes no value\n", before, (int)strcspn(name, "="), name);
+    else
+        fprintf(stderr, "%s: no option %s\n", before, name);
+    fprintf(stderr, "Try: %s --help\n", before);
+}
+
+int cli_option(const struct cli_command *cmd, int argc, char **argv, const char *shorts, const struct option *options)
+{
+    char before[64];
+    opterr = 0;
+    int o = getopt_long(argc, argv, shorts, options, NULL);
+    if (o != '?' && o != ':')
+        return o;
+    snprintf(before, sizeof before, "latent %s", cmd->name);
+    say_option(before, o, argv);
+    return '?';
 }
 
 bool cli_number(const struct cli_command *cmd, const char *option, const char *text, uint64_t lo,
@@ -78,6 +104,8 @@ int cli_fail(struct cli *c, const char *what)
     int code = latent_error_code(c->connection);
     fprintf(stderr, "latent: %s: %s (%s)\n", what, latent_error(c->connection),
             latent_code_name(code));
+    if (code == LATENT_ENOTFOUND && strncmp(latent_error(c->connection), "no collection ", 14) == 0)
+        fprintf(stderr, "Those there are: latent collection list. A new one: latent collection create NAME\n");
     if (code == LATENT_EMODEL)
         fprintf(stderr, "To have this model embed it again: latent collection reembed NAME\n");
     return code == LATENT_ECONN ? CLI_USAGE : CLI_REFUSED;
@@ -140,18 +168,19 @@ struct latent *cli_connect(struct cli *c)
  * -1 for a mistake. */
 static int global_options(struct cli *c, int argc, char **argv)
 {
-    enum { OPT_SOCKET = 256, OPT_CONNECT, OPT_SERVER_KEY, OPT_KEY, OPT_HELP, OPT_VERSION };
+    enum { OPT_SOCKET = 256, OPT_CONNECT, OPT_SERVER_KEY, OPT_KEY, OPT_VERSION };
     static const struct option options[] = {
         {"socket", required_argument, NULL, OPT_SOCKET},
         {"connect", required_argument, NULL, OPT_CONNECT},
         {"server-key", required_argument, NULL, OPT_SERVER_KEY},
         {"key", required_argument, NULL, OPT_KEY},
-        {"help", no_argument, NULL, OPT_HELP},
+        {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, OPT_VERSION},
         {0},
     };
+    opterr = 0;
     for (;;) {
-        int o = getopt_long(argc, argv, "+", options, NULL);
+        int o = getopt_long(argc, argv, "+:h", options, NULL);
         switch (o) {
         case OPT_SOCKET:
             c->socket_path = optarg;
@@ -165,7 +194,7 @@ static int global_options(struct cli *c, int argc, char **argv)
         case OPT_KEY:
             c->key_file = optarg;
             break;
-        case OPT_HELP:
+        case 'h':
             print_help(stdout);
             return 0;
         case OPT_VERSION:
@@ -177,7 +206,7 @@ static int global_options(struct cli *c, int argc, char **argv)
             print_help(stderr);
             return -1;
         default:
-            fprintf(stderr, "Try: latent --help\n");
+            say_option("latent", o, argv);
             return -1;
         }
     }
@@ -195,12 +224,21 @@ static int finish_output(int status)
 
 int main(int argc, char **argv)
 {
+    static char help[] = "--help";
     struct cli c = {0};
     setlocale(LC_CTYPE, "");
     signal(SIGPIPE, SIG_IGN);
     int at = global_options(&c, argc, argv);
     if (at <= 0)
         return at == 0 ? finish_output(CLI_DONE) : CLI_USAGE;
+    if (strcmp(argv[at], "help") == 0) {
+        if (at + 1 == argc) {
+            print_help(stdout);
+            return finish_output(CLI_DONE);
+        }
+        argv[at] = argv[at + 1]; /* latent help NAME is latent NAME --help */
+        argv[at + 1] = help;
+    }
     for (size_t i = 0; i < N_COMMANDS; i++) {
         const struct cli_command *cmd = commands[i];
         if (strcmp(argv[at], cmd->name) != 0)

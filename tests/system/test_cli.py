@@ -146,6 +146,40 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(got.returncode, 1)
         self.assertIn("at byte 3", got.stderr)
 
+    def test_mistakes_of_a_first_day(self):
+        """Each says what is wrong, once, and where it can be what to do instead."""
+        self.daemon.latent("collection", "create", "first")
+        with tempfile.TemporaryDirectory() as folder:
+            def at(name, data):
+                path = os.path.join(folder, name)
+                with open(path, "wb") as f:
+                    f.write(data)
+                return path
+
+            closed = at("closed.txt", b"text")
+            os.chmod(closed, 0)
+            for args, words in (
+                    (["search", "-c", "fisrt", "x"], "no collection fisrt (LATENT_ENOTFOUND)\nThose there are: latent collection list"),
+                    (["add", "-c", "fisrt", at("a.txt", b"text")], "A new one: latent collection create NAME"),
+                    (["add", "-c", "first", folder], f"{folder}: a folder: name the files in it"),
+                    (["add", "-c", "first", "--jsonl", folder], f"latent: {folder}: Is a directory"),
+                    (["add", "-c", "first", "--jsonl", "/nonexistent.jsonl"], "latent: /nonexistent.jsonl: No such file"),
+                    (["add", "-c", "first", "/nonexistent.txt"], "/nonexistent.txt: cannot open: No such file"),
+                    (["add", "-c", "first", at("b.txt", b"abc\xff")], "not valid UTF-8 at byte 3 (LATENT_EUTF8)"),
+                    (["add", "-c", "first", at("c.txt", b"a\0b")], "not a text file"),
+                    (["add", "-c", "first", at("d.txt", b"a" * (17 << 20))], "17825792 bytes, at most 16777216 are read (LATENT_ELIMIT)"),
+                    (["add", "-c", "first", "--jsonl", at("e.jsonl", b"a" * (17 << 20))], "e.jsonl:1: line is longer than 16 MiB"),
+                    (["search", "-c", "first", "--filter", "year >", "x"], "filter: at byte 6: expected a value"),
+                    (["search", "-c", "first", "--filter", "a b", "x"], "filter: at byte 2: expected and, or, or the end, found \"b\""),
+                    (["get", "-c", "first", "absent"], "absent: no such document")) + (
+                    ((["add", "-c", "first", closed], "closed.txt: cannot open: Permission denied"),) if os.geteuid() else ()):
+                got = self.daemon.latent(*args, check=False)
+                self.assertEqual(got.returncode, 1, args)
+                self.assertIn(words, got.stderr)
+                path = args[-1]
+                self.assertLessEqual(got.stderr.count(path + ":"), 1, "named once is enough")
+        self.assertEqual([j["collection"] for j in self.daemon.json_lines("job", "list", "--json")].count("fisrt"), 0)
+
     def test_unknown_collection(self):
         for args in (["search", "-c", "nope", "x"], ["get", "-c", "nope", "x"], ["collection", "info", "nope"],
                      ["collection", "drop", "nope"]):

@@ -142,17 +142,17 @@ class Add(unittest.TestCase):
             d.start()
             got = d.add("c", docs(1))
             self.assertIn("300 documents added", got.stderr)
-            self.assertIn("200 were there", got.stderr)
+            self.assertIn("200 unchanged", got.stderr)
             self.assertEqual(texts_done(), 100)
             got = d.add("c", docs(2), "--async")  # there at once, nothing waits
-            self.assertIn("300 were there", got.stderr)
+            self.assertIn("300 unchanged", got.stderr)
             self.assertIn(" 0 tokens", got.stderr)
             self.assertEqual((texts_done(), d.status()["queue"]["pending_chunks"]), (100, 0))
             self.assertEqual({h["id"] for h in d.search("c", "-k", "400", "--mode", "dense", "--filter", "year = 2", "number")},
                              {f"d{i}" for i in range(300)})
             changed = docs(2)
             changed[5]["text"] = "other words"
-            self.assertIn("299 were there", d.add("c", changed).stderr)
+            self.assertIn("299 unchanged", d.add("c", changed).stderr)
             self.assertEqual(texts_done(), 102)  # and the question
             jobs = [(j["state"], j["accepted"], j["searchable"]) for j in d.json_lines("job", "list", "--json")]
             self.assertEqual(jobs[:3], [("done", 300, 300)] * 3)

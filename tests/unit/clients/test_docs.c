@@ -87,6 +87,44 @@ static void test_file(void **state)
     close(fd);
     unlink(path);
     assert_int_equal(doc_from_file(&d, path, &em), LT_ENOTFOUND);
+    assert_null(strstr(em.text, path)); /* who prints it names the file */
+    assert_int_equal(doc_from_file(&d, "/tmp", &em), LT_EINVAL);
+    assert_string_equal(em.text, "a folder: name the files in it");
+}
+
+/* Lines of every length around the limit, endings, and the rest of what is too long, which takes no memory. */
+static void test_lines(void **state)
+{
+    static const size_t lens[] = {1, 4095, 8190, 8191, 8192, DOCS_LINE_MAX - 1, DOCS_LINE_MAX, DOCS_LINE_MAX + 1, 3 * (size_t)DOCS_LINE_MAX};
+    const int n_lens = sizeof lens / sizeof *lens;
+    char *line = NULL;
+    size_t cap = 0, len = 0;
+    FILE *f = tmpfile();
+    assert_non_null(f);
+    for (int i = 0; i < n_lens; i++) {
+        for (size_t j = 0; j < lens[i]; j++)
+            putc_unlocked('a' + i, f);
+        fputs("\n", f);
+    }
+    fputs("\n\r\nx\r\nlast", f);
+    rewind(f);
+    for (int i = 0; i < n_lens; i++) {
+        assert_int_equal(docs_line(f, &line, &cap, &len), lens[i] > DOCS_LINE_MAX ? LT_ELIMIT : 1);
+        assert_int_equal(len, lens[i]);
+        if (lens[i] <= DOCS_LINE_MAX)
+            assert_true(strlen(line) == len && line[0] == 'a' + i && line[len - 1] == 'a' + i);
+        assert_true(cap <= 4 * (size_t)DOCS_LINE_MAX);
+    }
+    static const char *const rest[] = {"", "", "x", "last"};
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(docs_line(f, &line, &cap, &len), 1);
+        assert_string_equal(line, rest[i]);
+        assert_int_equal(len, strlen(rest[i]));
+    }
+    assert_int_equal(docs_line(f, &line, &cap, &len), 0);
+    assert_int_equal(docs_line(f, &line, &cap, &len), 0);
+    fclose(f);
+    free(line);
 }
 
 static void test_vector(void **state)
@@ -111,6 +149,7 @@ int main(void)
         cmocka_unit_test(test_full_line),
         cmocka_unit_test(test_refused_lines),
         cmocka_unit_test(test_file),
+        cmocka_unit_test(test_lines),
         cmocka_unit_test(test_vector),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

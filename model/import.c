@@ -55,9 +55,9 @@ int import_type(const char *name, enum tensor_type *type)
  * a small part of the model they stay finer than 8 bits. */
 #define TABLE_SHARE 5
 
-static bool fine_table(const struct import *im, const struct layout_item *it)
+static bool fine_table(enum tensor_type type, const struct layout_item *it, uint64_t n_params)
 {
-    return im->p->type == TENSOR_Q8_0 && it == im->items && it->rows * it->cols < im->rep.n_params / TABLE_SHARE;
+    return type == TENSOR_Q8_0 && !strcmp(it->name, "token_embd.weight") && it->rows * it->cols < n_params / TABLE_SHARE;
 }
 
 /* Where a file of 4-bit weights keeps more: see model/FORMAT.md. */
@@ -81,19 +81,24 @@ static enum tensor_type finer(const char *name)
 }
 
 /* The type that the tensor would have if its rows divided by every block. */
-static enum tensor_type wanted_type(const struct import *im, const struct layout_item *it)
+static enum tensor_type wanted_type(enum tensor_type type, const struct layout_item *it, uint64_t n_params)
 {
     if (it->f32)
         return TENSOR_F32;
-    if (fine_table(im, it))
+    if (fine_table(type, it, n_params))
         return TENSOR_F16;
-    return im->p->type == TENSOR_Q4_K ? finer(it->name) : im->p->type;
+    return type == TENSOR_Q4_K ? finer(it->name) : type;
+}
+
+enum tensor_type import_tensor_type(enum tensor_type type, const struct layout_item *it, uint64_t n_params)
+{
+    const enum tensor_type wanted = wanted_type(type, it, n_params);
+    return tensor_row_bytes(wanted, it->cols) ? wanted : TENSOR_F16;
 }
 
 static enum tensor_type stored_type(const struct import *im, const struct layout_item *it)
 {
-    const enum tensor_type type = wanted_type(im, it);
-    return tensor_row_bytes(type, it->cols) ? type : TENSOR_F16;
+    return import_tensor_type(im->p->type, it, im->rep.n_params);
 }
 
 static int check_source(struct import *im, const struct layout_item *it)
@@ -358,10 +363,10 @@ static int import(struct import *im, const char *out)
         im->rep.n_params += im->items[i].rows * im->items[i].cols;
         im->source_bytes += checkpoint_find(im->checkpoint, im->items[i].source)->len_bytes;
     }
-    im->rep.f16_table = fine_table(im, im->items);
+    im->rep.f16_table = fine_table(im->p->type, im->items, im->rep.n_params);
     for (size_t i = 0; i < im->n_items; i++) {
         const struct layout_item *it = &im->items[i];
-        if (stored_type(im, it) != wanted_type(im, it) && !im->rep.n_f16++)
+        if (stored_type(im, it) != wanted_type(im->p->type, it, im->rep.n_params) && !im->rep.n_f16++)
             snprintf(im->rep.first_f16, sizeof im->rep.first_f16, "%s", it->name);
     }
     im->rep.n_tensors = (uint32_t)im->n_items;

@@ -46,4 +46,9 @@ int import_folder(const char *dir, const char *out, const struct import_params *
 /* "f32", "f16", "bf16", "q8_0", "q4_K", in any case; LT_EINVAL for others. */
 int import_type(const char *name, enum tensor_type *type);
 
+struct layout_item;
+
+/* The type that a tensor is stored in, of a model of n_params weights imported at `type`. */
+enum tensor_type import_tensor_type(enum tensor_type type, const struct layout_item *it, uint64_t n_params);
+
 #endif

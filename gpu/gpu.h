@@ -108,7 +108,7 @@ struct gpu_counts {
     uint64_t dispatches, barriers;
     uint64_t pipelines;        /* created so far */
     uint64_t longest_ns;       /* the longest submission so far, as the host saw it */
-    uint64_t memory_bytes;     /* allocated now */
+    uint64_t memory_bytes;     /* allocated now in the device's own heaps */
     bool cache_loaded;         /* the pipeline cache on disk was good and used */
 };
 const struct gpu_counts *gpu_counts(const struct gpu *g);
@@ -140,6 +140,9 @@ int gpu_upload(struct gpu *g, struct gpu_buf *b, uint64_t offset, const void *da
                struct err_msg *em);
 int gpu_download(struct gpu *g, struct gpu_buf *b, uint64_t offset, void *data, uint64_t len,
                  struct err_msg *em);
+
+/* What copies to and from the device keep of its memory at most. */
+uint64_t gpu_staging_bytes(const struct gpu *g);
 
 /* ---- one batch ---- */
 

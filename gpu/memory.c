@@ -10,7 +10,7 @@
 #define KIB 1024.0
 #define MIB (1024.0 * KIB)
 #define KIB_BELOW (10 * MIB) /* sizes below are told in KiB, else in tenths of a MiB */
-#define STAGING_BYTES (16u << 20)
+#define STAGING_BYTES (4u << 20) /* what weights come in (model/ops_vulkan_mat.c) */
 
 /* Best memory type of those in `bits`: has all of must, most of want, least of avoid. */
 static int pick_type(const struct gpu *g, uint32_t bits, VkMemoryPropertyFlags must,
@@ -92,6 +92,18 @@ static int out_of_memory(const struct gpu *g, uint32_t heap, uint64_t need, cons
                    size_text(heap_free(g, heap), floor).text, size_text(g->mem.memoryHeaps[heap].size, floor).text);
 }
 
+/* Whether the device itself is the poorer for what is taken of the heap. */
+static bool own_heap(const struct gpu *g, uint32_t heap)
+{
+    return g->mem.memoryHeaps[heap].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT;
+}
+
+uint64_t gpu_staging_bytes(const struct gpu *g)
+{
+    (void)g; /* which may have to, or see all its memory from the host */
+    return STAGING_BYTES;
+}
+
 static int allocate(struct gpu *g, struct gpu_buf *b, struct err_msg *em)
 {
     VkMemoryRequirements need;
@@ -116,7 +128,7 @@ static int allocate(struct gpu *g, struct gpu_buf *b, struct err_msg *em)
     b->allocated = need.size;
     g->n_allocations++;
     g->heap_used[heap] += need.size;
-    g->counts.memory_bytes += need.size;
+    g->counts.memory_bytes += own_heap(g, heap) ? need.size : 0;
     if ((r = VK(g, em, vkBindBufferMemory(g->dev, b->buffer, b->memory, 0))) < 0)
         return r;
     VkMemoryPropertyFlags f = g->mem.memoryTypes[type].propertyFlags;
@@ -180,7 +192,7 @@ void gpu_buf_destroy(struct gpu *g, struct gpu_buf **bp)
     if (b->memory) {
         g->n_allocations--;
         g->heap_used[b->heap] -= b->allocated;
-        g->counts.memory_bytes -= b->allocated;
+        g->counts.memory_bytes -= own_heap(g, b->heap) ? b->allocated : 0;
     }
     free(b);
 }

@@ -159,6 +159,18 @@ static uint32_t divide_k(const struct tuning_table *t, uint32_t groups, uint32_t
     return (tiles + each - 1) / each;
 }
 
+uint32_t tuning_few_rows(const struct gpu *g)
+{
+    return g->table.few_rows;
+}
+
+uint64_t tuning_parts_bytes(const struct gpu *g, uint32_t n, uint32_t n_rows, uint32_t kp)
+{
+    const struct tuning_table *t = &g->table;
+    const uint64_t parts = kp / t->part_least, all = parts * 4 * min_u32(n, t->few_rows) * n_rows, most = (uint64_t)t->parts_mib << 20;
+    return parts < 2 ? 0 : all < most ? all : most;
+}
+
 static uint32_t dot_shared(const struct tuning_dot *t)
 {
     return t->bm * ((2 * t->blocks + 1) * 16 + t->blocks * 8) + t->bn * ((4 * t->blocks + 1) * 16 + t->blocks * 8);

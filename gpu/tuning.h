@@ -95,6 +95,12 @@ struct tuning_fragments {
 /* Bytes that the fragments of w take at most. */
 uint64_t tuning_fragment_bytes(const struct gpu *g);
 
+/* Rows of x up to which a product's k may be divided, and beyond which both matrices may be laid out as fragments. */
+uint32_t tuning_few_rows(const struct gpu *g);
+
+/* Bytes that the sums of a product of at most n rows of x and n_rows rows of w, at most kp values long as stored, take at most where k is divided. */
+uint64_t tuning_parts_bytes(const struct gpu *g, uint32_t n, uint32_t n_rows, uint32_t kp);
+
 /* For TUNING_COOP and y[n, m] = x[n, k] wᵀ of n_rows rows of w, kp values long as stored: whether by fragments of both, as many rows of x
  * are, and how. */
 struct tuning_fragments tuning_fragments(const struct gpu *g, uint32_t n, uint32_t n_rows, uint32_t kp);

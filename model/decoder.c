@@ -18,16 +18,6 @@ struct layer {
     struct ops_mat *ffn_down;                   /* [d, f] */
 };
 
-/* What rows go through. The last layer has its own set where some rows are not pooled: a buffer holds rows of one kind
- * in a batch, so that a device may work on different texts at once. */
-struct rows {
-    struct ops_buf *x;    /* [d] the residual stream */
-    struct ops_buf *norm; /* [d] */
-    struct ops_buf *mix;  /* [H D] attention's result */
-    struct ops_buf *wide; /* [2 f] */
-    struct ops_buf *act;  /* [f] */
-};
-
 struct decoder {
     const struct model *m;
     const struct model_info *info;
@@ -36,8 +26,7 @@ struct decoder {
     struct ops_vec *inv_freq, *local_freq, *output_norm; /* local_freq: NULL where no layer is local */
     struct layer *layers;
     uint32_t n_resident; /* the first so many stay on the device */
-    struct rows all, pooled;
-    struct ops_buf *qkv;
+    const struct activations *buf;
     struct ops_attention attention, local;
 };
 
@@ -135,26 +124,6 @@ static int load_layer(struct decoder *d, const struct model *m, uint32_t i, stru
     return o->v->mat_create(o, &down, 1, &l->ffn_down, em);
 }
 
-static int make_rows(struct decoder *d, struct rows *b, uint32_t n, struct err_msg *em)
-{
-    const struct model_info *i = d->info;
-    struct ops *o = d->o;
-    int r;
-    if ((r = o->v->buf_create(o, n, i->hidden, &b->x, em)) < 0 ||
-        (r = o->v->buf_create(o, n, i->hidden, &b->norm, em)) < 0 ||
-        (r = o->v->buf_create(o, n, (size_t)i->n_heads * i->head_dim, &b->mix, em)) < 0 ||
-        (r = o->v->buf_create(o, n, 2 * (size_t)i->ffn, &b->wide, em)) < 0)
-        return r;
-    return o->v->buf_create(o, n, i->ffn, &b->act, em);
-}
-
-void decoder_row_floats(const struct model_info *i, uint64_t *widest, uint64_t *total)
-{
-    uint64_t mix = (uint64_t)i->n_heads * i->head_dim, wide = 2 * (uint64_t)i->ffn, qkv = qkv_cols(i);
-    *widest = wide > qkv ? wide : qkv;
-    *total = qkv + 2 * (2 * (uint64_t)i->hidden + mix + wide + i->ffn);
-}
-
 static int load_rope(struct decoder *d, const struct model *m, struct err_msg *em)
 {
     const struct tensor *factors = d->info->rope_factors ? model_tensor(m, "rope_freqs.weight") : NULL;
@@ -170,26 +139,6 @@ static int load_rope(struct decoder *d, const struct model *m, struct err_msg *e
     }
     free(freq);
     return r;
-}
-
-static void free_rows(struct ops *o, struct rows *b)
-{
-    o->v->buf_destroy(o, &b->x);
-    o->v->buf_destroy(o, &b->norm);
-    o->v->buf_destroy(o, &b->mix);
-    o->v->buf_destroy(o, &b->wide);
-    o->v->buf_destroy(o, &b->act);
-}
-
-int decoder_resize(struct decoder *d, uint32_t max_tokens, struct err_msg *em)
-{
-    int r;
-    d->o->v->buf_destroy(d->o, &d->qkv);
-    free_rows(d->o, &d->all);
-    free_rows(d->o, &d->pooled);
-    if ((r = make_rows(d, &d->all, max_tokens, em)) < 0 || (r = make_rows(d, &d->pooled, max_tokens, em)) < 0)
-        return r;
-    return d->o->v->buf_create(d->o, max_tokens, qkv_cols(d->info), &d->qkv, em);
 }
 
 static void free_layer(struct decoder *d, uint32_t i)
@@ -269,7 +218,7 @@ static int load(struct decoder *d, const struct decoder_params *p, struct err_ms
     d->layers = calloc(i->n_layers, sizeof *d->layers);
     if (!d->layers)
         return err_set(em, LT_ENOMEM, "no memory for %u layers", i->n_layers);
-    if ((r = decoder_resize(d, p->max_tokens, em)) < 0 || (r = load_rope(d, m, em)) < 0 ||
+    if ((r = load_rope(d, m, em)) < 0 ||
         (r = o->v->table_create(o, model_tensor(m, "token_embd.weight"), &d->table, em)) < 0 ||
         (r = load_vec(o, model_tensor(m, "output_norm.weight"), &d->output_norm, em)) < 0)
         return r;
@@ -293,6 +242,7 @@ int decoder_create(struct decoder **out, const struct model *m, struct ops *o, c
     d->m = m;
     d->info = model_info(m);
     d->o = o;
+    d->buf = p->activations;
     int r = load(d, p, em);
     if (r < 0)
         decoder_destroy(&d);
@@ -314,9 +264,6 @@ void decoder_destroy(struct decoder **dp)
     o->v->vec_destroy(o, &d->inv_freq);
     o->v->vec_destroy(o, &d->local_freq);
     o->v->vec_destroy(o, &d->output_norm);
-    o->v->buf_destroy(o, &d->qkv);
-    free_rows(o, &d->all);
-    free_rows(o, &d->pooled);
     free(d);
     *dp = NULL;
 }
@@ -328,7 +275,7 @@ uint32_t decoder_n_streamed(const struct decoder *d)
 
 const struct ops_buf *decoder_stream(const struct decoder *d)
 {
-    return d->all.x;
+    return d->buf->all.x;
 }
 
 uint32_t decoder_n_parts(const struct decoder *d)
@@ -354,7 +301,7 @@ void decoder_drop(struct decoder *d, uint32_t part)
 }
 
 /* x += the projection of in; where the family does, what is added is normed first. */
-static int add_projection(struct decoder *d, const struct rows *b, const struct ops_buf *in, const struct ops_mat *w,
+static int add_projection(struct decoder *d, const struct activation_rows *b, const struct ops_buf *in, const struct ops_mat *w,
                           const struct ops_vec *post, uint32_t n)
 {
     const struct ops_vtbl *v = d->o->v;
@@ -365,7 +312,7 @@ static int add_projection(struct decoder *d, const struct rows *b, const struct 
 }
 
 /* x + attention's output projection, then x + feed-forward, on n rows */
-static int finish_layer(struct decoder *d, const struct layer *l, const struct rows *b, uint32_t n)
+static int finish_layer(struct decoder *d, const struct layer *l, const struct activation_rows *b, uint32_t n)
 {
     const struct ops_vtbl *v = d->o->v;
     const struct model_info *i = d->info;
@@ -383,16 +330,16 @@ static int run_attention(struct decoder *d, uint32_t layer, uint32_t n)
 {
     const struct ops_vtbl *v = d->o->v;
     const struct layer *l = &d->layers[layer];
-    const struct rows *b = &d->all;
+    const struct activation_rows *b = &d->buf->all;
     const bool local = arch_layer_is_local(d->info, layer);
     const struct ops_attention *a = local ? &d->local : &d->attention;
     int r;
     if ((r = v->rms_norm(d->o, b->x, l->attn_norm, d->info->rms_eps, n, b->norm)) < 0 ||
-        (r = v->matmul(d->o, b->norm, l->qkv, l->qkv_bias, NULL, n, d->qkv)) < 0 ||
-        (l->q_norm && (r = v->qk_norm(d->o, d->qkv, l->q_norm, l->k_norm, d->info->rms_eps, a)) < 0) ||
-        (r = v->rope(d->o, d->qkv, local ? d->local_freq : d->inv_freq, a)) < 0)
+        (r = v->matmul(d->o, b->norm, l->qkv, l->qkv_bias, NULL, n, d->buf->qkv)) < 0 ||
+        (l->q_norm && (r = v->qk_norm(d->o, d->buf->qkv, l->q_norm, l->k_norm, d->info->rms_eps, a)) < 0) ||
+        (r = v->rope(d->o, d->buf->qkv, local ? d->local_freq : d->inv_freq, a)) < 0)
         return r;
-    return v->attention(d->o, d->qkv, a, b->mix);
+    return v->attention(d->o, d->buf->qkv, a, b->mix);
 }
 
 int decoder_run(struct decoder *d, uint32_t part, uint32_t n_tokens, uint32_t n_pooled, struct ops_buf **hidden)
@@ -400,7 +347,7 @@ int decoder_run(struct decoder *d, uint32_t part, uint32_t n_tokens, uint32_t n_
     const struct ops_vtbl *v = d->o->v;
     const struct model_info *info = d->info;
     const uint32_t first = part ? d->n_resident + part - 1 : 0, end = d->n_resident + part;
-    const struct rows *b = &d->all;
+    const struct activation_rows *b = &d->buf->all;
     uint32_t n = n_tokens;
     int r = part ? 0 : v->embed_rows(d->o, d->table, b->x);
     if (!r && !part && info->embed_scale > 0)
@@ -410,16 +357,17 @@ int decoder_run(struct decoder *d, uint32_t part, uint32_t n_tokens, uint32_t n_
         if ((r = run_attention(d, i, n)) < 0)
             return r;
         if (i + 1 == info->n_layers && n_pooled != n_tokens) {
-            b = &d->pooled;
+            b = &d->buf->pooled;
             n = n_pooled;
-            if ((r = v->gather_pooled(d->o, d->all.x, b->x)) < 0 ||
-                (r = v->gather_pooled(d->o, d->all.mix, b->mix)) < 0)
+            if ((r = v->gather_pooled(d->o, d->buf->all.x, b->x)) < 0 ||
+                (r = v->gather_pooled(d->o, d->buf->all.mix, b->mix)) < 0)
                 return r;
         }
         r = finish_layer(d, l, b, n);
     }
+    /* where the pooler leaves it until the hidden states are used up (activations.c) */
+    *hidden = b == &d->buf->pooled ? b->x : b->norm;
     if (!r && end == info->n_layers)
-        r = v->rms_norm(d->o, b->x, d->output_norm, info->rms_eps, n, b->norm);
-    *hidden = b->norm;
+        r = v->rms_norm(d->o, b->x, d->output_norm, info->rms_eps, n, *hidden);
     return r;
 }

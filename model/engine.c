@@ -8,20 +8,14 @@
 
 #include "base/log.h"
 #include "gpu/access.h"
+#include "model/activations.h"
 #include "model/decoder.h"
 #include "model/engine_device.h"
 #include "model/golden.h"
 #include "model/model.h"
+#include "model/plan.h"
 #include "model/pooler.h"
 #include "model/verify.h"
-
-#define BATCH_SEQS_MAX 1024
-/* Activation buffers of one batch may take this much, or this share of the device's memory where that is more: large models get smaller
- * batches, but a GPU with much memory is not kept waiting by them. */
-#define ACTIVATION_BYTES (512ull << 20)
-#define ACTIVATION_SHARE 8
-#define BATCH_TOKENS_MAX 8192
-#define BATCH_TOKENS_MIN 512
 
 struct engine {
     const struct model *model;
@@ -30,11 +24,11 @@ struct engine {
     struct engine_candidate device;
     struct engine_info info;
     struct ops *ops;
+    struct activations activations;
     struct decoder *decoder;
     struct pooler *pooler;
     struct golden_set golden;
     struct verify *verify; /* NULL: nothing to compare */
-    uint32_t rows; /* that the activation buffers have */
     uint32_t max_seqs;
     bool serving; /* chosen and checked: a device that is lost from here on is replaced by the CPU */
     /* one batch, packed */
@@ -50,75 +44,32 @@ static void close_device(struct engine *e)
 {
     pooler_destroy(&e->pooler);
     decoder_destroy(&e->decoder);
+    activations_finish(&e->activations);
+    e->activations.o = NULL;
     ops_destroy(&e->ops);
 }
 
-/* Bytes of all activation buffers for one row, and of a product's input as f16. */
-static uint64_t row_bytes(const struct engine *e, uint32_t *max_cols)
+/* For the device that is open. */
+static void make_plan(const struct engine *e, uint32_t most, struct plan *p)
 {
-    uint64_t wide_d, total_d, wide_p, total_p;
-    decoder_row_floats(e->mi, &wide_d, &total_d);
-    pooler_row_floats(e->mi, &wide_p, &total_p);
-    *max_cols = (uint32_t)(wide_d > wide_p ? wide_d : wide_p);
-    return (total_d + total_p) * sizeof(float) + *max_cols * sizeof(uint16_t);
-}
-
-/* Of the device, as far as it is known and may be used; 0: neither. */
-static uint64_t device_bytes(const struct engine *e)
-{
-    return e->params.memory_bytes ? e->params.memory_bytes : e->ops ? e->ops->info.memory_bytes : 0;
-}
-
-/* Rows of a submission: what the activations may take, or what was asked for. The device may not be open yet. */
-static uint32_t batch_tokens(const struct engine *e, uint64_t row)
-{
-    uint64_t n = e->params.max_batch_tokens;
-    if (!n) {
-        const uint64_t share = e->ops && !strcmp(e->ops->info.kind, "vulkan") ? device_bytes(e) / ACTIVATION_SHARE : 0;
-        n = (share > ACTIVATION_BYTES ? share : ACTIVATION_BYTES) / row;
-        n = n > BATCH_TOKENS_MAX ? BATCH_TOKENS_MAX : n < BATCH_TOKENS_MIN ? BATCH_TOKENS_MIN : n;
-    }
-    return (uint32_t)(n > INT32_MAX ? INT32_MAX : n);
-}
-
-/* Bytes of the layers' matrices on the device, or of all the others. */
-static uint64_t weight_bytes(const struct engine *e, bool layers)
-{
-    uint64_t sum = layers ? 0 : pooler_folded_bytes(e->mi, e->ops);
+    struct plan_weights w = {0};
     const uint8_t *digest;
     const struct tensor *t;
     for (size_t i = 0; (t = model_tensor_at(e->model, i, &digest)); i++)
-        if (strncmp(t->name, "blk.", 4) == 0 ? layers : !layers && t->rows > 1 && !pooler_folds(t->name))
-            sum += e->ops->v->mat_bytes(e->ops, t);
-    return sum;
+        plan_add(&w, e->ops, t);
+    plan_make(e->mi, e->ops, &w, e->params.memory_bytes, e->params.max_batch_tokens, most, p);
 }
 
-/* What is left for layers and batches once token table, pooler and products' scratch have theirs, at least 1; 0: there is no limit. */
-static uint64_t room(const struct engine *e)
+/* Activation buffers for n rows: more than a submission's only for a text that is longer. */
+static int resize(struct engine *e, uint32_t n, struct err_msg *em)
 {
-    const uint64_t all = e->params.memory_bytes ? e->params.memory_bytes : e->ops->info.memory_bytes / 10 * 9;
-    const uint64_t used = weight_bytes(e, false) + e->ops->info.scratch_bytes;
-    return !all ? 0 : all > used ? all - used : 1;
-}
-
-/* Submissions of fewer rows rather than layers that are streamed, unless the caller chose. */
-static uint32_t fit_tokens(const struct engine *e, uint64_t row, uint32_t tokens)
-{
-    const uint64_t all = room(e), layers = weight_bytes(e, true);
-    if (!all || e->params.max_batch_tokens || tokens <= BATCH_TOKENS_MIN || layers + tokens * row <= all)
-        return tokens;
-    uint64_t fit = all > layers ? (all - layers) / row : 0;
-    /* Where even the fewest make layers stream, larger batches read them less often. */
-    if (fit < BATCH_TOKENS_MIN)
-        fit = all / 2 / row;
-    return (uint32_t)(fit < BATCH_TOKENS_MIN ? BATCH_TOKENS_MIN : fit < tokens ? fit : tokens);
-}
-
-/* What is left for the layers; at least 1, which streams them all. */
-static uint64_t layer_room(const struct engine *e, uint64_t activations)
-{
-    const uint64_t all = room(e);
-    return !all ? 0 : all > activations ? all - activations : 1;
+    const struct ops_use u = plan_use(e->mi, n, e->max_seqs);
+    if (n == e->activations.rows)
+        return 0;
+    activations_finish(&e->activations);
+    if (e->ops->v->expect)
+        e->ops->v->expect(e->ops, &u);
+    return activations_resize(&e->activations, n, e->max_seqs, em);
 }
 
 /* What the user should know about the device, after what is noted already. */
@@ -142,25 +93,36 @@ static void note_streaming(struct engine *e)
         add_note(e, "%u of %u layers do not fit the device and are streamed", e->info.n_streamed, e->mi->n_layers);
 }
 
+/* Weights and buffers on the device that is open, with texts of at most so many tokens. */
+static int load_device(struct engine *e, uint32_t most, struct err_msg *em)
+{
+    struct plan plan;
+    make_plan(e, most, &plan);
+    e->info.max_batch_tokens = most;
+    e->info.batch_tokens = plan.tokens;
+    e->max_seqs = plan.texts;
+    activations_init(&e->activations, e->mi, e->ops);
+    const struct decoder_params p = {&e->activations, plan.layer_bytes, e->params.progress, e->params.progress_arg};
+    int r = resize(e, plan.tokens, em);
+    if (r == 0)
+        r = decoder_create(&e->decoder, e->model, e->ops, &p, em);
+    if (r == 0)
+        r = pooler_create(&e->pooler, e->model, e->ops, &e->activations, e->params.n_threads, em);
+    return r;
+}
+
 static int open_device(struct engine *e, const struct engine_candidate *c, struct err_msg *em)
 {
-    uint32_t max_cols;
-    const uint64_t row = row_bytes(e, &max_cols);
-    uint32_t tokens = batch_tokens(e, row), most = tokens > e->mi->token_limit ? tokens : e->mi->token_limit;
-    int r = engine_open_device(c, &e->params, most > BATCH_TOKENS_MAX || e->params.max_batch_tokens ? most : BATCH_TOKENS_MAX, max_cols,
+    const uint32_t asked = e->params.max_batch_tokens, limit = e->mi->token_limit;
+    uint32_t tokens = plan_tokens(e->mi, !c->cpu, e->params.memory_bytes, asked), most = tokens > limit ? tokens : limit;
+    int r = engine_open_device(c, &e->params, most > PLAN_TOKENS_MOST || asked ? most : PLAN_TOKENS_MOST, activations_widest(e->mi),
                                &e->ops, em);
     if (r < 0)
         return r;
-    tokens = batch_tokens(e, row);
-    most = tokens > e->mi->token_limit ? tokens : e->mi->token_limit;
+    tokens = plan_tokens(e->mi, e->ops->info.rooms, e->params.memory_bytes ? e->params.memory_bytes : e->ops->info.memory_bytes, asked);
+    most = tokens > limit ? tokens : limit;
     most = most > e->ops->info.max_batch_tokens ? e->ops->info.max_batch_tokens : most;
-    tokens = fit_tokens(e, row, tokens > most ? most : tokens);
-    e->info.max_batch_tokens = most;
-    e->info.batch_tokens = e->rows = tokens;
-    e->max_seqs = tokens < BATCH_SEQS_MAX ? tokens : BATCH_SEQS_MAX;
-    const struct decoder_params p = {tokens, layer_room(e, tokens * row), e->params.progress, e->params.progress_arg};
-    if ((r = decoder_create(&e->decoder, e->model, e->ops, &p, em)) < 0 ||
-        (r = pooler_create(&e->pooler, e->model, e->ops, tokens, e->max_seqs, e->params.n_threads, em)) < 0) {
+    if ((r = load_device(e, most, em)) < 0) {
         close_device(e);
         return r;
     }
@@ -220,23 +182,10 @@ static int run_batch(struct engine *e, uint32_t n_seqs, struct err_msg *em)
     return r;
 }
 
-/* Activation buffers for n rows: more than a submission's only for a text that is longer. */
-static int resize(struct engine *e, uint32_t n, struct err_msg *em)
-{
-    int r;
-    if (n == e->rows)
-        return 0;
-    e->rows = 0;
-    if ((r = decoder_resize(e->decoder, n, em)) < 0 || (r = pooler_resize(e->pooler, n, em)) < 0)
-        return r;
-    e->rows = n;
-    return 0;
-}
-
 /* Opens the lost device again, as large as it was. */
 static int reopen_device(struct engine *e, struct err_msg *em)
 {
-    const uint32_t tokens = e->info.batch_tokens, most = e->info.max_batch_tokens, rows = e->rows;
+    const uint32_t tokens = e->info.batch_tokens, most = e->info.max_batch_tokens, rows = e->activations.rows;
     const uint32_t asked = e->params.max_batch_tokens;
     const struct engine_candidate c = e->device;
     close_device(e);
@@ -485,7 +434,6 @@ static int move_to_cpu(struct engine *e, struct err_msg *em)
     memcpy(lost, e->info.device, sizeof lost);
     log_error("model", "%s %s: %s; the CPU serves from here on", lost, e->info.n_lost ? "was lost again" : "is given up", em->text);
     close_device(e);
-    e->rows = 0;
     int r = engine_candidates("cpu", list, &n, &named, em);
     add_note(e, e->info.n_lost ? "%.80s was lost, and lost again when it was opened anew" : "%.80s has no memory left for batches", lost);
     if (r == 0 && (r = try_candidate(e, &list[0], em)) == 0)

@@ -25,6 +25,7 @@
 #include "model/tensor.h"
 
 struct ops;
+struct ops_room; /* memory in which several buffers lie, of which one has contents at a time */
 struct ops_buf; /* activations on the device: f32, capacity fixed at creation */
 struct ops_mat; /* a weight matrix [m, k] in the device's own layout */
 struct ops_vec; /* n f32 parameters */
@@ -50,6 +51,16 @@ struct ops_attention {
                 * products with weights that are not f32 */
 };
 
+/* What batches will be like at most. */
+struct ops_use {
+    uint32_t rows, texts;
+    uint32_t longest;                    /* tokens of a text */
+    uint32_t product_cols, product_rows; /* of the widest x of a product, and of the widest y */
+    uint32_t n_kv_heads, head_dim;
+    uint32_t n_freqs;                    /* vectors of rope frequencies */
+    uint32_t out_cols;                   /* of what end() copies */
+};
+
 /* What one kernel took in several batches. */
 struct ops_time {
     const char *kernel; /* static */
@@ -59,12 +70,20 @@ struct ops_time {
 };
 #define OPS_TIMES_MAX 64
 
+/* A room for whole steps of rows lets products write whole matrices, whatever the device's are. */
+#define OPS_ROWS_STEP 32
+
 struct ops_vtbl {
     void (*destroy)(struct ops *o);
 
     /* ---- memory; before or between batches ---- */
     int (*buf_create)(struct ops *o, size_t max_rows, size_t cols, struct ops_buf **b, struct err_msg *em);
     void (*buf_destroy)(struct ops *o, struct ops_buf **b);
+    /* A room of so many floats, and a buffer in it; the room outlives its buffers. What an op writes to one ends the contents of the others,
+     * and reading those is LT_EINVAL; no op takes two of a room. A device may give each buffer memory of its own all the same, see info.rooms. */
+    int (*room_create)(struct ops *o, size_t n_floats, struct ops_room **room, struct err_msg *em);
+    void (*room_destroy)(struct ops *o, struct ops_room **room);
+    int (*buf_create_in)(struct ops *o, struct ops_room *room, size_t max_rows, size_t cols, struct ops_buf **b, struct err_msg *em);
     /* A matrix whose rows are those of parts[0], parts[1], … one below the other (fused projections);
      * all parts have the same cols. The tensors' data is not used after return. */
     int (*mat_create)(struct ops *o, const struct tensor *const *parts, size_t n_parts, struct ops_mat **w,
@@ -76,6 +95,12 @@ struct ops_vtbl {
     void (*mat_destroy)(struct ops *o, struct ops_mat **w);
     int (*vec_create)(struct ops *o, const float *v, size_t n, struct ops_vec **out, struct err_msg *em);
     void (*vec_destroy)(struct ops *o, struct ops_vec **v);
+
+    /* Bytes that such batches take at most beside buffers, matrices and vectors, products' scratch for one. */
+    uint64_t (*scratch_bytes)(struct ops *o, const struct ops_use *u);
+    /* Batches will be like that: what was kept for larger ones is let go, and what they need is made in one go, the first time it is
+     * needed. NULL where there is nothing to keep. */
+    void (*expect)(struct ops *o, const struct ops_use *u);
 
     /* ---- one batch ---- */
     int (*begin)(struct ops *o, const struct ops_batch *b, struct err_msg *em);
@@ -144,7 +169,7 @@ struct ops_info {
     bool software;           /* a Vulkan driver that runs on the CPU */
     uint32_t max_batch_tokens; /* most rows begin() takes */
     uint64_t memory_bytes;   /* of the device, for everything; 0: not known */
-    uint64_t scratch_bytes;  /* of those, what products may take for themselves beside their activations */
+    bool rooms;              /* buffers of a room share its memory */
     uint64_t allocated_bytes; /* of it by this ops, at the last batch's end; 0: not counted */
     double rounding;         /* of the values in products whose weights are not f32, and in attention that may be half, relative; 0: as the device's name says */
     bool int8_blocks;        /* but what goes into products with weights in blocks is rounded to int8, with more than 5 bits to 16, in blocks of 32 */

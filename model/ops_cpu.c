@@ -73,6 +73,32 @@ static void buf_destroy(struct ops *op, struct ops_buf **bp)
     *bp = NULL;
 }
 
+/* Of its buffers only rows that leave a stretch are ever touched (ops_cpu_place.c), and texts are at different ops at one time: each has memory
+ * of its own, and there is no room. */
+static int room_create(struct ops *op, size_t n_floats, struct ops_room **room, struct err_msg *em)
+{
+    (void)op, (void)n_floats, (void)em;
+    *room = NULL;
+    return 0;
+}
+
+static void room_destroy(struct ops *op, struct ops_room **room)
+{
+    (void)op, (void)room;
+}
+
+static int buf_create_in(struct ops *op, struct ops_room *room, size_t max_rows, size_t cols, struct ops_buf **out, struct err_msg *em)
+{
+    (void)room;
+    return buf_create(op, max_rows, cols, out, em);
+}
+
+static uint64_t scratch_bytes(struct ops *op, const struct ops_use *u)
+{
+    (void)op, (void)u;
+    return 0;
+}
+
 static int mat_create(struct ops *op, const struct tensor *const *parts, size_t n_parts, struct ops_mat **w,
                       struct err_msg *em)
 {
@@ -310,6 +336,10 @@ static const struct ops_vtbl *table(void)
         .destroy = destroy,
         .buf_create = buf_create,
         .buf_destroy = buf_destroy,
+        .room_create = room_create,
+        .room_destroy = room_destroy,
+        .buf_create_in = buf_create_in,
+        .scratch_bytes = scratch_bytes,
         .mat_create = mat_create,
         .mat_bytes = mat_bytes,
         .table_create = table_create,

@@ -9,10 +9,6 @@
 
 #define DEFAULT_BATCH_TOKENS 8192
 #define FREQ_MAX 256 /* vectors up to this length keep a host copy */
-/* Bytes of the batch's description per token: id, position, pooled row, pooled offset, one attention block; and slack for
- * the alignment of each part. */
-#define META_BYTES_PER_TOKEN (4 + 4 + 4 + 4 + 16)
-#define META_SLACK 4096
 
 static void destroy(struct ops *o)
 {
@@ -35,50 +31,79 @@ static void destroy(struct ops *o)
     free(v);
 }
 
+static void room_destroy(struct ops *o, struct ops_room **room)
+{
+    if (*room)
+        gpu_buf_destroy(ops_vulkan(o)->g, &(*room)->b);
+    free(*room);
+    *room = NULL;
+}
+
+static int room_create(struct ops *o, size_t n_floats, struct ops_room **out, struct err_msg *em)
+{
+    const uint64_t most = gpu_limits(ops_vulkan(o)->g)->max_range;
+    if (n_floats > most / 4)
+        return err_set(em, LT_ELIMIT, "%s: a buffer of %zu floats, one binding holds %llu bytes", o->info.name, n_floats,
+                       (unsigned long long)most);
+    struct ops_room *room = calloc(1, sizeof *room);
+    if (!room)
+        return err_set(em, LT_ENOMEM, "no memory for a buffer");
+    const int r = gpu_buf_create(ops_vulkan(o)->g, 4 * (uint64_t)n_floats, GPU_MEM_DEVICE, &room->b, em);
+    if (r < 0)
+        room_destroy(o, &room);
+    else
+        *out = room;
+    return r;
+}
+
 static void buf_destroy(struct ops *o, struct ops_buf **b)
 {
     if (*b) {
         ops_vulkan_forget_buf(ops_vulkan(o), *b);
-        gpu_buf_destroy(ops_vulkan(o)->g, &(*b)->b);
-        free((*b)->rows);
+        room_destroy(o, &(*b)->own);
         free(*b);
         *b = NULL;
     }
 }
 
+static int buf_create_in(struct ops *o, struct ops_room *room, size_t max_rows, size_t cols, struct ops_buf **out, struct err_msg *em)
+{
+    size_t n;
+    if (!size_mul(max_rows, cols, &n) || n > gpu_buf_len(room->b) / 4)
+        return err_set(em, LT_ELIMIT, "a buffer of %zu x %zu in a room of %llu bytes", max_rows, cols,
+                       (unsigned long long)gpu_buf_len(room->b));
+    struct ops_buf *b = calloc(1, sizeof *b);
+    if (!b)
+        return err_set(em, LT_ENOMEM, "no memory for a buffer");
+    *b = (struct ops_buf){.b = room->b, .max_rows = max_rows, .cols = cols, .rows = &room->rows};
+    *out = b;
+    return 0;
+}
+
 static int buf_create(struct ops *o, size_t max_rows, size_t cols, struct ops_buf **out, struct err_msg *em)
 {
-    struct ops_vulkan *v = ops_vulkan(o);
-    size_t len;
+    struct ops_room *room = NULL;
+    size_t n;
     int r;
-    if (!size_mul(max_rows, cols, &len) || !size_mul(len, 4, &len))
+    if (!size_mul(max_rows, cols, &n))
         return err_set(em, LT_ELIMIT, "a buffer of %zu x %zu is too large", max_rows, cols);
-    if (len > gpu_limits(v->g)->max_range)
-        return err_set(em, LT_ELIMIT, "%s: a buffer of %zu x %zu floats, one binding holds %llu bytes",
-                       o->info.name, max_rows, cols,
-                       (unsigned long long)gpu_limits(v->g)->max_range);
-    struct ops_buf *b = calloc(1, sizeof *b);
-    if (!b || !(b->rows = calloc(1, sizeof *b->rows))) {
-        r = err_set(em, LT_ENOMEM, "no memory for a buffer");
-        goto out;
+    if ((r = room_create(o, n, &room, em)) < 0)
+        return r;
+    if ((r = buf_create_in(o, room, max_rows, cols, out, em)) < 0) {
+        room_destroy(o, &room);
+        return r;
     }
-    b->max_rows = max_rows;
-    b->cols = cols;
-    b->rows->b = b;
-    if ((r = gpu_buf_create(v->g, len, GPU_MEM_DEVICE, &b->b, em)) < 0)
-        goto out;
-    *out = b;
-    b = NULL;
-out:
-    buf_destroy(o, &b);
-    return r;
+    (*out)->own = room;
+    room->rows.b = *out;
+    return 0;
 }
 
 static int buf_write(struct ops *o, struct ops_buf *b, const float *x, size_t n)
 {
     if (n > b->max_rows * b->cols)
         return LT_ELIMIT;
-    ops_vulkan_forget_buf(ops_vulkan(o), b);
+    ops_vulkan_forget_buf(ops_vulkan(o), b->rows->b);
+    b->rows->b = b;
     return gpu_upload(ops_vulkan(o)->g, b->b, 0, x, n * 4, NULL);
 }
 
@@ -86,7 +111,7 @@ static int buf_read(struct ops *o, const struct ops_buf *b, float *x, size_t n)
 {
     if (n > b->max_rows * b->cols)
         return LT_ELIMIT;
-    if (b->rows->from != ROWS_THERE)
+    if (b->rows->b != b || b->rows->from != ROWS_THERE)
         return LT_EINVAL;
     o->info.n_readbacks++;
     return gpu_download(ops_vulkan(o)->g, b->b, 0, x, n * 4, NULL);
@@ -146,12 +171,17 @@ static const struct ops_vtbl vtbl = {
     .destroy = destroy,
     .buf_create = buf_create,
     .buf_destroy = buf_destroy,
+    .room_create = room_create,
+    .room_destroy = room_destroy,
+    .buf_create_in = buf_create_in,
     .mat_create = ops_vulkan_mat_create,
     .mat_bytes = ops_vulkan_mat_bytes,
     .table_create = ops_vulkan_table_create,
     .mat_destroy = ops_vulkan_mat_destroy,
     .vec_create = vec_create,
     .vec_destroy = vec_destroy,
+    .scratch_bytes = ops_vulkan_scratch_bytes,
+    .expect = ops_vulkan_expect,
     .begin = ops_vulkan_begin,
     .embed_rows = ops_vulkan_embed_rows,
     .rms_norm = ops_vulkan_rms_norm,
@@ -185,8 +215,10 @@ static uint32_t batch_tokens(const struct gpu_limits *l, const struct ops_vulkan
         n = l->max_groups[0];
     if (n > l->max_groups[1])
         n = l->max_groups[1];
-    if (p->max_cols && n > l->max_range / 4 / p->max_cols)
-        n = l->max_range / 4 / p->max_cols;
+    if (p->max_cols) { /* with the rows that a room has behind the last */
+        const uint64_t most = l->max_range / 4 / p->max_cols / OPS_ROWS_STEP * OPS_ROWS_STEP;
+        n = n > most ? most : n;
+    }
     return (uint32_t)n;
 }
 
@@ -218,19 +250,19 @@ int ops_vulkan_create(struct ops **out, const struct ops_vulkan_params *p, struc
     strcpy(o->info.kind, "vulkan");
     o->info.software = info->software;
     o->info.memory_bytes = info->memory_bytes;
-    o->info.scratch_bytes = tuning_fragment_bytes(v->g);
+    o->info.rooms = true;
     o->info.rounding = tuning_rounding(v->g);
     o->info.int8_blocks = tuning_rounds_to_int8(v->g);
     o->info.max_batch_tokens = batch_tokens(gpu_limits(v->g), p);
     if (!o->info.max_batch_tokens) {
-        r = err_set(em, LT_ELIMIT, "%s: a row of %u floats does not fit one binding", info->name, p->max_cols);
+        r = err_set(em, LT_ELIMIT, "%s: %d rows of %u floats do not fit one binding", info->name, OPS_ROWS_STEP, p->max_cols);
         goto out;
     }
     if ((r = gpu_buf_create(v->g, sizeof zero, GPU_MEM_DEVICE, &v->dummy, em)) < 0)
         goto out;
     if ((r = gpu_upload(v->g, v->dummy, 0, zero, sizeof zero, em)) < 0)
         goto out;
-    uint64_t meta = (uint64_t)o->info.max_batch_tokens * META_BYTES_PER_TOKEN + META_SLACK;
+    const uint64_t meta = ops_vulkan_meta_bytes(o->info.max_batch_tokens);
     if ((r = gpu_buf_create(v->g, meta, GPU_MEM_DEVICE, &v->meta, em)) < 0)
         goto out;
     if ((r = gpu_buf_create(v->g, meta, GPU_MEM_UPLOAD, &v->meta_host, em)) < 0)

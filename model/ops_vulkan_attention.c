@@ -31,7 +31,7 @@ static int pack_kv(struct ops_vulkan *v, const struct ops_buf *qkv, const struct
     struct err_msg em = {0};
     const uint64_t heads = 2 * (uint64_t)a->n_kv_heads, align = gpu_limits(v->g)->offset_align;
     const uint64_t len = heads * v->n_tokens * t->d8 * 16, at = (len + align - 1) / align * align;
-    int r = grow(v, &v->kv, at + heads * v->n_blocks * 4, &em);
+    int r = ops_vulkan_grow(v, &v->kv, at + heads * v->n_blocks * 4, v->expected.kv, &em);
     if (r < 0)
         return finish(v, r, &em);
     *kv = (struct packed_kv){{v->kv, 0, len}, {v->kv, at, heads * v->n_blocks * 4}};

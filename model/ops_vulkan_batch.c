@@ -145,12 +145,25 @@ static void fill_rope(const struct ops_vec *freq, uint32_t positions, float *out
     }
 }
 
+static uint32_t rope_positions(uint32_t longest)
+{
+    uint32_t n = ROPE_MIN_POSITIONS;
+    while (n < longest)
+        n *= 2;
+    return n;
+}
+
+uint64_t ops_vulkan_rope_bytes(uint32_t longest, size_t n_freqs)
+{
+    return (uint64_t)rope_positions(longest) * n_freqs * 8;
+}
+
 int ops_vulkan_rope_table(struct ops_vulkan *v, const struct ops_vec *freq, struct gpu_buf **table,
                           struct err_msg *em)
 {
     struct rope_table *t = NULL;
     struct gpu_buf *host = NULL;
-    uint32_t positions = ROPE_MIN_POSITIONS;
+    const uint32_t positions = rope_positions(v->max_len);
     int r;
     for (int i = 0; i < ROPE_TABLES; i++) {
         if (v->ropes[i].freq == freq)
@@ -164,9 +177,7 @@ int ops_vulkan_rope_table(struct ops_vulkan *v, const struct ops_vec *freq, stru
         t = &v->ropes[v->rope_next];
         v->rope_next = (v->rope_next + 1) % ROPE_TABLES;
     }
-    while (positions < v->max_len)
-        positions *= 2;
-    uint64_t len = (uint64_t)positions * freq->n * 8;
+    const uint64_t len = ops_vulkan_rope_bytes(v->max_len, freq->n);
     gpu_buf_retire(v->g, &t->b);
     *t = (struct rope_table){0};
     if ((r = gpu_buf_create(v->g, len, GPU_MEM_UPLOAD, &host, em)) < 0)

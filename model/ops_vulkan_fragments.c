@@ -104,8 +104,9 @@ bool ops_vulkan_fragments(struct ops_vulkan *v, const struct product *p, struct 
         return false;
     const uint32_t x_blocks = blocks_of(p->n, t->bn, t->tm);
     /* where there is no room for them, the other way needs none */
-    return grow(v, &v->fragments_x, 4 * (scales_at(p, t) + x_blocks * t->tm), &em) == 0 &&
-           grow(v, &v->fragments_w, fragment_bytes(blocks_of(t->rows, t->bm, t->tn), t->tn, p->w->kp, t->tk), &em) == 0;
+    return ops_vulkan_grow(v, &v->fragments_x, 4 * (scales_at(p, t) + x_blocks * t->tm), v->expected.fragments_x, &em) == 0 &&
+           ops_vulkan_grow(v, &v->fragments_w, fragment_bytes(blocks_of(t->rows, t->bm, t->tn), t->tn, p->w->kp, t->tk),
+                           v->expected.fragments_w, &em) == 0;
 }
 
 int ops_vulkan_run_fragments(struct ops_vulkan *v, const struct product *p, const struct tuning_fragments *t, struct err_msg *em)
@@ -128,7 +129,7 @@ bool ops_vulkan_few(struct ops_vulkan *v, const struct product *p, struct tuning
 {
     struct err_msg em = {0};
     *t = tuning_few(v->g, p->n, p->w->rows, p->w->kp);
-    return t->rn && grow(v, &v->fragments_x, 4 * (few_scales_at(p, t) + t->rn * t->tn), &em) == 0;
+    return t->rn && ops_vulkan_grow(v, &v->fragments_x, 4 * (few_scales_at(p, t) + t->rn * t->tn), v->expected.fragments_x, &em) == 0;
 }
 
 int ops_vulkan_run_few(struct ops_vulkan *v, const struct product *p, const struct tuning_few *t, struct err_msg *em)

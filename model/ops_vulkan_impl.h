@@ -4,10 +4,12 @@
 
 #include "model/ops_vulkan.h"
 
+/* Buffers of a room all begin where it does. */
 struct ops_buf {
-    struct gpu_buf *b;
+    struct gpu_buf *b; /* its room's */
     size_t max_rows, cols;
-    struct rows *rows; /* what is known of its contents */
+    struct rows *rows; /* what is known of the room's contents */
+    struct ops_room *own; /* a room for itself alone, NULL where it is another's */
 };
 
 struct ops_vec {
@@ -63,8 +65,8 @@ enum rows_from {
 
 struct rows {
     enum rows_from from;
-    uint64_t version;      /* another for each op that writes the buffer */
-    struct ops_buf *b;     /* whose they are */
+    uint64_t version;      /* another for each op that writes one of the room's buffers */
+    struct ops_buf *b;     /* whose they are: the last that was written; NULL: none was */
     struct ops_buf *next;  /* of v->late, while they are late: ROWS_SUM … ROWS_GEGLU_TANH */
     bool taken;            /* late, but some op has had what it needs of them */
     struct ops_buf *x;     /* of a norm or a gate: from these rows */
@@ -75,6 +77,11 @@ struct rows {
     uint32_t parts;
 };
 
+struct ops_room {
+    struct gpu_buf *b;
+    struct rows rows;
+};
+
 /* (cos, sin) of each position's angles for one vector of frequencies. */
 struct rope_table {
     const struct ops_vec *freq; /* NULL: unused */
@@ -82,6 +89,11 @@ struct rope_table {
     uint32_t positions;
 };
 #define ROPE_TABLES 4
+
+/* Bytes of what batches need beside their buffers. */
+struct scratch {
+    uint64_t pack, parts, kv, fragments_x, fragments_w, ropes, readback;
+};
 
 /* A part of the batch's description in the meta buffers. */
 struct meta_part {
@@ -103,6 +115,7 @@ struct ops_vulkan {
     uint32_t packed_n, packed_cols;
     struct ops_buf *late; /* buffers whose rows are still to be made */
     struct gpu_buf *kv;    /* keys and values as f16 */
+    struct scratch expected; /* of batches to come; 0: not known */
     struct rope_table ropes[ROPE_TABLES];
     uint32_t rope_next; /* the entry to replace next */
     bool ropes_pending; /* the batch being recorded fills one */
@@ -116,6 +129,13 @@ struct ops_vulkan {
     struct meta_part ids, pos, pooled_rows, pooled_offset, blocks;
     uint32_t blocks_bq, n_blocks; /* block size that `blocks` was made for; 0: not yet */
 };
+
+/* Bytes of the description of a batch of so many rows: id, position, pooled row, pooled offset and one attention block each, and slack for
+ * the alignment of each part. */
+static inline uint64_t ops_vulkan_meta_bytes(uint32_t rows)
+{
+    return (4 + 4 + 4 + 4 + 16) * (uint64_t)rows + 4096;
+}
 
 static inline struct ops_vulkan *ops_vulkan(struct ops *o)
 {
@@ -140,10 +160,18 @@ int ops_vulkan_blocks(struct ops_vulkan *v, uint32_t bq, struct err_msg *em);
 /* Makes the table for freq, long enough for the batch. */
 int ops_vulkan_rope_table(struct ops_vulkan *v, const struct ops_vec *freq, struct gpu_buf **table,
                           struct err_msg *em);
+/* What the table takes for texts of so many tokens. */
+uint64_t ops_vulkan_rope_bytes(uint32_t longest, size_t n_freqs);
 void ops_vulkan_rope_forget(struct ops_vulkan *v, const struct ops_vec *freq);
 
+/* ops_vulkan_scratch.c */
+uint64_t ops_vulkan_scratch_bytes(struct ops *o, const struct ops_use *u);
+void ops_vulkan_expect(struct ops *o, const struct ops_use *u);
+/* Room for len bytes in *b, which may be another buffer then, of `expected` bytes at least. */
+int ops_vulkan_grow(struct ops_vulkan *v, struct gpu_buf **b, uint64_t len, uint64_t expected, struct err_msg *em);
+
 /* ops_vulkan_late.c */
-/* b's rows lie in the buffer from here on. Errors: LT_EINVAL they are gone. */
+/* b's rows lie in the buffer from here on. Errors: LT_EINVAL they are gone, or another buffer of the room was written since. */
 int ops_vulkan_reads(struct ops_vulkan *v, const struct ops_buf *b, struct err_msg *em);
 /* Before an op writes b. */
 int ops_vulkan_writes(struct ops_vulkan *v, struct ops_buf *b, struct err_msg *em);

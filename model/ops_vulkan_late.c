@@ -6,7 +6,9 @@
  * is written, rows that nobody took are made; those that were taken are gone, and reading them is an error, never an old value.
  *
  * Late rows' sources are there or late themselves: a norm or a gate of a product's parts. No chain is longer, since a sum's own sources
- * (bias and residual) are made when it is noted. v->parts holds one product's parts, v->pack one buffer's rows. */
+ * (bias and residual) are made when it is noted. v->parts holds one product's parts, v->pack one buffer's rows.
+ *
+ * Buffers of a room are one place: a write to one changes them all. What the others held is not made for it, and reading that is the same error. */
 #include "gpu/tuning.h"
 #include "model/ops_vulkan_op.h"
 #include "shaders/params.h"
@@ -104,28 +106,32 @@ static int make(struct ops_vulkan *v, struct rows *s, struct err_msg *em)
 
 int ops_vulkan_reads(struct ops_vulkan *v, const struct ops_buf *b, struct err_msg *em)
 {
+    if (b->rows->b != b)
+        return err_set(em, LT_EINVAL, "rows that another buffer of the room has taken the place of");
     if (b->rows->from == ROWS_GONE)
         return err_set(em, LT_EINVAL, "rows that a product took were not made, and cannot be any more");
     return is_late(b->rows) ? make(v, b->rows, em) : 0;
 }
 
-static struct rows *late_from(const struct ops_vulkan *v, const struct ops_buf *b)
+static struct rows *late_from(const struct ops_vulkan *v, const struct rows *source)
 {
-    for (struct ops_buf *at = v->late; at; at = at->rows->next)
-        if (at != b && ((at->rows->from == ROWS_SUM ? at->rows->sum.residual : at->rows->x) == b))
+    for (struct ops_buf *at = v->late; at; at = at->rows->next) {
+        const struct ops_buf *from = at->rows->from == ROWS_SUM ? at->rows->sum.residual : at->rows->x;
+        if (at->rows != source && from && from->rows == source)
             return at->rows;
+    }
     return NULL;
 }
 
 /* Makes late rows that nobody took, and gives up the others. */
 static int let_go(struct ops_vulkan *v, struct rows *s, struct err_msg *em);
 
-/* b's contents will be others, or none: what is late because of them is late no more. */
-static int before_change(struct ops_vulkan *v, const struct ops_buf *b, struct err_msg *em)
+/* A room's contents will be others, or none: what is late because of them is late no more. */
+static int before_change(struct ops_vulkan *v, const struct rows *room, struct err_msg *em)
 {
     struct rows *s;
     int r = 0;
-    while (r == 0 && (s = late_from(v, b)))
+    while (r == 0 && (s = late_from(v, room)))
         r = let_go(v, s, em);
     return r;
 }
@@ -134,7 +140,7 @@ static int let_go(struct ops_vulkan *v, struct rows *s, struct err_msg *em)
 {
     if (!s->taken)
         return make(v, s, em);
-    const int r = before_change(v, s->b, em);
+    const int r = before_change(v, s, em);
     if (r == 0 && is_late(s)) /* making what came from it may have made it */
         become(v, s, ROWS_GONE);
     return r;
@@ -143,12 +149,13 @@ static int let_go(struct ops_vulkan *v, struct rows *s, struct err_msg *em)
 int ops_vulkan_writes(struct ops_vulkan *v, struct ops_buf *b, struct err_msg *em)
 {
     struct rows *s = b->rows;
-    int r = before_change(v, b, em);
-    if (r == 0 && is_late(s) && !s->taken) /* fewer rows may be written than there are */
+    int r = before_change(v, s, em);
+    if (r == 0 && s->b == b && is_late(s) && !s->taken) /* fewer rows may be written than there are */
         r = make(v, s, em);
     if (r < 0)
         return r;
     become(v, s, ROWS_THERE);
+    s->b = b;
     s->version++;
     return 0;
 }
@@ -169,8 +176,10 @@ int ops_vulkan_defer(struct ops_vulkan *v, const struct ops_buf *x, uint32_t n, 
                      struct err_msg *em)
 {
     struct rows *s = y->rows;
-    int r;
-    if (x == y || x->rows->from == ROWS_GONE || (is_late(x->rows) && x->rows->from != ROWS_SUM))
+    int r = apart(x, y, em);
+    if (r < 0)
+        return r;
+    if (x == y || x->rows->b != x || x->rows->from == ROWS_GONE || (is_late(x->rows) && x->rows->from != ROWS_SUM))
         if ((r = ops_vulkan_reads(v, x, em)) < 0)
             return r;
     if ((r = ops_vulkan_writes(v, y, em)) < 0)
@@ -199,11 +208,11 @@ void ops_vulkan_defer_sum(struct ops_vulkan *v, const struct product *p, uint32_
 int ops_vulkan_take_sum(struct ops_vulkan *v, struct ops_buf *b, uint32_t n, uint32_t cols, const struct rows **sum, struct err_msg *em)
 {
     struct rows *s = b->rows;
-    int r = before_change(v, b, em);
+    int r = before_change(v, s, em);
     *sum = NULL;
     if (r < 0)
         return r;
-    if (s->from != ROWS_SUM || s->sum.residual || s->sum.n != n || s->sum.w->rows != cols) {
+    if (s->b != b || s->from != ROWS_SUM || s->sum.residual || s->sum.n != n || s->sum.w->rows != cols) {
         r = ops_vulkan_reads(v, b, em);
         return r < 0 ? r : ops_vulkan_writes(v, b, em);
     }
@@ -216,7 +225,7 @@ int ops_vulkan_take_sum(struct ops_vulkan *v, struct ops_buf *b, uint32_t n, uin
 int ops_vulkan_claim_pack(struct ops_vulkan *v, uint64_t len, struct err_msg *em)
 {
     v->packed = NULL;
-    return grow(v, &v->pack, len, em);
+    return ops_vulkan_grow(v, &v->pack, len, v->expected.pack, em);
 }
 
 int ops_vulkan_claim_parts(struct ops_vulkan *v, const struct product *p, uint32_t parts, struct err_msg *em)
@@ -228,7 +237,7 @@ int ops_vulkan_claim_parts(struct ops_vulkan *v, const struct product *p, uint32
             break;
         }
     }
-    return r < 0 ? r : grow(v, &v->parts, 4 * (uint64_t)parts * p->n * p->w->rows, em);
+    return r < 0 ? r : ops_vulkan_grow(v, &v->parts, 4 * (uint64_t)parts * p->n * p->w->rows, v->expected.parts, em);
 }
 
 /* What it takes to pack x's rows: as a norm or gate of rows or parts, as the sum of parts, or as they are. */
@@ -237,7 +246,7 @@ static int plan_pack(struct ops_vulkan *v, const struct ops_buf *x, struct finis
     struct rows *s = x->rows;
     int r;
     const bool whole = f->n <= (s->from == ROWS_SUM ? s->sum.n : s->n) && f->k == (s->from == ROWS_SUM ? s->sum.w->rows : s->cols);
-    if (!is_late(s) || !whole) {
+    if (s->b != x || !is_late(s) || !whole) {
         f->x = x;
         return ops_vulkan_reads(v, x, em);
     }
@@ -306,9 +315,14 @@ void ops_vulkan_forget_late(struct ops_vulkan *v)
 
 void ops_vulkan_forget_buf(struct ops_vulkan *v, const struct ops_buf *b)
 {
+    if (!b)
+        return;
+    if (v->packed == b)
+        v->packed = NULL;
+    if (b->rows->b != b)
+        return;
     if (is_late(b->rows))
         unlink_late(v, b->rows);
     b->rows->from = ROWS_THERE;
-    if (v->packed == b)
-        v->packed = NULL;
+    b->rows->b = NULL;
 }

@@ -207,7 +207,7 @@ int ops_vulkan_matmul(struct ops *o, const struct ops_buf *x, const struct ops_m
     int r = ready(v, &em);
     if (r < 0 || (r = check(x, "matmul input", n, w->cols, &em)) < 0 ||
         (r = check(y, "matmul output", n, w->rows, &em)) < 0 ||
-        (residual && (r = check(residual, "matmul residual", n, w->rows, &em)) < 0))
+        (residual && (r = check(residual, "matmul residual", n, w->rows, &em)) < 0) || (r = apart(x, y, &em)) < 0)
         return finish(v, r, &em);
     if (bias && bias->n != w->rows)
         return finish(v, err_set(&em, LT_EINVAL, "matmul: bias of %zu for %u rows", bias->n, w->rows), &em);

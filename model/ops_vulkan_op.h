@@ -35,20 +35,19 @@ static inline int check(const struct ops_buf *b, const char *what, uint64_t rows
     return 0;
 }
 
+/* x is read where y is written: which only may be where they are one. */
+static inline int apart(const struct ops_buf *x, const struct ops_buf *y, struct err_msg *em)
+{
+    return x && x != y && x->rows == y->rows ? err_set(em, LT_EINVAL, "an op from one buffer of a room into another") : 0;
+}
+
 /* Before an op that reads x and writes y, either of which may be NULL. */
 static inline int settle(struct ops_vulkan *v, const struct ops_buf *x, struct ops_buf *y, struct err_msg *em)
 {
-    const int r = x ? ops_vulkan_reads(v, x, em) : 0;
+    int r = y ? apart(x, y, em) : 0;
+    if (r == 0 && x)
+        r = ops_vulkan_reads(v, x, em);
     return r < 0 || !y ? r : ops_vulkan_writes(v, y, em);
-}
-
-/* Room for len bytes in *b, which may be another buffer then. */
-static inline int grow(struct ops_vulkan *v, struct gpu_buf **b, uint64_t len, struct err_msg *em)
-{
-    if (*b && gpu_buf_len(*b) >= len)
-        return 0;
-    gpu_buf_retire(v->g, b);
-    return gpu_buf_create(v->g, len, GPU_MEM_DEVICE, b, em);
 }
 
 static inline uint32_t ceil_div(uint32_t a, uint32_t b)

@@ -9,19 +9,13 @@
 struct pooler {
     const struct model_info *info;
     struct ops *o;
-    uint32_t n_logits;
+    const struct activations *buf;
     struct ops_mat *a, *b;      /* folded attention: [H r, d], [d, H r] */
     struct ops_vec *c;          /* [H r] */
     struct ops_vec *norm_g, *norm_b;
     struct ops_mat *up, *down;  /* [2 f, d], [d, f] */
     struct ops_vec *up_bias, *down_bias;
-    struct ops_buf *norm, *x;   /* [pooled, d] */
-    struct ops_buf *logits;     /* [pooled, H r] */
-    struct ops_buf *wide, *act; /* [pooled, 2 f], [pooled, f] */
-    struct ops_buf *mean_act;   /* [texts, f] */
-    struct ops_buf *out;        /* [texts, d] */
     struct ops_mat *dense[2];   /* linear layers on the result, NULL: none */
-    struct ops_buf *dense_out[2]; /* [texts, info->dense] */
 };
 
 /* How a matrix of ours is stored: with 8 bits where the model's weights are quantised, with 16 where they have as many, since these run for
@@ -86,84 +80,47 @@ bool pooler_folds(const char *tensor)
     return !strncmp(tensor, "pooler.attn_", 12) || !strcmp(tensor, "pooler.latents.weight");
 }
 
-int pooler_resize(struct pooler *p, uint32_t max_tokens, struct err_msg *em)
+static int load_latent(struct pooler *p, const struct model *m, unsigned n_threads, struct err_msg *em)
 {
-    const uint32_t d = p->info->hidden, f = p->info->latent_ffn;
-    struct ops *o = p->o;
-    struct {
-        struct ops_buf **b;
-        size_t cols;
-    } bufs[] = {{&p->norm, d}, {&p->x, d}, {&p->logits, p->n_logits}, {&p->wide, 2 * (size_t)f}, {&p->act, f}};
-    int r = 0;
-    if (p->info->pooling != MODEL_POOL_LATENT)
-        return 0;
-    for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
-        o->v->buf_destroy(o, bufs[i].b);
-    for (size_t i = 0; !r && i < sizeof bufs / sizeof *bufs; i++)
-        r = o->v->buf_create(o, max_tokens, bufs[i].cols, bufs[i].b, em);
-    return r;
-}
-
-static int load_latent(struct pooler *p, const struct model *m, uint32_t max_tokens, uint32_t max_seqs,
-                       unsigned n_threads, struct err_msg *em)
-{
-    const uint32_t d = p->info->hidden, f = p->info->latent_ffn;
+    const uint32_t d = p->info->hidden;
     struct ops *o = p->o;
     struct pooler_fold fold;
     int r = pooler_fold(m, n_threads, &fold, em);
     if (r < 0)
         return r;
-    p->n_logits = fold.n_logits;
-    if ((r = upload(p, "pooler's folded keys", fold.a, p->n_logits, d, &p->a, em)) == 0 &&
-        (r = upload(p, "pooler's folded values", fold.b, d, p->n_logits, &p->b, em)) == 0)
-        r = o->v->vec_create(o, fold.c, p->n_logits, &p->c, em);
+    if ((r = upload(p, "pooler's folded keys", fold.a, fold.n_logits, d, &p->a, em)) == 0 &&
+        (r = upload(p, "pooler's folded values", fold.b, d, fold.n_logits, &p->b, em)) == 0)
+        r = o->v->vec_create(o, fold.c, fold.n_logits, &p->c, em);
     pooler_fold_finish(&fold);
     if (r < 0 || (r = load_vec(p, m, "pooler.ffn_norm.weight", &p->norm_g, em)) < 0 ||
         (r = load_vec(p, m, "pooler.ffn_norm.bias", &p->norm_b, em)) < 0 ||
         (r = load_vec(p, m, "pooler.ffn_up.bias", &p->up_bias, em)) < 0 ||
         (r = load_vec(p, m, "pooler.ffn_down.bias", &p->down_bias, em)) < 0 ||
-        (r = load_mat(p, m, "pooler.ffn_up.weight", &p->up, em)) < 0 ||
-        (r = load_mat(p, m, "pooler.ffn_down.weight", &p->down, em)) < 0 ||
-        (r = pooler_resize(p, max_tokens, em)) < 0)
+        (r = load_mat(p, m, "pooler.ffn_up.weight", &p->up, em)) < 0)
         return r;
-    return o->v->buf_create(o, max_seqs, f, &p->mean_act, em);
+    return load_mat(p, m, "pooler.ffn_down.weight", &p->down, em);
 }
 
-static int load_dense(struct pooler *p, const struct model *m, uint32_t max_seqs, struct err_msg *em)
+static int load_dense(struct pooler *p, const struct model *m, struct err_msg *em)
 {
     int r = 0;
-    for (int k = 0; k < 2 && r == 0; k++) {
-        if (!p->info->dense[k])
-            continue;
-        if ((r = load_mat(p, m, k ? "dense_3.weight" : "dense_2.weight", &p->dense[k], em)) == 0)
-            r = p->o->v->buf_create(p->o, max_seqs, p->info->dense[k], &p->dense_out[k], em);
-    }
+    for (int k = 0; k < 2 && r == 0; k++)
+        if (p->info->dense[k])
+            r = load_mat(p, m, k ? "dense_3.weight" : "dense_2.weight", &p->dense[k], em);
     return r;
 }
 
-void pooler_row_floats(const struct model_info *i, uint64_t *widest, uint64_t *total)
-{
-    const uint64_t d = i->hidden, f = i->latent_ffn, logits = (uint64_t)i->n_latent_heads * i->n_latents;
-    *widest = 2 * f > logits ? 2 * f : logits;
-    *widest = *widest > d ? *widest : d;
-    for (int k = 0; k < 2; k++)
-        *widest = *widest > i->dense[k] ? *widest : i->dense[k];
-    *total = 3 * d + logits + 4 * f;
-}
-
-int pooler_create(struct pooler **out, const struct model *m, struct ops *o, uint32_t max_tokens, uint32_t max_seqs,
-                  unsigned n_threads, struct err_msg *em)
+int pooler_create(struct pooler **out, const struct model *m, struct ops *o, const struct activations *a, unsigned n_threads, struct err_msg *em)
 {
     struct pooler *p = calloc(1, sizeof *p);
     if (!p)
         return err_set(em, LT_ENOMEM, "no memory");
     p->info = model_info(m);
     p->o = o;
-    int r = o->v->buf_create(o, max_seqs, p->info->hidden, &p->out, em);
-    if (!r && p->info->pooling == MODEL_POOL_LATENT)
-        r = load_latent(p, m, max_tokens, max_seqs, n_threads, em);
+    p->buf = a;
+    int r = p->info->pooling == MODEL_POOL_LATENT ? load_latent(p, m, n_threads, em) : 0;
     if (!r)
-        r = load_dense(p, m, max_seqs, em);
+        r = load_dense(p, m, em);
     if (r < 0)
         pooler_destroy(&p);
     else
@@ -179,58 +136,54 @@ void pooler_destroy(struct pooler **pp)
     struct ops *o = p->o;
     struct ops_mat **mats[] = {&p->a, &p->b, &p->up, &p->down, &p->dense[0], &p->dense[1]};
     struct ops_vec **vecs[] = {&p->c, &p->norm_g, &p->norm_b, &p->up_bias, &p->down_bias};
-    struct ops_buf **bufs[] = {&p->norm, &p->x,   &p->logits,       &p->wide,        &p->act,
-                               &p->mean_act, &p->out, &p->dense_out[0], &p->dense_out[1]};
     for (size_t i = 0; i < sizeof mats / sizeof *mats; i++)
         o->v->mat_destroy(o, mats[i]);
     for (size_t i = 0; i < sizeof vecs / sizeof *vecs; i++)
         o->v->vec_destroy(o, vecs[i]);
-    for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
-        o->v->buf_destroy(o, bufs[i]);
     free(p);
     *pp = NULL;
 }
 
-static int run_latent(struct pooler *p, const struct ops_buf *hidden, uint32_t n, uint32_t n_seqs)
+static int run_latent(struct pooler *p, struct ops_buf *hidden, uint32_t n, uint32_t n_seqs)
 {
     const struct model_info *i = p->info;
+    const struct activations *b = p->buf;
     const struct ops_vtbl *v = p->o->v;
     struct ops *o = p->o;
     int r;
-    if ((r = v->layer_norm(o, hidden, NULL, NULL, i->layer_norm_eps, n, p->norm)) < 0 ||
-        (r = v->matmul(o, p->norm, p->a, p->c, NULL, n, p->logits)) < 0 ||
-        (r = v->softmax_groups(o, p->logits, n, i->n_latent_heads, i->n_latents)) < 0 ||
-        (r = v->matmul(o, p->logits, p->b, NULL, hidden, n, p->x)) < 0 ||
-        (r = v->layer_norm(o, p->x, p->norm_g, p->norm_b, i->layer_norm_eps, n, p->norm)) < 0 ||
-        (r = v->matmul(o, p->norm, p->up, p->up_bias, NULL, n, p->wide)) < 0 ||
-        (r = v->geglu(o, p->wide, n, i->latent_ffn, p->act)) < 0 ||
-        (r = v->mean_pool(o, p->act, p->mean_act)) < 0 || (r = v->mean_pool(o, p->x, p->out)) < 0)
+    if ((r = v->layer_norm(o, hidden, NULL, NULL, i->layer_norm_eps, n, b->latent_norm)) < 0 ||
+        (r = v->matmul(o, b->latent_norm, p->a, p->c, NULL, n, b->logits)) < 0 ||
+        (r = v->softmax_groups(o, b->logits, n, i->n_latent_heads, i->n_latents)) < 0 ||
+        (r = v->matmul(o, b->logits, p->b, NULL, hidden, n, b->latent_x)) < 0 ||
+        (r = v->layer_norm(o, b->latent_x, p->norm_g, p->norm_b, i->layer_norm_eps, n, hidden)) < 0 ||
+        (r = v->matmul(o, hidden, p->up, p->up_bias, NULL, n, b->latent_wide)) < 0 ||
+        (r = v->geglu(o, b->latent_wide, n, i->latent_ffn, b->latent_act)) < 0 ||
+        (r = v->mean_pool(o, b->latent_act, b->mean_act)) < 0 || (r = v->mean_pool(o, b->latent_x, b->out)) < 0)
         return r;
-    return v->matmul(o, p->mean_act, p->down, p->down_bias, p->out, n_seqs, p->out);
+    return v->matmul(o, b->mean_act, p->down, p->down_bias, b->out, n_seqs, b->out);
 }
 
-int pooler_run(struct pooler *p, const struct ops_buf *hidden, uint32_t n_pooled, uint32_t n_seqs,
-               struct ops_buf **out)
+int pooler_run(struct pooler *p, struct ops_buf *hidden, uint32_t n_pooled, uint32_t n_seqs, struct ops_buf **out)
 {
+    struct ops_buf *last = p->buf->out;
     int r = 0;
     switch (p->info->pooling) {
     case MODEL_POOL_LATENT:
         r = run_latent(p, hidden, n_pooled, n_seqs);
         break;
     case MODEL_POOL_MEAN:
-        r = p->o->v->mean_pool(p->o, hidden, p->out);
+        r = p->o->v->mean_pool(p->o, hidden, last);
         break;
     case MODEL_POOL_LAST:
     case MODEL_POOL_CLS:
-        r = p->o->v->pick_pooled(p->o, hidden, p->info->pooling == MODEL_POOL_LAST, p->out);
+        r = p->o->v->pick_pooled(p->o, hidden, p->info->pooling == MODEL_POOL_LAST, last);
         break;
     }
-    struct ops_buf *last = p->out;
     for (int k = 0; k < 2 && r == 0; k++) {
         if (!p->dense[k])
             continue;
-        r = p->o->v->matmul(p->o, last, p->dense[k], NULL, NULL, n_seqs, p->dense_out[k]);
-        last = p->dense_out[k];
+        r = p->o->v->matmul(p->o, last, p->dense[k], NULL, NULL, n_seqs, p->buf->dense[k]);
+        last = p->buf->dense[k];
     }
     if (!r)
         r = p->o->v->l2_normalize(p->o, last, n_seqs);

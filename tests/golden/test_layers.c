@@ -95,7 +95,8 @@ static void check(const struct model *m, const struct engine_candidate *c)
     static float x[TOKENS * HIDDEN];
     const uint32_t offsets[N + 1] = {0, 23, TOKENS}, skips[N] = {0, 0};
     const struct engine_params ep = {.n_threads = 2};
-    const struct decoder_params dp = {.max_tokens = TOKENS, .layer_bytes = 1}; /* a part for each layer */
+    struct activations a = {0};
+    const struct decoder_params dp = {.activations = &a, .layer_bytes = 1}; /* a part for each layer */
     struct ops *o = NULL;
     struct decoder *d = NULL;
     struct ops_buf *hidden;
@@ -109,7 +110,10 @@ static void check(const struct model *m, const struct engine_candidate *c)
     const struct ops_batch batch = {ids, TOKENS, offsets, N, skips};
     if (ref_forward(m, seqs, N, &probe, vectors, &em) < 0)
         fail("reference", &em);
-    if (engine_open_device(c, &ep, TOKENS, 4 * HIDDEN * 2, &o, &em) < 0 || decoder_create(&d, m, o, &dp, &em) < 0)
+    if (engine_open_device(c, &ep, TOKENS, 4 * HIDDEN * 2, &o, &em) < 0)
+        fail(c->name, &em);
+    activations_init(&a, model_info(m), o);
+    if (activations_resize(&a, TOKENS, N, &em) < 0 || decoder_create(&d, m, o, &dp, &em) < 0)
         fail(c->name, &em);
     bool good = decoder_n_parts(d) == LAYERS + 1;
     for (uint32_t part = 0; good && part <= LAYERS; part++) {
@@ -125,6 +129,7 @@ static void check(const struct model *m, const struct engine_candidate *c)
         printf("%s, %s: %d layers as the reference's\n", o->info.name, model_info(m)->weight_type, LAYERS);
     n_bad += !good;
     decoder_destroy(&d);
+    activations_finish(&a);
     ops_destroy(&o);
 }
 

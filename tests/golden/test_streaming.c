@@ -1,5 +1,5 @@
 /* A device with less memory than the model wants: golden_streaming DEVICE [small]. With layers streamed the vectors are those of the engine that
- * holds them all, and so are those of texts longer than a submission.
+ * holds them all, and so are those of texts longer than a submission; and no more is taken than was allowed, as soon as one layer has a place.
  * small: a device that has 20 MiB and bindings of 1.5 MiB (fault point gpu_small) gives what the CPU gives. */
 #include <math.h>
 #include <stdio.h>
@@ -77,6 +77,7 @@ static void check(const struct model *m, const char *device, const struct engine
         expect(exact ? submits == 1u + info.n_streamed : submits >= 1u + info.n_streamed, "submissions of a batch",
                (double)submits);
         expect(!strstr(info.note, "streamed") == !info.n_streamed, info.note, info.n_streamed);
+        expect(info.n_streamed == LAYERS || info.allocated_bytes <= memory, "bytes allocated, more than told", (double)info.allocated_bytes);
         if (step < 2)
             expect(info.n_streamed == (step ? 0 : LAYERS), "streamed layers with memory for none, or all", info.n_streamed);
         else if (info.n_streamed > 0 && info.n_streamed < LAYERS)
@@ -86,7 +87,9 @@ static void check(const struct model *m, const char *device, const struct engine
     const uint32_t streamed = info.n_streamed;
     /* the engine chooses smaller batches before it streams */
     embed(m, device, 0, 48 << 20, seqs, got, &info, &submits);
-    printf("%s: batches of %u tokens in 48 MiB\n", info.device, info.batch_tokens);
+    printf("%s: batches of %u tokens in 48 MiB, of which %llu bytes are allocated\n", info.device, info.batch_tokens,
+           (unsigned long long)info.allocated_bytes);
+    expect(info.allocated_bytes <= 48 << 20, "bytes allocated of 48 MiB", (double)info.allocated_bytes);
     expect(info.n_streamed == 0 && info.batch_tokens >= 512 && info.batch_tokens < 8192, "tokens of a batch in 48 MiB", info.batch_tokens);
     expect(streamed > 0 && streamed < LAYERS, "at some size a part of the layers streams", streamed);
     free(want);

@@ -418,6 +418,86 @@ static void weights_keep_their_size(void **state)
     assert_int_equal(gpu_validation_messages(), 0);
 }
 
+/* Buffers of a room take its memory once, and hold what was last written to one of them. */
+static void a_room_is_shared(void **state)
+{
+    struct layer l;
+    struct ops_room *room = NULL;
+    struct ops_buf *b[2] = {0}, *too_big = NULL;
+    struct err_msg em = {0};
+    const uint32_t n = 33, rows[] = {0, n}, none = 0;
+    int32_t zeros[33] = {0};
+    float x[33 * D], got[33 * D];
+    layer_init(&l, &(struct ops_vulkan_params){0}, TENSOR_F32);
+    const struct ops_vtbl *v = l.o->v;
+    const struct gpu_counts *counts = gpu_counts(ops_vulkan(l.o)->g);
+    const uint64_t before = counts->memory_bytes;
+    assert_true(l.o->info.rooms);
+    assert_int_equal(v->room_create(l.o, n * QKV, &room, &em), 0);
+    assert_int_equal(v->buf_create_in(l.o, room, n, QKV, &b[0], &em), 0);
+    assert_int_equal(v->buf_create_in(l.o, room, n, D, &b[1], &em), 0);
+    assert_int_equal(v->buf_create_in(l.o, room, n + 1, QKV, &too_big, &em), LT_ELIMIT);
+    assert_true(counts->memory_bytes - before >= 4 * n * QKV && counts->memory_bytes - before < 4 * n * (QKV + D));
+    for (uint32_t i = 0; i < n * D; i++)
+        x[i] = random_float();
+    assert_int_equal(v->buf_write(l.o, l.x, x, n * D), 0);
+    const struct ops_batch one = {zeros, n, rows, 1, &none};
+    assert_int_equal(v->begin(l.o, &one, &em), 0);
+    assert_int_equal(v->scale(l.o, b[1], 2, n), LT_EINVAL); /* nothing was ever written */
+    assert_int_equal(v->begin(l.o, &one, &em), 0);
+    assert_int_equal(v->matmul(l.o, l.x, l.m_qkv, NULL, NULL, n, b[0]), 0);
+    assert_int_equal(v->geglu(l.o, b[0], n, D, b[1]), LT_EINVAL); /* in one room */
+    assert_int_equal(v->begin(l.o, &one, &em), 0);
+    assert_int_equal(v->matmul(l.o, l.x, l.m_qkv, NULL, NULL, n, b[0]), 0);
+    assert_int_equal(v->gather_pooled(l.o, l.x, b[1]), 0);
+    assert_int_equal(v->end(l.o, b[1], n, got, &em), 0);
+    assert_memory_equal(got, x, sizeof x);
+    assert_int_equal(v->buf_read(l.o, b[0], got, 1), LT_EINVAL);
+    assert_int_equal(v->begin(l.o, &one, &em), 0);
+    assert_int_equal(v->scale(l.o, b[0], 2, n), LT_EINVAL);
+    for (int i = 0; i < 2; i++)
+        v->buf_destroy(l.o, &b[i]);
+    v->room_destroy(l.o, &room);
+    assert_true(counts->memory_bytes <= before + sizeof got); /* what was read back passed through a buffer of its own */
+    layer_finish(&l);
+    assert_int_equal(gpu_validation_messages(), 0);
+}
+
+/* What is said to be needed beside buffers is no less than what a batch takes, and is given back when batches are to be smaller. */
+static void scratch_is_what_was_said(void **state)
+{
+    struct layer l;
+    struct err_msg em = {0};
+    const struct ops_use large = {.rows = MAX_TOKENS, .texts = 1, .longest = MAX_TOKENS, .product_cols = D, .product_rows = QKV,
+                                  .n_kv_heads = KV_HEADS, .head_dim = HEAD_DIM, .n_freqs = 1, .out_cols = D};
+    const uint32_t none = 0;
+    int32_t zeros[MAX_TOKENS] = {0};
+    float *got = calloc(MAX_TOKENS, D * sizeof *got);
+    assert_non_null(got);
+    layer_init(&l, &(struct ops_vulkan_params){0}, TENSOR_Q8_0);
+    const struct ops_vtbl *v = l.o->v;
+    const struct gpu_counts *counts = gpu_counts(ops_vulkan(l.o)->g);
+    const struct ops_attention a = {HEADS, KV_HEADS, HEAD_DIM, true, 0.25f, 0, true};
+    const uint64_t before = counts->memory_bytes;
+    for (uint32_t n = MAX_TOKENS; n; n = n == 1 ? 0 : 1) {
+        struct ops_use u = large;
+        u.rows = u.longest = n;
+        v->expect(l.o, &u);
+        const struct ops_batch one = {zeros, n, (uint32_t[]){0, n}, 1, &none};
+        assert_int_equal(v->begin(l.o, &one, &em), 0);
+        assert_int_equal(v->embed_rows(l.o, l.m_table, l.x), 0);
+        assert_int_equal(v->matmul(l.o, l.x, l.m_qkv, NULL, NULL, n, l.qkv), 0);
+        assert_int_equal(v->rope(l.o, l.qkv, l.v_freq, &a), 0);
+        assert_int_equal(v->attention(l.o, l.qkv, &a, l.att), 0);
+        assert_int_equal(v->end(l.o, l.x, 1, got, &em), 0);
+        const uint64_t taken = counts->memory_bytes - before;
+        print_message("%u rows: %llu bytes, %llu at most\n", n, (unsigned long long)taken, (unsigned long long)v->scratch_bytes(l.o, &u));
+        assert_true(taken <= v->scratch_bytes(l.o, &u));
+    }
+    free(got);
+    layer_finish(&l);
+}
+
 int main(void)
 {
     seed = unit_seed();
@@ -427,6 +507,8 @@ int main(void)
         cmocka_unit_test(many_submissions_make_the_same),
         cmocka_unit_test(the_budget_follows_the_device),
         cmocka_unit_test(a_small_range_splits_matrices),
+        cmocka_unit_test(a_room_is_shared),
+        cmocka_unit_test(scratch_is_what_was_said),
         cmocka_unit_test(a_hung_device_counts_as_lost),
         cmocka_unit_test(weights_keep_their_size),
         cmocka_unit_test(bad_batches_are_refused_and_the_next_one_runs),

@@ -22,6 +22,7 @@ struct layer {
     struct ops_mat *qkv, *out, *up, *down;
     struct ops_vec *v_gain, *v_bias, *v_freq;
     struct ops_buf *x, *norm, *wide, *mix, *gate, *act;
+    struct ops_room *room[2]; /* of wide and gate, of mix and act; NULL: each has memory of its own */
 };
 
 static float *floats(size_t n, float scale)
@@ -59,6 +60,14 @@ static struct ops_buf *buffer(size_t cols)
     return b;
 }
 
+static struct ops_buf *buffer_in(struct ops_room *room, size_t cols)
+{
+    struct err_msg em = {0};
+    struct ops_buf *b = NULL;
+    assert_int_equal(o->v->buf_create_in(o, room, MOST, cols, &b, &em), 0);
+    return b;
+}
+
 static struct ops_vec *vector(const float *v, size_t n)
 {
     struct err_msg em = {0};
@@ -67,8 +76,10 @@ static struct ops_vec *vector(const float *v, size_t n)
     return vec;
 }
 
-static void layer_init(struct layer *l, uint32_t d, uint32_t heads, uint32_t kv_heads, uint32_t head_dim)
+/* Its buffers as model/activations.c has them, or each by itself. */
+static void layer_init(struct layer *l, uint32_t d, uint32_t heads, uint32_t kv_heads, uint32_t head_dim, bool rooms)
 {
+    struct err_msg em = {0};
     seed = 11;
     *l = (struct layer){.a = {heads, kv_heads, head_dim, true, 0.2f, 0}, .d = d, .f = d + 128,
                         .qkv_cols = (heads + 2 * kv_heads) * head_dim};
@@ -82,8 +93,16 @@ static void layer_init(struct layer *l, uint32_t d, uint32_t heads, uint32_t kv_
     for (uint32_t i = 0; i < head_dim / 2; i++)
         l->freq[i] = powf(10000, -2.0f * (float)i / (float)head_dim);
     l->v_freq = vector(l->freq, head_dim / 2);
-    l->x = buffer(d), l->norm = buffer(d), l->wide = buffer(l->qkv_cols), l->mix = buffer((size_t)heads * head_dim);
-    l->gate = buffer(2 * l->f), l->act = buffer(l->f);
+    const size_t mix = (size_t)heads * head_dim, wide = l->qkv_cols > 2 * l->f ? l->qkv_cols : 2 * l->f;
+    l->x = buffer(d), l->norm = buffer(d);
+    if (!rooms) {
+        l->wide = buffer(l->qkv_cols), l->mix = buffer(mix), l->gate = buffer(2 * l->f), l->act = buffer(l->f);
+        return;
+    }
+    assert_int_equal(o->v->room_create(o, MOST * wide, &l->room[0], &em), 0);
+    assert_int_equal(o->v->room_create(o, MOST * (mix > l->f ? mix : l->f), &l->room[1], &em), 0);
+    l->wide = buffer_in(l->room[0], l->qkv_cols), l->gate = buffer_in(l->room[0], 2 * l->f);
+    l->mix = buffer_in(l->room[1], mix), l->act = buffer_in(l->room[1], l->f);
 }
 
 static void layer_finish(struct layer *l)
@@ -94,6 +113,8 @@ static void layer_finish(struct layer *l)
     float *all[] = {l->w_qkv, l->w_out, l->w_up, l->w_down, l->gain, l->bias, l->freq};
     for (int i = 0; i < 6; i++)
         o->v->buf_destroy(o, bufs[i]);
+    for (int i = 0; i < 2; i++)
+        o->v->room_destroy(o, &l->room[i]);
     for (int i = 0; i < 4; i++)
         o->v->mat_destroy(o, mats[i]);
     for (int i = 0; i < 3; i++)
@@ -157,11 +178,11 @@ static unsigned layouts(uint32_t n, const struct ops_mat *w)
 }
 
 /* Two layers, so that a layer's beginning and its predecessor's end are among what is counted. */
-static void check_layers(uint32_t n, uint32_t d, uint32_t heads, uint32_t kv_heads, uint32_t head_dim, unsigned each)
+static void check_layers(uint32_t n, uint32_t d, uint32_t heads, uint32_t kv_heads, uint32_t head_dim, unsigned each, bool rooms)
 {
     struct layer l;
     struct err_msg em = {0};
-    layer_init(&l, d, heads, kv_heads, head_dim);
+    layer_init(&l, d, heads, kv_heads, head_dim, rooms);
     float *x = floats((size_t)n * d, 1), *got = floats((size_t)n * d, 0);
     double worst = 0, largest = 0;
     assert_int_equal(o->v->buf_write(o, l.x, x, (size_t)n * d), 0);
@@ -191,12 +212,14 @@ static void check_layers(uint32_t n, uint32_t d, uint32_t heads, uint32_t kv_hea
  * which takes no more. */
 static void a_layer_takes_ten_dispatches(void **state)
 {
-    check_layers(96, 512, 8, 2, 64, 10);
-    check_layers(96, 512, 8, 8, 12, 10);
-    check_layers(32, 512, 8, 2, 64, 10);
-    check_layers(9, 512, 8, 2, 64, 10);
-    check_layers(9, 2560, 8, 4, 12, 10);
-    check_layers(40, 2560, 8, 4, 64, 10);
+    for (int rooms = 0; rooms < 2; rooms++) {
+        check_layers(96, 512, 8, 2, 64, 10, rooms);
+        check_layers(96, 512, 8, 8, 12, 10, rooms);
+        check_layers(32, 512, 8, 2, 64, 10, rooms);
+        check_layers(9, 512, 8, 2, 64, 10, rooms);
+        check_layers(9, 2560, 8, 4, 12, 10, rooms);
+        check_layers(40, 2560, 8, 4, 64, 10, rooms);
+    }
 }
 
 /* What one product had packed another need not pack again, unless it is another by then. */
@@ -205,7 +228,7 @@ static void rows_are_packed_once(void **state)
     struct layer l;
     struct err_msg em = {0};
     const uint32_t n = 80;
-    layer_init(&l, 512, 8, 2, 64);
+    layer_init(&l, 512, 8, 2, 64, false);
     begin(n);
     const uint64_t at = dispatches();
     const unsigned up = layouts(n, l.up), fewer = layouts(n - 7, l.up), qkv = layouts(n, l.qkv);
@@ -232,7 +255,7 @@ static void rows_that_are_no_more_are_an_error(void **state)
     struct err_msg em = {0};
     float out[512];
     const uint32_t n = 20;
-    layer_init(&l, 512, 8, 2, 64);
+    layer_init(&l, 512, 8, 2, 64, false);
     const struct ops_vtbl *v = o->v;
     float *x = floats((size_t)n * l.d, 1);
     assert_int_equal(v->buf_write(o, l.x, x, (size_t)n * l.d), 0);
@@ -271,6 +294,50 @@ static void rows_that_are_no_more_are_an_error(void **state)
     free(x);
 }
 
+/* A buffer that another one of its room was written after: an error to read, and what was late in it is not made. */
+static void a_room_holds_one_buffer(void **state)
+{
+    struct layer l;
+    struct err_msg em = {0};
+    const uint32_t n = 20;
+    layer_init(&l, 512, 8, 2, 64, true);
+    const struct ops_vtbl *v = o->v;
+    float *x = floats((size_t)n * l.d, 1), *got = floats((size_t)n * l.d, 0), *gate = floats((size_t)n * 2 * l.f, 1), value;
+    assert_int_equal(v->buf_write(o, l.x, x, (size_t)n * l.d), 0);
+    assert_int_equal(v->buf_write(o, l.wide, gate, 1), 0);
+    assert_int_equal(v->buf_write(o, l.gate, gate, (size_t)n * 2 * l.f), 0);
+    assert_int_equal(v->buf_read(o, l.wide, &value, 1), LT_EINVAL);
+    assert_int_equal(v->buf_read(o, l.gate, &value, 1), 0);
+    /* the gate's rows are late when mix, in their room, is written; nobody has had them, and nobody can */
+    for (int lost = 0; lost < 2; lost++) {
+        begin(n);
+        const uint64_t at = dispatches();
+        assert_int_equal(v->swiglu(o, l.gate, n, l.f, l.act), 0);
+        assert_int_equal(v->scale(o, l.x, 1, n), 0);
+        assert_int_equal(v->gather_pooled(o, l.x, l.mix), 0);
+        assert_int_equal(dispatches() - at, 2);
+        if (lost)
+            assert_int_equal(v->matmul(o, l.act, l.down, NULL, NULL, n, l.norm), LT_EINVAL);
+        assert_int_equal(v->end(o, l.mix, n, got, &em), lost ? LT_EINVAL : 0);
+    }
+    assert_memory_equal(got, x, sizeof *x * n * l.d);
+    /* but what came from them, and is late as well, is made first: a sum's residual here */
+    begin(n);
+    assert_int_equal(v->matmul(o, l.x, l.out, NULL, l.mix, n, l.norm), 0);
+    assert_int_equal(v->swiglu(o, l.gate, n, l.f, l.act), 0);
+    assert_int_equal(v->matmul(o, l.act, l.down, NULL, NULL, n, l.x), 0);
+    assert_int_equal(v->end(o, l.norm, n, got, &em), 0);
+    float *want = floats((size_t)n * l.d, 0);
+    ref_matmul(x, l.w_out, NULL, x, n, l.d, l.d, want);
+    for (size_t i = 0; i < (size_t)n * l.d; i++)
+        assert_true(fabsf(got[i] - want[i]) <= 0x1p-6f);
+    /* no op takes two of a room */
+    begin(n);
+    assert_int_equal(v->swiglu(o, l.gate, n, 64, l.wide), LT_EINVAL);
+    layer_finish(&l);
+    free(x), free(got), free(gate), free(want);
+}
+
 static int make_device(void **state)
 {
     struct err_msg em = {0};
@@ -297,6 +364,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_layer_takes_ten_dispatches, make_device, drop_device),
         cmocka_unit_test_setup_teardown(rows_are_packed_once, make_device, drop_device),
         cmocka_unit_test_setup_teardown(rows_that_are_no_more_are_an_error, make_device, drop_device),
+        cmocka_unit_test_setup_teardown(a_room_holds_one_buffer, make_device, drop_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,16 +15,40 @@ static void store_u16(uint8_t *p, uint16_t v)
     memcpy(p, &v, 2);
 }
 
-/* Value i of a plane of fields: `bits` of them from bit i * bits on; the plane is zero before. */
-static void put_bits(uint8_t *plane, unsigned i, unsigned bits, unsigned v)
+/* Eight values, the lowest bits of a byte each. What lies above those bits is let go by whoever puts them next to each other. */
+static uint64_t load_u64(const uint8_t *p)
 {
-    plane[i * bits / 8] |= (uint8_t)(v << (i * bits % 8));
+    uint64_t v;
+    memcpy(&v, p, 8);
+    return v;
 }
 
-/* The low 4 bits of value i, in the order in which a shift and a mask leave neighbours in a word's halves. */
-static void put_low(uint8_t *plane, unsigned i, unsigned v)
+/* From every second byte. */
+static uint32_t four_nibbles(uint64_t v)
 {
-    put_bits(plane, i / 8 * 8 + i % 8 / 2 + i % 2 * 4, 4, v);
+    v &= 0x000F000F000F000F;
+    v = (v | v >> 12) & 0x000000FF000000FF;
+    return (uint32_t)(v | v >> 24) & 0xFFFF;
+}
+
+/* The low 4 bits of values i … i + 7, in the order in which a shift and a mask leave neighbours in a word's halves. */
+static void put_low(uint8_t *plane, unsigned i, uint64_t v)
+{
+    const uint32_t word = four_nibbles(v) | four_nibbles(v >> 8) << 16;
+    memcpy(plane + i / 2, &word, 4);
+}
+
+static void put_pairs(uint8_t *plane, unsigned i, uint64_t v)
+{
+    v &= 0x0303030303030303;
+    v = (v | v >> 6) & 0x000F000F000F000F;
+    store_u16(plane + i / 4, (uint16_t)(four_nibbles(v)));
+}
+
+/* The product has byte k's bit, and no other sum, at 56 + k. */
+static void put_bits(uint8_t *plane, unsigned i, uint64_t v)
+{
+    plane[i / 8] = (uint8_t)((v & 0x0101010101010101) * 0x0102040810204080 >> 56);
 }
 
 static void pack_q8_0(const uint8_t *p, uint8_t *data, uint8_t *shared)
@@ -36,9 +60,10 @@ static void pack_q8_0(const uint8_t *p, uint8_t *data, uint8_t *shared)
 /* The 16 bytes in which blocks of 32 keep their low bits. */
 static void pack_halves(const uint8_t *q, uint8_t *data)
 {
-    for (unsigned i = 0; i < 16; i++) {
-        put_low(data, i, q[i] & 15);
-        put_low(data, i + 16, q[i] >> 4);
+    for (unsigned i = 0; i < 16; i += 8) {
+        const uint64_t v = load_u64(q + i);
+        put_low(data, i, v);
+        put_low(data, i + 16, v >> 4);
     }
 }
 
@@ -78,8 +103,8 @@ static void pack_q5_1(const uint8_t *p, uint8_t *data, uint8_t *shared)
 /* The low bits of the K types with eight parts: two parts to 32 bytes. */
 static void pack_parts(const uint8_t *q, uint8_t *data)
 {
-    for (unsigned i = 0; i < BLOCK_K_LEN; i++)
-        put_low(data, i, q[i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15);
+    for (unsigned i = 0; i < BLOCK_K_LEN; i += 8)
+        put_low(data, i, load_u64(q + i / 64 * 32 + i % 32) >> (i / 32 % 2 * 4));
 }
 
 static void pack_q4_k(const uint8_t *p, uint8_t *data, uint8_t *shared)
@@ -92,18 +117,18 @@ static void pack_q5_k(const uint8_t *p, uint8_t *data, uint8_t *shared)
 {
     memcpy(shared, p, 16);
     pack_parts(p + 48, data);
-    for (unsigned i = 0; i < BLOCK_K_LEN; i++)
-        put_bits(shared + 16, i, 1, p[16 + i % 32] >> (i / 32) & 1);
+    for (unsigned i = 0; i < BLOCK_K_LEN; i += 8)
+        put_bits(shared + 16, i, load_u64(p + 16 + i % 32) >> (i / 32));
 }
 
 static void pack_q6_k(const uint8_t *p, uint8_t *data, uint8_t *shared)
 {
     memcpy(shared, p + 208, 2);
     memcpy(shared + 4, p + 192, 16);
-    for (unsigned i = 0; i < BLOCK_K_LEN; i++) {
+    for (unsigned i = 0; i < BLOCK_K_LEN; i += 8) {
         const unsigned half = i / 128, run = i / 32 % 4;
-        put_low(data, i, p[64 * half + 32 * (run & 1) + i % 32] >> (run & 2 ? 4 : 0) & 15);
-        put_bits(shared + 20, i, 2, p[128 + 32 * half + i % 32] >> 2 * run & 3);
+        put_low(data, i, load_u64(p + 64 * half + 32 * (run & 1) + i % 32) >> (run & 2 ? 4 : 0));
+        put_pairs(shared + 20, i, load_u64(p + 128 + 32 * half + i % 32) >> 2 * run);
     }
 }
 

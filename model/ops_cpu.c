@@ -245,7 +245,6 @@ static void destroy(struct ops *op)
     cpu_dnnl_destroy(&o->dnnl);
     for (unsigned i = 0; o->workers && i < o->n_threads; i++) {
         free(o->workers[i].q);
-        free(o->workers[i].turned);
         free(o->workers[i].row_scale);
         free(o->workers[i].sums);
         free(o->workers[i].attention);
@@ -369,7 +368,7 @@ int ops_cpu_create(struct ops **out, const struct ops_cpu_params *p, struct err_
     base->info.memory_bytes = available_memory() / SHARE_OF_MEMORY;
     base->info.max_batch_tokens = p->max_batch_tokens ? p->max_batch_tokens : DEFAULT_BATCH_TOKENS;
     o->kernels = cpu_kernels_choose();
-    o->few_rows = vnni_choose(&o->pack_block);
+    o->multiply = vnni_choose(&o->pack_block);
     r = make_memory(o);
     if (r) {
         err_set(em, r, "no memory for batches of %u tokens", base->info.max_batch_tokens);

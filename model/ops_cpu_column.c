@@ -105,7 +105,6 @@ static void run_all(void *arg, unsigned thread)
     struct cpu_ops *o = arg;
     struct cpu_claim *claim = o->claims;
     struct step s = {0};
-    o->workers[thread].held = NULL;
     for (step_next(o, &s); s.c; step_next(o, &s), claim++)
         if (!take_part(o, &s, &claim->taken, thread))
             return;

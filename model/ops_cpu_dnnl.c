@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/cpu.h"
-#include "model/ops_cpu_vnni.h"
 
 /* ---- what differs between the versions ---- */
 
@@ -76,7 +75,6 @@ struct cpu_shape {
     struct cpu_shape *next;
     size_t k, n_cols;
     bool int8, slow; /* slow: oneDNN has only its reference for it */
-    bool in_blocks;  /* packed as ops_cpu_vnni.h has it */
     desc_own packed;
     dnnl_primitive_desc_t packed_by; /* owns the description that version 2 copies and version 3 borrows */
     _Atomic(struct product *) product[DNNL_ROWS + 1];
@@ -232,17 +230,6 @@ static int describe(const struct cpu_shape *s, size_t n, const desc_own *packed,
     return r;
 }
 
-static bool lies_in_blocks(const struct cpu_shape *s)
-{
-    desc_own blocks = {0};
-    if (!s->int8 || s->k % VNNI_K || s->n_cols % VNNI_COLS ||
-        desc_init(&blocks, (dnnl_dim_t)s->k, (dnnl_dim_t)s->n_cols, dnnl_s8, dnnl_BA16a64b4a))
-        return false;
-    const bool same = dnnl_memory_desc_equal(desc_of(&blocks), desc_of(&s->packed)) != 0;
-    desc_finish(&blocks);
-    return same;
-}
-
 static int shape_get(struct cpu_dnnl *d, size_t k, size_t n_cols, bool int8, struct cpu_shape **out, struct err_msg *em)
 {
     for (struct cpu_shape *s = d->shapes; s; s = s->next) {
@@ -271,7 +258,6 @@ static int shape_get(struct cpu_dnnl *d, size_t k, size_t n_cols, bool int8, str
 #else
     s->packed = *dnnl_primitive_desc_query_md(s->packed_by, dnnl_query_weights_md, 0);
 #endif
-    s->in_blocks = lies_in_blocks(s);
     s->next = d->shapes;
     d->shapes = s;
     *out = s;
@@ -347,14 +333,13 @@ static int shape_find(struct cpu_dnnl *d, size_t k, size_t n_cols, bool int8, st
     return r;
 }
 
-int cpu_panel_size(struct cpu_dnnl *d, size_t k, size_t n_cols, bool int8, size_t *bytes, bool *in_blocks, struct err_msg *em)
+int cpu_panel_size(struct cpu_dnnl *d, size_t k, size_t n_cols, bool int8, size_t *bytes, struct err_msg *em)
 {
     struct cpu_shape *s;
     const int r = shape_find(d, k, n_cols, int8, &s, em);
     if (r)
         return r;
     *bytes = (dnnl_memory_desc_get_size(desc_of(&s->packed)) + 63) & ~(size_t)63;
-    *in_blocks = s->in_blocks;
     return 0;
 }
 
@@ -402,7 +387,7 @@ int cpu_panel_create(struct cpu_dnnl *d, unsigned thread, struct cpu_panel **out
         return failed(em, dnnl_out_of_memory, "a matrix");
     p->shape = s;
     r = dnnl_memory_create(&p->weights, desc_of(&s->packed), d->engine, room);
-    if (!r && w)
+    if (!r)
         r = reorder(p, thread, w);
     if (r) {
         cpu_panel_destroy(&p);
@@ -461,14 +446,13 @@ bool cpu_dnnl_exact_int8(struct cpu_dnnl *d)
     static int8_t w[N * K];
     void *room = NULL;
     size_t bytes;
-    bool in_blocks;
     uint8_t x[ROWS * K];
     int32_t y[ROWS * N];
     struct cpu_panel *p = NULL;
     for (int i = 0; i < N * K; i++)
         w[i] = i / K % 2 ? -127 : 127;
     memset(x, 255, sizeof x);
-    bool good = cpu_panel_size(d, K, N, true, &bytes, &in_blocks, NULL) == 0 && (room = aligned_alloc(64, bytes)) &&
+    bool good = cpu_panel_size(d, K, N, true, &bytes, NULL) == 0 && (room = aligned_alloc(64, bytes)) &&
                 cpu_panel_create(d, 0, &p, K, N, true, w, room, NULL) == 0 && !p->shape->slow &&
                 cpu_panel_run(p, 0, ROWS, x, y) == 0;
     for (int i = 0; good && i < ROWS * N; i++)

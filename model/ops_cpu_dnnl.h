@@ -24,14 +24,12 @@ void cpu_dnnl_destroy(struct cpu_dnnl **d);
 /* True when u8 × s8 products are summed without saturation and not by oneDNN's slow reference. */
 bool cpu_dnnl_exact_int8(struct cpu_dnnl *d);
 
-/* Bytes of such a panel's weights once packed, a multiple of 64. in_blocks: whether they lie as model/ops_cpu_vnni.h has them, in
- * whole blocks. */
-int cpu_panel_size(struct cpu_dnnl *d, size_t k, size_t n_cols, bool int8, size_t *bytes, bool *in_blocks, struct err_msg *em);
+/* Bytes of such a panel's weights once packed, a multiple of 64 */
+int cpu_panel_size(struct cpu_dnnl *d, size_t k, size_t n_cols, bool int8, size_t *bytes, struct err_msg *em);
 
 /* Packs w[n_cols, k], row-major: int8 or float. w is not used after return.
  *
  * thread  < n_threads, the caller's own
- * w       NULL: they are in room already, packed
  * room    cpu_panel_size bytes, 64 aligned, borrowed until the panel is destroyed
  *
  * Thread-safety: safe on different threads. */

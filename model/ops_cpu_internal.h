@@ -39,7 +39,7 @@ struct ops_mat {
     bool int8;
     size_t panel, n_panels;
     struct cpu_panel **panels;
-    bool in_blocks; /* all of them, packed by o->pack_block: see ops_cpu_vnni.h */
+    bool in_blocks; /* all of them packed by o->pack_block, for o->multiply: see ops_cpu_vnni.h; then no `panels` */
     void *room; /* of their weights, panel_bytes each */
     size_t panel_bytes, room_bytes, weight_bytes;
     float *col_scale;  /* m; int8 only */
@@ -99,9 +99,6 @@ struct cpu_command {
 /* What one thread works with. */
 struct cpu_worker {
     uint8_t *q;       /* quantised rows: CPU_MATMUL_MOST_ROWS × max_k */
-    bool few;         /* the rows of this step: by the product for few rows */
-    uint8_t *turned;  /* those then as it reads them: FEW_FAR × max_k */
-    const struct cpu_command *held; /* by column: the product whose rows are turned */
     float *row_scale; /* CPU_MATMUL_MOST_ROWS */
     void *sums;       /* 2 × DNNL_ROWS × max_panel values of 4 bytes */
     float *arena;     /* arena_cols × the rows of a block */
@@ -111,7 +108,7 @@ struct cpu_worker {
 struct cpu_ops {
     struct ops base;
     const struct cpu_kernels *kernels;
-    vnni_multiply *few_rows; /* or NULL */
+    vnni_multiply *multiply; /* or NULL */
     vnni_pack *pack_block;   /* or NULL */
     struct cpu_dnnl *dnnl;
     struct team *team;

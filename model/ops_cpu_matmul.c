@@ -2,7 +2,8 @@
  *
  * A weight matrix is cut into panels that fit the second-level cache together with a block of sums. For each panel,
  * oneDNN multiplies up to DNNL_ROWS rows into a scratch tile, and a kernel of ours scales it, adds bias and residual and writes
- * the result; few rows go to an int8 product of our own where the CPU has it (ops_cpu_vnni.h).
+ * the result. Where the CPU has AVX-512 VNNI, int8 products are our own (ops_cpu_vnni.h), 64 columns at a time: as fast, and their sums are still
+ * in the first-level cache when they are read.
  * int8: rows are quantised once per call, before the first panel; u8 with 128 as zero, since the CPU multiplies unsigned by
  * signed bytes; what the 128 adds is known per column and taken off. Rows and weights first go
  * through a Walsh-Hadamard transform in blocks, which leaves products as they are but shares out the few large values that
@@ -17,8 +18,6 @@
 #define PANEL_COLS 512            /* 64 rows of sums then take 128 KiB */
 #define PANEL_BYTES (512u * 1024) /* of weights */
 #define MANY_ROWS CPU_MATMUL_MOST_ROWS
-#define FEW_NEAR 32 /* rows, of weights that stay in the cache: oneDNN is as fast from there on */
-#define FEW_FAR 64  /* of weights from memory */
 #define PACK_ALONE (1u << 18)     /* weights that are packed before a second thread is awake */
 #define LARGE_PAGE (2u << 20)
 #define INT8_MAX_K 65536 /* 255 · 127 · k stays below 2^31 */
@@ -62,19 +61,15 @@ static int grow_scratch(struct cpu_ops *o, size_t k, size_t panel, struct err_ms
     for (unsigned i = 0; i < o->n_threads; i++) {
         struct cpu_worker *w = &o->workers[i];
         uint8_t *q = cpu_alloc(max_k, MANY_ROWS);
-        uint8_t *turned = cpu_alloc(max_k, FEW_FAR);
         void *sums = cpu_alloc(max_panel, 2 * DNNL_ROWS * sizeof(float));
-        if (!q || !turned || !sums) {
+        if (!q || !sums) {
             free(q);
-            free(turned);
             free(sums);
             return err_set(em, LT_ENOMEM, "no memory for a %zu by %zu product", panel, k);
         }
         free(w->q);
-        free(w->turned);
         free(w->sums);
         w->q = q;
-        w->turned = turned;
         w->sums = sums;
     }
     o->max_k = max_k;
@@ -124,7 +119,7 @@ static int pack_panel(struct packing *p, unsigned thread, size_t i, float *row, 
         if (w->in_blocks && at == VNNI_COLS - 1)
             p->o->pack_block(plain, w->k, room + j / VNNI_COLS * block_bytes(w));
     }
-    return cpu_panel_create(p->o->dnnl, thread, &w->panels[i], w->k, n, w->int8, w->in_blocks ? NULL : plain, room, em);
+    return w->in_blocks ? 0 : cpu_panel_create(p->o->dnnl, thread, &w->panels[i], w->k, n, w->int8, plain, room, em);
 }
 
 static void pack_some(void *arg, unsigned thread)
@@ -194,14 +189,17 @@ static void *large_room(struct cpu_ops *o, size_t bytes)
 /* Memory for all panels as one: large pages make a streamed layer's cheap to come by, and products need fewer of them. */
 static int make_room(struct cpu_ops *o, struct ops_mat *w, struct err_msg *em)
 {
-    size_t last, bytes;
-    bool blocks[2];
-    int r = cpu_panel_size(o->dnnl, w->k, w->panel < w->m ? w->panel : w->m, w->int8, &w->panel_bytes, &blocks[0], em);
-    if (!r)
-        r = cpu_panel_size(o->dnnl, w->k, w->m - (w->n_panels - 1) * w->panel, w->int8, &last, &blocks[1], em);
+    const size_t last_cols = w->m - (w->n_panels - 1) * w->panel;
+    size_t last = 0, bytes;
+    int r = 0;
+    w->in_blocks = o->pack_block && w->int8 && w->k % VNNI_K == 0 && w->m % VNNI_COLS == 0;
+    if (w->in_blocks) {
+        w->panel_bytes = w->panel / VNNI_COLS * block_bytes(w);
+        last = last_cols / VNNI_COLS * block_bytes(w);
+    } else if (!(r = cpu_panel_size(o->dnnl, w->k, w->panel < w->m ? w->panel : w->m, w->int8, &w->panel_bytes, em)))
+        r = cpu_panel_size(o->dnnl, w->k, last_cols, w->int8, &last, em);
     if (r)
         return r;
-    w->in_blocks = o->pack_block && blocks[0] && blocks[1];
     bytes = (w->n_panels - 1) * w->panel_bytes + last;
     if (bytes >= 2 * LARGE_PAGE)
         bytes = (bytes + LARGE_PAGE - 1) & ~(size_t)(LARGE_PAGE - 1);
@@ -294,12 +292,6 @@ size_t cpu_matmul_rows(const struct cpu_ops *o)
     return cpu_far_weights(o) ? MANY_ROWS : DNNL_ROWS;
 }
 
-/* Whether n rows are few enough for the product that reads weights ahead. */
-static bool few_rows(const struct cpu_ops *o, const struct ops_mat *w, size_t n)
-{
-    return w->in_blocks && n <= (cpu_far_weights(o) ? FEW_FAR : FEW_NEAR);
-}
-
 static const int8_t *block_at(const struct ops_mat *w, size_t col)
 {
     const size_t at = col / w->panel * w->panel_bytes + col % w->panel / VNNI_COLS * block_bytes(w);
@@ -313,7 +305,7 @@ size_t cpu_matmul_width(const struct cpu_command *c)
 
 struct cpu_range cpu_matmul_slice(const struct cpu_ops *o, const struct cpu_command *c, unsigned slice)
 {
-    const size_t all = cpu_matmul_width(c), unit = few_rows(o, c->w, cpu_domain_rows(o, c->domain)) ? VNNI_COLS : c->w->panel;
+    const size_t all = cpu_matmul_width(c), unit = c->w->in_blocks ? VNNI_COLS : c->w->panel;
     const size_t units = (all + unit - 1) / unit, end = units * (slice + 1) / o->n_active * unit;
     return (struct cpu_range){units * slice / o->n_active * unit, end < all ? end : all};
 }
@@ -347,36 +339,27 @@ void cpu_matmul_quantise(struct cpu_ops *o, const struct cpu_command *c, struct 
 static void prepare(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, const float *x, size_t n)
 {
     struct cpu_worker *me = &o->workers[thread];
-    const struct ops_mat *w = c->w;
-    me->few = few_rows(o, w, n);
-    if (!w->int8 || (o->by_column && me->held == c))
-        return;
-    me->held = c;
-    if (!o->by_column)
-        o->kernels->quantise(x, n, w->k, me->q, me->row_scale);
-    if (me->few)
-        vnni_turn(bytes_of(o, thread)->q, n, w->k, me->turned);
+    if (c->w->int8 && !o->by_column)
+        o->kernels->quantise(x, n, c->w->k, me->q, me->row_scale);
 }
 
-/* Columns `cols` of one panel, times n rows of a step from `first` on; the sums go to `sums`, whole rows of cols.
- * next: the weights that are read after these, or NULL. */
+/* Columns `cols` of one panel or block, times n rows of a step from `first` on; the sums go to `sums`, whole rows of cols.
+ * next: the block that is read after these, or NULL. */
 static int multiply(struct cpu_ops *o, unsigned thread, const struct ops_mat *w, struct cpu_range cols, const int8_t *next, size_t first,
                     size_t n, const float *x, void *sums)
 {
     const uint8_t *q = bytes_of(o, thread)->q + first * w->k;
-    const void *rows = w->int8 ? (const void *)q : (const void *)(x + first * w->k);
-    if (!o->workers[thread].few)
-        return cpu_panel_run(w->panels[cols.begin / w->panel], thread, n, rows, sums);
-    for (size_t col = cols.begin; col < cols.end; col += VNNI_COLS)
-        o->few_rows(&(struct vnni_block){
-            .x = o->workers[thread].turned,
-            .n_rows = n,
-            .k = w->k,
-            .w = block_at(w, col),
-            .next = col + VNNI_COLS < cols.end ? block_at(w, col + VNNI_COLS) : next,
-            .sums = (int32_t *)sums + (col - cols.begin),
-            .ld = cols.end - cols.begin,
-        });
+    if (!w->in_blocks)
+        return cpu_panel_run(w->panels[cols.begin / w->panel], thread, n, w->int8 ? (const void *)q : x + first * w->k, sums);
+    o->multiply(&(struct vnni_block){
+        .x = q,
+        .n_rows = n,
+        .k = w->k,
+        .w = block_at(w, cols.begin),
+        .next = next,
+        .sums = sums,
+        .ld = VNNI_COLS,
+    });
     return 0;
 }
 
@@ -395,10 +378,10 @@ static struct cpu_tile tile_of(const struct cpu_worker *rows, const struct cpu_c
     };
 }
 
-/* The columns from `col` on that lie in one panel, at most to end */
-static struct cpu_range panel_part(const struct ops_mat *w, size_t col, size_t end)
+/* The columns from `col` on that are made at once: a block, or those in one panel, at most to end */
+static struct cpu_range part_at(const struct ops_mat *w, size_t col, size_t end)
 {
-    const size_t next = (col / w->panel + 1) * w->panel;
+    const size_t unit = w->in_blocks ? VNNI_COLS : w->panel, next = (col / unit + 1) * unit;
     return (struct cpu_range){col, next < end ? next : end};
 }
 
@@ -411,10 +394,11 @@ int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, 
     for (size_t step; n && cols.begin < cols.end; n -= step, x += step * w->k, y += step * w->m) {
         step = n < MANY_ROWS ? n : MANY_ROWS;
         prepare(o, thread, c, x, step);
-        for (struct cpu_range p = panel_part(w, cols.begin, cols.end); p.begin < cols.end; p = panel_part(w, p.end, cols.end)) {
-            for (size_t first = 0; first < step; first += DNNL_ROWS) {
+        for (struct cpu_range p = part_at(w, cols.begin, cols.end); p.begin < cols.end; p = part_at(w, p.end, cols.end)) {
+            const int8_t *next = p.end < cols.end ? block_at(w, p.end) : after;
+            for (size_t first = 0; first < step; first += DNNL_ROWS, next = NULL) {
                 const size_t rows = step - first < DNNL_ROWS ? step - first : DNNL_ROWS;
-                const int r = multiply(o, thread, w, p, p.end < cols.end ? block_at(w, p.end) : after, first, rows, x, me->sums);
+                const int r = multiply(o, thread, w, p, next, first, rows, x, me->sums);
                 if (r)
                     return r;
                 struct cpu_tile t = tile_of(bytes_of(o, thread), c, p, first, rows, me->sums);
@@ -446,13 +430,14 @@ int cpu_matmul_gate(struct cpu_ops *o, unsigned thread, const struct cpu_command
     for (size_t step; n && cols.begin < cols.end; n -= step, x += step * w->k, y += step * f) {
         step = n < MANY_ROWS ? n : MANY_ROWS;
         prepare(o, thread, c, x, step);
-        for (struct cpu_range p = panel_part(w, cols.begin, cols.end); p.begin < cols.end; p = panel_part(w, p.end, cols.end)) {
+        for (struct cpu_range p = part_at(w, cols.begin, cols.end); p.begin < cols.end; p = part_at(w, p.end, cols.end)) {
             const struct cpu_range q = {f + p.begin, f + p.end};
-            for (size_t first = 0; first < step; first += DNNL_ROWS) {
+            const int8_t *other = block_at(w, q.begin), *next = p.end < cols.end ? block_at(w, p.end) : after;
+            for (size_t first = 0; first < step; first += DNNL_ROWS, other = next = NULL) {
                 const size_t rows = step - first < DNNL_ROWS ? step - first : DNNL_ROWS;
-                int r = multiply(o, thread, w, p, block_at(w, q.begin), first, rows, x, sums[0]);
+                int r = multiply(o, thread, w, p, other, first, rows, x, sums[0]);
                 if (!r)
-                    r = multiply(o, thread, w, q, p.end < cols.end ? block_at(w, p.end) : after, first, rows, x, sums[1]);
+                    r = multiply(o, thread, w, q, next, first, rows, x, sums[1]);
                 if (r)
                     return r;
                 struct cpu_tile a = tile_of(bytes_of(o, thread), c, p, first, rows, sums[0]);

@@ -12,28 +12,35 @@ struct ahead {
     size_t lines;
 };
 
-/* 32 columns of n rows (a constant where this is inlined); w, x and sums at this part's first. */
-static inline __attribute__((always_inline)) void pass(const size_t n, const uint8_t *x, size_t step, size_t k, const int8_t *w,
+/* 32 columns of n rows (a constant where this is inlined), part of k; w, x and sums at this part's first. One pointer serves three rows:
+ * a load's address may have once or twice k added, and there are too few registers for a pointer a row. */
+static inline __attribute__((always_inline)) void pass(const size_t n, const uint8_t *x, size_t k, size_t part, const int8_t *w,
                                                        int32_t *sums, size_t ld, bool more, struct ahead a)
 {
+    const uint8_t *row[(ROWS + 2) / 3];
+    for (size_t r = 0; r < n; r += 3)
+        row[r / 3] = x + r * k;
     __m512i s[ROWS][2];
 #pragma GCC unroll 12
     for (size_t r = 0; r < n; r++) {
         s[r][0] = more ? _mm512_loadu_si512(sums + r * ld) : _mm512_setzero_si512();
         s[r][1] = more ? _mm512_loadu_si512(sums + r * ld + 16) : _mm512_setzero_si512();
     }
-    for (size_t i = 0; i < k; i += VNNI_K, w += VNNI_K * VNNI_COLS, x += step) {
+    for (size_t i = 0; i < part; i += VNNI_K, w += VNNI_K * VNNI_COLS) {
         const __m512i w0 = _mm512_loadu_si512(w), w1 = _mm512_loadu_si512(w + 64);
         for (size_t l = 0; l < a.lines; l++, a.p += LINE)
             _mm_prefetch(a.p, _MM_HINT_T1);
 #pragma GCC unroll 12
         for (size_t r = 0; r < n; r++) {
             int32_t four;
-            __builtin_memcpy(&four, x + r * VNNI_K, sizeof four);
+            __builtin_memcpy(&four, row[r / 3] + r % 3 * k, sizeof four);
             const __m512i v = _mm512_set1_epi32(four);
             s[r][0] = _mm512_dpbusd_epi32(s[r][0], v, w0);
             s[r][1] = _mm512_dpbusd_epi32(s[r][1], v, w1);
         }
+#pragma GCC unroll 4
+        for (size_t r = 0; r < n; r += 3)
+            row[r / 3] += VNNI_K;
     }
 #pragma GCC unroll 12
     for (size_t r = 0; r < n; r++) {
@@ -42,14 +49,14 @@ static inline __attribute__((always_inline)) void pass(const size_t n, const uin
     }
 }
 
-typedef void pass_fn(const uint8_t *x, size_t step, size_t k, const int8_t *w, int32_t *sums, size_t ld, bool more, struct ahead a);
+typedef void pass_fn(const uint8_t *x, size_t k, size_t part, const int8_t *w, int32_t *sums, size_t ld, bool more, struct ahead a);
 
 /* One function a number of rows, so that sums stay in registers */
 #define PASS(n)                                                                                                              \
-    static __attribute__((noinline)) void pass_##n(const uint8_t *x, size_t step, size_t k, const int8_t *w, int32_t *sums, \
+    static __attribute__((noinline)) void pass_##n(const uint8_t *x, size_t k, size_t part, const int8_t *w, int32_t *sums, \
                                                    size_t ld, bool more, struct ahead a)                                    \
     {                                                                                                                       \
-        pass(n, x, step, k, w, sums, ld, more, a);                                                                          \
+        pass(n, x, k, part, w, sums, ld, more, a);                                                                          \
     }
 PASS(1)
 PASS(2)
@@ -66,27 +73,20 @@ PASS(12)
 static pass_fn *const passes[ROWS + 1] = {NULL,   pass_1, pass_2, pass_3, pass_4,  pass_5,  pass_6,
                                           pass_7, pass_8, pass_9, pass_10, pass_11, pass_12};
 
-void vnni_turn(const uint8_t *x, size_t n_rows, size_t k, uint8_t *y)
-{
-    for (size_t r = 0; r < n_rows; r++, x += k, y += VNNI_K)
-        for (size_t i = 0; i < k; i += VNNI_K)
-            __builtin_memcpy(y + i * n_rows, x + i, VNNI_K);
-}
-
 void vnni_multiply_avx512(const struct vnni_block *b)
 {
     const size_t groups = (b->n_rows + ROWS - 1) / ROWS, n_passes = 2 * groups, lines = n_passes < 4 ? 2 : 1;
     for (size_t at = 0, part; at < b->k; at += part) {
         part = b->k - at < VNNI_CHUNK ? b->k - at : VNNI_CHUNK;
         const int8_t *w = b->w + at * VNNI_COLS;
-        const uint8_t *x = b->x + at * b->n_rows;
+        const uint8_t *x = b->x + at;
         /* As many bytes as this part has, behind it; the last part asks for the next block's first. */
         const char *next = at + part < b->k ? (const char *)(w + part * VNNI_COLS) : (const char *)b->next;
         for (size_t g = 0, row = 0, n, i = 0; g < groups; g++, row += n) {
             n = (b->n_rows - row) / (groups - g);
             for (size_t half = 0; half < 2; half++, i++) {
                 const struct ahead a = {next + i * lines * part / 4 * LINE, next && i * lines < 4 ? lines : 0};
-                passes[n](x + row * VNNI_K, b->n_rows * VNNI_K, part, w + 128 * half, b->sums + row * b->ld + 32 * half, b->ld, at > 0, a);
+                passes[n](x + row * b->k, b->k, part, w + 128 * half, b->sums + row * b->ld + 32 * half, b->ld, at > 0, a);
             }
         }
     }

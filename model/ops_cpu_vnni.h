@@ -1,10 +1,10 @@
-/* Int8 products of few rows by AVX-512 VNNI.
+/* Int8 products by AVX-512 VNNI.
  *
- * Few rows read each weight for little work: the time goes into fetching weights from memory. oneDNN's product fetches and multiplies
- * one after the other; this one asks for the weights of the next block while it multiplies those of this one. Sums of integers are the same
- * whoever makes them, so either may be used for any row.
+ * As fast as oneDNN's for many rows. Few rows read each weight for little work, and their time goes into fetching weights from memory:
+ * this product asks for those of the next block while it multiplies these. Sums of integers are the same whoever makes them, in
+ * whatever company of rows.
  *
- * Weights lie in blocks of VNNI_COLS columns (oneDNN's BA16a64b4a): [m / VNNI_COLS][k / 4][VNNI_COLS][4], so a block is contiguous, and a
+ * Weights lie in blocks of VNNI_COLS columns: [m / VNNI_COLS][k / 4][VNNI_COLS][4], so a block is contiguous, and a
  * part of its k as well. */
 #ifndef MODEL_OPS_CPU_VNNI_H
 #define MODEL_OPS_CPU_VNNI_H
@@ -17,12 +17,9 @@
 #define VNNI_K 4        /* k is a multiple of this */
 #define VNNI_CHUNK 1024 /* of k at a time: 64 KiB of weights, with as much asked for ahead, stay in the second-level cache */
 
-/* x[n_rows, k] as the products read it: y[k / 4, n_rows, 4] */
-void vnni_turn(const uint8_t *x, size_t n_rows, size_t k, uint8_t *y);
-
 /* Some rows times one block */
 struct vnni_block {
-    const uint8_t *x; /* turned */
+    const uint8_t *x; /* [n_rows, k] */
     size_t n_rows, k;
     const int8_t *w;   /* k · VNNI_COLS */
     const int8_t *next; /* read next, at least 1 block: asked for meanwhile; or NULL */

@@ -1,4 +1,4 @@
-/* The CPU device's ways: few rows' product against plain sums; a text's vector whatever the number of threads. */
+/* The CPU device's ways: its own int8 product against plain sums; a text's vector whatever the number of threads. */
 #include "tests/unit.h"
 
 #include <math.h>
@@ -6,25 +6,24 @@
 #include "model/ops_cpu.h"
 #include "model/ops_cpu_vnni.h"
 
-/* ---- the product for few rows ---- */
+/* ---- the int8 product ---- */
 
 enum { MOST_ROWS = 64, CANARY = 0x5A5A5A5A };
 
 static void one_product(vnni_multiply *multiply, uint64_t *s, size_t n, size_t k, bool extreme)
 {
     const size_t ld = VNNI_COLS + 16;
-    uint8_t *x = malloc(n * k), *turned = malloc(n * k);
+    uint8_t *x = malloc(n * k);
     int8_t *w = malloc(k * VNNI_COLS);
     int32_t *sums = malloc((n + 1) * ld * sizeof *sums);
-    assert_true(x && turned && w && sums);
+    assert_true(x && w && sums);
     for (size_t i = 0; i < n * k; i++)
         x[i] = extreme ? 255 : (uint8_t)unit_rand(s);
     for (size_t i = 0; i < k * VNNI_COLS; i++)
         w[i] = extreme ? (i / VNNI_K % 2 ? -127 : 127) : (int8_t)((int)(unit_rand(s) % 255) - 127);
     for (size_t i = 0; i < (n + 1) * ld; i++)
         sums[i] = CANARY;
-    vnni_turn(x, n, k, turned);
-    multiply(&(struct vnni_block){.x = turned, .n_rows = n, .k = k, .w = w, .next = n % 2 ? w : NULL, .sums = sums, .ld = ld});
+    multiply(&(struct vnni_block){.x = x, .n_rows = n, .k = k, .w = w, .next = n % 2 ? w : NULL, .sums = sums, .ld = ld});
     for (size_t r = 0; r < n; r++) {
         for (size_t c = 0; c < ld; c++) {
             int32_t want = 0;
@@ -37,7 +36,6 @@ static void one_product(vnni_multiply *multiply, uint64_t *s, size_t n, size_t k
     for (size_t c = 0; c < ld; c++)
         assert_int_equal(sums[n * ld + c], CANARY);
     free(x);
-    free(turned);
     free(w);
     free(sums);
 }

@@ -27,8 +27,10 @@ static unsigned detect(void)
     if ((f & CPU_AVX512_VNNI) && __builtin_cpu_supports("avx512vpopcntdq"))
         f |= CPU_AVX512_POPCNT;
     unsigned a, b, c, d;
-    if ((f & CPU_AVX2) && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 4))
-        f |= CPU_AVX_VNNI;
+    if ((f & CPU_AVX2) && __get_cpuid_count(7, 1, &a, &b, &c, &d)) {
+        f |= a & 1u << 4 ? CPU_AVX_VNNI : 0;
+        f |= (f & CPU_AVX512_VNNI) && (a & 1u << 5) ? CPU_AVX512_BF16 : 0;
+    }
 #elif defined(__aarch64__)
     f |= CPU_NEON;
     if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP)

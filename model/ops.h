@@ -47,7 +47,7 @@ struct ops_attention {
     bool causal;
     float scale; /* multiplies q·k; usually 1/sqrt(head_dim) */
     uint32_t window; /* a token sees only those less than so many rows away; 0: all */
-    bool half; /* q, k, v and the weights of the sum may be rounded as ops_info.rounding says, with f32 sums, as what made q, k and v were:
+    bool half; /* q, k, v and the weights of the sum may be rounded as ops_info.attention_rounding says, with f32 sums, as what made q, k and v were:
                 * products with weights that are not f32 */
 };
 
@@ -171,7 +171,8 @@ struct ops_info {
     uint64_t memory_bytes;   /* of the device, for everything; 0: not known */
     bool rooms;              /* buffers of a room share its memory */
     uint64_t allocated_bytes; /* of it by this ops, at the last batch's end; 0: not counted */
-    double rounding;         /* of the values in products whose weights are not f32, and in attention that may be half, relative; 0: as the device's name says */
+    double rounding;         /* of the values in products whose weights are not f32, relative; 0: as the device's name says */
+    double attention_rounding; /* of the values in attention that may be half, relative; 0: it isn't */
     bool int8_blocks;        /* but what goes into products with weights in blocks is rounded to int8, with more than 5 bits to 16, in blocks of 32 */
     uint64_t n_submits;      /* submissions so far; a batch is one, on a GPU more where it is a long one */
     uint64_t n_readbacks;    /* copies to the host so far; a batch is one, at its end */

@@ -45,6 +45,15 @@ vnni_multiply *vnni_choose(vnni_pack **pack)
     return NULL;
 }
 
+static cpu_attention_fn *attention_half_choose(void)
+{
+#if defined(__x86_64__)
+    if (cpu_features() & CPU_AVX512_BF16)
+        return attention_half_avx512;
+#endif
+    return NULL;
+}
+
 /* ---- memory ---- */
 
 static int buf_create(struct ops *op, size_t max_rows, size_t cols, struct ops_buf **out, struct err_msg *em)
@@ -379,6 +388,8 @@ int ops_cpu_create(struct ops **out, const struct ops_cpu_params *p, struct err_
     if ((r = team_create(&o->team, o->n_threads, em)) < 0)
         goto out;
     o->int8 = !p->f32_only && cpu_dnnl_exact_int8(o->dnnl);
+    o->half = o->int8 ? attention_half_choose() : NULL;
+    base->info.attention_rounding = o->half ? ATTENTION_HALF_ROUNDING : 0;
     name_cpu(o);
     *out = base;
     base = NULL;

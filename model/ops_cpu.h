@@ -1,8 +1,9 @@
-/* The ops of model/ops.h on the CPU: oneDNN for the matrix products, kernels of ours for everything else.
+/* The ops of model/ops.h on the CPU: kernels of ours, and oneDNN for matrix products in f32, or in int8 without AVX-512.
  *
  * Q8_0, Q4_K, Q5_K and Q6_K weights with rows of 256 and more become int8 with one scale per output channel where the CPU multiplies int8
  * exactly (AVX-512 VNNI); all others are multiplied in f32. The activations of int8 products are quantised per token, so a row's result is
- * the same bit for bit whatever rows lie beside it. Few rows have an int8 product of our own (ops_cpu_vnni.h).
+ * the same bit for bit whatever rows lie beside it. Attention behind an int8 product is rounded to bf16 where the CPU multiplies that
+ * (AVX-512 BF16).
  *
  * Calls between begin and end are only recorded. end runs them, split over the threads by texts where
  * there are enough of them, by the weights' columns where there are few rows, by rows otherwise. The threads sleep between batches. */

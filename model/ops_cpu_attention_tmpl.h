@@ -5,6 +5,7 @@
  * and maximum and sum are lane by lane: no sums across lanes, and a row's result does not depend on its lane. */
 
 #define LANES (2 * VW)
+_Static_assert((2 * (ATTENTION_MAX_DIM + 16) + ATTENTION_KEYS) * LANES <= ATTENTION_SCRATCH, "");
 /* nv, the vectors of a tile, must be a constant where registers are assigned. */
 #define INLINE static inline __attribute__((always_inline))
 

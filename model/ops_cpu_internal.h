@@ -108,6 +108,7 @@ struct cpu_worker {
 struct cpu_ops {
     struct ops base;
     const struct cpu_kernels *kernels;
+    cpu_attention_fn *half;  /* attention behind int8 products, or NULL */
     vnni_multiply *multiply; /* or NULL */
     vnni_pack *pack_block;   /* or NULL */
     struct cpu_dnnl *dnnl;

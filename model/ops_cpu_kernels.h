@@ -13,7 +13,8 @@
 #define ATTENTION_KEYS 128   /* keys per step of the online softmax */
 #define ATTENTION_LANES 32   /* most query rows of one tile */
 #define ATTENTION_MAX_DIM 512 /* of a head */
-#define ATTENTION_SCRATCH ((2 * (ATTENTION_MAX_DIM + 16) + ATTENTION_KEYS) * ATTENTION_LANES) /* floats */
+#define ATTENTION_HALF_DIM 256 /* the same in attention_half_avx512 */
+#define ATTENTION_SCRATCH (88u << 10) /* floats */
 
 #define MIX_WAYS 8
 #define MIX_LANES 16
@@ -53,6 +54,8 @@ enum cpu_gate {
     GATE_GEGLU_TANH, /* gelu(a) b, the tanh form */
 };
 
+typedef void cpu_attention_fn(const struct cpu_attention *a);
+
 struct cpu_kernels {
     const char *name;
     void (*row_q8_0)(const void *blocks, size_t n, float *y); /* n a multiple of 32 */
@@ -76,7 +79,7 @@ struct cpu_kernels {
     void (*finish_gate)(const struct cpu_tile *a, const struct cpu_tile *b, enum cpu_gate gate);
     /* One row: rotates n_heads heads; cosines and sines of the row's position, dim/2 each */
     void (*rope)(float *x, size_t n_heads, size_t dim, const float *cosines, const float *sines);
-    void (*attention)(const struct cpu_attention *a);
+    cpu_attention_fn *attention;
     void (*swiglu)(const float *x, size_t n, size_t f, float *y);
     void (*geglu)(const float *x, size_t n, size_t f, float *y);
     void (*geglu_tanh)(const float *x, size_t n, size_t f, float *y);
@@ -92,5 +95,11 @@ extern const struct cpu_kernels cpu_kernels_avx2, cpu_kernels_avx512;
 
 /* The best table for this CPU and LATENTD_CPU_MASK */
 const struct cpu_kernels *cpu_kernels_choose(void);
+
+#if defined(__x86_64__)
+/* Attention with q, k, v and the weights of the sum rounded to bf16, heads of at most ATTENTION_HALF_DIM, scale > 0. CPU_AVX512_BF16. */
+cpu_attention_fn attention_half_avx512;
+#endif
+#define ATTENTION_HALF_ROUNDING 0x1p-9
 
 #endif

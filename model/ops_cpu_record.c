@@ -170,12 +170,26 @@ static int qk_norm(struct ops *op, struct ops_buf *qkv, const struct ops_vec *gq
                                           .eps = eps, .attention = *a}, CPU_TOKENS);
 }
 
+/* Whether attention on qkv may be rounded, and is faster so: not behind a product in f32, which then had no need to be one. */
+static bool in_half(const struct cpu_ops *o, const struct ops_buf *qkv, const struct ops_attention *a)
+{
+    const struct cpu_command *c = o->commands + o->n_commands;
+    if (!a->half || !o->half || a->head_dim > ATTENTION_HALF_DIM || !(a->scale > 0))
+        return false;
+    while (c-- > o->commands)
+        if (c->y == qkv && c->op == OP_MATMUL)
+            return c->w->int8;
+    return true;
+}
+
 static int attention(struct ops *op, const struct ops_buf *qkv, const struct ops_attention *a, struct ops_buf *y)
 {
     struct cpu_ops *o = (struct cpu_ops *)op;
+    struct ops_attention own = *a;
     if (qkv == y || !attention_shape(a, qkv) || y->cols != (size_t)a->n_heads * a->head_dim)
         return fail(o, LT_EINVAL);
-    return record(o, (struct cpu_command){.op = OP_ATTENTION, .n = o->batch.n_tokens, .x = qkv, .y = y, .attention = *a},
+    own.half = in_half(o, qkv, a);
+    return record(o, (struct cpu_command){.op = OP_ATTENTION, .n = o->batch.n_tokens, .x = qkv, .y = y, .attention = own},
                   CPU_TOKENS);
 }
 

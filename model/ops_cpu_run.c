@@ -88,7 +88,7 @@ static void run_attention(const struct cpu_ops *o, const struct cpu_command *c, 
             .window = c->attention.window,
             .scratch = o->workers[thread].attention,
         };
-        o->kernels->attention(&a);
+        (c->attention.half ? o->half : o->kernels->attention)(&a);
     }
 }
 

@@ -251,7 +251,7 @@ int ops_vulkan_create(struct ops **out, const struct ops_vulkan_params *p, struc
     o->info.software = info->software;
     o->info.memory_bytes = info->memory_bytes;
     o->info.rooms = true;
-    o->info.rounding = tuning_rounding(v->g);
+    o->info.rounding = o->info.attention_rounding = tuning_rounding(v->g);
     o->info.int8_blocks = tuning_rounds_to_int8(v->g);
     o->info.max_batch_tokens = batch_tokens(gpu_limits(v->g), p);
     if (!o->info.max_batch_tokens) {

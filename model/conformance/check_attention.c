@@ -1,7 +1,7 @@
 /* Tolerance: 2e-6 absolute and relative of values of size 1: scores of size s are off by s · 1e-7, and so are their exponentials,
  * relatively; scores here are below 20. Huge inputs make one key win: their values, times 1e-5, must come out.
  *
- * Attention that may be half is tried where a device then rounds (ops_info.rounding, u): with inputs of 8 bits, which no rounding to f16
+ * Attention that may be half is tried where a device then rounds (ops_info.attention_rounding, u): with inputs of 8 bits, which no rounding to f16
  * changes. The sum's weights are off by u of themselves each, and so is their sum: a result by 2 u of the values' sizes so weighted at
  * most, and by 2^-24 of the largest value of a text where one is too small beside that for all of its bits. */
 #include "model/conformance/conform.h"
@@ -24,7 +24,7 @@ static int call(struct ops *o, void *arg)
 static bool tried_in_half(const struct conform *k, const struct ops_attention *a)
 {
     const uint32_t d = a->head_dim;
-    return k->o->info.rounding > 1e-6 && (!k->o->info.software || d == 16 || d == 18 || d == 32 || d == 64 || d == 80);
+    return k->o->info.attention_rounding > 1e-6 && (!k->o->info.software || d == 16 || d == 18 || d == 32 || d == 64 || d == 80);
 }
 
 /* Leaves each value 8 bits. */
@@ -77,7 +77,7 @@ static void compare(struct conform *k, uint32_t n, uint32_t text, struct ops_att
     if (weighted)
         size = weighted_sizes(x, &b, &a);
     conform_forget(&b);
-    conform_compare(k, c.y, y, n, out, absolute, a.half ? 2 * k->o->info.rounding : 2e-6, size);
+    conform_compare(k, c.y, y, n, out, absolute, a.half ? 2 * k->o->info.attention_rounding : 2e-6, size);
     conform_drop(k, c.qkv);
     conform_drop(k, c.y);
     free(size);

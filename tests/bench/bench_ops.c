@@ -136,7 +136,7 @@ static void embed(struct decoder *d, const struct ops_batch *b, float *out)
 {
     struct ops *o = d->o;
     const struct ops_vtbl *v = o->v;
-    const struct ops_attention a = {d->s.heads, d->s.heads, DIM, false, 0.125f};
+    const struct ops_attention a = {d->s.heads, d->s.heads, DIM, false, 0.125f, 0, true};
     const uint32_t n = b->n_tokens;
     int r = v->begin(o, b, NULL);
     r |= v->embed_rows(o, d->table, d->x);

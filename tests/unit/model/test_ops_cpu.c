@@ -123,7 +123,7 @@ static void embed(struct layer *l, const uint32_t *length, uint32_t first, uint3
 {
     struct ops *o = l->o;
     const struct ops_vtbl *v = o->v;
-    const struct ops_attention a = {HEADS, HEADS, D / HEADS, false, 0.1f, 0};
+    const struct ops_attention a = {HEADS, HEADS, D / HEADS, false, 0.1f, 0, true};
     int32_t ids[ROWS];
     uint32_t offset[ROWS + 1] = {0}, skips[ROWS], n_pooled = 0;
     for (uint32_t i = 0; i < n; i++) {

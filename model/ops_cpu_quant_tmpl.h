@@ -19,35 +19,59 @@ static inline void mix(const float *x, vf z[MIX_WAYS])
     turn(z);
 }
 
-/* The largest |z| of a row; *bad is not 0 when it holds NaN or Inf. */
-static float mixed_largest(const float *x, size_t k, float *bad)
+#define MIX_KEPT 4096 /* values of a row that stay in the first-level cache: a whole number of blocks */
+
+/* n values of a row, mixed, to z; the largest |z| so far in *max. *taint is NaN from a NaN or Inf on: max would lose them, 0·z does not. All that a block's
+ * transform mixes are then none. */
+static inline void mix_part(const float *x, size_t n, float *z, vf *max, vf *taint)
 {
-    vf max = vf_set(0), taint = vf_set(0); /* 0·x is NaN for NaN and Inf, which max would lose */
+    vf largest = *max, bad = *taint;
     size_t i = 0;
-    for (; i + MIX_BLOCK <= k; i += MIX_BLOCK) {
+    for (; i + MIX_BLOCK <= n; i += MIX_BLOCK) {
         for (size_t lane = 0; lane < MIX_LANES; lane += VW) {
-            vf z[MIX_WAYS];
-            mix(x + i + lane, z);
-            for (int w = 0; w < MIX_WAYS; w++) {
-                max = vf_max(max, vf_abs(z[w]));
-                taint = vf_fma(z[w], vf_set(0), taint);
+            vf m[MIX_WAYS];
+            mix(x + i + lane, m);
+            bad = vf_fma(m[0], vf_set(0), bad);
+            for (size_t w = 0; w < MIX_WAYS; w++) {
+                largest = vf_max(largest, vf_abs(m[w]));
+                vf_store(z + i + w * MIX_LANES + lane, m[w]);
             }
         }
     }
-    for (; i < k; i += VW) {
-        const vf a = vf_get(x + i, k - i);
-        max = vf_max(max, vf_abs(a));
-        taint = vf_fma(a, vf_set(0), taint);
+    for (; i < n; i += VW) {
+        const vf a = vf_get(x + i, n - i);
+        largest = vf_max(largest, vf_abs(a));
+        bad = vf_fma(a, vf_set(0), bad);
+        vf_put(z + i, a, n - i);
     }
-    *bad = vf_sum(taint);
-    return vf_hmax(max);
+    *max = largest;
+    *taint = bad;
+}
+
+static inline void round_part(const float *z, size_t n, vf inv, uint8_t *q)
+{
+    size_t i = 0;
+    for (; i + 4 * VW <= n; i += 4 * VW) {
+        const vf a[4] = {vf_load(z + i) * inv, vf_load(z + i + VW) * inv, vf_load(z + i + 2 * VW) * inv, vf_load(z + i + 3 * VW) * inv};
+        vf_store_4_u8(q + i, a);
+    }
+    for (; i + VW <= n; i += VW)
+        vf_store_u8(q + i, vf_load(z + i) * inv);
+    if (i < n) {
+        uint8_t tail[VW];
+        vf_store_u8(tail, vf_load_n(z + i, n - i) * inv);
+        memcpy(q + i, tail, n - i);
+    }
 }
 
 static void quantise(const float *x, size_t n, size_t k, uint8_t *q, float *scale)
 {
+    _Alignas(64) float z[MIX_KEPT];
     for (size_t t = 0; t < n; t++, x += k, q += k) {
-        float bad;
-        const float largest = mixed_largest(x, k, &bad);
+        vf max = vf_set(0), taint = vf_set(0);
+        for (size_t i = 0; i < k; i += MIX_KEPT)
+            mix_part(x + i, k - i < MIX_KEPT ? k - i : MIX_KEPT, z, &max, &taint);
+        const float bad = vf_sum(taint), largest = vf_hmax(max);
         scale[t] = bad == 0 ? largest * (1 / 127.0f) : NAN;
         if (bad != 0 || !(largest > 1e-30f)) { /* 127 / largest would not be finite */
             memset(q, 128, k);
@@ -56,21 +80,11 @@ static void quantise(const float *x, size_t n, size_t k, uint8_t *q, float *scal
             continue;
         }
         const vf inv = vf_set(127 / largest);
-        size_t i = 0;
-        for (; i + MIX_BLOCK <= k; i += MIX_BLOCK) {
-            for (size_t lane = 0; lane < MIX_LANES; lane += VW) {
-                vf z[MIX_WAYS];
-                mix(x + i + lane, z);
-                for (size_t w = 0; w < MIX_WAYS; w++)
-                    vf_store_u8(q + i + w * MIX_LANES + lane, z[w] * inv);
-            }
-        }
-        for (; i + VW <= k; i += VW)
-            vf_store_u8(q + i, vf_load(x + i) * inv);
-        if (i < k) {
-            uint8_t tail[VW];
-            vf_store_u8(tail, vf_load_n(x + i, k - i) * inv);
-            memcpy(q + i, tail, k - i);
+        for (size_t i = 0; i < k; i += MIX_KEPT) {
+            const size_t part = k - i < MIX_KEPT ? k - i : MIX_KEPT;
+            if (k > MIX_KEPT)
+                mix_part(x + i, part, z, &max, &taint);
+            round_part(z, part, inv, q + i);
         }
     }
 }

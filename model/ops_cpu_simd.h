@@ -92,6 +92,16 @@ static inline void vf_store_u8(uint8_t *p, vf a)
     __m128i b = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a));
     _mm_storeu_si128((__m128i *)p, _mm_xor_si128(b, _mm_set1_epi8((char)0x80)));
 }
+/* The same of four in a row */
+static inline void vf_store_4_u8(uint8_t *p, const vf a[4])
+{
+    const __m512i low = _mm512_packs_epi32(_mm512_cvtps_epi32(a[0]), _mm512_cvtps_epi32(a[1]));
+    const __m512i high = _mm512_packs_epi32(_mm512_cvtps_epi32(a[2]), _mm512_cvtps_epi32(a[3]));
+    /* packing goes lane by lane */
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i b = _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high));
+    _mm512_storeu_si512(p, _mm512_xor_si512(b, _mm512_set1_epi8((char)0x80)));
+}
 static inline vf vf_load_i8(const int8_t *p)
 {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
@@ -352,6 +362,14 @@ static inline void vf_transpose(vf r[VW])
     for (int i = 0; i < 4; i++)
         t[i] = (vf){r[0][i], r[1][i], r[2][i], r[3][i]};
     memcpy(r, t, sizeof t);
+}
+#endif
+
+#if VW < 16
+static inline void vf_store_4_u8(uint8_t *p, const vf a[4])
+{
+    for (int i = 0; i < 4; i++)
+        vf_store_u8(p + i * VW, a[i]);
 }
 #endif
 

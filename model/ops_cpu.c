@@ -254,6 +254,7 @@ static void destroy(struct ops *op)
     cpu_dnnl_destroy(&o->dnnl);
     for (unsigned i = 0; o->workers && i < o->n_threads; i++) {
         free(o->workers[i].q);
+        free(o->workers[i].row);
         free(o->workers[i].row_scale);
         free(o->workers[i].sums);
         free(o->workers[i].attention);

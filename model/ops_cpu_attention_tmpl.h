@@ -170,7 +170,7 @@ static void attention(const struct cpu_attention *a)
     const size_t dim = a->head_dim, share = a->n_heads / a->n_kv_heads, room = (dim + 16) * LANES;
     struct attention_tile t = {.ld = (a->n_heads + 2 * (size_t)a->n_kv_heads) * dim,
                                .q = a->scratch, .o = a->scratch + room, .s = a->scratch + 2 * room};
-    for (size_t head = 0; head < a->n_heads; head++) {
+    for (size_t head = a->first_head; head < a->end_head; head++) {
         t.k = a->qkv + (a->n_heads + head / share) * dim;
         t.v = t.k + a->n_kv_heads * dim;
         for (t.row = a->begin; t.row < a->end; t.row += t.n_rows) {

@@ -275,7 +275,7 @@ void attention_half_avx512(const struct cpu_attention *c)
     a.pairs_v = (uint32_t *)(room += ATTENTION_KEYS * padded / 2);
     a.s = room += ATTENTION_KEYS * padded / 2;
     a.p = (uint32_t *)(room + ATTENTION_KEYS * LANES);
-    for (size_t head = 0; head < c->n_heads; head++) {
+    for (size_t head = c->first_head; head < c->end_head; head++) {
         a.k = c->qkv + (c->n_heads + head / share) * dim;
         a.v = a.k + c->n_kv_heads * dim;
         for (size_t row = c->begin; row < c->end; row += TILES * LANES)

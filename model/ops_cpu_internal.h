@@ -88,6 +88,7 @@ struct cpu_command {
      * of the block; -1: in the buffer itself. Set by cpu_place. */
     int32_t x_place, residual_place, y_place;
     enum cpu_gate gate; /* of a product: the op behind it that it runs as one with */
+    bool inner;         /* a norm that is made row by row as the int8 product behind it, its only reader, quantises it */
     const struct ops_mat *w;
     const struct ops_vec *g, *b;
     struct ops_attention attention;
@@ -99,6 +100,9 @@ struct cpu_command {
 /* What one thread works with. */
 struct cpu_worker {
     uint8_t *q;       /* quantised rows: CPU_MATMUL_MOST_ROWS × max_k */
+    float *row;       /* max_k */
+    const struct cpu_worker *bytes; /* whose q and row_scale its products read */
+    const struct cpu_command *held; /* by column: the product whose rows its own are */
     float *row_scale; /* CPU_MATMUL_MOST_ROWS */
     void *sums;       /* 2 × DNNL_ROWS × max_panel values of 4 bytes */
     float *arena;     /* arena_cols × the rows of a block */
@@ -158,9 +162,11 @@ size_t cpu_domain_rows(const struct cpu_ops *o, enum cpu_domain d);
 /* Some rows of a command; a product's, only some columns. By worker `thread`. */
 int cpu_run_command(struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows, unsigned thread);
 int cpu_run_matmul(struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows, struct cpu_range cols, unsigned thread);
+/* rope, qk_norm or attention on all rows, but only on some heads of keys and values and on the queries' that go with them */
+void cpu_run_heads(struct cpu_ops *o, const struct cpu_command *c, struct cpu_range heads, unsigned thread);
 
-/* ops_cpu_column.c: runs what is recorded and placed, all threads at one command at a time. Errors: LT_ENOMEM, LT_EDEVICE. */
-int cpu_run_by_column(struct cpu_ops *o);
+/* ops_cpu_column.c: runs what is recorded and placed, n_threads at one step at a time. Errors: LT_ENOMEM, LT_EDEVICE. */
+int cpu_run_by_column(struct cpu_ops *o, unsigned n_threads);
 
 /* ops_cpu_matmul.c */
 int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t n_parts, struct ops_mat **w,
@@ -177,8 +183,12 @@ size_t cpu_matmul_rows(const struct cpu_ops *o);
 /* Columns of product c, or of what its gate makes of it; by column, those of one thread's slice */
 size_t cpu_matmul_width(const struct cpu_command *c);
 struct cpu_range cpu_matmul_slice(const struct cpu_ops *o, const struct cpu_command *c, unsigned slice);
-/* By column, before any column of an int8 product is made: some of its rows */
+/* By column, before any column of an int8 product is made: some of its rows, for all threads */
 void cpu_matmul_quantise(struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows);
+/* n rows of product c from x on, the input of its inner norm if it has one, for this thread alone */
+void cpu_matmul_prepare(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, const float *x, size_t n);
+/* The inner norm of product c, or NULL */
+const struct cpu_command *cpu_inner_norm(const struct cpu_ops *o, const struct cpu_command *c);
 /* Some columns, all or a slice, of n rows of product c, by worker `thread`; x, residual and y point to the first row, whole. */
 int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, struct cpu_range cols, size_t n, const float *x,
                const float *residual, float *y);

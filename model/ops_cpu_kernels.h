@@ -20,13 +20,14 @@
 #define MIX_LANES 16
 #define MIX_BLOCK (MIX_WAYS * MIX_LANES)
 
-/* Some query rows of one text, all heads */
+/* Some query rows of one text, some heads */
 struct cpu_attention {
     const float *qkv;      /* [rows, (n_heads + 2 n_kv_heads) head_dim] */
     float *y;              /* [rows, n_heads head_dim] */
     size_t first, last;    /* the text's rows */
     size_t begin, end;     /* the query rows to compute, within the text */
     uint32_t n_heads, n_kv_heads, head_dim;
+    uint32_t first_head, end_head; /* of the query's: those to compute */
     bool causal;
     float scale;
     size_t window; /* 0: none */

@@ -61,15 +61,19 @@ static int grow_scratch(struct cpu_ops *o, size_t k, size_t panel, struct err_ms
     for (unsigned i = 0; i < o->n_threads; i++) {
         struct cpu_worker *w = &o->workers[i];
         uint8_t *q = cpu_alloc(max_k, MANY_ROWS);
+        float *row = cpu_alloc(max_k, sizeof *row);
         void *sums = cpu_alloc(max_panel, 2 * DNNL_ROWS * sizeof(float));
-        if (!q || !sums) {
+        if (!q || !row || !sums) {
             free(q);
+            free(row);
             free(sums);
             return err_set(em, LT_ENOMEM, "no memory for a %zu by %zu product", panel, k);
         }
         free(w->q);
+        free(w->row);
         free(w->sums);
         w->q = q;
+        w->row = row;
         w->sums = sums;
     }
     o->max_k = max_k;
@@ -322,25 +326,34 @@ static const int8_t *weights_after(const struct cpu_ops *o, const struct cpu_com
     return own.begin < own.end ? block_at(c->w, own.begin) : NULL;
 }
 
-/* The rows as bytes: q, or by column those of the first worker, which all share */
-static const struct cpu_worker *bytes_of(const struct cpu_ops *o, unsigned thread)
-{
-    return &o->workers[o->by_column ? 0 : thread];
-}
-
 void cpu_matmul_quantise(struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows)
 {
-    const struct cpu_worker *w = bytes_of(o, 0);
+    struct cpu_worker *w = &o->workers[0];
     const size_t k = c->w->k;
     o->kernels->quantise(c->x->v + rows.begin * k, rows.end - rows.begin, k, w->q + rows.begin * k, w->row_scale + rows.begin);
 }
 
-/* Before a product of n rows: they are quantised unless they are already. */
-static void prepare(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, const float *x, size_t n)
+const struct cpu_command *cpu_inner_norm(const struct cpu_ops *o, const struct cpu_command *c)
+{
+    return c > o->commands && c[-1].inner ? c - 1 : NULL;
+}
+
+void cpu_matmul_prepare(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, const float *x, size_t n)
 {
     struct cpu_worker *me = &o->workers[thread];
-    if (c->w->int8 && !o->by_column)
-        o->kernels->quantise(x, n, c->w->k, me->q, me->row_scale);
+    const struct cpu_command *norm = cpu_inner_norm(o, c);
+    const struct cpu_kernels *kernels = o->kernels;
+    const size_t k = c->w->k;
+    me->bytes = me;
+    if (c->w->int8 && !norm)
+        kernels->quantise(x, n, k, me->q, me->row_scale);
+    for (size_t r = 0; norm && r < n; r++, x += k) {
+        if (norm->op == OP_RMS_NORM)
+            kernels->rms_norm(x, norm->g->v, norm->eps, 1, k, me->row);
+        else
+            kernels->layer_norm(x, norm->g ? norm->g->v : NULL, norm->b ? norm->b->v : NULL, norm->eps, 1, k, me->row);
+        kernels->quantise(me->row, 1, k, me->q + r * k, me->row_scale + r);
+    }
 }
 
 /* Columns `cols` of one panel or block, times n rows of a step from `first` on; the sums go to `sums`, whole rows of cols.
@@ -348,7 +361,7 @@ static void prepare(struct cpu_ops *o, unsigned thread, const struct cpu_command
 static int multiply(struct cpu_ops *o, unsigned thread, const struct ops_mat *w, struct cpu_range cols, const int8_t *next, size_t first,
                     size_t n, const float *x, void *sums)
 {
-    const uint8_t *q = bytes_of(o, thread)->q + first * w->k;
+    const uint8_t *q = o->workers[thread].bytes->q + first * w->k;
     if (!w->in_blocks)
         return cpu_panel_run(w->panels[cols.begin / w->panel], thread, n, w->int8 ? (const void *)q : x + first * w->k, sums);
     o->multiply(&(struct vnni_block){
@@ -393,7 +406,8 @@ int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, 
     const int8_t *after = weights_after(o, c, thread);
     for (size_t step; n && cols.begin < cols.end; n -= step, x += step * w->k, y += step * w->m) {
         step = n < MANY_ROWS ? n : MANY_ROWS;
-        prepare(o, thread, c, x, step);
+        if (!o->by_column)
+            cpu_matmul_prepare(o, thread, c, x, step);
         for (struct cpu_range p = part_at(w, cols.begin, cols.end); p.begin < cols.end; p = part_at(w, p.end, cols.end)) {
             const int8_t *next = p.end < cols.end ? block_at(w, p.end) : after;
             for (size_t first = 0; first < step; first += DNNL_ROWS, next = NULL) {
@@ -401,7 +415,7 @@ int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, 
                 const int r = multiply(o, thread, w, p, next, first, rows, x, me->sums);
                 if (r)
                     return r;
-                struct cpu_tile t = tile_of(bytes_of(o, thread), c, p, first, rows, me->sums);
+                struct cpu_tile t = tile_of(me->bytes, c, p, first, rows, me->sums);
                 const size_t at = first * w->m + p.begin;
                 t.residual = residual ? residual + at : NULL;
                 t.y = y + at;
@@ -429,7 +443,8 @@ int cpu_matmul_gate(struct cpu_ops *o, unsigned thread, const struct cpu_command
     void *sums[2] = {me->sums, (int32_t *)me->sums + DNNL_ROWS * w->panel};
     for (size_t step; n && cols.begin < cols.end; n -= step, x += step * w->k, y += step * f) {
         step = n < MANY_ROWS ? n : MANY_ROWS;
-        prepare(o, thread, c, x, step);
+        if (!o->by_column)
+            cpu_matmul_prepare(o, thread, c, x, step);
         for (struct cpu_range p = part_at(w, cols.begin, cols.end); p.begin < cols.end; p = part_at(w, p.end, cols.end)) {
             const struct cpu_range q = {f + p.begin, f + p.end};
             const int8_t *other = block_at(w, q.begin), *next = p.end < cols.end ? block_at(w, p.end) : after;
@@ -440,8 +455,8 @@ int cpu_matmul_gate(struct cpu_ops *o, unsigned thread, const struct cpu_command
                     r = multiply(o, thread, w, q, next, first, rows, x, sums[1]);
                 if (r)
                     return r;
-                struct cpu_tile a = tile_of(bytes_of(o, thread), c, p, first, rows, sums[0]);
-                const struct cpu_tile b = tile_of(bytes_of(o, thread), c, q, first, rows, sums[1]);
+                struct cpu_tile a = tile_of(me->bytes, c, p, first, rows, sums[0]);
+                const struct cpu_tile b = tile_of(me->bytes, c, q, first, rows, sums[1]);
                 a.y = y + first * f + p.begin;
                 a.ld = f;
                 o->kernels->finish_gate(&a, &b, c->gate);

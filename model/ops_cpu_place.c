@@ -2,7 +2,8 @@
  *
  * A stretch runs on a block of rows at a time. A buffer that it fills, reads, and that nothing after it reads, needs no more than
  * that block: it lives in the worker's arena, which stays in the cache, and the buffer itself is never touched.
- * A product into such a buffer whose only reader is the gate behind it is not even made: the two run as one. */
+ * A product into such a buffer whose only reader is the gate behind it is not even made: the two run as one. So do a norm and an int8 product,
+ * where nothing else reads what the norm makes. */
 #include <stdlib.h>
 
 #include "model/ops_cpu_internal.h"
@@ -80,6 +81,23 @@ static enum cpu_gate gate_of(const struct cpu_ops *o, size_t i, size_t end)
     return gate;
 }
 
+static bool is_inner(const struct cpu_ops *o, size_t i, const struct ops_buf *src)
+{
+    const struct cpu_command *c = &o->commands[i], *next = c + 1;
+    if ((c->op != OP_RMS_NORM && c->op != OP_LAYER_NORM) || i + 1 == o->n_commands || next->op != OP_MATMUL || !next->w->int8 ||
+        next->x != c->y || next->residual == c->y || next->domain != c->domain || c->x == c->y || next->y == c->x)
+        return false;
+    if (next->gate && (next[1].y == c->x || next[1].y == c->y))
+        return false;
+    for (size_t j = i + 2; j < o->n_commands; j++) {
+        if (reads(&o->commands[j], c->y))
+            return false;
+        if (o->commands[j].y == c->y)
+            return o->commands[j].n >= c->n;
+    }
+    return c->y != src;
+}
+
 /* Places a stretch's buffers; returns the floats a row of a block needs. */
 static size_t place_stretch(struct cpu_ops *o, size_t begin, size_t end, const struct ops_buf *src)
 {
@@ -112,6 +130,7 @@ int cpu_place(struct cpu_ops *o, const struct ops_buf *src)
         struct cpu_command *c = &o->commands[i];
         c->x_place = c->residual_place = c->y_place = -1;
         c->gate = GATE_NONE;
+        c->inner = false;
     }
     for (size_t i = 0, end; !o->loose && i < o->n_commands; i = end) {
         end = cpu_stretch_end(o, i);
@@ -120,6 +139,8 @@ int cpu_place(struct cpu_ops *o, const struct ops_buf *src)
         const size_t cols = place_stretch(o, i, end, src);
         most = cols > most ? cols : most;
     }
+    for (size_t i = 0; !o->loose && i < o->n_commands; i++)
+        o->commands[i].inner = is_inner(o, i, src);
     const size_t floats = most * cpu_matmul_rows(o);
     if (floats <= o->arena_floats)
         return 0;

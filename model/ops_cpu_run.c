@@ -16,6 +16,7 @@
 #define COLUMN_LEAST 16    /* rows that take as long to multiply by weights as these take to come from memory */
 #define COLUMN_MOST 64
 #define COLUMN_GAIN (24u << 20)
+#define COLUMN_GAIN_OF_TWO (3u << 20)
 
 /* A group's or a thread's rows in each domain */
 struct share {
@@ -48,28 +49,38 @@ static void run_embed(const struct cpu_ops *o, const struct cpu_command *c, stru
     }
 }
 
-static void run_rope(const struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows, float *y)
+/* Of the heads that the three below run on: those of keys and values; the queries' are as many times as many. */
+static struct cpu_range all_heads(const struct cpu_command *c)
+{
+    return (struct cpu_range){0, c->attention.n_kv_heads};
+}
+
+static void run_rope(const struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows, float *y, struct cpu_range heads)
 {
     const struct ops_attention *a = &c->attention;
-    const size_t half = a->head_dim / 2;
-    for (size_t t = rows.begin; t < rows.end; t++, y += c->y->cols) {
+    const size_t half = a->head_dim / 2, n = heads.end - heads.begin, share = a->n_heads / a->n_kv_heads;
+    float *q = y + heads.begin * share * a->head_dim, *k = y + (a->n_heads + heads.begin) * a->head_dim;
+    for (size_t t = rows.begin; t < rows.end; t++, q += c->y->cols, k += c->y->cols) {
         const float *turn = c->g->turns + o->position[t] * 2 * half;
-        o->kernels->rope(y, a->n_heads + a->n_kv_heads, a->head_dim, turn, turn + half);
+        o->kernels->rope(q, n * share, a->head_dim, turn, turn + half);
+        o->kernels->rope(k, n, a->head_dim, turn, turn + half);
     }
 }
 
-static void run_qk_norm(const struct cpu_ops *o, const struct cpu_command *c, size_t n, float *q)
+static void run_qk_norm(const struct cpu_ops *o, const struct cpu_command *c, size_t n_rows, float *y, struct cpu_range heads)
 {
     const struct ops_attention *a = &c->attention;
-    for (; n; n--, q += c->y->cols) {
-        float *k = q + (size_t)a->n_heads * a->head_dim;
-        o->kernels->rms_norm(q, c->g->v, c->eps, a->n_heads, a->head_dim, q);
-        o->kernels->rms_norm(k, c->b->v, c->eps, a->n_kv_heads, a->head_dim, k);
+    const size_t n = heads.end - heads.begin, share = a->n_heads / a->n_kv_heads;
+    float *q = y + heads.begin * share * a->head_dim, *k = y + (a->n_heads + heads.begin) * a->head_dim;
+    for (; n_rows; n_rows--, q += c->y->cols, k += c->y->cols) {
+        o->kernels->rms_norm(q, c->g->v, c->eps, n * share, a->head_dim, q);
+        o->kernels->rms_norm(k, c->b->v, c->eps, n, a->head_dim, k);
     }
 }
 
-static void run_attention(const struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows, unsigned thread)
+static void run_attention(const struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows, struct cpu_range heads, unsigned thread)
 {
+    const uint32_t share = c->attention.n_heads / c->attention.n_kv_heads;
     for (size_t t = rows.begin, end; t < rows.end; t = end) {
         const uint32_t *text = o->seq_offset + o->text[t];
         end = text[1] < rows.end ? text[1] : rows.end;
@@ -83,6 +94,8 @@ static void run_attention(const struct cpu_ops *o, const struct cpu_command *c, 
             .n_heads = c->attention.n_heads,
             .n_kv_heads = c->attention.n_kv_heads,
             .head_dim = c->attention.head_dim,
+            .first_head = (uint32_t)heads.begin * share,
+            .end_head = (uint32_t)heads.end * share,
             .causal = c->attention.causal,
             .scale = c->attention.scale,
             .window = c->attention.window,
@@ -130,11 +143,23 @@ static float *row_at(const struct cpu_ops *o, unsigned thread, const struct ops_
 int cpu_run_matmul(struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows, struct cpu_range cols, unsigned thread)
 {
     const size_t n = rows.end - rows.begin;
-    const float *x = row_at(o, thread, c->x, c->x_place, rows);
+    const struct cpu_command *norm = cpu_inner_norm(o, c), *in = norm ? norm : c;
+    const float *x = row_at(o, thread, in->x, in->x_place, rows);
     if (c->gate)
         return cpu_matmul_gate(o, thread, c, cols, n, x, row_at(o, thread, c[1].y, c[1].y_place, rows));
     return cpu_matmul(o, thread, c, cols, n, x, row_at(o, thread, c->residual, c->residual_place, rows),
                       row_at(o, thread, c->y, c->y_place, rows));
+}
+
+void cpu_run_heads(struct cpu_ops *o, const struct cpu_command *c, struct cpu_range heads, unsigned thread)
+{
+    const struct cpu_range rows = {0, c->n};
+    if (c->op == OP_ROPE)
+        run_rope(o, c, rows, c->y->v, heads);
+    else if (c->op == OP_QK_NORM)
+        run_qk_norm(o, c, c->n, c->y->v, heads);
+    else
+        run_attention(o, c, rows, heads, thread);
 }
 
 int cpu_run_command(struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows, unsigned thread)
@@ -164,13 +189,13 @@ int cpu_run_command(struct cpu_ops *o, const struct cpu_command *c, struct cpu_r
     case OP_MATMUL:
         return cpu_run_matmul(o, c, rows, (struct cpu_range){0, cpu_matmul_width(c)}, thread);
     case OP_ROPE:
-        run_rope(o, c, rows, y);
+        run_rope(o, c, rows, y, all_heads(c));
         return 0;
     case OP_QK_NORM:
-        run_qk_norm(o, c, n, y);
+        run_qk_norm(o, c, n, y, all_heads(c));
         return 0;
     case OP_ATTENTION:
-        run_attention(o, c, rows, thread);
+        run_attention(o, c, rows, all_heads(c), thread);
         return 0;
     case OP_SWIGLU:
         k->swiglu(x, n, c->r, y);
@@ -223,7 +248,8 @@ static void run_share(struct cpu_ops *o, const struct share *share, unsigned thr
         for (size_t t = rows.begin; !r && t < rows.end; t += step) {
             const struct cpu_range block = {t, rows.end - t < step ? rows.end : t + step};
             for (size_t j = i; !r && j < end; j += o->commands[j].gate ? 2 : 1)
-                r = cpu_run_command(o, &o->commands[j], block, thread);
+                if (!o->commands[j].inner)
+                    r = cpu_run_command(o, &o->commands[j], block, thread);
         }
     }
     if (r)
@@ -276,9 +302,10 @@ static uint32_t make_groups(struct cpu_ops *o)
     return largest;
 }
 
-/* Where there are too few rows for all threads: threads that share out columns meet at each product and read what the others wrote, which
- * takes some 15 µs a time: only where products are large does a second thread gain more. Measured with products of 0.5 and 2 MB. */
-static bool columns_pay(const struct cpu_ops *o)
+/* How many threads share out columns, where there are too few rows for all; 0: it doesn't pay. They meet at each product and read what the others
+ * wrote, which takes two some 2 µs a time, more threads 15: only where products are large do these gain more. Measured with products of 0.5
+ * and 2 MB. */
+static unsigned column_threads(const struct cpu_ops *o)
 {
     const size_t n = o->batch.n_tokens;
     size_t weights = 0, products = 0;
@@ -286,8 +313,10 @@ static bool columns_pay(const struct cpu_ops *o)
         products += c->op == OP_MATMUL;
         weights += c->op == OP_MATMUL ? c->w->m * c->w->k : 0;
     }
-    return !o->loose && n <= COLUMN_MOST && n / ROWS_PER_THREAD < o->n_threads && o->n_threads > 1 &&
-           weights * (n < COLUMN_LEAST ? COLUMN_LEAST : n) > products * COLUMN_GAIN;
+    if (o->loose || n > COLUMN_MOST || n / ROWS_PER_THREAD >= o->n_threads || o->n_threads == 1)
+        return 0;
+    const size_t work = weights * (n < COLUMN_LEAST ? COLUMN_LEAST : n);
+    return work > products * COLUMN_GAIN ? o->n_threads : work > products * COLUMN_GAIN_OF_TWO ? 2 : 0;
 }
 
 int cpu_run(struct cpu_ops *o, const struct ops_buf *src)
@@ -295,9 +324,10 @@ int cpu_run(struct cpu_ops *o, const struct ops_buf *src)
     const int placed = cpu_place(o, src);
     if (placed)
         return placed;
-    o->by_column = columns_pay(o);
+    const unsigned sharing = column_threads(o);
+    o->by_column = sharing > 0;
     if (o->by_column)
-        return cpu_run_by_column(o);
+        return cpu_run_by_column(o, sharing);
     const uint32_t largest = make_groups(o), n = o->batch.n_tokens;
     unsigned active = n / ROWS_PER_THREAD;
     active = active < 1 ? 1 : active > o->n_threads ? o->n_threads : active;

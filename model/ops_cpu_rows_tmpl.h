@@ -76,10 +76,23 @@ static void rope(float *x, size_t n_heads, size_t dim, const float *cosines, con
     }
 }
 
+/* a / (1 + e^-x), with less care for e^-x than vf_exp takes: what it is off by grows with |x|, and counts the less for the result. */
+static inline vf times_sigmoid(vf a, vf x)
+{
+    const vf t = vf_max(vf_set(-126.0f), vf_min(vf_set(126.0f), x * vf_set(-1.44269504f))), n = vf_round(t), r = t - n;
+    vf p = vf_set(1.326472799e-3f); /* 2^r: minimax on |r| <= 1/2, within 1e-7 */
+    p = vf_fma(p, r, vf_set(9.671512912e-3f));
+    p = vf_fma(p, r, vf_set(5.550733744e-2f));
+    p = vf_fma(p, r, vf_set(2.402224208e-1f));
+    p = vf_fma(p, r, vf_set(6.931469776e-1f));
+    p = vf_fma(p, r, vf_set(1.0f));
+    return vf_divide(a, vf_set(1) + vf_times_pow2(p, n));
+}
+
 /* a / (1 + e^-a) */
 static inline vf silu(vf a)
 {
-    return vf_divide(a, vf_set(1) + vf_exp(vf_set(0) - a));
+    return times_sigmoid(a, a);
 }
 
 static inline vf gelu(vf a)
@@ -105,8 +118,7 @@ static void geglu(const float *x, size_t n, size_t f, float *y)
 /* a (1 + tanh(u)) / 2 = a / (1 + e^-2u) with u = sqrt(2 / pi) (a + 0.044715 a³) */
 static inline vf gelu_tanh(vf a)
 {
-    vf u = a * vf_fma(a * a, vf_set(0.0713548163f), vf_set(1.59576912f)); /* 2 u */
-    return vf_divide(a, vf_set(1) + vf_exp(vf_set(0) - u));
+    return times_sigmoid(a, a * vf_fma(a * a, vf_set(0.0713548163f), vf_set(1.59576912f)));
 }
 
 static void geglu_tanh(const float *x, size_t n, size_t f, float *y)

@@ -417,7 +417,7 @@ static inline vf vf_erf(vf x)
     q = vf_fma(q, t, vf_set(5.020727247e-1f));
     p = vf_fma(p, t, vf_set(1.128379146f));
     q = vf_fma(q, t, vf_set(1.0f));
-    return y * p / q;
+    return vf_divide(y * p, q);
 }
 
 #endif

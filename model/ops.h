@@ -118,7 +118,8 @@ struct ops_vtbl {
     /* y[n, d] = (x - mean) / sqrt(var + eps) * g + b; g and b may be NULL (1 and 0); y may be x */
     int (*layer_norm)(struct ops *o, const struct ops_buf *x, const struct ops_vec *g, const struct ops_vec *b,
                       float eps, uint32_t n, struct ops_buf *y);
-    /* y[n, m] = x[n, k] wᵀ + bias (or NULL) + residual[n, m] (or NULL; may be y) */
+    /* y[n, m] = x[n, k] wᵀ + bias (or NULL) + residual[n, m] (or NULL; may be y). Where y has them, rows from n to the next multiple of
+     * OPS_ROWS_STEP may be overwritten. */
     int (*matmul)(struct ops *o, const struct ops_buf *x, const struct ops_mat *w, const struct ops_vec *bias,
                   const struct ops_buf *residual, uint32_t n, struct ops_buf *y);
     /* In place on qkv[n_tokens, (H + 2 Hkv) D], rows q heads, k heads, v heads: rotates the q and k heads, pair (i, i + D/2),

@@ -67,6 +67,9 @@ void conform_ok(struct conform *k, int r, const char *call);
  * written. Reads rows × cols of b. */
 void conform_compare(struct conform *k, struct ops_buf *b, const float *want, size_t rows, size_t cols,
                      double absolute, double relative, const float *magnitude);
+/* The same for a product, which may write whole matrices: spare rows up to the next multiple of OPS_ROWS_STEP are not looked at. */
+void conform_compare_product(struct conform *k, struct ops_buf *b, const float *want, size_t rows, size_t cols,
+                             double absolute, double relative, const float *magnitude);
 
 #define CONFORM_CHECKS(X)                                                                           \
     X(embed_rows)                                                                                  \

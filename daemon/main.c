@@ -8,6 +8,7 @@
 #include "base/version.h"
 #include "daemon/core.h"
 #include "daemon/options.h"
+#include "daemon/tool_backup.h"
 #include "daemon/tool_bench.h"
 #include "daemon/tool_check.h"
 #include "daemon/tool_hnswlib.h"
@@ -46,6 +47,8 @@ int main(int argc, char **argv)
     }
     if (argc > 1 && strcmp(argv[1], "check") == 0)
         return tool_check(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "backup") == 0)
+        return tool_backup(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "import-hnswlib") == 0)
         return tool_hnswlib(argc - 1, argv + 1);
     struct settings s;

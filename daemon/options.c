@@ -16,6 +16,7 @@ void options_help(FILE *f)
           "       latentd selftest            check this machine's devices against the reference\n"
           "       latentd bench [--profile]   measure the model on a device\n"
           "       latentd check [--repair]    verify the data folder, and mend it\n"
+          "       latentd backup TO           copy the data folder, of a running daemon as well\n"
           "       latentd import-hnswlib FILE --space S --dim N  make a collection of an index that hnswlib saved\n\n"
           "  --config FILE             read settings from FILE (name = value; the names below)\n",
           f);

@@ -414,6 +414,25 @@ struct index_check_report {
  * Errors: LT_ECORRUPT (problems are left), LT_ENOTFOUND (no store there), LT_ELOCKED, LT_EVERSION, LT_EIO … */
 int index_check_folder(const struct index_check_params *p, struct index_check_report *out, struct err_msg *em);
 
+/* ---- backup ------------------------------------------------------------------- */
+
+struct index_backup {
+    const char *dir; /* the data folder, which a daemon may be writing to */
+    const char *to;  /* a folder that is not there yet; its parent is */
+    void (*progress)(void *arg, double done); /* 0 to 1, at most some times a second; NULL: none */
+    void *arg;
+};
+struct index_backup_report {
+    uint64_t n_collections, n_documents, n_pending; /* chunks that wait for their vectors */
+    uint64_t bytes;                                 /* of the store */
+};
+/* Copies the store as it is at one moment, with all that was acknowledged before the call, and the keys beside it, into a folder that a
+ * daemon can serve and index_check_folder can check; SQLite's own check has been passed then. Graphs are left out: the first start with
+ * the copy makes them anew. Nothing is left of a copy that fails or is ended early but TO.part, which the next one takes away.
+ * Blocks: as long as reading and writing the store takes, twice. Any thread, any process that may read the folder.
+ * Errors: LT_EEXIST (to is there), LT_ENOTFOUND, LT_EFORMAT (not a store), LT_ENOSPC (the message has the bytes), LT_ECORRUPT, LT_EPERM, LT_EIO. */
+int index_backup(const struct index_backup *p, struct index_backup_report *out, struct err_msg *em);
+
 /* ---- other programs' files ---------------------------------------------------- */
 
 struct index_import {

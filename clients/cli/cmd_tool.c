@@ -1,4 +1,4 @@
-/* latent import, selftest, bench and check: latentd does the work (it has the model's and the index's code), so this runs `latentd import …`. */
+/* latent import, selftest, bench, backup and check: latentd does the work (it has the model's and the index's code), so this runs `latentd import …`. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,6 +65,16 @@ const struct cli_command cli_bench_command = {
     "Runs `latentd bench`: the time of a call that embeds N texts (default 16) of N tokens (default 128), the median of\n"
     "N rounds (default 7), and tokens per second.\n\n"
     "  --profile       on a Vulkan device, what each kernel takes, by the device's clock\n",
+    cli_run_tool};
+
+const struct cli_command cli_backup_command = {
+    "backup", "copy a data folder, of a running daemon as well",
+    "Usage: latent backup [--data DIR] [--config FILE] TO\n\n"
+    "Runs `latentd backup`: copies the data folder to TO, which is not there yet, as it is at one moment. What was\n"
+    "acknowledged before is in it; the daemon goes on meanwhile. TO is a data folder itself: `latentd --data TO` serves\n"
+    "it, `latent check --data TO` verifies it. To restore it, stop the daemon and put it in its folder's place.\n\n"
+    "  --data DIR      the folder (default: the one latentd would use)\n"
+    "  --config FILE   take the folder from these settings\n",
     cli_run_tool};
 
 const struct cli_command cli_check_command = {

@@ -10,7 +10,7 @@ from harness import CALL_S, LATENT, LATENTD, SRC, main
 OPTION = r"(?<![\w-])(--?[a-z][a-z0-9-]*)"
 EVERYWHERE = {"-h", "--help", "--version"}
 GLOBAL = {"--socket", "--connect", "--server-key", "--key"}
-TOOLS = ("import", "selftest", "bench", "check")
+TOOLS = ("import", "selftest", "bench", "backup", "check")
 
 
 def text_of(program, *args):
@@ -51,8 +51,8 @@ def taken(source, pattern=IN_TABLE):
 
 
 def taken_by_tool(tool):
-    """check and import-hnswlib take the daemon's options, too, of which two make sense."""
-    if tool in ("check", "import-hnswlib"):
+    """These take the daemon's options, too, of which two make sense."""
+    if tool in ("backup", "check", "import-hnswlib"):
         return taken(f"daemon/tool_{'hnswlib' if tool == 'import-hnswlib' else tool}.c", COMPARED) | {"--data", "--config"}
     return taken(f"daemon/tool_{tool}.c")
 

@@ -80,8 +80,10 @@ int team_create(struct team **out, unsigned n_threads, struct err_msg *em)
     pthread_cond_init(&t->arrived, NULL);
     t->members = calloc(n_threads, sizeof *t->members);
     bool good = t->members;
-    /* Signals are for the thread that runs the event loop. */
+    /* Signals are for the thread that runs the event loop, but for one: a page of the weights that is no longer there (base/guard.h). Blocked,
+     * it would end the process. */
     sigfillset(&all);
+    sigdelset(&all, SIGBUS);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     for (unsigned i = 1; good && i < n_threads; i++) {
         t->members[i] = (struct member){.team = t, .index = i};

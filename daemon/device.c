@@ -42,6 +42,7 @@ struct device {
     struct engine_info infos[2];
     _Atomic(const struct engine_info *) info;
     uint32_t dim;
+    bool failing;         /* the last batch failed as a whole, which has been said */
     double tokens_per_ms; /* smoothed, of bulk batches */
     unsigned streak;
     atomic_uint_fast64_t tokens_done, texts_done;
@@ -156,13 +157,16 @@ static uint64_t bulk_budget(const struct device *d)
     return budget > max ? max : budget;
 }
 
-static void finish_texts(struct device *d, size_t n, int r, struct queue *q)
+static void finish_texts(struct device *d, size_t n, int r, const struct err_msg *em, struct queue *q)
 {
     struct device_job *finished = NULL;
     for (size_t i = 0; i < n; i++) {
         struct device_job *job = d->slots[i].job;
         struct device_text *t = &job->texts[d->slots[i].text];
         t->status = r < 0 ? r : d->status[i];
+        t->device = r < 0;
+        if (r < 0)
+            job->why = *em;
         if (t->status == 0)
             memcpy(t->out, d->out + i * d->dim, d->dim * sizeof(float));
         if (++job->n_done == job->n_texts) {
@@ -196,8 +200,11 @@ static void run_batch(struct device *d, size_t n, struct queue *q)
     for (size_t i = 0; i < n; i++)
         tokens += d->seqs[i].n;
     int r = engine_embed(d->engine, d->seqs, n, d->out, d->status, &em);
-    if (r < 0)
+    if (r < 0 && !d->failing)
         log_error("device", "%s: %s", err_name(r), em.text);
+    else if (r == 0 && d->failing)
+        log_info("device", "texts are embedded again");
+    d->failing = r < 0;
     publish_move(d);
     double ms = (double)(clock_ns() - t0) / 1e6;
     if (q == &d->bulk && ms > 0.01 && tokens >= BULK_TOKENS_MIN / 2) {
@@ -206,7 +213,7 @@ static void run_batch(struct device *d, size_t n, struct queue *q)
     }
     atomic_fetch_add(&d->tokens_done, tokens);
     atomic_fetch_add(&d->texts_done, n);
-    finish_texts(d, n, r, q);
+    finish_texts(d, n, r, &em, q);
 }
 
 static void serve(struct device *d)

@@ -26,6 +26,7 @@ struct device_text {
     float *out; /* room for the model's dim floats, borrowed until done() */
     int status; /* set before done(): 0 or an engine_embed status, LT_ECANCELLED, LT_ETIMEOUT, LT_ESHUTDOWN,
                  * LT_EDEVICELOST … */
+    bool device; /* set with it: the batch as a whole failed, which says nothing about this text */
 };
 
 struct device_job {
@@ -36,6 +37,7 @@ struct device_job {
     uint64_t deadline_ns;         /* clock_ns; 0: none */
     const atomic_bool *cancelled; /* NULL: cannot be */
     void (*done)(struct device_job *job); /* on the device thread: hand on, do not work here */
+    struct err_msg why; /* where a text has `device`: the last reason */
     /* The device's own. */
     struct device_job *next, *behind, **behind_tail;
     size_t n_taken, n_done;

@@ -50,7 +50,9 @@ struct feed {
     struct feed_waiter *waiters;
     atomic_bool stop;
     atomic_uint in_work;
-    pthread_mutex_t lock; /* the following four */
+    pthread_mutex_t lock; /* the following six */
+    int failed; /* why the last batch could not be embedded, whatever its texts; 0: it could. One at a time is tried then */
+    struct err_msg failed_why;
     uint64_t n_stuck; /* chunks whose vectors could not be stored and will not be tried again before the next start */
     struct err_msg stuck; /* why, the last of them */
     uint64_t current_job;
@@ -100,10 +102,10 @@ static void batch_free(struct batch *b)
     core_wake(b->feed->core);
 }
 
-/* Errors that say nothing about the text. */
-static bool passing(int status)
+/* Errors that say nothing about the text: it waits for a better time. */
+static bool passing(const struct device_text *t)
 {
-    return status == LT_ESHUTDOWN || status == LT_ECANCELLED || err_retryable(status);
+    return t->status < 0 && (t->device || t->status == LT_ESHUTDOWN || t->status == LT_ECANCELLED || err_retryable(t->status));
 }
 
 /* Whether the one chunk has been damaged since it was read. */
@@ -136,7 +138,7 @@ static int write_apply(struct writer_op *op, struct index *ix, struct err_msg *e
                 memcpy(at, b->texts[i].out, f->dim * sizeof(float));
             b->texts[i].out = at;
             chunks[n++] = b->list.chunks[i].chunk;
-        } else if (!passing(status)) {
+        } else if (!passing(&b->texts[i])) {
             r = index_fail_chunk(ix, b->list.chunks[i].chunk, status, b->why[i].text, em);
         }
     }
@@ -180,9 +182,9 @@ static void report(struct batch *b)
     struct feed *f = b->feed;
     for (size_t i = b->begin; i < b->end; i++) {
         int status = b->texts[i].status;
-        if (status < 0 && passing(status))
+        if (passing(&b->texts[i]))
             want_retry(f);
-        if (status == 0 || passing(status))
+        if (status == 0 || passing(&b->texts[i]))
             continue;
         log_warn("feed", "'%s': %s: %s", b->list.chunks[i].doc_id, err_name(status), b->why[i].text);
         for (struct feed_waiter *w = f->waiters; w; w = w->next)
@@ -215,12 +217,39 @@ static void write_done(struct writer_op *op, int result, uint64_t seq, const str
         batch_free(b);
 }
 
+static int failure(struct feed *f)
+{
+    pthread_mutex_lock(&f->lock);
+    int code = f->failed;
+    pthread_mutex_unlock(&f->lock);
+    return code;
+}
+
+static void set_failed(struct feed *f, int code, const struct err_msg *why)
+{
+    pthread_mutex_lock(&f->lock);
+    f->failed = code;
+    f->failed_why = *why;
+    pthread_mutex_unlock(&f->lock);
+}
+
 static void embed_done(struct device_job *job)
 {
     struct batch *b = (struct batch *)((char *)job - offsetof(struct batch, job));
+    const struct err_msg none = {""};
     for (size_t i = 0; i < b->n_packed; i++) {
         struct device_text *t = &b->texts[b->from[i]];
         t->status = b->packed[i].status;
+        t->device = b->packed[i].device;
+        if (fault("embed.batch")) {
+            t->status = LT_ECORRUPT;
+            t->device = true;
+            err_set(&job->why, t->status, "fault point: embed.batch");
+        }
+        if (t->device)
+            set_failed(b->feed, t->status, &job->why);
+        else if (t->status == 0)
+            set_failed(b->feed, 0, &none);
         if (fault_item("embed", b->list.chunks[b->from[i]].doc_id))
             t->status = LT_ENAN;
         if (t->status < 0)
@@ -280,6 +309,7 @@ static void tokenise(struct work_item *w, void *scratch)
         b->why[i].text[0] = '\0';
         const struct index_chunk *chunk = &b->list.chunks[i];
         t->status = chunk->damage ? err_set(&b->why[i], LT_ECORRUPT, "%s", chunk->damage) : chunk_tokens(c->model, chunk, tokens, &b->why[i]);
+        t->device = t->status < 0 && model_lost(c->model); /* perhaps the tokenizer's bytes were not there */
         if (t->status == 0)
             t->status = keep_ids(b, i, tokens);
         if (t->status == 0)
@@ -319,7 +349,10 @@ static void fill(struct feed *f, struct index *ix)
     index_get_status(ix, &st);
     if (st.read_only)
         return; /* vectors could not be stored */
-    for (int i = 0; i < BATCHES && !f->at_end && !atomic_load(&f->stop); i++) {
+    const int n = failure(f) ? 1 : BATCHES;
+    if (n == 1 && f->want_retry)
+        return;
+    for (int i = 0; i < n && !f->at_end && !atomic_load(&f->stop); i++) {
         struct batch *b = &f->batches[i];
         struct err_msg em;
         if (b->busy)
@@ -361,11 +394,24 @@ static void retry(struct feed *f, struct index *ix)
     forget_stuck(f); /* they are tried, too */
 }
 
+/* The code and words for those who wait, where nothing can be embedded until somebody mends it; 0: it can, or may again by itself. */
+static int failed_for_good(struct feed *f, struct err_msg *why)
+{
+    pthread_mutex_lock(&f->lock);
+    int code = f->failed && !err_retryable(f->failed) ? f->failed : 0;
+    if (code)
+        err_set(why, code, "accepted and durable, but it cannot be embedded now: %.300s", f->failed_why.text);
+    pthread_mutex_unlock(&f->lock);
+    return code;
+}
+
 static void answer_waiters(struct feed *f, struct index *ix)
 {
     bool stop = atomic_load(&f->stop);
     /* All has been tried, and nothing more will be. */
     const bool stuck = f->n_stuck && f->at_end && !f->want_retry && !atomic_load(&f->in_work);
+    struct err_msg failed_why;
+    const int failed = failed_for_good(f, &failed_why);
     for (struct feed_waiter **link = &f->waiters, *w; (w = *link);) {
         uint64_t accepted, searchable = 0;
         int r = index_seqs(ix, w->collection, &accepted, &searchable);
@@ -380,6 +426,9 @@ static void answer_waiters(struct feed *f, struct index *ix)
         } else if (searchable < w->seq && stuck) {
             r = LT_ECORRUPT;
             why = f->stuck.text;
+        } else if (searchable < w->seq && failed) {
+            r = failed;
+            why = failed_why.text;
         } else if (searchable < w->seq) {
             link = &w->next;
             continue;
@@ -436,7 +485,9 @@ bool feed_idle(struct feed *f)
 void feed_trouble(struct feed *f, char *out, size_t size)
 {
     pthread_mutex_lock(&f->lock);
-    if (f->n_stuck)
+    if (f->failed)
+        snprintf(out, size, "texts cannot be embedded, which is tried again every second: %.250s", f->failed_why.text);
+    else if (f->n_stuck)
         snprintf(out, size, "%llu chunks cannot be embedded: %.250s", (unsigned long long)f->n_stuck, f->stuck.text);
     else
         snprintf(out, size, "%s", "");

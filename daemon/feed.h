@@ -1,7 +1,8 @@
 /* The feeder: what is durable but has no vector yet goes, oldest first, through tokenisers and device back to the
  * writer. The store is its only queue, so that a kill at any point loses at most the batches in work.
  *
- * A document that can never be embedded is taken out, and whoever waits for it is told so (index_fail_chunk). Where a vector cannot be
+ * A document that can never be embedded is taken out, and whoever waits for it is told so (index_fail_chunk). Where the device fails whatever
+ * the texts, they stay and a batch is tried every second; who waits is told why if that cannot pass by itself. Where a vector cannot be
  * stored because the store is damaged elsewhere (its word index, say), the document stays, is not tried again before the next start,
  * and requests that wait for its collection are answered with LT_ECORRUPT. Neither holds up what is behind it.
  *

@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""Texts that cannot be embedded, some or all of them, and a device that can embed none: every wait ends, every failure is counted and
+named, and nothing that was acknowledged is given up for the device's sake."""
+import os
+import shutil
+import time
+import unittest
+
+from harness import SRC, START_S, Daemon, main, needs_faults
+
+MODEL = os.path.join(SRC, "models", "latent-mini-q8_0.gguf")
+SMALL = os.path.join(SRC, "tests", "golden", "decoders", "mistral.gguf")
+
+
+def docs(n=100):
+    return [{"id": f"d{i}", "text": f"number {i}"} for i in range(n)]
+
+
+class Failing(unittest.TestCase):
+    def job(self, d):
+        return d.json_lines("job", "list", "--json")[0]
+
+    def settle(self, d, documents):
+        end = time.monotonic() + START_S
+        while True:
+            info = d.json_lines("collection", "info", "c", "--json")[0]
+            if not info["pending_chunks"]:
+                break
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.05)
+        self.assertEqual((info["documents"], info["chunks"]), (documents, documents))
+
+    @needs_faults
+    def test_one_in_ten(self):
+        bad = [f"d{i}" for i in range(3, 100, 10)]
+        with Daemon("--model", SMALL, env={"LATENTD_FAULT": ",".join(f"embed.{i}=always" for i in bad)}) as d:
+            d.latent("collection", "create", "c")
+            got = d.add("c", docs(), check=False)
+            self.assertEqual(got.returncode, 1)
+            for i in bad:
+                self.assertIn(f"{i}: vector holds NaN", got.stderr)
+            self.assertIn("10 failed", got.stderr)
+            job = self.job(d)
+            self.assertEqual((job["state"], job["searchable"], job["failed"], job["pending_chunks"]), ("failed", 90, 10, 0))
+            self.assertIn("vector holds NaN", job["last_error"])
+            self.assertEqual(d.json_lines("collection", "info", "c", "--json")[0]["documents"], 90)
+
+    @needs_faults
+    def test_all(self):
+        with Daemon("--model", SMALL, env={"LATENTD_FAULT": ",".join(f"embed.d{i}=always" for i in range(12))}) as d:
+            d.latent("collection", "create", "c")
+            d.add("c", docs(12), "--async")
+            end = time.monotonic() + START_S
+            while self.job(d)["state"] != "failed":
+                self.assertLess(time.monotonic(), end)
+                time.sleep(0.05)
+            self.assertEqual((self.job(d)["searchable"], self.job(d)["failed"]), (0, 12))
+
+    @needs_faults
+    def test_device(self):
+        with Daemon("--model", SMALL, env={"LATENTD_FAULT": "embed.batch=always"}) as d:
+            d.latent("collection", "create", "c")
+            got = d.add("c", docs(), check=False)
+            self.assertEqual(got.returncode, 1)
+            self.assertIn("accepted and durable, but it cannot be embedded now: fault point", got.stderr)
+            self.assertIn("texts cannot be embedded", d.status()["warning"])
+            job = self.job(d)
+            self.assertEqual((job["state"], job["accepted"], job["failed"], job["pending_chunks"]), ("running", 100, 0, 100))
+            d.latent("delete", "-c", "c", "d7")
+            d.kill()
+            d.env["LATENTD_FAULT"] = ""
+            d.start()
+            self.settle(d, 99)
+            self.assertEqual(self.job(d)["state"], "done")
+
+    @needs_faults
+    def test_device_recovers(self):
+        with Daemon("--model", SMALL, env={"LATENTD_FAULT": "embed.batch=fail"}) as d:
+            d.latent("collection", "create", "c")
+            d.add("c", docs(), "--async")
+            self.settle(d, 100)
+            self.assertEqual(d.status()["warning"], "")
+            self.assertEqual(self.job(d)["failed"], 0)
+
+    def test_model_cut_short(self):
+        """A whole model embeds after the next start what this one could not."""
+        with Daemon(wait=None) as d:
+            d.stop()
+            model = os.path.join(d.folder, "model.gguf")
+            shutil.copy(MODEL, model)
+            d.args += ["--model", model]
+            d.wait_for = "ready"
+            d.start()
+            d.latent("collection", "create", "c")
+            d.add("c", [{"id": f"d{i}", "text": f"number {i} " * 30} for i in range(1000)], "--async")
+            os.truncate(model, 1 << 20)
+            end = time.monotonic() + START_S
+            while "cut short" not in d.status()["warning"]:
+                self.assertLess(time.monotonic(), end)
+                time.sleep(0.05)
+            self.assertEqual(d.json_lines("collection", "info", "c", "--json")[0]["documents"], 1000)
+            self.assertEqual(self.job(d)["failed"], 0)
+            self.assertEqual(d.latent("embed", stdin="text\n", check=False).returncode, 1)
+            self.assertEqual(d.stop(), 0)
+            shutil.copy(MODEL, model)
+            d.start()
+            self.settle(d, 1000)
+            self.assertEqual(d.search("c", "-k", "1", "--mode", "text", "999")[0]["id"], "d999")
+
+
+if __name__ == "__main__":
+    main()

@@ -141,6 +141,8 @@ int gpu_upload(struct gpu *g, struct gpu_buf *b, uint64_t offset, const void *da
 int gpu_download(struct gpu *g, struct gpu_buf *b, uint64_t offset, void *data, uint64_t len,
                  struct err_msg *em);
 
+/* What is left for DEVICE buffers now, by the size of their heap and, where the driver tells, by what others have of it. */
+uint64_t gpu_memory_free(const struct gpu *g);
 /* What copies to and from the device keep of its memory at most. */
 uint64_t gpu_staging_bytes(const struct gpu *g);
 

@@ -98,6 +98,12 @@ static bool own_heap(const struct gpu *g, uint32_t heap)
     return g->mem.memoryHeaps[heap].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT;
 }
 
+uint64_t gpu_memory_free(const struct gpu *g)
+{
+    const int type = choose_type(g, GPU_MEM_DEVICE, UINT32_MAX);
+    return type < 0 ? 0 : heap_free(g, g->mem.memoryTypes[type].heapIndex);
+}
+
 uint64_t gpu_staging_bytes(const struct gpu *g)
 {
     (void)g; /* which may have to, or see all its memory from the host */

@@ -21,7 +21,7 @@ struct engine_params {
     const char *cache_dir;    /* pipeline cache; NULL: none */
     uint32_t max_batch_tokens; /* rows of one submission, but for longer texts; 0: chosen by model size. The engine
                                * may settle for fewer, see engine_info */
-    uint64_t memory_bytes;    /* device memory for weights and batches; 0: most of what the device has. Layers that do not fit
+    uint64_t memory_bytes;    /* device memory for weights and batches; 0, or more than there is: most of what others leave. Layers that do not fit
                                * are streamed from the host's memory in every batch */
     /* Called from engine_create with 0…1 while weights are loaded; may be NULL. */
     void (*progress)(void *arg, double fraction);

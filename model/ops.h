@@ -170,6 +170,7 @@ struct ops_info {
     bool software;           /* a Vulkan driver that runs on the CPU */
     uint32_t max_batch_tokens; /* most rows begin() takes */
     uint64_t memory_bytes;   /* of the device, for everything; 0: not known */
+    uint64_t free_bytes;     /* of those, what others had not taken when it was opened; 0: not known */
     bool rooms;              /* buffers of a room share its memory */
     uint64_t allocated_bytes; /* of it by this ops, at the last batch's end; 0: not counted */
     double rounding;         /* of the values in products whose weights are not f32, relative; 0: as the device's name says */

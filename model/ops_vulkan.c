@@ -250,6 +250,7 @@ int ops_vulkan_create(struct ops **out, const struct ops_vulkan_params *p, struc
     strcpy(o->info.kind, "vulkan");
     o->info.software = info->software;
     o->info.memory_bytes = info->memory_bytes;
+    o->info.free_bytes = gpu_memory_free(v->g);
     o->info.rooms = true;
     o->info.rounding = o->info.attention_rounding = tuning_rounding(v->g);
     o->info.int8_blocks = tuning_rounds_to_int8(v->g);

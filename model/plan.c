@@ -80,14 +80,20 @@ static uint64_t left(uint64_t all, uint64_t used)
     return all > used ? all - used : 0;
 }
 
+/* What may be used: a device with memory of its own has no more than it says, and than others leave, whatever one is told. */
+static uint64_t bound(const struct ops *o, uint64_t told)
+{
+    const struct ops_info *i = &o->info;
+    const uint64_t there = i->free_bytes && i->free_bytes < i->memory_bytes ? i->free_bytes : i->memory_bytes;
+    return told && (told <= there || !there || !strcmp(i->kind, "cpu")) ? told : there / 10 * 9;
+}
+
 void plan_make(const struct model_info *info, struct ops *o, const struct plan_weights *w, uint64_t memory_bytes, uint32_t asked, uint32_t most,
                struct plan *p)
 {
-    /* a device with memory of its own has no more than it says, whatever one is told */
-    const bool more = memory_bytes > o->info.memory_bytes && o->info.memory_bytes && strcmp(o->info.kind, "cpu");
-    const uint64_t all = memory_bytes && !more ? memory_bytes : o->info.memory_bytes / 10 * 9;
+    const uint64_t all = bound(o, memory_bytes);
     const uint64_t others = w->others + pooler_folded_bytes(info, o), room = left(all, others);
-    uint32_t n = plan_tokens(info, o->info.rooms, memory_bytes && !more ? memory_bytes : o->info.memory_bytes, asked);
+    uint32_t n = plan_tokens(info, o->info.rooms, all, asked);
     n = n > most ? most : n;
     if (all && !asked && n > PLAN_TOKENS_LEAST) {
         const uint32_t fits = fit(info, o, left(room, w->layers), PLAN_TOKENS_LEAST, n);

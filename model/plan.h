@@ -29,7 +29,7 @@ struct plan {
 /* Tokens of a submission before the device is open: what was asked for, or what its buffers may take. */
 uint32_t plan_tokens(const struct model_info *info, bool rooms, uint64_t memory_bytes, uint32_t asked);
 
-/* memory_bytes  to be used, for everything; 0, or more than the device says it has: nine tenths of that
+/* memory_bytes  to be used, for everything; 0, or more than the device has and others leave: nine tenths of that
  * asked         tokens of a submission, which are not changed then; 0: chosen, fewer where layers would be streamed otherwise
  * most          but no more than these */
 void plan_make(const struct model_info *info, struct ops *o, const struct plan_weights *w, uint64_t memory_bytes, uint32_t asked, uint32_t most,

@@ -190,6 +190,7 @@ int main(int argc, char **argv)
     bad += check("LIE_HEAP=20971520", SERVED);
     bad += check("LIE_HEAP=4194304", REFUSED);
     bad += check("LIE_HEAP=262144", REFUSED);
+    bad += check("LIE_BUDGET=12582912", SERVED);
     bad += check("LIE_FULL=4194304", REFUSED);
     bad += check("LIE_RANGE=1048576 LIE_ALLOCATION=4194304 LIE_HEAP=20971520", REFUSED);
     bad += check_each("LIE_FAIL", slow ? 16 : 5, REFUSED);

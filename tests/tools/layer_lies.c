@@ -4,6 +4,7 @@
  *   LIE_RANGE=BYTES        maxStorageBufferRange
  *   LIE_ALLOCATION=BYTES   maxMemoryAllocationSize
  *   LIE_HEAP=BYTES         size of each memory heap, and its budget
+ *   LIE_BUDGET=BYTES       how much of each heap may be used, where the driver tells (VK_EXT_memory_budget); the rest is others'
  *   LIE_FULL=BYTES         size of each heap, of which nothing is said beforehand
  *   LIE_FAIL=N             the Nth vkAllocateMemory, from 1, fails: VK_ERROR_OUT_OF_DEVICE_MEMORY
  *   LIE_LOST=N             the Nth vkQueueSubmit, from 1, and all calls on that device that can say so: VK_ERROR_DEVICE_LOST
@@ -43,7 +44,7 @@ struct allocation {
 };
 
 static struct lies {
-    uint64_t range, allocation, heap, full, fail, lost, lost_from; /* 0: none */
+    uint64_t range, allocation, heap, budget, full, fail, lost, lost_from; /* 0: none */
 } lies;
 static struct below table[ENTRIES_MAX];
 static struct allocation allocations[65536];
@@ -136,13 +137,14 @@ static VKAPI_ATTR void VKAPI_CALL get_memory2(VkPhysicalDevice phys, VkPhysicalD
 {
     BELOW_I(find(phys), vkGetPhysicalDeviceMemoryProperties2)(phys, p);
     lie_of_heaps(&p->memoryProperties);
-    for (VkBaseOutStructure *s = p->pNext; s && lies.heap; s = s->pNext) {
+    const uint64_t most = lies.budget ? lies.budget : lies.heap;
+    for (VkBaseOutStructure *s = p->pNext; s && most; s = s->pNext) {
         VkPhysicalDeviceMemoryBudgetPropertiesEXT *b = (VkPhysicalDeviceMemoryBudgetPropertiesEXT *)s;
         if (s->sType != VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT)
             continue;
         for (uint32_t i = 0; i < p->memoryProperties.memoryHeapCount; i++) {
-            b->heapBudget[i] = b->heapBudget[i] < lies.heap ? b->heapBudget[i] : lies.heap;
-            b->heapUsage[i] = b->heapUsage[i] < lies.heap ? b->heapUsage[i] : 0; /* of a whole machine, on a software driver */
+            b->heapBudget[i] = b->heapBudget[i] < most ? b->heapBudget[i] : most;
+            b->heapUsage[i] = b->heapUsage[i] < most ? b->heapUsage[i] : 0; /* of a whole machine, on a software driver */
         }
     }
 }
@@ -239,7 +241,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_instance(const VkInstanceCreateInfo
     VkResult r = BELOW_I(&b, vkCreateInstance)(info, cb, instance);
     if (r != VK_SUCCESS)
         return r;
-    lies = (struct lies){option("LIE_RANGE"), option("LIE_ALLOCATION"), option("LIE_HEAP"), option("LIE_FULL"),
+    lies = (struct lies){option("LIE_RANGE"), option("LIE_ALLOCATION"), option("LIE_HEAP"), option("LIE_BUDGET"), option("LIE_FULL"),
                          option("LIE_FAIL"), option("LIE_LOST"), option("LIE_LOST_FROM")};
     b.instance = *instance;
     add(*instance, b);

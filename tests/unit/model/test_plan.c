@@ -122,6 +122,13 @@ static void asked_is_kept(void **state)
     plan_make(&released, o, &w, 5 * GB, 4000, 300, &p);
     assert_int_equal(p.tokens, 300);
     assert_int_equal(p.texts, 300);
+    /* nor is what others have to be had */
+    o->info.free_bytes = 3 * GB;
+    plan_make(&released, o, &w, 0, 0, 32768, &p);
+    assert_true(p.streams && p.layer_bytes < 27 * (GB / 10));
+    plan_make(&released, o, &w, 5 * GB, 0, 32768, &p);
+    assert_true(p.streams && p.layer_bytes < 27 * (GB / 10));
+    o->info.free_bytes = 0;
     /* more than there is cannot be used, unless what there is is the host's */
     o->info.memory_bytes = 2 * GB;
     plan_make(&released, o, &w, 5 * GB, 0, 32768, &p);

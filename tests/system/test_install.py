@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What `meson install` puts in place works from there, and a program builds against the library with pkg-config."""
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -40,6 +41,40 @@ class Install(unittest.TestCase):
     def test_sample_configuration_is_read(self):
         with Daemon("--config", self.found["latentd.conf"]) as d:
             self.assertEqual(d.status()["phase"], "ready")
+
+    def cc(self, language, text, name):
+        """A program of this text against the installed header; its path."""
+        program = os.path.join(self.root, name)
+        got = subprocess.run([{"c": "cc", "c++": "c++"}[language], "-x", language, "-", "-o", program, "-Wall", "-Wextra", "-pedantic", "-Werror",
+                              "-I" + os.path.dirname(self.found["latent.h"])], input=text, capture_output=True, text=True, timeout=CALL_S)
+        self.assertEqual(got.returncode, 0, got.stderr)
+        return program
+
+    def test_layout(self):
+        """What programs that were compiled against this header rely on: places and sizes of all fields, values of all constants. What is
+        in liblatent.layout changes only together with the library's soname; what is new is added to it."""
+        with open(self.found["latent.h"], encoding="utf-8") as f:
+            header = re.sub(r"/\*.*?\*/", "", f.read(), flags=re.S)
+        lines = []
+        for name, body in re.findall(r"struct (latent_\w+) \{(.*?)\n\};", header, re.S):
+            lines.append(f'printf("{name} %zu\\n", sizeof(struct {name}));')
+            for field in re.findall(r"(\w+)(?:\[\d+\])?\s*(?=[,;])", body):
+                lines.append(f'printf("{name}.{field} %zu\\n", offsetof(struct {name}, {field}));')
+        for body in re.findall(r"enum latent_\w+ \{(.*?)\}", header, re.S):
+            lines += [f'printf("{name} %d\\n", (int){name});' for name in re.findall(r"LATENT_\w+", body)]
+        self.assertGreater(len(lines), 150)
+        text = "#include <latent.h>\n#include <stdio.h>\nint main(void)\n{\n" + "\n".join(lines) + "\nreturn 0;\n}\n"
+        got = subprocess.run([self.cc("c", text, "layout")], capture_output=True, text=True, check=True, timeout=CALL_S).stdout.splitlines()
+        with open(os.path.join(SRC, "tests", "system", "liblatent.layout"), encoding="ascii") as f:
+            self.assertEqual(sorted(got), sorted(f.read().splitlines()))
+        if shutil.which("c++"):
+            self.cc("c++", "#include <latent.h>\nint main() { return LATENT_OK; }\n", "plus")
+
+    def test_uninstall(self):
+        got = subprocess.run(["meson", "--internal", "uninstall"], cwd=BUILD, capture_output=True, text=True, timeout=CALL_S)
+        self.assertEqual(got.returncode, 0, got.stdout + got.stderr)
+        self.assertEqual([os.path.join(folder, name) for folder, _, names in os.walk(self.root) for name in names], [])
+        self.assertFalse(os.path.exists(self.root) and os.listdir(self.root))
 
     def test_library(self):
         symbols = subprocess.run(["nm", "-D", "--defined-only", self.found["liblatent.so"]], capture_output=True, text=True,

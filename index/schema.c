@@ -86,19 +86,26 @@ static int open_db(sqlite3 **db, const char *path, const char *vfs, int flags, s
     return 0;
 }
 
-static int prepare_tables(sqlite3 *db, const char *path, struct err_msg *em)
+/* Reads only: what is refused stays as it is, which setting even a pragma that is set already would change. */
+static int look(sqlite3 *db, const char *path, int64_t *version, int64_t *n_tables, struct err_msg *em)
 {
-    int64_t version = 0, app = 0, n_tables = 0;
+    int64_t app = 0;
     int r;
-    if ((r = pragma_int(db, "PRAGMA user_version", &version, em)) < 0 ||
+    if ((r = pragma_int(db, "PRAGMA user_version", version, em)) < 0 ||
         (r = pragma_int(db, "PRAGMA application_id", &app, em)) < 0 ||
-        (r = pragma_int(db, "SELECT count(*) FROM sqlite_schema", &n_tables, em)) < 0)
+        (r = pragma_int(db, "SELECT count(*) FROM sqlite_schema", n_tables, em)) < 0)
         return r;
-    if (n_tables > 0 && app != SCHEMA_APPLICATION_ID)
+    if (*n_tables > 0 && app != SCHEMA_APPLICATION_ID)
         return err_set(em, LT_EFORMAT, "%s: a database, but not one of latentd's", path);
-    if (version > SCHEMA_VERSION)
+    if (*version > SCHEMA_VERSION)
         return err_set(em, LT_EVERSION, "%s: written by a newer latentd (store version %lld, known: %d)",
-                       path, (long long)version, SCHEMA_VERSION);
+                       path, (long long)*version, SCHEMA_VERSION);
+    return 0;
+}
+
+static int prepare_tables(sqlite3 *db, int64_t version, int64_t n_tables, struct err_msg *em)
+{
+    int r;
     if (n_tables > 0 && version == SCHEMA_VERSION)
         return 0;
     if ((r = sql_exec(db, "BEGIN IMMEDIATE", em)) < 0)
@@ -122,17 +129,19 @@ int schema_cache(sqlite3 *db, bool for_writes, struct err_msg *em)
 
 int schema_open_writer(sqlite3 **db, const char *path, const char *vfs, struct err_msg *em)
 {
+    int64_t version = 0, n_tables = 0;
     int r = open_db(db, path, vfs, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, em);
     if (r < 0)
         return r;
     /* auto_vacuum counts only before the first table. Checkpoints are index_maintain's. */
-    if ((r = sql_exec(*db,
+    if ((r = look(*db, path, &version, &n_tables, em)) < 0 ||
+        (r = sql_exec(*db,
                       "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;"
                       "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;"
                       "PRAGMA journal_size_limit = 8388608; PRAGMA temp_store = MEMORY",
                       em)) < 0 ||
         (r = schema_cache(*db, true, em)) < 0 ||
-        (r = prepare_tables(*db, path, em)) < 0) {
+        (r = prepare_tables(*db, version, n_tables, em)) < 0) {
         sqlite3_close(*db);
         *db = NULL;
     }

@@ -26,7 +26,6 @@ struct step {
     const struct cpu_command *product; /* or NULL: what follows is one op, by rows */
     const struct cpu_command *bytes;   /* the product whose rows are quantised on the way, or NULL; may be c: nothing else is done */
     bool alone;                        /* the product's rows are quantised by each thread */
-    bool heads;                        /* after the product come ops on heads */
 };
 
 /* Of a step: bit s is set when slice s is taken, and MOST_ACTIVE bits further up the number of those done is counted. A line of its own. */
@@ -81,16 +80,18 @@ static int run_rows(struct cpu_ops *o, const struct step *step, unsigned slice, 
 static int run_heads(struct cpu_ops *o, const struct step *step, unsigned slice, unsigned thread)
 {
     const struct cpu_command *p = step->product;
-    const struct ops_attention *a = &step->end[-1].attention;
+    const struct ops_attention *a = &p->heads_end[-1].attention;
     const size_t kv = a->n_kv_heads, share = a->n_heads / kv, d = a->head_dim;
     const struct cpu_range heads = {kv * slice / o->n_active, kv * (slice + 1) / o->n_active};
     const size_t first[] = {0, a->n_heads * d, (a->n_heads + kv) * d}, times[] = {share * d, d, d};
     int r = 0;
+    claim_lines(p->heads_end[-1].y, p->n, (struct cpu_range){heads.begin * times[0], heads.end * times[0]});
     for (int i = 0; !r && i < 3; i++) {
         const struct cpu_range cols = {first[i] + heads.begin * times[i], first[i] + heads.end * times[i]};
-        r = cpu_run_matmul(o, p, (struct cpu_range){0, p->n}, cols, thread);
+        const size_t then = i < 2 ? first[i + 1] + heads.begin * times[i + 1] : CPU_NO_COLUMN;
+        r = cpu_run_matmul(o, p, (struct cpu_range){0, p->n}, (struct cpu_part){cols, then}, thread);
     }
-    for (const struct cpu_command *c = p + 1; !r && c < step->end; c++)
+    for (const struct cpu_command *c = p + 1; !r && c < p->heads_end; c++)
         cpu_run_heads(o, c, heads, thread);
     return r;
 }
@@ -109,11 +110,11 @@ static int run_slice(struct cpu_ops *o, const struct step *step, unsigned slice,
         cpu_matmul_prepare(o, thread, p, x->v, p->n);
         me->held = p;
     }
-    if (step->heads)
+    if (p->heads_end)
         return run_heads(o, step, slice, thread);
     const struct cpu_range cols = cpu_matmul_slice(o, p, slice);
     claim_lines(p->gate ? p[1].y : p->y, p->n, cols);
-    return cpu_run_matmul(o, p, (struct cpu_range){0, p->n}, cols, thread);
+    return cpu_run_matmul(o, p, (struct cpu_range){0, p->n}, (struct cpu_part){cols, CPU_NO_COLUMN}, thread);
 }
 
 /* This thread's share of a step; false: it waited for the others for too long. */
@@ -146,12 +147,15 @@ static bool can_be_alone(const struct cpu_ops *o, const struct cpu_command *p)
 }
 
 /* The end of the ops that go by heads behind product p, attention the last; NULL where there are none, or too few heads. */
-static const struct cpu_command *heads_end(const struct cpu_ops *o, const struct cpu_command *p, const struct ops_buf *x)
+static const struct cpu_command *heads_end(const struct cpu_ops *o, const struct cpu_command *p)
 {
-    const struct cpu_command *end = o->commands + o->n_commands, *c = p + 1;
+    const struct cpu_command *end = o->commands + o->n_commands, *norm = cpu_inner_norm(o, p), *c = p + 1;
+    const struct ops_buf *x = norm ? norm->x : p->x;
+    if (!can_be_alone(o, p))
+        return NULL;
     while (c < end && (c->op == OP_ROPE || c->op == OP_QK_NORM) && c->y == p->y)
         c++;
-    if (c == end || c->op != OP_ATTENTION || c->x != p->y || c->y == x || c->y == p->x || p->gate || p->residual || !p->w->in_blocks ||
+    if (c == end || c->op != OP_ATTENTION || c->x != p->y || c->y == x || p->gate || p->residual || !p->w->in_blocks ||
         c->attention.head_dim % VNNI_COLS)
         return NULL;
     const uint32_t kv = c->attention.n_kv_heads, most = (kv + o->n_active - 1) / o->n_active;
@@ -171,11 +175,9 @@ static void step_next(const struct cpu_ops *o, struct step *s)
     if (c->inner && can_be_alone(o, c + 1))
         p = c + 1;
     if (can_be_alone(o, p)) {
-        const struct cpu_command *last = heads_end(o, p, c->x);
         s->product = p;
         s->alone = true;
-        s->heads = last != NULL;
-        s->end = last ? last : p + (p->gate ? 2 : 1);
+        s->end = p->heads_end ? p->heads_end : p + (p->gate ? 2 : 1);
     } else if (takes_bytes(c) && ready != c)
         s->bytes = c;
     else if (c->op == OP_MATMUL) {
@@ -200,6 +202,8 @@ int cpu_run_by_column(struct cpu_ops *o, unsigned n_threads)
 {
     o->n_active = n_threads < MOST_ACTIVE ? n_threads : MOST_ACTIVE;
     cpu_unplace(o);
+    for (struct cpu_command *c = o->commands; c < o->commands + o->n_commands; c++)
+        c->heads_end = c->op == OP_MATMUL ? heads_end(o, c) : NULL;
     const size_t n = 2 * o->n_commands; /* steps, at most */
     if (n > o->n_claims) {
         free(o->claims);

@@ -26,6 +26,13 @@ struct cpu_range {
     size_t begin, end;
 };
 
+/* Some columns of a product */
+struct cpu_part {
+    struct cpu_range cols;
+    size_t then; /* the column that the thread goes on with; CPU_NO_COLUMN: with the next product */
+};
+#define CPU_NO_COLUMN SIZE_MAX
+
 struct ops_buf {
     float *v;
     size_t max_rows, cols;
@@ -88,6 +95,8 @@ struct cpu_command {
      * of the block; -1: in the buffer itself. Set by cpu_place. */
     int32_t x_place, residual_place, y_place;
     enum cpu_gate gate; /* of a product: the op behind it that it runs as one with */
+    /* by column, of a product of queries, keys and values that is shared out by heads: the end of the ops that go by heads behind it; or NULL */
+    const struct cpu_command *heads_end;
     bool inner;         /* a norm that is made row by row as the int8 product behind it, its only reader, quantises it */
     const struct ops_mat *w;
     const struct ops_vec *g, *b;
@@ -161,7 +170,7 @@ int cpu_run(struct cpu_ops *o, const struct ops_buf *src);
 size_t cpu_domain_rows(const struct cpu_ops *o, enum cpu_domain d);
 /* Some rows of a command; a product's, only some columns. By worker `thread`. */
 int cpu_run_command(struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows, unsigned thread);
-int cpu_run_matmul(struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows, struct cpu_range cols, unsigned thread);
+int cpu_run_matmul(struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows, struct cpu_part part, unsigned thread);
 /* rope, qk_norm or attention on all rows, but only on some heads of keys and values and on the queries' that go with them */
 void cpu_run_heads(struct cpu_ops *o, const struct cpu_command *c, struct cpu_range heads, unsigned thread);
 
@@ -180,7 +189,7 @@ bool cpu_far_weights(const struct cpu_ops *o);
 /* Most rows that cpu_matmul should be given at once for these weights */
 size_t cpu_matmul_rows(const struct cpu_ops *o);
 
-/* Columns of product c, or of what its gate makes of it; by column, those of one thread's slice */
+/* Columns of product c, or of what its gate makes of it; by column, those of one thread's slice, by heads the queries' of them */
 size_t cpu_matmul_width(const struct cpu_command *c);
 struct cpu_range cpu_matmul_slice(const struct cpu_ops *o, const struct cpu_command *c, unsigned slice);
 /* By column, before any column of an int8 product is made: some of its rows, for all threads */
@@ -190,7 +199,7 @@ void cpu_matmul_prepare(struct cpu_ops *o, unsigned thread, const struct cpu_com
 /* The inner norm of product c, or NULL */
 const struct cpu_command *cpu_inner_norm(const struct cpu_ops *o, const struct cpu_command *c);
 /* Some columns, all or a slice, of n rows of product c, by worker `thread`; x, residual and y point to the first row, whole. */
-int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, struct cpu_range cols, size_t n, const float *x,
+int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, struct cpu_part part, size_t n, const float *x,
                const float *residual, float *y);
 /* The same of c[0] and the gate c[1] behind it, without the product in between */
 bool cpu_matmul_can_gate(const struct cpu_command *c);

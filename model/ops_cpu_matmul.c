@@ -309,6 +309,11 @@ size_t cpu_matmul_width(const struct cpu_command *c)
 
 struct cpu_range cpu_matmul_slice(const struct cpu_ops *o, const struct cpu_command *c, unsigned slice)
 {
+    if (c->heads_end) {
+        const struct ops_attention *a = &c->heads_end[-1].attention;
+        const size_t head = (size_t)a->n_heads / a->n_kv_heads * a->head_dim;
+        return (struct cpu_range){a->n_kv_heads * slice / o->n_active * head, a->n_kv_heads * (slice + 1) / o->n_active * head};
+    }
     const size_t all = cpu_matmul_width(c), unit = c->w->in_blocks ? VNNI_COLS : c->w->panel;
     const size_t units = (all + unit - 1) / unit, end = units * (slice + 1) / o->n_active * unit;
     return (struct cpu_range){units * slice / o->n_active * unit, end < all ? end : all};
@@ -398,12 +403,13 @@ static struct cpu_range part_at(const struct ops_mat *w, size_t col, size_t end)
     return (struct cpu_range){col, next < end ? next : end};
 }
 
-int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, struct cpu_range cols, size_t n, const float *x,
+int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, struct cpu_part part, size_t n, const float *x,
                const float *residual, float *y)
 {
     const struct ops_mat *w = c->w;
+    const struct cpu_range cols = part.cols;
     struct cpu_worker *me = &o->workers[thread];
-    const int8_t *after = weights_after(o, c, thread);
+    const int8_t *after = part.then == CPU_NO_COLUMN ? weights_after(o, c, thread) : block_at(w, part.then);
     for (size_t step; n && cols.begin < cols.end; n -= step, x += step * w->k, y += step * w->m) {
         step = n < MANY_ROWS ? n : MANY_ROWS;
         if (!o->by_column)

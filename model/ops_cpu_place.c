@@ -131,6 +131,7 @@ int cpu_place(struct cpu_ops *o, const struct ops_buf *src)
         c->x_place = c->residual_place = c->y_place = -1;
         c->gate = GATE_NONE;
         c->inner = false;
+        c->heads_end = NULL;
     }
     for (size_t i = 0, end; !o->loose && i < o->n_commands; i = end) {
         end = cpu_stretch_end(o, i);

@@ -140,14 +140,14 @@ static float *row_at(const struct cpu_ops *o, unsigned thread, const struct ops_
     return place < 0 ? b->v + rows.begin * b->cols : o->workers[thread].arena + (size_t)place * cpu_matmul_rows(o);
 }
 
-int cpu_run_matmul(struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows, struct cpu_range cols, unsigned thread)
+int cpu_run_matmul(struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows, struct cpu_part part, unsigned thread)
 {
     const size_t n = rows.end - rows.begin;
     const struct cpu_command *norm = cpu_inner_norm(o, c), *in = norm ? norm : c;
     const float *x = row_at(o, thread, in->x, in->x_place, rows);
     if (c->gate)
-        return cpu_matmul_gate(o, thread, c, cols, n, x, row_at(o, thread, c[1].y, c[1].y_place, rows));
-    return cpu_matmul(o, thread, c, cols, n, x, row_at(o, thread, c->residual, c->residual_place, rows),
+        return cpu_matmul_gate(o, thread, c, part.cols, n, x, row_at(o, thread, c[1].y, c[1].y_place, rows));
+    return cpu_matmul(o, thread, c, part, n, x, row_at(o, thread, c->residual, c->residual_place, rows),
                       row_at(o, thread, c->y, c->y_place, rows));
 }
 
@@ -187,7 +187,7 @@ int cpu_run_command(struct cpu_ops *o, const struct cpu_command *c, struct cpu_r
         k->layer_norm(x, c->g ? c->g->v : NULL, c->b ? c->b->v : NULL, c->eps, n, d, y);
         return 0;
     case OP_MATMUL:
-        return cpu_run_matmul(o, c, rows, (struct cpu_range){0, cpu_matmul_width(c)}, thread);
+        return cpu_run_matmul(o, c, rows, (struct cpu_part){{0, cpu_matmul_width(c)}, CPU_NO_COLUMN}, thread);
     case OP_ROPE:
         run_rope(o, c, rows, y, all_heads(c));
         return 0;

@@ -59,8 +59,9 @@ enum { D = 1024, FFN = 1024, HEADS = 8, ROWS = 96, VOCABULARY = 50 };
 
 struct layer {
     struct ops *o;
+    uint32_t n_kv_heads;
     struct ops_mat *table, *qkv, *out, *up, *down;
-    struct ops_vec *g, *freq;
+    struct ops_vec *g, *head, *freq;
     struct ops_buf *x, *norm, *wide, *att, *gate, *act, *pooled, *post, *mean;
 };
 
@@ -80,27 +81,30 @@ static struct ops_buf *buffer(struct ops *o, size_t cols)
     return b;
 }
 
-static void layer_open(struct layer *l, const struct tensor *all, unsigned n_threads)
+static void layer_open(struct layer *l, const struct tensor *all, unsigned n_threads, uint32_t n_kv_heads)
 {
+    const size_t wide = (HEADS + 2 * n_kv_heads) * (D / HEADS);
     float ones[D], freq[D / HEADS / 2];
     for (int i = 0; i < D; i++)
         ones[i] = 1 + 0.001f * (float)i;
     for (int i = 0; i < D / HEADS / 2; i++)
         freq[i] = powf(10000, -(float)i / (D / HEADS / 2.0f));
     memset(l, 0, sizeof *l);
+    l->n_kv_heads = n_kv_heads;
     assert_int_equal(ops_cpu_create(&l->o, &(struct ops_cpu_params){.n_threads = n_threads, .max_batch_tokens = ROWS}, NULL), 0);
     struct ops *o = l->o;
     l->table = matrix(o, all, VOCABULARY, D, true);
-    l->qkv = matrix(o, all, 3 * D, D, false);
+    l->qkv = matrix(o, all, wide, D, false);
     l->out = matrix(o, all, D, D, false);
     l->up = matrix(o, all, 2 * FFN, D, false);
     l->down = matrix(o, all, D, FFN, false);
     assert_int_equal(o->v->vec_create(o, ones, D, &l->g, NULL), 0);
+    assert_int_equal(o->v->vec_create(o, ones, D / HEADS, &l->head, NULL), 0);
     assert_int_equal(o->v->vec_create(o, freq, D / HEADS / 2, &l->freq, NULL), 0);
     struct ops_buf **const bufs[] = {&l->x, &l->norm, &l->att, &l->pooled, &l->post, &l->mean, &l->act};
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
         *bufs[i] = buffer(o, D);
-    l->wide = buffer(o, 3 * D);
+    l->wide = buffer(o, wide);
     l->gate = buffer(o, 2 * FFN);
 }
 
@@ -114,6 +118,7 @@ static void layer_close(struct layer *l)
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
         o->v->buf_destroy(o, bufs[i]);
     o->v->vec_destroy(o, &l->g);
+    o->v->vec_destroy(o, &l->head);
     o->v->vec_destroy(o, &l->freq);
     ops_destroy(&l->o);
 }
@@ -123,7 +128,7 @@ static void embed(struct layer *l, const uint32_t *length, uint32_t first, uint3
 {
     struct ops *o = l->o;
     const struct ops_vtbl *v = o->v;
-    const struct ops_attention a = {HEADS, HEADS, D / HEADS, false, 0.1f, 0, true};
+    const struct ops_attention a = {HEADS, l->n_kv_heads, D / HEADS, l->n_kv_heads < HEADS, 0.1f, 0, true};
     int32_t ids[ROWS];
     uint32_t offset[ROWS + 1] = {0}, skips[ROWS], n_pooled = 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -138,6 +143,8 @@ static void embed(struct layer *l, const uint32_t *length, uint32_t first, uint3
     r |= v->embed_rows(o, l->table, l->x);
     r |= v->rms_norm(o, l->x, l->g, 1e-5f, rows, l->norm);
     r |= v->matmul(o, l->norm, l->qkv, NULL, NULL, rows, l->wide);
+    if (l->n_kv_heads < HEADS)
+        r |= v->qk_norm(o, l->wide, l->head, l->head, 1e-5f, &a);
     r |= v->rope(o, l->wide, l->freq, &a);
     r |= v->attention(o, l->wide, &a, l->att);
     r |= v->matmul(o, l->att, l->out, NULL, l->x, rows, l->x);
@@ -179,33 +186,37 @@ static void make_weights(struct tensor *t, enum tensor_type type, uint64_t *s)
     *t = (struct tensor){"w", type, 3 * D, D, data, len};
 }
 
-/* Few rows go by column with two threads and more, many go by text or by row: always the same vector, in int8 to the bit. */
+/* Few rows go by column with two threads and more, by heads with two unless there is but one of keys; many go by text or by row: always the same
+ * vector, in int8 to the bit. */
 static void test_threads(void **state)
 {
     static const uint32_t length[] = {1, 2, 3, 7, 8, 16, 18, 31};
     static const unsigned threads[] = {1, 2, 3, 5, 11};
-    static const enum tensor_type types[] = {TENSOR_Q8_0, TENSOR_Q4_K, TENSOR_F32};
+    static const struct {
+        enum tensor_type type;
+        uint32_t n_kv_heads;
+    } cases[] = {{TENSOR_Q8_0, HEADS}, {TENSOR_Q8_0, 2}, {TENSOR_Q8_0, 1}, {TENSOR_Q4_K, HEADS}, {TENSOR_F32, HEADS}};
     enum { N = sizeof length / sizeof *length };
     uint64_t s = unit_seed();
     static float want[N * D], all[N * D], got[D];
-    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+    for (size_t t = 0; t < sizeof cases / sizeof *cases; t++) {
         struct tensor weights;
-        make_weights(&weights, types[t], &s);
+        make_weights(&weights, cases[t].type, &s);
         for (size_t i = 0; i < sizeof threads / sizeof *threads; i++) {
             struct layer l;
-            layer_open(&l, &weights, threads[i]);
-            const double may = types[t] != TENSOR_F32 && strstr(l.o->info.name, "int8") ? 0 : 1e-6;
+            layer_open(&l, &weights, threads[i], cases[t].n_kv_heads);
+            const double may = cases[t].type != TENSOR_F32 && strstr(l.o->info.name, "int8") ? 0 : 1e-6;
             embed(&l, length, 0, N, i ? all : want);
             for (uint32_t k = 0; i && k < N * D; k++)
                 if (!(fabs((double)all[k] - want[k]) <= may))
-                    fail_msg("%s, %u threads: text %u component %u: %.9g, one thread %.9g", tensor_type_name(types[t]), threads[i],
-                             k / D, k % D, all[k], want[k]);
+                    fail_msg("%s, %u heads of keys, %u threads: text %u component %u: %.9g, one thread %.9g", tensor_type_name(cases[t].type),
+                             cases[t].n_kv_heads, threads[i], k / D, k % D, all[k], want[k]);
             for (uint32_t text = 0; text < N; text++) {
                 embed(&l, length, text, 1, got);
                 for (uint32_t k = 0; k < D; k++)
                     if (!(fabs((double)got[k] - want[text * D + k]) <= may))
-                        fail_msg("%s, %u threads: text %u alone, component %u: %.9g, among others %.9g", tensor_type_name(types[t]),
-                                 threads[i], text, k, got[k], want[text * D + k]);
+                        fail_msg("%s, %u heads of keys, %u threads: text %u alone, component %u: %.9g, among others %.9g",
+                                 tensor_type_name(cases[t].type), cases[t].n_kv_heads, threads[i], text, k, got[k], want[text * D + k]);
             }
             layer_close(&l);
         }

@@ -47,7 +47,7 @@ static void claim_lines(const struct ops_buf *b, size_t n_rows, struct cpu_range
     for (size_t r = 0; r < n_rows; r++) {
         const char *p = (const char *)(b->v + r * b->cols + cols.begin), *end = (const char *)(b->v + r * b->cols + cols.end);
         for (; p < end; p += LINE)
-            __builtin_prefetch(p, 1);
+            cpu_claim_line(p);
     }
 }
 

@@ -162,6 +162,16 @@ struct cpu_ops {
     size_t n_claims;
 };
 
+/* Asks for the line at p to be written to. For __builtin_prefetch that is a matter of the compiler's flags; CPUs without it ignore it. */
+static inline void cpu_claim_line(const void *p)
+{
+#if defined(__x86_64__)
+    __asm__ volatile("prefetchw %0" : : "m"(*(const char *)p));
+#else
+    __builtin_prefetch(p, 1);
+#endif
+}
+
 /* ops_cpu_record.c: fills in the calls of the table that record */
 void cpu_record_table(struct ops_vtbl *v);
 

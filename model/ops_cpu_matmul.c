@@ -403,6 +403,14 @@ static struct cpu_range part_at(const struct ops_mat *w, size_t col, size_t end)
     return (struct cpu_range){col, next < end ? next : end};
 }
 
+/* What a block's result is to be written to, asked for before it is made: much of it lies in the shared cache, or where another thread has read it. */
+static void claim_lines(float *y, size_t n_rows, size_t ld)
+{
+    for (size_t r = 0; r < n_rows; r++, y += ld)
+        for (size_t i = 0; i < VNNI_COLS; i += 16)
+            cpu_claim_line(y + i);
+}
+
 int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, struct cpu_part part, size_t n, const float *x,
                const float *residual, float *y)
 {
@@ -417,12 +425,13 @@ int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, 
         for (struct cpu_range p = part_at(w, cols.begin, cols.end); p.begin < cols.end; p = part_at(w, p.end, cols.end)) {
             const int8_t *next = p.end < cols.end ? block_at(w, p.end) : after;
             for (size_t first = 0; first < step; first += DNNL_ROWS, next = NULL) {
-                const size_t rows = step - first < DNNL_ROWS ? step - first : DNNL_ROWS;
+                const size_t rows = step - first < DNNL_ROWS ? step - first : DNNL_ROWS, at = first * w->m + p.begin;
+                if (c->y_place < 0 && w->in_blocks)
+                    claim_lines(y + at, rows, w->m);
                 const int r = multiply(o, thread, w, p, next, first, rows, x, me->sums);
                 if (r)
                     return r;
                 struct cpu_tile t = tile_of(me->bytes, c, p, first, rows, me->sums);
-                const size_t at = first * w->m + p.begin;
                 t.residual = residual ? residual + at : NULL;
                 t.y = y + at;
                 t.ld = t.ld_residual = w->m;

@@ -1,14 +1,30 @@
 /* Row kernels, written once over ops_cpu_simd.h; ops_cpu_variant.c compiles them per instruction set. */
 
+/* Σ (x - mean)² of d values, in four sums that need not wait for one another */
+static inline float squares(const float *x, size_t d, float mean)
+{
+    vf sum[4] = {vf_set(0), vf_set(0), vf_set(0), vf_set(0)};
+    size_t i = 0;
+    for (; i + 4 * VW <= d; i += 4 * VW) {
+        for (size_t j = 0; j < 4; j++) {
+            const vf a = vf_load(x + i + j * VW) - vf_set(mean);
+            sum[j] = vf_fma(a, a, sum[j]);
+        }
+    }
+    for (; i + VW <= d; i += VW) {
+        const vf a = vf_load(x + i) - vf_set(mean);
+        sum[0] = vf_fma(a, a, sum[0]);
+    }
+    float all = vf_sum((sum[0] + sum[1]) + (sum[2] + sum[3]));
+    for (; i < d; i++) /* the lanes past the end would count as -mean */
+        all += (x[i] - mean) * (x[i] - mean);
+    return all;
+}
+
 static void rms_norm(const float *x, const float *g, float eps, size_t n, size_t d, float *y)
 {
     for (size_t t = 0; t < n; t++, x += d, y += d) {
-        vf sum = vf_set(0);
-        for (size_t i = 0; i < d; i += VW) {
-            vf a = vf_get(x + i, d - i);
-            sum = vf_fma(a, a, sum);
-        }
-        vf scale = vf_set(1 / sqrtf(vf_sum(sum) / (float)d + eps));
+        vf scale = vf_set(1 / sqrtf(squares(x, d, 0) / (float)d + eps));
         for (size_t i = 0; i < d; i += VW)
             vf_put(y + i, vf_get(x + i, d - i) * scale * vf_get(g + i, d - i), d - i);
     }
@@ -17,12 +33,7 @@ static void rms_norm(const float *x, const float *g, float eps, size_t n, size_t
 static void rms_norm_add(const float *x, const float *g, float eps, size_t n, size_t d, float *y)
 {
     for (size_t t = 0; t < n; t++, x += d, y += d) {
-        vf sum = vf_set(0);
-        for (size_t i = 0; i < d; i += VW) {
-            vf a = vf_get(x + i, d - i);
-            sum = vf_fma(a, a, sum);
-        }
-        vf scale = vf_set(1 / sqrtf(vf_sum(sum) / (float)d + eps));
+        vf scale = vf_set(1 / sqrtf(squares(x, d, 0) / (float)d + eps));
         for (size_t i = 0; i < d; i += VW)
             vf_put(y + i, vf_get(y + i, d - i) + vf_get(x + i, d - i) * scale * vf_get(g + i, d - i), d - i);
     }
@@ -37,20 +48,16 @@ static void scale(float *x, float s, size_t n)
 static void layer_norm(const float *x, const float *g, const float *b, float eps, size_t n, size_t d, float *y)
 {
     for (size_t t = 0; t < n; t++, x += d, y += d) {
-        vf sum = vf_set(0), sq = vf_set(0);
-        for (size_t i = 0; i < d; i += VW)
-            sum = sum + vf_get(x + i, d - i);
-        const float mean_row = vf_sum(sum) / (float)d;
-        const vf mean = vf_set(mean_row);
+        vf sum[2] = {vf_set(0), vf_set(0)};
         size_t i = 0;
-        for (; i + VW <= d; i += VW) {
-            vf a = vf_load(x + i) - mean;
-            sq = vf_fma(a, a, sq);
+        for (; i + 2 * VW <= d; i += 2 * VW) {
+            sum[0] = sum[0] + vf_load(x + i);
+            sum[1] = sum[1] + vf_load(x + i + VW);
         }
-        float var = vf_sum(sq);
-        for (; i < d; i++) /* the lanes past the end would count as -mean */
-            var += (x[i] - mean_row) * (x[i] - mean_row);
-        const vf scale = vf_set(1 / sqrtf(var / (float)d + eps));
+        for (; i < d; i += VW)
+            sum[0] = sum[0] + vf_get(x + i, d - i);
+        const float mean_row = vf_sum(sum[0] + sum[1]) / (float)d;
+        const vf mean = vf_set(mean_row), scale = vf_set(1 / sqrtf(squares(x, d, mean_row) / (float)d + eps));
         for (i = 0; i < d; i += VW) {
             vf a = (vf_get(x + i, d - i) - mean) * scale;
             if (g)

@@ -20,6 +20,7 @@ enum cpu_domain {
     CPU_POOLED, /* those that are pooled */
     CPU_TEXTS,  /* one a text */
     CPU_LOOSE,  /* some other number: the batch is run by one thread, whole */
+    CPU_DOMAINS
 };
 
 struct cpu_range {
@@ -38,6 +39,8 @@ struct ops_buf {
     size_t max_rows, cols;
     uint64_t batch;         /* number of the last batch that wrote it; 0: none, or the host did since */
     enum cpu_domain domain; /* of the rows that batch wrote */
+    bool begun, unread;     /* see cpu_find_passing */
+    bool passing;           /* in this run, a thread's rows lie where those of its last texts did: see ops_cpu_run.c */
 };
 
 struct ops_mat {
@@ -115,6 +118,7 @@ struct cpu_worker {
     float *row_scale; /* CPU_MATMUL_MOST_ROWS */
     void *sums;       /* 2 × DNNL_ROWS × max_panel values of 4 bytes */
     float *arena;     /* arena_cols × the rows of a block */
+    ptrdiff_t shift[CPU_DOMAINS]; /* by text: rows that those of a passing buffer lie further up */
     float *attention; /* ATTENTION_SCRATCH */
 };
 
@@ -155,7 +159,7 @@ struct cpu_ops {
     bool by_text, by_column, loose;
     unsigned n_active;
     uint32_t *group; /* first text of each group, and the end */
-    uint32_t n_groups;
+    uint32_t n_groups, largest_group, largest_pooled; /* the latter in rows */
     atomic_uint next_group;
     atomic_int run_error;
     struct cpu_claim *claims; /* see ops_cpu_column.c */
@@ -219,6 +223,8 @@ int cpu_matmul_gate(struct cpu_ops *o, unsigned thread, const struct cpu_command
 /* ops_cpu_place.c: decides which buffers of the recorded commands stay in the arena. src: the buffer read at the end or NULL.
  * Returns LT_ENOMEM when the arena cannot grow. */
 int cpu_place(struct cpu_ops *o, const struct ops_buf *src);
+/* Which buffers hold nothing but what the batch wrote and read again; none where there may be none. */
+void cpu_find_passing(struct cpu_ops *o, const struct ops_buf *src, bool may);
 /* No buffer in an arena any more; what runs as one still does. */
 void cpu_unplace(struct cpu_ops *o);
 /* True for ops that read rows of other places than they write. */

@@ -117,6 +117,39 @@ static size_t place_stretch(struct cpu_ops *o, size_t begin, size_t end, const s
     return cols;
 }
 
+static void note_read(const struct ops_buf *b)
+{
+    struct ops_buf *own = (struct ops_buf *)(uintptr_t)b; /* notes are kept in it on the way */
+    if (!b)
+        return;
+    own->passing = own->passing && b->begun;
+    own->begun = true;
+    own->unread = false;
+}
+
+void cpu_find_passing(struct cpu_ops *o, const struct ops_buf *src, bool may)
+{
+    const struct cpu_command *end = o->commands + o->n_commands;
+    for (const struct cpu_command *c = o->commands; c < end; c++) {
+        const struct ops_buf *const all[] = {c->x, c->residual, c->y};
+        for (int i = 0; i < 3; i++)
+            if (all[i])
+                ((struct ops_buf *)(uintptr_t)all[i])->passing = false;
+    }
+    for (const struct cpu_command *c = o->commands; may && c < end; c++) {
+        c->y->begun = false;
+        c->y->passing = c->y != src;
+    }
+    for (const struct cpu_command *c = o->commands; may && c < end; c++) {
+        note_read(c->x);
+        note_read(c->residual);
+        c->y->begun = c->y->unread = true;
+        c->y->passing = c->y->passing && c->domain != CPU_TEXTS;
+    }
+    for (const struct cpu_command *c = o->commands; may && c < end; c++)
+        c->y->passing = c->y->passing && !c->y->unread;
+}
+
 void cpu_unplace(struct cpu_ops *o)
 {
     for (size_t i = 0; i < o->n_commands; i++)

@@ -2,7 +2,8 @@
  *
  * Most ops work row by row. Those between two that look across rows form a stretch, and a stretch is run block by block: all its ops on
  * some rows, then on the next, so that activations stay in a thread's own cache. Threads share the work in one of three ways:
- * - by text, where there are enough texts: each takes groups of whole texts through the entire batch and never waits for another;
+ * - by text, where there are enough texts: each takes groups of whole texts through the entire batch and never waits for another. Rows that only
+ *   the batch itself reads lie in the same places of a buffer for each of a thread's groups, and so in its cache;
  * - by column, where there are few rows and many weights: see ops_cpu_column.c;
  * - by row: each takes a fixed share of the rows of every op, and all meet before and after the ops that look across rows.
  * A row's arithmetic is the same in all, and in any grouping. */
@@ -29,6 +30,12 @@ size_t cpu_domain_rows(const struct cpu_ops *o, enum cpu_domain d)
 }
 
 /* ---- single ops on some rows ---- */
+
+static float *at(const struct cpu_ops *o, unsigned thread, const struct ops_buf *b, enum cpu_domain domain, size_t row)
+{
+    const ptrdiff_t shift = b->passing ? o->workers[thread].shift[domain] : 0;
+    return b->v + (size_t)((ptrdiff_t)row - shift) * b->cols;
+}
 
 static void run_embed(const struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows, float *y)
 {
@@ -85,12 +92,12 @@ static void run_attention(const struct cpu_ops *o, const struct cpu_command *c, 
         const uint32_t *text = o->seq_offset + o->text[t];
         end = text[1] < rows.end ? text[1] : rows.end;
         const struct cpu_attention a = {
-            .qkv = c->x->v,
-            .y = c->y->v,
-            .first = text[0],
-            .last = text[1],
-            .begin = t,
-            .end = end,
+            .qkv = at(o, thread, c->x, c->domain, text[0]),
+            .y = at(o, thread, c->y, c->domain, text[0]),
+            .first = 0,
+            .last = text[1] - text[0],
+            .begin = t - text[0],
+            .end = end - text[0],
             .n_heads = c->attention.n_heads,
             .n_kv_heads = c->attention.n_kv_heads,
             .head_dim = c->attention.head_dim,
@@ -106,7 +113,7 @@ static void run_attention(const struct cpu_ops *o, const struct cpu_command *c, 
 }
 
 /* Text by text, so that each pooled row is found without a search. */
-static void run_gather(const struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows)
+static void run_gather(const struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows, unsigned thread)
 {
     const size_t d = c->x->cols;
     for (uint32_t s = 0; s < o->batch.n_seqs; s++) {
@@ -116,39 +123,41 @@ static void run_gather(const struct cpu_ops *o, const struct cpu_command *c, str
         const size_t from = o->seq_offset[s] + o->pool_skip[s] - begin; /* of pooled row 0, as it were */
         begin = begin > rows.begin ? begin : rows.begin;
         end = end < rows.end ? end : rows.end;
-        memcpy(c->y->v + begin * d, c->x->v + (from + begin) * d, (end - begin) * d * sizeof(float));
+        memcpy(at(o, thread, c->y, c->domain, begin), at(o, thread, c->x, CPU_TOKENS, from + begin), (end - begin) * d * sizeof(float));
     }
 }
 
-static void run_pool(const struct cpu_ops *o, const struct cpu_command *c, struct cpu_range texts)
+static void run_pool(const struct cpu_ops *o, const struct cpu_command *c, struct cpu_range texts, unsigned thread)
 {
     const size_t d = c->x->cols;
     for (size_t s = texts.begin; s < texts.end; s++) {
         const size_t begin = o->pooled_offset[s], end = o->pooled_offset[s + 1];
+        float *y = at(o, thread, c->y, c->domain, s);
         if (c->op == OP_MEAN)
-            o->kernels->mean_rows(c->x->v + begin * d, end - begin, d, c->y->v + s * d);
+            o->kernels->mean_rows(at(o, thread, c->x, CPU_POOLED, begin), end - begin, d, y);
         else
-            memcpy(c->y->v + s * d, c->x->v + (c->last ? end - 1 : begin) * d, d * sizeof(float));
+            memcpy(y, at(o, thread, c->x, CPU_POOLED, c->last ? end - 1 : begin), d * sizeof(float));
     }
 }
 
 /* The first of a block's rows in a buffer, or in the arena */
-static float *row_at(const struct cpu_ops *o, unsigned thread, const struct ops_buf *b, int32_t place, struct cpu_range rows)
+static float *row_at(const struct cpu_ops *o, unsigned thread, const struct ops_buf *b, int32_t place, enum cpu_domain domain,
+                     struct cpu_range rows)
 {
     if (!b)
         return NULL;
-    return place < 0 ? b->v + rows.begin * b->cols : o->workers[thread].arena + (size_t)place * cpu_matmul_rows(o);
+    return place < 0 ? at(o, thread, b, domain, rows.begin) : o->workers[thread].arena + (size_t)place * cpu_matmul_rows(o);
 }
 
 int cpu_run_matmul(struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows, struct cpu_part part, unsigned thread)
 {
     const size_t n = rows.end - rows.begin;
     const struct cpu_command *norm = cpu_inner_norm(o, c), *in = norm ? norm : c;
-    const float *x = row_at(o, thread, in->x, in->x_place, rows);
+    const float *x = row_at(o, thread, in->x, in->x_place, c->domain, rows);
     if (c->gate)
-        return cpu_matmul_gate(o, thread, c, part.cols, n, x, row_at(o, thread, c[1].y, c[1].y_place, rows));
-    return cpu_matmul(o, thread, c, part, n, x, row_at(o, thread, c->residual, c->residual_place, rows),
-                      row_at(o, thread, c->y, c->y_place, rows));
+        return cpu_matmul_gate(o, thread, c, part.cols, n, x, row_at(o, thread, c[1].y, c[1].y_place, c->domain, rows));
+    return cpu_matmul(o, thread, c, part, n, x, row_at(o, thread, c->residual, c->residual_place, c->domain, rows),
+                      row_at(o, thread, c->y, c->y_place, c->domain, rows));
 }
 
 void cpu_run_heads(struct cpu_ops *o, const struct cpu_command *c, struct cpu_range heads, unsigned thread)
@@ -166,8 +175,8 @@ int cpu_run_command(struct cpu_ops *o, const struct cpu_command *c, struct cpu_r
 {
     const struct cpu_kernels *k = o->kernels;
     const size_t n = rows.end - rows.begin, d = c->y->cols;
-    const float *x = row_at(o, thread, c->x, c->x_place, rows);
-    float *y = row_at(o, thread, c->y, c->y_place, rows);
+    const float *x = row_at(o, thread, c->x, c->x_place, c->domain, rows);
+    float *y = row_at(o, thread, c->y, c->y_place, c->domain, rows);
     if (n == 0)
         return 0;
     switch (c->op) {
@@ -210,11 +219,11 @@ int cpu_run_command(struct cpu_ops *o, const struct cpu_command *c, struct cpu_r
         k->softmax(y, n * c->groups, c->r);
         return 0;
     case OP_GATHER:
-        run_gather(o, c, rows);
+        run_gather(o, c, rows, thread);
         return 0;
     case OP_MEAN:
     case OP_PICK:
-        run_pool(o, c, rows);
+        run_pool(o, c, rows, thread);
         return 0;
     case OP_L2:
         k->l2_normalize(y, n, d);
@@ -262,6 +271,9 @@ static void run_by_text(void *arg, unsigned thread)
     unsigned g;
     while ((g = atomic_fetch_add(&o->next_group, 1)) < o->n_groups) {
         const uint32_t first = o->group[g], end = o->group[g + 1];
+        ptrdiff_t *shift = o->workers[thread].shift;
+        shift[CPU_TOKENS] = (ptrdiff_t)o->seq_offset[first] - (ptrdiff_t)thread * o->largest_group;
+        shift[CPU_POOLED] = (ptrdiff_t)o->pooled_offset[first] - (ptrdiff_t)thread * o->largest_pooled;
         const struct share share = {{
             [CPU_TOKENS] = {o->seq_offset[first], o->seq_offset[end]},
             [CPU_POOLED] = {o->pooled_offset[first], o->pooled_offset[end]},
@@ -285,21 +297,22 @@ static void run_by_row(void *arg, unsigned thread)
 
 /* ---- who does what ---- */
 
-/* Groups of at least GROUP_ROWS rows. Returns the largest group's rows. */
-static uint32_t make_groups(struct cpu_ops *o)
+/* Groups of at least GROUP_ROWS rows */
+static void make_groups(struct cpu_ops *o)
 {
-    uint32_t largest = 0;
+    o->largest_group = o->largest_pooled = 0;
     o->n_groups = 0;
     for (uint32_t s = 0, begin = 0; s < o->batch.n_seqs; s++) {
         const uint32_t rows = o->seq_offset[s + 1] - o->seq_offset[begin];
         if (rows < GROUP_ROWS && s + 1 < o->batch.n_seqs)
             continue;
         o->group[o->n_groups++] = begin;
-        largest = rows > largest ? rows : largest;
+        const uint32_t pooled = o->pooled_offset[s + 1] - o->pooled_offset[begin];
+        o->largest_group = rows > o->largest_group ? rows : o->largest_group;
+        o->largest_pooled = pooled > o->largest_pooled ? pooled : o->largest_pooled;
         begin = s + 1;
     }
     o->group[o->n_groups] = o->batch.n_seqs;
-    return largest;
 }
 
 /* How many threads share out columns, where there are too few rows for all; 0: it doesn't pay. They meet at each product and read what the others
@@ -324,24 +337,28 @@ int cpu_run(struct cpu_ops *o, const struct ops_buf *src)
     const int placed = cpu_place(o, src);
     if (placed)
         return placed;
+    cpu_find_passing(o, src, false);
     const unsigned sharing = column_threads(o);
     o->by_column = sharing > 0;
     if (o->by_column)
         return cpu_run_by_column(o, sharing);
-    const uint32_t largest = make_groups(o), n = o->batch.n_tokens;
+    make_groups(o);
+    const uint32_t n = o->batch.n_tokens;
     unsigned active = n / ROWS_PER_THREAD;
     active = active < 1 ? 1 : active > o->n_threads ? o->n_threads : active;
     /* By text, unless the thread with the most groups would take an eighth longer than its fair share. */
-    const uint64_t longest_thread = (uint64_t)((o->n_groups + active - 1) / active) * largest;
+    const uint64_t longest_thread = (uint64_t)((o->n_groups + active - 1) / active) * o->largest_group;
     o->by_text = !o->loose && (active == 1 || longest_thread * active <= n + n / 8);
     if (o->loose)
         active = 1;
     o->n_active = active;
     atomic_store(&o->next_group, 0);
     atomic_store(&o->run_error, 0);
-    if (o->by_text)
+    if (o->by_text) {
+        /* Threads' places are apart, and there are no more rows than the batch has. */
+        cpu_find_passing(o, src, active * (uint64_t)o->largest_group <= n && active * (uint64_t)o->largest_pooled <= o->n_pooled);
         team_help(o->team, active, run_by_text, o);
-    else
+    } else
         team_run(o->team, active, run_by_row, o);
     return atomic_load(&o->run_error);
 }

@@ -3,13 +3,31 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "clients/cli/cli.h"
 #include "clients/cli/json_out.h"
+#include "clients/cli/progress.h"
 
 static const char *state_name(enum latent_job_state s)
 {
     static const char *const names[] = {"open", "running", "done", "cancelled", "failed"};
     return (unsigned)s < sizeof names / sizeof names[0] ? names[s] : "?";
+}
+
+/* Of one under way: what it is at, and how long it takes at the rate so far. */
+static void print_progress(const struct latent_job *j)
+{
+    char left[32];
+    const uint64_t total = j->state == LATENT_JOB_RUNNING ? j->accepted : j->total_documents, done = j->searchable + j->failed;
+    const double seconds = (double)(clock_wall_ms() - j->created_ms) / 1000;
+    if (j->state != LATENT_JOB_OPEN && j->state != LATENT_JOB_RUNNING)
+        return;
+    if (*j->current)
+        printf("        at %s\n", j->current);
+    if (total > done && done && seconds > 0) {
+        progress_duration(seconds / (double)done * (double)(total - done), left);
+        printf("        %.0f %%, about %s left\n", 100.0 * (double)done / (double)total, left);
+    }
 }
 
 static void print_job(const struct latent_job *j, bool json)
@@ -30,6 +48,7 @@ static void print_job(const struct latent_job *j, bool json)
            (unsigned long long)j->job, state_name(j->state), j->collection,
            (unsigned long long)j->accepted, (unsigned long long)j->searchable,
            (unsigned long long)j->failed, (unsigned long long)j->pending_chunks, j->label);
+    print_progress(j);
     if (*j->last_error)
         printf("        last failure: %s\n", j->last_error);
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Ingest as a job: listed, cancelled while it runs, alive after kill -9, and never embedded twice."""
+import re
 import time
 import unittest
 
@@ -91,6 +92,11 @@ class Jobs(unittest.TestCase):
                 job = begin(w)
                 self.assertEqual(w.call(JOB_CLOSE, [(1, job)]).code, 0)
                 done = wait_for(w, job, lambda row: row["searchable"] > 0)["searchable"]
+                for _ in range(20):  # between two batches there may be no item
+                    said = d.latent("job", "list").stdout
+                    if re.search(r"(?m)^ +at d\d+$", said):
+                        break
+                self.assertRegex(said, r"(?m)^ +at d\d+\n +\d+ %, about \d.* left$")
             d.kill()
             d.start()
             with Wire(d.socket) as w:

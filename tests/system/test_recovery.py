@@ -157,7 +157,8 @@ class Recovery(unittest.TestCase):
             self.assertEqual((status["model"], status["device"], status["percent"]), ("", "", 100))
             self.assertIn("--recover", status["warning"])
             self.assertRegex(d.latent("status").stdout, "warning: .*--recover")
-            self.assertEqual([c["name"] for c in status["collections"]], ["c", "other"])
+            self.assertEqual([(c["name"], c["index_kind"], c["degraded"]) for c in status["collections"]],
+                             [("c", "exact", True), ("other", "exact", True)])
             self.assertEqual(sorted(d.json_lines("get", "-c", "c", "--all"), key=lambda x: int(x["id"])), docs)
             self.assertEqual(d.json_lines("get", "-c", "c", "7"), docs[7:8])
             self.assertEqual(d.json_lines("get", "-c", "other", "--all"), [])

@@ -5,7 +5,7 @@ import struct
 import unittest
 
 from harness import Daemon, main, needs_faults
-from wire import (ADD, CANCEL, CREATE, DELETE, DROP, GET, JOB_CLOSE, SEARCH, STATUS, Wire, add, document, frame, pack,
+from wire import (ADD, CANCEL, CREATE, DELETE, DROP, GET, JOB_CLOSE, RERANK, SEARCH, STATUS, Wire, add, document, frame, pack,
                   request, unpack)
 
 LONG = "the quick brown fox jumps over the lazy dog and runs away into the woods " * 5
@@ -123,6 +123,15 @@ class Large(unittest.TestCase):
                 with Wire(d.socket) as w:
                     w.socket.sendall(whole)
             self.assertEqual(d.status()["phase"], "ready")
+
+
+class Unsupported(unittest.TestCase):
+    def test_rerank(self):
+        """The verb is there from the first version on; a model without a reranker says so for good."""
+        with Daemon() as d, Wire(d.socket) as w:
+            reply = w.call(RERANK, [(1, "a question"), (2, "one text"), (2, "another")])
+            self.assertEqual((reply.code, reply.retryable), (24, False))  # LT_EUNSUPPORTED
+            self.assertIn("no reranker", reply.message)
 
 
 class Pipelining(unittest.TestCase):

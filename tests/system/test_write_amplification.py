@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Bytes written for each byte ingested, in a small form of tests/bench/write_amplification.py: at most six."""
+"""Bytes written for each byte ingested, in a small form of tests/bench/write_amplification.py: at most six; and on disk afterwards: at most three."""
 import itertools
+import os
 import random
 import signal
 import struct
@@ -12,6 +13,8 @@ from writes import ingested_bytes, written_at_end
 
 N, DIM = 8000, 384
 AT_MOST = 6
+# Texts once and words' index, vectors twice (store and file) and as codes, links.
+DISK_AT_MOST = 3
 
 
 class WriteAmplification(unittest.TestCase):
@@ -43,6 +46,10 @@ class WriteAmplification(unittest.TestCase):
             print(f"{ingested / 1e6:.1f} MB ingested, {written / 1e6:.1f} written: {written / ingested:.2f}")
             self.assertGreater(written, ingested)  # or it was not counted
             self.assertLessEqual(written, AT_MOST * ingested)
+            taken = sum(os.lstat(os.path.join(folder, name)).st_blocks * 512 for folder, _, names in os.walk(d.data) for name in names
+                        if name != "reserve")
+            print(f"{taken / 1e6:.1f} MB on disk: {taken / ingested:.2f}")
+            self.assertLessEqual(taken, DISK_AT_MOST * ingested)
 
 
 if __name__ == "__main__":

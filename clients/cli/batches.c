@@ -66,6 +66,9 @@ static int finish_oldest(struct batches *b)
     struct batch *t = b->in_flight;
     struct latent_add_result *r = NULL;
     int code = latent_add_finish(b->conn, t->id, &r);
+    if (code < 0 && latent_is_connected(b->conn) && latent_error_retryable(b->conn))
+        fprintf(stderr, "latent: %s: %s (%s); trying again for %d s\n", b->collection, latent_error(b->conn), latent_code_name(code),
+                RETRIES_MAX * RETRY_MS / 1000);
     for (int tries = 0; code < 0 && latent_is_connected(b->conn) &&
                         latent_error_retryable(b->conn) && tries < RETRIES_MAX;
          tries++) {

@@ -21,6 +21,7 @@ struct cli {
     const char *connect;      /* --connect HOST:PORT */
     const char *server_key;   /* --server-key */
     const char *key_file;     /* --key */
+    bool impatient;           /* asks a daemon that is still loading, too */
     struct latent *connection; /* opened by cli_connect, closed by main */
 };
 
@@ -38,7 +39,7 @@ extern const struct cli_command cli_status_command, cli_collection_command, cli_
     cli_get_command, cli_delete_command, cli_search_command, cli_embed_command, cli_import_command, cli_selftest_command,
     cli_eval_command, cli_key_command, cli_job_command, cli_check_command, cli_bench_command, cli_explain_command, cli_backup_command;
 
-/* Connects on first use. NULL: it has said on stderr why, and how to start a daemon; return CLI_USAGE. */
+/* Connects on first use, and waits for a daemon that is still loading. NULL: it has said on stderr why, and how to start a daemon; return CLI_USAGE. */
 struct latent *cli_connect(struct cli *c);
 
 /* "latent NAME: text" on stderr, and "try latent NAME --help". Returns CLI_USAGE. */

@@ -2,13 +2,14 @@
 """The units, and the daemon under a manager: this test plays systemd's part, with sockets passed in and notifications read."""
 import os
 import re
+import select
 import shutil
 import socket
 import subprocess
 import tempfile
 import unittest
 
-from harness import BUILD, CALL_S, Daemon, LATENTD, SRC, START_S, main
+from harness import BUILD, CALL_S, Daemon, LATENT, LATENTD, SRC, START_S, main
 from wire import STATUS, Wire
 
 ANALYZE = shutil.which("systemd-analyze")
@@ -124,6 +125,19 @@ class Activation(unittest.TestCase):
                 self.assertEqual(d.notice(), "READY=1")
                 with Wire(self.path) as w:
                     self.assertEqual(w.call(STATUS, []).code, 0)
+
+    def test_first_command_starts_and_waits(self):
+        """The command line's first request, which has a daemon started, is answered like any other."""
+        with listening(self.path) as passed:
+            first = subprocess.Popen([LATENT, "--socket", self.path, "collection", "create", "c"], stdout=subprocess.PIPE,
+                                     stderr=subprocess.PIPE, text=True)
+            passed.settimeout(START_S)
+            select.select([passed], [], [], START_S)  # it has come
+            with Manager([passed]) as d:
+                out, said = first.communicate(timeout=CALL_S)
+                self.assertEqual(first.returncode, 0, said)
+                self.assertIn("c ", out)
+                self.assertEqual(d.notice(), "READY=1")
 
     def test_unix_and_tcp_passed_in(self):
         with listening(self.path) as unix, socket.create_server(("127.0.0.1", 0)) as tcp:

@@ -198,12 +198,37 @@ static void run_all(void *arg, unsigned thread)
             return;
 }
 
-int cpu_run_by_column(struct cpu_ops *o, unsigned n_threads)
+static void set_passing(const struct ops_buf *b, bool passing)
+{
+    if (b)
+        ((struct ops_buf *)(uintptr_t)b)->passing = passing;
+}
+
+/* A product that is shared out by heads goes to rows of each thread's own, if only those ops on heads read it and there is room: a CPU that
+ * asks for what may be read next would take the other's columns from it. */
+static void part_heads(struct cpu_ops *o, const struct ops_buf *src)
+{
+    const struct cpu_command *end = o->commands + o->n_commands, *c;
+    const size_t n = o->batch.n_tokens;
+    for (c = o->commands; c < end; c++)
+        if (c->heads_end)
+            set_passing(c->y, c->y != src && c->y->max_rows >= n * o->n_active);
+    for (c = o->commands; c < end; c = c->heads_end ? c->heads_end : c + 1) {
+        const struct ops_buf *const others[] = {c->x, c->residual, c->heads_end ? NULL : c->y};
+        for (int i = 0; i < 3; i++)
+            set_passing(others[i], false);
+    }
+    for (unsigned t = 0; t < o->n_active; t++)
+        o->workers[t].shift[CPU_TOKENS] = -(ptrdiff_t)(t * n);
+}
+
+int cpu_run_by_column(struct cpu_ops *o, const struct ops_buf *src, unsigned n_threads)
 {
     o->n_active = n_threads < MOST_ACTIVE ? n_threads : MOST_ACTIVE;
     cpu_unplace(o);
     for (struct cpu_command *c = o->commands; c < o->commands + o->n_commands; c++)
         c->heads_end = c->op == OP_MATMUL ? heads_end(o, c) : NULL;
+    part_heads(o, src);
     const size_t n = 2 * o->n_commands; /* steps, at most */
     if (n > o->n_claims) {
         free(o->claims);

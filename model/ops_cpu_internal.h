@@ -40,7 +40,7 @@ struct ops_buf {
     uint64_t batch;         /* number of the last batch that wrote it; 0: none, or the host did since */
     enum cpu_domain domain; /* of the rows that batch wrote */
     bool begun, unread;     /* see cpu_find_passing */
-    bool passing;           /* in this run, a thread's rows lie where those of its last texts did: see ops_cpu_run.c */
+    bool passing;           /* in this run, each thread has rows of its own: see ops_cpu_run.c and ops_cpu_column.c */
 };
 
 struct ops_mat {
@@ -118,7 +118,7 @@ struct cpu_worker {
     float *row_scale; /* CPU_MATMUL_MOST_ROWS */
     void *sums;       /* 2 × DNNL_ROWS × max_panel values of 4 bytes */
     float *arena;     /* arena_cols × the rows of a block */
-    ptrdiff_t shift[CPU_DOMAINS]; /* by text: rows that those of a passing buffer lie further up */
+    ptrdiff_t shift[CPU_DOMAINS]; /* rows that those of a passing buffer lie further up */
     float *attention; /* ATTENTION_SCRATCH */
 };
 
@@ -189,7 +189,7 @@ int cpu_run_matmul(struct cpu_ops *o, const struct cpu_command *c, struct cpu_ra
 void cpu_run_heads(struct cpu_ops *o, const struct cpu_command *c, struct cpu_range heads, unsigned thread);
 
 /* ops_cpu_column.c: runs what is recorded and placed, n_threads at one step at a time. Errors: LT_ENOMEM, LT_EDEVICE. */
-int cpu_run_by_column(struct cpu_ops *o, unsigned n_threads);
+int cpu_run_by_column(struct cpu_ops *o, const struct ops_buf *src, unsigned n_threads);
 
 /* ops_cpu_matmul.c */
 int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t n_parts, struct ops_mat **w,

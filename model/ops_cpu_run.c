@@ -164,9 +164,9 @@ void cpu_run_heads(struct cpu_ops *o, const struct cpu_command *c, struct cpu_ra
 {
     const struct cpu_range rows = {0, c->n};
     if (c->op == OP_ROPE)
-        run_rope(o, c, rows, c->y->v, heads);
+        run_rope(o, c, rows, at(o, thread, c->y, c->domain, 0), heads);
     else if (c->op == OP_QK_NORM)
-        run_qk_norm(o, c, c->n, c->y->v, heads);
+        run_qk_norm(o, c, c->n, at(o, thread, c->y, c->domain, 0), heads);
     else
         run_attention(o, c, rows, heads, thread);
 }
@@ -341,7 +341,7 @@ int cpu_run(struct cpu_ops *o, const struct ops_buf *src)
     const unsigned sharing = column_threads(o);
     o->by_column = sharing > 0;
     if (o->by_column)
-        return cpu_run_by_column(o, sharing);
+        return cpu_run_by_column(o, src, sharing);
     make_groups(o);
     const uint32_t n = o->batch.n_tokens;
     unsigned active = n / ROWS_PER_THREAD;

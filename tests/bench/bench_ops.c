@@ -11,7 +11,7 @@
 #include "model/ops_cpu.h"
 #include "tests/bench/raw_int8.h"
 
-enum { DIM = 64, LATENTS = 64, VOCABULARY = 32000, MOST_LAYERS = 12, MOST_D = 4096, ROUNDS = 15 };
+enum { DIM = 64, LATENTS = 64, VOCABULARY = 32000, MOST_LAYERS = 12, MOST_D = 4096, ROUNDS = 15, LEAST_ROWS = 512 };
 
 struct size {
     uint32_t d, heads, ffn, hidden, layers;
@@ -204,7 +204,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "bench_ops: %s\n", em.text);
         return 1;
     }
-    decoder_init(&d, n);
+    decoder_init(&d, n < LEAST_ROWS ? LEAST_ROWS : n); /* an engine's buffers are never so small */
     struct raw *raw = raw_create(shapes, sizeof shapes / sizeof *shapes, n, (int)n_threads);
     int32_t *ids = calloc(n, sizeof *ids);
     uint32_t *offset = calloc(texts + 1, sizeof *offset), *skip = calloc(texts, sizeof *skip);

@@ -98,8 +98,11 @@ static void reply(struct work_item *w, void *state)
     size_t n = e->msg->n_inputs, step = PART_BYTES / (e->dim * 4ul + VECTOR_OVERHEAD);
     for (size_t i = 0; i < n; i++) {
         struct embed_input *in = &e->inputs[i];
-        if (in->status == 0)
+        if (in->status == 0) {
             in->status = e->texts[in->packed].status;
+            if (e->texts[in->packed].device)
+                in->why = e->job.why;
+        }
         if (in->status == LT_ESHUTDOWN || in->status == LT_ECANCELLED || in->status == LT_ETIMEOUT) {
             embed_fail(e, in->status);
             return;

@@ -133,8 +133,9 @@ static void look_up(struct work_item *w, void *reader)
 static void embedded(struct device_job *job)
 {
     struct search *s = (struct search *)((char *)job - offsetof(struct search, job));
+    const struct err_msg why = s->job.why; /* s ends before it is sent */
     if (s->text.status < 0)
-        search_fail(s, s->text.status, NULL);
+        search_fail(s, s->text.status, s->text.device ? &why : NULL);
     else
         request_submit(s->rq, s->rq->core->searchers, look_up);
 }

@@ -100,7 +100,10 @@ class Failing(unittest.TestCase):
                 time.sleep(0.05)
             self.assertEqual(d.json_lines("collection", "info", "c", "--json")[0]["documents"], 1000)
             self.assertEqual(self.job(d)["failed"], 0)
-            self.assertEqual(d.latent("embed", stdin="text\n", check=False).returncode, 1)
+            for args in (["embed"], ["search", "-c", "c", "text"]):
+                got = d.latent(*args, stdin="text\n", check=False)
+                self.assertEqual(got.returncode, 1)
+                self.assertIn("the model file was cut short in use; start again with a whole one (LATENT_ECORRUPT)", got.stderr)
             self.assertEqual(d.stop(), 0)
             shutil.copy(MODEL, model)
             d.start()

@@ -315,6 +315,20 @@ static void make_groups(struct cpu_ops *o)
     o->group[o->n_groups] = o->batch.n_seqs;
 }
 
+/* Rows of the thread with the most, each taking the next group when it has done its last */
+static uint64_t most_rows(const struct cpu_ops *o, unsigned n_threads)
+{
+    uint64_t rows[CPU_MAX_THREADS] = {0}, most = 0;
+    for (uint32_t g = 0; g < o->n_groups; g++) {
+        unsigned least = 0;
+        for (unsigned t = 1; t < n_threads; t++)
+            least = rows[t] < rows[least] ? t : least;
+        rows[least] += o->seq_offset[o->group[g + 1]] - o->seq_offset[o->group[g]];
+        most = rows[least] > most ? rows[least] : most;
+    }
+    return most;
+}
+
 /* How many threads share out columns, where there are too few rows for all; 0: it doesn't pay. They meet at each product and read what the others
  * wrote, which takes two some 2 µs a time, more threads 15: only where products are large do these gain more. Measured with products of 0.5
  * and 2 MB. */
@@ -346,9 +360,8 @@ int cpu_run(struct cpu_ops *o, const struct ops_buf *src)
     const uint32_t n = o->batch.n_tokens;
     unsigned active = n / ROWS_PER_THREAD;
     active = active < 1 ? 1 : active > o->n_threads ? o->n_threads : active;
-    /* By text, unless the thread with the most groups would take an eighth longer than its fair share. */
-    const uint64_t longest_thread = (uint64_t)((o->n_groups + active - 1) / active) * o->largest_group;
-    o->by_text = !o->loose && (active == 1 || longest_thread * active <= n + n / 8);
+    /* By text, unless one thread would take an eighth longer than its fair share. */
+    o->by_text = !o->loose && (active == 1 || most_rows(o, active) * active <= n + n / 8);
     if (o->loose)
         active = 1;
     o->n_active = active;

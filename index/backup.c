@@ -78,6 +78,7 @@ static int copy_pages(sqlite3 *from, sqlite3 *to, const struct index_backup *p, 
 static int check_copy(sqlite3 *db, struct index_backup_report *out, struct err_msg *em)
 {
     sqlite3_stmt *st = NULL;
+    sqlite3_drop_modules(db, NULL); /* words can be made anew: see check_sqlite */
     int r = sql_prepare(db, &st, "PRAGMA integrity_check(1)", em);
     if (r == 0 && (r = sql_step(st, em)) > 0) {
         const char *said = (const char *)sqlite3_column_text(st, 0);

@@ -42,15 +42,20 @@ static struct layout layout_of(const struct tuning_fragments *t)
 }
 
 /* Where the scales of x's rows lie behind its fragments, in floats. */
-static uint64_t scales_at(const struct product *p, const struct tuning_fragments *t)
+static uint64_t scales_at(const struct tuning_fragments *t, uint32_t n, uint32_t kp)
 {
-    return fragment_bytes(blocks_of(p->n, t->bn, t->tm), t->tm, p->w->kp, t->tk) / 4;
+    return fragment_bytes(blocks_of(n, t->bn, t->tm), t->tm, kp, t->tk) / 4;
+}
+
+uint64_t ops_vulkan_fragments_x_bytes(const struct tuning_fragments *t, uint32_t n, uint32_t kp)
+{
+    return 4 * (scales_at(t, n, kp) + (uint64_t)blocks_of(n, t->bn, t->tm) * t->tm);
 }
 
 /* x's fragments and scales, from v->pack. */
 static int lay_out_x(struct ops_vulkan *v, const struct product *p, const struct tuning_fragments *t, struct err_msg *em)
 {
-    const struct push_fragments push = {0, p->n, p->w->kp, blocks_of(p->n, t->bn, t->tm), (uint32_t)scales_at(p, t)};
+    const struct push_fragments push = {0, p->n, p->w->kp, blocks_of(p->n, t->bn, t->tm), (uint32_t)scales_at(t, p->n, p->w->kp)};
     const struct gpu_arg args[] = {arg(v->pack), arg(v->fragments_x)};
     const struct layout layout = layout_of(t);
     return lay_out(v, &layout, GPU_KERNEL_FRAGMENTS_X, args, &push, em);
@@ -70,7 +75,7 @@ static int multiply(struct ops_vulkan *v, const struct product *p, const struct 
     struct push_matmul push = push_of(p, s);
     push.row0 += row0;
     push.n_rows = n_rows;
-    push.part8 = (uint32_t)(scales_at(p, t) / 4);
+    push.part8 = (uint32_t)(scales_at(t, p->n, p->w->kp) / 4);
     const struct gpu_arg args[] = {arg(v->fragments_x), arg(v->fragments_w), vec_arg(v, p->bias),
                                    arg(p->residual ? p->residual->b : v->dummy), arg(p->y->b)};
     const struct gpu_dispatch d = {
@@ -102,9 +107,8 @@ bool ops_vulkan_fragments(struct ops_vulkan *v, const struct product *p, struct 
     *t = tuning_fragments(v->g, p->n, p->w->rows, p->w->kp);
     if (!t->bm || !whole_matrices(p, t))
         return false;
-    const uint32_t x_blocks = blocks_of(p->n, t->bn, t->tm);
     /* where there is no room for them, the other way needs none */
-    return ops_vulkan_grow(v, &v->fragments_x, 4 * (scales_at(p, t) + x_blocks * t->tm), v->expected.fragments_x, &em) == 0 &&
+    return ops_vulkan_grow(v, &v->fragments_x, ops_vulkan_fragments_x_bytes(t, p->n, p->w->kp), v->expected.fragments_x, &em) == 0 &&
            ops_vulkan_grow(v, &v->fragments_w, fragment_bytes(blocks_of(t->rows, t->bm, t->tn), t->tn, p->w->kp, t->tk),
                            v->expected.fragments_w, &em) == 0;
 }
@@ -120,21 +124,26 @@ int ops_vulkan_run_fragments(struct ops_vulkan *v, const struct product *p, cons
     return r;
 }
 
-static uint64_t few_scales_at(const struct product *p, const struct tuning_few *t)
+static uint64_t few_scales_at(const struct tuning_few *t, uint32_t kp)
 {
-    return fragment_bytes(t->rn, t->tn, p->w->kp, 0) / 4;
+    return fragment_bytes(t->rn, t->tn, kp, 0) / 4;
+}
+
+uint64_t ops_vulkan_few_x_bytes(const struct tuning_few *t, uint32_t kp)
+{
+    return 4 * (few_scales_at(t, kp) + (uint64_t)t->rn * t->tn);
 }
 
 bool ops_vulkan_few(struct ops_vulkan *v, const struct product *p, struct tuning_few *t)
 {
     struct err_msg em = {0};
     *t = tuning_few(v->g, p->n, p->w->rows, p->w->kp);
-    return t->rn && ops_vulkan_grow(v, &v->fragments_x, 4 * (few_scales_at(p, t) + t->rn * t->tn), v->expected.fragments_x, &em) == 0;
+    return t->rn && ops_vulkan_grow(v, &v->fragments_x, ops_vulkan_few_x_bytes(t, p->w->kp), v->expected.fragments_x, &em) == 0;
 }
 
 int ops_vulkan_run_few(struct ops_vulkan *v, const struct product *p, const struct tuning_few *t, struct err_msg *em)
 {
-    const uint32_t scales = (uint32_t)few_scales_at(p, t);
+    const uint32_t scales = (uint32_t)few_scales_at(t, p->w->kp);
     const struct push_fragments rows = {0, p->n, p->w->kp, t->rn, scales};
     const struct layout layout = {t->group, t->subgroups, t->tm, t->tn, t->tk, t->pack_bk8, t->sharing};
     const struct gpu_arg from[] = {arg(v->pack), arg(v->fragments_x)};

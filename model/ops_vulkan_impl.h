@@ -206,6 +206,9 @@ struct tuning_few;
 bool ops_vulkan_few(struct ops_vulkan *v, const struct product *p, struct tuning_few *t);
 /* p->y, or v->parts where t has several, from x in v->pack. */
 int ops_vulkan_run_few(struct ops_vulkan *v, const struct product *p, const struct tuning_few *t, struct err_msg *em);
+/* Bytes of x's fragments and scales for n rows of kp values, and for the few rows of t. */
+uint64_t ops_vulkan_fragments_x_bytes(const struct tuning_fragments *t, uint32_t n, uint32_t kp);
+uint64_t ops_vulkan_few_x_bytes(const struct tuning_few *t, uint32_t kp);
 /* Whether p is made from fragments: *t says how, and there is room for them. */
 bool ops_vulkan_fragments(struct ops_vulkan *v, const struct product *p, struct tuning_fragments *t);
 /* p->y, from x in v->pack. */

@@ -39,9 +39,9 @@ static void product_bytes(const struct ops_vulkan *v, const struct ops_use *u, s
     const struct tuning_few f = tuning_few(v->g, few, u->product_rows, kp);
     const struct tuning_fragments t = tuning_fragments(v->g, u->rows, u->product_rows, kp);
     if (f.rn)
-        s->fragments_x = (uint64_t)f.rn * f.tn * (2 * (uint64_t)kp + 4);
+        s->fragments_x = ops_vulkan_few_x_bytes(&f, kp);
     if (t.bm) {
-        const uint64_t x = (uint64_t)ceil_div(u->rows, t.bn) * t.bn * (2 * (uint64_t)(kp + t.tk) + 4);
+        const uint64_t x = ops_vulkan_fragments_x_bytes(&t, u->rows, kp);
         s->fragments_x = x > s->fragments_x ? x : s->fragments_x;
         s->fragments_w = least(tuning_fragment_bytes(v->g), (uint64_t)ceil_div(u->product_rows, t.bm) * t.bm * 2 * (uint64_t)(kp + c->k));
     }

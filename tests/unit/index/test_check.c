@@ -1,5 +1,5 @@
 /* The checker and its repairs: each kind of damage is found by name, mended, and nothing else is lost. */
-#include "store_kit.h"
+#include "kit_sql.h"
 
 #include <sqlite3.h>
 
@@ -55,17 +55,6 @@ static void make_folder(const char *dir)
     kit_ok(index_delete(ix, "t", "d50", 3, &em), &em);
     kit_commit(ix);
     index_close(&ix);
-}
-
-static void sql(const char *dir, const char *text)
-{
-    sqlite3 *db;
-    char path[300], *error = NULL;
-    snprintf(path, sizeof path, "%s/store.db", dir);
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    if (sqlite3_exec(db, text, NULL, NULL, &error) != SQLITE_OK)
-        fail_msg("%s: %s", text, error);
-    sqlite3_close(db);
 }
 
 /* The folder serves: documents are there but for the lost ones, each is found by its word and by its vector. */
@@ -165,7 +154,7 @@ static void test_rows(void **state)
         make_folder(kit_dir(dir));
         assert_int_equal(check(dir, false, &rep), 0);
         assert_int_equal(rep.n_documents, 2 * N_DOCS - 1);
-        sql(dir, cases[i].damage);
+        kit_sql(dir, cases[i].damage);
         for (int repeat = 0; repeat < 2; repeat++) { /* looking changes nothing */
             if (check(dir, false, &rep) != LT_ECORRUPT || !strstr(text_of_says, cases[i].named) || !rep.n_problems)
                 fail_msg("%s:\n%s", cases[i].damage, text_of_says);
@@ -360,7 +349,7 @@ static void test_dropped(void **state)
     struct err_msg em;
     struct index_check_report rep;
     make_folder(kit_dir(dir));
-    sql(dir, "UPDATE words_1_data SET block = x'ff' WHERE id = 10");
+    kit_sql(dir, "UPDATE words_1_data SET block = x'ff' WHERE id = 10");
     struct index *ix = kit_open(dir);
     kit_ok(index_drop(ix, "t", &em), &em);
     for (bool more = true; more;)

@@ -1,6 +1,6 @@
 /* Rows of documents that contradict each other, as a flipped bit makes them: whatever is done with one such document, it touches no
  * other's rows, needs no more memory, and is done. */
-#include "store_kit.h"
+#include "kit_sql.h"
 
 #include <sqlite3.h>
 
@@ -10,14 +10,7 @@
 
 static void sql(const char *dir, const char *text)
 {
-    sqlite3 *db;
-    char path[300], *error = NULL;
-    snprintf(path, sizeof path, "%s/store.db", dir);
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    if (sqlite3_exec(db, text, NULL, NULL, &error) != SQLITE_OK)
-        fail_msg("%s: %s", text, error);
-    assert_int_equal(sqlite3_changes(db), 1);
-    sqlite3_close(db);
+    assert_int_equal(kit_sql(dir, text), 1);
 }
 
 static void put(struct index *ix, const char *collection, int from, int to)

@@ -1,6 +1,6 @@
 /* Restarts of a store at each size where something changes, after a crash and after a clean end, and with vectors that are damaged;
  * and that neither a start nor a search looks at what the graph has already. */
-#include "store_kit.h"
+#include "kit_sql.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -156,16 +156,6 @@ static void test_sizes(void **state)
     }
 }
 
-static void sql(const char *dir, const char *text)
-{
-    sqlite3 *db;
-    char path[160];
-    snprintf(path, sizeof path, "%s/store.db", dir);
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
-}
-
 /* Two vectors that cannot be used, one too short and one not a number: named once, the others serve, and no start after that makes the
  * graph anew because of them; the status goes on to say so. */
 static void test_poisoned(void **state)
@@ -180,7 +170,7 @@ static void test_poisoned(void **state)
     index_get_status(ix, &st);
     assert_string_equal(st.warning, "");
     index_close(&ix);
-    sql(dir, "UPDATE vectors SET data = substr(data, 1, 8) WHERE chunk = 8;"
+    kit_sql(dir, "UPDATE vectors SET data = substr(data, 1, 8) WHERE chunk = 8;"
              "UPDATE vectors SET data = x'ffffffff' || substr(data, 5) WHERE chunk = 300");
     snprintf(cmd, sizeof cmd, "%s/graph/1", dir);
     kit_ok(graph_erase(cmd, &em), &em);
@@ -202,7 +192,7 @@ static void test_poisoned(void **state)
         index_close(&ix);
     }
     /* A graph that lacks what can be used is not this store's. */
-    sql(dir, "UPDATE vectors SET data = (SELECT data FROM vectors v WHERE v.chunk = 9) WHERE chunk = 8");
+    kit_sql(dir, "UPDATE vectors SET data = (SELECT data FROM vectors v WHERE v.chunk = 9) WHERE chunk = 8");
     assert_non_null(strstr(open_listening(dir, &ix), "made anew"));
     index_get_status(ix, &st);
     assert_non_null(strstr(st.warning, "of 1 chunks"));

@@ -1,6 +1,6 @@
 /* Stores of other versions: every earlier one is brought up to date in one step and has all it had; a later one is refused and stays as it is,
  * byte for byte, by the daemon and by repair alike. */
-#include "store_kit.h"
+#include "kit_sql.h"
 
 #include <sqlite3.h>
 #include <sys/stat.h>
@@ -8,17 +8,6 @@
 #include "index/schema.h"
 
 #define N 60
-
-static void sql(const char *dir, const char *text)
-{
-    sqlite3 *db;
-    char path[300], *error = NULL;
-    snprintf(path, sizeof path, "%s/store.db", dir);
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    if (sqlite3_exec(db, text, NULL, NULL, &error) != SQLITE_OK)
-        fail_msg("%s: %s", text, error);
-    sqlite3_close(db);
-}
 
 static int version(const char *dir)
 {
@@ -87,7 +76,7 @@ static void test_earlier(void **state)
         char dir[128];
         make(dir);
         for (int at = SCHEMA_VERSION - 1; at >= v; at--)
-            sql(dir, back[at]);
+            kit_sql(dir, back[at]);
         assert_int_equal(version(dir), v);
         struct index *ix = kit_open(dir);
         kit_embed_pending(ix);
@@ -123,7 +112,7 @@ static void test_later(void **state)
     struct index_check_report rep;
     make(dir);
     snprintf(text, sizeof text, "PRAGMA user_version = %d", SCHEMA_VERSION + 1);
-    sql(dir, text);
+    kit_sql(dir, text);
     snprintf(before, sizeof before, "%s.before", dir);
     snprintf(after, sizeof after, "%s.after", dir);
     sums(dir, before);

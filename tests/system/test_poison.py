@@ -13,6 +13,7 @@ from wire import ADD, DELETE, JOB_CLOSE, JOB_LIST, JOB_OPEN, Wire, add, document
 
 SANITIZED = os.environ.get("LATENTD_SANITIZE", "none") != "none"
 N_LIVE, N = 40, 700
+ONE_THREAD = ("--threads", "1")  # of the model: each has working memory once it has had work, so that peaks can be compared
 CORRUPT = 26  # base/err.h
 FAILED = 4  # a job's state
 # Of a document in the queue, and what is said about it.
@@ -95,7 +96,7 @@ class Poison(unittest.TestCase):
     def test_memory(self):
         peaks = []
         for poisoned in (False, True):
-            with Daemon(env={"MALLOC_PERTURB_": "0"}) as d:
+            with Daemon(*ONE_THREAD, env={"MALLOC_PERTURB_": "0"}) as d:
                 job = self.queue(d)
                 if poisoned:
                     self.poison(d)
@@ -194,7 +195,7 @@ class Poison(unittest.TestCase):
     def test_words_damaged(self):
         """A collection whose word index is beyond use: adding to it is refused for good, however often it is tried, with a bounded
         log and memory; another collection is not touched by it; nothing that was accepted is lost when it has been repaired."""
-        with Daemon(env={"MALLOC_PERTURB_": "0"}) as d:
+        with Daemon(*ONE_THREAD, env={"MALLOC_PERTURB_": "0"}) as d:
             d.latent("collection", "create", "c")
             d.latent("collection", "create", "other")
             d.add("c", [{"id": f"d{i}", "text": text(f"d{i}")} for i in range(300)])

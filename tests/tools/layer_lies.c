@@ -4,7 +4,7 @@
  *   LIE_RANGE=BYTES        maxStorageBufferRange
  *   LIE_ALLOCATION=BYTES   maxMemoryAllocationSize
  *   LIE_HEAP=BYTES         size of each memory heap, and its budget
- *   LIE_BUDGET=BYTES       how much of each heap may be used, where the driver tells (VK_EXT_memory_budget); the rest is others'
+ *   LIE_BUDGET=BYTES       how much of each heap may be used; the rest is others'. A driver without VK_EXT_memory_budget gets it here
  *   LIE_FULL=BYTES         size of each heap, of which nothing is said beforehand
  *   LIE_FAIL=N             the Nth vkAllocateMemory, from 1, fails: VK_ERROR_OUT_OF_DEVICE_MEMORY
  *   LIE_LOST=N             the Nth vkQueueSubmit, from 1, and all calls on that device that can say so: VK_ERROR_DEVICE_LOST
@@ -24,6 +24,7 @@
 
 #define NAME "VK_LAYER_LATENTD_lies"
 #define ENTRIES_MAX 64
+#define EXTENSIONS_MAX 1024 /* of a driver */
 
 /* What lies below, by what a dispatchable object begins with: its loader's table, common to all objects of an instance or a device. */
 struct below {
@@ -89,7 +90,37 @@ static uint64_t option(const char *name)
 #define BELOW_I(b, name) ((PFN_##name)(void *)(b)->get_instance((b)->instance, #name))
 #define BELOW_D(b, name) ((PFN_##name)(void *)(b)->get_device((b)->dev, #name))
 
+/* Whether the driver tells what may be used. */
+static bool tells_budget(const struct below *b, VkPhysicalDevice phys)
+{
+    static VkExtensionProperties list[EXTENSIONS_MAX];
+    uint32_t n = EXTENSIONS_MAX;
+    bool tells = false;
+    pthread_mutex_lock(&lock);
+    if (BELOW_I(b, vkEnumerateDeviceExtensionProperties)(phys, NULL, &n, list) < 0)
+        n = 0;
+    for (uint32_t i = 0; i < n; i++)
+        tells |= !strcmp(list[i].extensionName, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+    pthread_mutex_unlock(&lock);
+    return tells;
+}
+
 /* ---- what is said ---- */
+
+static VKAPI_ATTR VkResult VKAPI_CALL enumerate_extensions(VkPhysicalDevice phys, const char *layer, uint32_t *n, VkExtensionProperties *list)
+{
+    const struct below *b = find(phys);
+    const uint32_t room = *n;
+    VkResult r = BELOW_I(b, vkEnumerateDeviceExtensionProperties)(phys, layer, n, list);
+    if (layer || !lies.budget || r < 0 || tells_budget(b, phys))
+        return r;
+    if (list && *n >= room)
+        return VK_INCOMPLETE;
+    if (list)
+        list[*n] = (VkExtensionProperties){VK_EXT_MEMORY_BUDGET_EXTENSION_NAME, VK_EXT_MEMORY_BUDGET_SPEC_VERSION};
+    ++*n;
+    return r;
+}
 
 static void lie_of_properties(VkPhysicalDeviceProperties *p)
 {
@@ -135,13 +166,17 @@ static VKAPI_ATTR void VKAPI_CALL get_memory(VkPhysicalDevice phys, VkPhysicalDe
 
 static VKAPI_ATTR void VKAPI_CALL get_memory2(VkPhysicalDevice phys, VkPhysicalDeviceMemoryProperties2 *p)
 {
-    BELOW_I(find(phys), vkGetPhysicalDeviceMemoryProperties2)(phys, p);
+    const struct below *below = find(phys);
+    BELOW_I(below, vkGetPhysicalDeviceMemoryProperties2)(phys, p);
     lie_of_heaps(&p->memoryProperties);
     const uint64_t most = lies.budget ? lies.budget : lies.heap;
     for (VkBaseOutStructure *s = p->pNext; s && most; s = s->pNext) {
         VkPhysicalDeviceMemoryBudgetPropertiesEXT *b = (VkPhysicalDeviceMemoryBudgetPropertiesEXT *)s;
         if (s->sType != VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT)
             continue;
+        if (!tells_budget(below, phys))
+            for (uint32_t i = 0; i < VK_MAX_MEMORY_HEAPS; i++)
+                b->heapBudget[i] = b->heapUsage[i] = i < p->memoryProperties.memoryHeapCount ? UINT64_MAX : 0;
         for (uint32_t i = 0; i < p->memoryProperties.memoryHeapCount; i++) {
             b->heapBudget[i] = b->heapBudget[i] < most ? b->heapBudget[i] : most;
             b->heapUsage[i] = b->heapUsage[i] < most ? b->heapUsage[i] : 0; /* of a whole machine, on a software driver */
@@ -165,6 +200,8 @@ static VKAPI_ATTR VkResult VKAPI_CALL allocate_memory(VkDevice dev, const VkMemo
         beyond("an allocation", info->allocationSize, lies.allocation);
     if (lies.heap && used > lies.heap)
         beyond("a heap", used, lies.heap);
+    if (lies.budget && used > lies.budget)
+        beyond("others' memory", used, lies.budget);
     if (++n_allocated == lies.fail || (lies.full && used > lies.full))
         return VK_ERROR_OUT_OF_DEVICE_MEMORY;
     VkResult r = BELOW_D(b, vkAllocateMemory)(dev, info, cb, memory);
@@ -270,7 +307,15 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_device(VkPhysicalDevice phys, const
     struct below b = {.instance = of->instance, .phys = phys, .get_instance = of->get_instance,
                       .get_device = l->u.pLayerInfo->pfnNextGetDeviceProcAddr};
     l->u.pLayerInfo = l->u.pLayerInfo->pNext;
-    VkResult r = BELOW_I(&b, vkCreateDevice)(phys, info, cb, dev);
+    VkDeviceCreateInfo known = *info;
+    const char *names[EXTENSIONS_MAX];
+    known.enabledExtensionCount = 0;
+    known.ppEnabledExtensionNames = names;
+    const bool tells = tells_budget(of, phys);
+    for (uint32_t i = 0; i < info->enabledExtensionCount && i < EXTENSIONS_MAX; i++)
+        if (tells || strcmp(info->ppEnabledExtensionNames[i], VK_EXT_MEMORY_BUDGET_EXTENSION_NAME))
+            names[known.enabledExtensionCount++] = info->ppEnabledExtensionNames[i];
+    VkResult r = BELOW_I(&b, vkCreateDevice)(phys, &known, cb, dev);
     if (r != VK_SUCCESS)
         return r;
     b.dev = *dev;
@@ -304,6 +349,7 @@ static PFN_vkVoidFunction ours(const char *name, bool of_device)
         {"vkCreateInstance", false, (PFN_vkVoidFunction)create_instance},
         {"vkDestroyInstance", false, (PFN_vkVoidFunction)destroy_instance},
         {"vkCreateDevice", false, (PFN_vkVoidFunction)create_device},
+        {"vkEnumerateDeviceExtensionProperties", false, (PFN_vkVoidFunction)enumerate_extensions},
         {"vkGetPhysicalDeviceProperties", false, (PFN_vkVoidFunction)get_properties},
         {"vkGetPhysicalDeviceProperties2", false, (PFN_vkVoidFunction)get_properties2},
         {"vkGetPhysicalDeviceMemoryProperties", false, (PFN_vkVoidFunction)get_memory},

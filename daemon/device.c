@@ -3,8 +3,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 
 #define BATCH_TEXTS 256
@@ -196,6 +198,8 @@ static void publish_move(struct device *d)
 static void run_batch(struct device *d, size_t n, struct queue *q)
 {
     struct err_msg em;
+    if (q == &d->bulk && fault("device.slow"))
+        usleep(20000);
     uint64_t tokens = 0, t0 = clock_ns();
     for (size_t i = 0; i < n; i++)
         tokens += d->seqs[i].n;

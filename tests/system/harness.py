@@ -4,6 +4,7 @@ Everything is bounded in time. LATENTD_BUILD names the build folder (meson sets 
 """
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,11 +18,15 @@ BUILD = os.environ.get("LATENTD_BUILD", os.path.join(SRC, "build"))
 SHARED = os.environ.get("LATENTD_SHARED", "")
 LATENTD = os.path.join(BUILD, "daemon", "latentd")
 LATENT = os.path.join(BUILD, "clients", "cli", "latent")
-# Sanitizer builds are several times slower; limits are there to end a hung test, not to time anything.
-START_S = 120
-CALL_S = 180
+SANITIZED = os.environ.get("LATENTD_SANITIZE", "none") != "none"
+# Limits are there to end a hung test, not to time anything; instrumented code is several times slower.
+START_S = 600 if SANITIZED else 120
+CALL_S = 900 if SANITIZED else 180
 # Builds without fault points cannot be made to fail.
 needs_faults = unittest.skipUnless(os.environ.get("LATENTD_FAULTS") == "yes", "this build has no fault points")
+# For tests of what happens while texts wait for the device: each batch of them but the questions' takes 20 ms longer, so that on no
+# machine all of them are done too soon. Without fault points it is only likely.
+SLOW_DEVICE = {"LATENTD_FAULT": "device.slow=always"}
 
 
 def vulkan_environment():
@@ -65,6 +70,10 @@ class Daemon:
                 return
             time.sleep(0.05)
         raise AssertionError(f"latentd did not reach '{phase}':\n{self.log_text()}")
+
+    def port(self):
+        """The one that it has for `--listen 127.0.0.1:0`: no two daemons can be given the same."""
+        return int(re.findall(r"listening on 127\.0\.0\.1:(\d+)", self.log_text())[-1])
 
     def log_text(self):
         with open(self.log_path, errors="replace") as f:

@@ -4,9 +4,10 @@ import json
 import os
 import subprocess
 import tempfile
+import time
 import unittest
 
-from harness import Daemon, LATENT, LATENTD, SRC, main
+from harness import Daemon, LATENT, LATENTD, SRC, START_S, main
 
 DOCS = [
     {"id": "gimp", "title": "GIMP", "text": "retouch and compose pictures", "metadata": {"kind": "graphics", "year": 1998}},
@@ -281,11 +282,9 @@ class CommandLine(unittest.TestCase):
     def test_async_then_searchable(self):
         self.daemon.latent("collection", "create", "async")
         self.daemon.add("async", DOCS, "--async")
-        info = {}
-        for _ in range(600):
-            info = self.daemon.json_lines("collection", "info", "async", "--json")[0]
-            if info["pending_chunks"] == 0:
-                break
+        end = time.monotonic() + START_S
+        while (info := self.daemon.json_lines("collection", "info", "async", "--json")[0])["pending_chunks"]:
+            self.assertLess(time.monotonic(), end)
         self.assertEqual(info["documents"], len(DOCS))
         self.assertEqual(self.daemon.search("async", "edit photographs")[0]["id"], "gimp")
 

@@ -11,13 +11,7 @@ import subprocess
 import time
 import unittest
 
-from harness import BUILD, CALL_S, Daemon, LATENT, LATENTD, SRC, main, needs_faults
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+from harness import BUILD, CALL_S, Daemon, LATENT, LATENTD, SLOW_DEVICE, SRC, main, needs_faults
 
 
 class Process(unittest.TestCase):
@@ -188,7 +182,7 @@ class Process(unittest.TestCase):
 
     def test_queries_overtake_bulk(self):
         """While thousands of texts wait for the device, a search is answered before they are done."""
-        with Daemon() as d:
+        with Daemon(env=SLOW_DEVICE) as d:
             d.latent("collection", "create", "c")
             d.add("c", [{"id": "first", "text": "retouch pictures"}])
             text = "the quick brown fox jumps over the lazy dog and runs away into the woods " * 20
@@ -217,8 +211,8 @@ class Remote(unittest.TestCase):
         self.assertEqual(got.returncode, 0, got.stderr)
 
     def test_keys_and_rights(self):
-        self.port = free_port()
-        with Daemon("--listen", f"127.0.0.1:{self.port}") as d:
+        with Daemon("--listen", "127.0.0.1:0") as d:
+            self.port = d.port()
             self.server_key = d.status()["server_key"]
             self.assertRegex(self.server_key, r"^[A-Za-z0-9+/]{43}=$")
             stranger, _ = self.key(d, "stranger.key")
@@ -293,8 +287,8 @@ class Remote(unittest.TestCase):
             self.assertEqual(json.loads(hits[0])["id"], "a")
 
     def test_plain_bytes_on_tcp_get_nothing(self):
-        self.port = free_port()
-        with Daemon("--listen", f"127.0.0.1:{self.port}") as d:
+        with Daemon("--listen", "127.0.0.1:0") as d:
+            self.port = d.port()
             for sent in (b"GET / HTTP/1.1\r\n\r\n", b"\0" * 64, b"\xff" * 5000, b""):
                 got = b""
                 with socket.create_connection(("127.0.0.1", self.port), timeout=30) as s:

@@ -5,7 +5,7 @@ import os
 import struct
 import unittest
 
-from harness import SRC, Daemon, main
+from harness import SLOW_DEVICE, SRC, Daemon, main
 from wire import ADD, EMBED, STATUS, Wire, add, document, pack, unpack
 
 MODEL = os.path.join(SRC, "tests", "golden", "decoders", "mistral.gguf")  # a small one: it is the number that counts here
@@ -72,7 +72,7 @@ class Embed(unittest.TestCase):
 
     def test_clients_take_turns(self):
         """One that has sent ten thousand texts does not hold up another with ten."""
-        with Daemon("--model", MODEL) as d, Wire(d.socket) as greedy, Wire(d.socket) as modest, Wire(d.socket) as looking:
+        with Daemon("--model", MODEL, env=SLOW_DEVICE) as d, Wire(d.socket) as greedy, Wire(d.socket) as modest, Wire(d.socket) as looking:
 
             def left():
                 return unpack(looking.call(STATUS, []).body(STATUS)[19][0]).get(2, [0])[0]

@@ -6,7 +6,7 @@ import shutil
 import time
 import unittest
 
-from harness import SRC, START_S, Daemon, main, needs_faults
+from harness import SLOW_DEVICE, SRC, START_S, Daemon, main, needs_faults
 
 MODEL = os.path.join(SRC, "models", "latent-mini-q8_0.gguf")
 SMALL = os.path.join(SRC, "tests", "golden", "decoders", "mistral.gguf")
@@ -86,6 +86,7 @@ class Failing(unittest.TestCase):
         """A whole model embeds after the next start what this one could not."""
         with Daemon(wait=None) as d:
             d.stop()
+            d.env.update(SLOW_DEVICE)
             model = os.path.join(d.folder, "model.gguf")
             shutil.copy(MODEL, model)
             d.args += ["--model", model]
@@ -106,6 +107,7 @@ class Failing(unittest.TestCase):
                 self.assertIn("the model file was cut short in use; start again with a whole one (LATENT_ECORRUPT)", got.stderr)
             self.assertEqual(d.stop(), 0)
             shutil.copy(MODEL, model)
+            d.env["LATENTD_FAULT"] = ""
             d.start()
             self.settle(d, 1000)
             self.assertEqual(d.search("c", "-k", "1", "--mode", "text", "999")[0]["id"], "d999")

@@ -8,7 +8,6 @@ import time
 import unittest
 
 from harness import Daemon, main
-from test_daemon import free_port
 from wire import ADD, GET, HELLO, SEARCH, STATUS, Wire, add, document, frame, pack, request
 
 SEED = int(os.environ.get("LATENTD_SEED", "1"))
@@ -43,9 +42,9 @@ def until_closed(s):
 
 class Hostile(unittest.TestCase):
     def setUp(self):
-        self.port = free_port()
-        self.daemon = Daemon("--listen", f"127.0.0.1:{self.port}")
+        self.daemon = Daemon("--listen", "127.0.0.1:0")
         self.daemon.__enter__()
+        self.port = self.daemon.port()
         self.daemon.latent("collection", "create", "c")
         self.daemon.add("c", [{"id": "a", "text": "retouch pictures"}, {"id": "b", "text": "a shell"}])
         self.assert_serves()

@@ -8,7 +8,7 @@ import tempfile
 import unittest
 
 import harness
-from harness import BUILD, CALL_S, Daemon, SRC, main
+from harness import BUILD, CALL_S, SANITIZED, SRC, Daemon, main
 
 
 class Install(unittest.TestCase):
@@ -92,7 +92,7 @@ class Install(unittest.TestCase):
         env = dict(os.environ, PKG_CONFIG_PATH=pc)
         flags = subprocess.run(["pkg-config", "--cflags", "--libs", "liblatent"], env=env, capture_output=True, text=True, check=True)
         program = os.path.join(self.root, "example")
-        extra = ["-fsanitize=address,undefined"] if "asan" in os.path.basename(BUILD) else []
+        extra = ["-fsanitize=" + os.environ["LATENTD_SANITIZE"]] if SANITIZED else []
         subprocess.run(["cc", os.path.join(SRC, "clients", "c", "example.c"), "-o", program, *flags.stdout.split(), *extra,
                         "-Wl,-rpath," + os.path.dirname(self.found["liblatent.so"])], check=True, timeout=CALL_S)
         with Daemon() as d:

@@ -8,10 +8,9 @@ import subprocess
 import time
 import unittest
 
-from harness import CALL_S, LATENT, START_S, Daemon, main
+from harness import CALL_S, LATENT, SANITIZED, SLOW_DEVICE, START_S, Daemon, main
 from wire import ADD, DELETE, JOB_CLOSE, JOB_LIST, JOB_OPEN, Wire, add, document, unpack
 
-SANITIZED = os.environ.get("LATENTD_SANITIZE", "none") != "none"
 N_LIVE, N = 40, 700
 ONE_THREAD = ("--threads", "1")  # of the model: each has working memory once it has had work, so that peaks can be compared
 CORRUPT = 26  # base/err.h
@@ -58,7 +57,7 @@ class Poison(unittest.TestCase):
         raise AssertionError(job)
 
     def queue(self, d):
-        """A daemon killed with most of a job in its queue; the job's number."""
+        """A daemon with a slow device, killed with most of a job in its queue; the job's number."""
         d.latent("collection", "create", "c")
         d.add("c", [{"id": f"live{i}", "text": text(f"live{i}")} for i in range(N_LIVE)])
         with Wire(d.socket) as w:
@@ -68,6 +67,7 @@ class Poison(unittest.TestCase):
                 reply = w.call(ADD, add("c", [document(n, text(n) + " anew") for n in names[at:at + 300]], wait_accepted=True, job=job))
                 self.assertEqual(reply.code, 0, reply.message)
         d.kill()
+        d.env["LATENTD_FAULT"] = ""
         return job
 
     def poison(self, d):
@@ -96,7 +96,7 @@ class Poison(unittest.TestCase):
     def test_memory(self):
         peaks = []
         for poisoned in (False, True):
-            with Daemon(*ONE_THREAD, env={"MALLOC_PERTURB_": "0"}) as d:
+            with Daemon(*ONE_THREAD, env={"MALLOC_PERTURB_": "0", **SLOW_DEVICE}) as d:
                 job = self.queue(d)
                 if poisoned:
                     self.poison(d)
@@ -106,7 +106,7 @@ class Poison(unittest.TestCase):
         self.assertLess(peaks[1], peaks[0] * 1.1 + (4 << 20))
 
     def test_taken_out(self):
-        with Daemon() as d:
+        with Daemon(env=SLOW_DEVICE) as d:
             job = self.queue(d)
             self.poison(d)
             before = len(d.log_text())
@@ -145,7 +145,7 @@ class Poison(unittest.TestCase):
 
     def test_told_to_who_waits(self):
         """The client's other documents go in, the poisoned one is an error of its own that is not retryable."""
-        with Daemon() as d:
+        with Daemon(env=SLOW_DEVICE) as d:
             d.latent("collection", "create", "c")
             db = self.store(d)
             with Wire(d.socket) as w:

@@ -11,7 +11,7 @@ import time
 import unittest
 
 from cgroup import Cgroup
-from harness import CALL_S, LATENT, START_S, Daemon, main, needs_faults
+from harness import CALL_S, LATENT, SANITIZED, START_S, Daemon, main, needs_faults
 from wire import ADD, CREATE, DELETE, SEARCH, STATUS, Wire, add, document, unpack
 
 DIM = 64
@@ -37,7 +37,7 @@ def memory(d, what="RssAnon"):
 
 
 class Recovery(unittest.TestCase):
-    @unittest.skipIf(os.environ.get("LATENTD_SANITIZE", "none") != "none", "a sanitizer's own memory is in the way")
+    @unittest.skipIf(SANITIZED, "a sanitizer's own memory is in the way")
     def test_memory(self):
         """Making a lost graph anew takes half the memory that ingest took, at most: in anonymous memory above what an idle daemon has;
         and it gets through with half of all that ingest had as the limit, page cache included."""

@@ -5,6 +5,8 @@ A message is a list of (field number, value): int, float (32 bits), bytes, str, 
 import socket
 import struct
 
+from harness import CALL_S
+
 HELLO = b"latentd\0" + struct.pack("<HBBI", 1, 0, 0, 0)
 # Request and Response bodies.
 STATUS, CREATE, LIST, INFO, DROP, ADD, GET, DELETE, SEARCH, EMBED = range(10, 20)
@@ -89,7 +91,7 @@ class Reply:
 class Wire:
     """A plain session on a Unix socket."""
 
-    def __init__(self, path, timeout=180, hello=HELLO):
+    def __init__(self, path, timeout=CALL_S, hello=HELLO):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(timeout)
         self.buffer = b""

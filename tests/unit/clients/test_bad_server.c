@@ -12,6 +12,7 @@
 #include "clients/c/latent.h"
 
 #define TIMEOUT_MS 300 /* for calls that nobody answers */
+#define PATIENT_MS 60000 /* for the others, on any machine */
 
 static const uint8_t hello[16] = {'l', 'a', 't', 'e', 'n', 't', 'd', 0, 1, 0, 0, 0, 0, 0, 0, 0};
 
@@ -23,6 +24,7 @@ struct script {
     bool tricky; /* a byte at a time */
     bool leave;  /* answer without a request, and be gone before the first call */
     int listener;
+    bool silent; /* the client waits in vain: not for long then */
 };
 
 static void say(int fd, const uint8_t *data, size_t n, bool tricky)
@@ -82,8 +84,10 @@ static void begin(struct visit *v)
     assert_int_equal(pthread_create(&v->server, NULL, serve, v->s), 0);
     v->c = latent_new();
     assert_non_null(v->c);
-    latent_set_timeout(v->c, TIMEOUT_MS);
+    latent_set_timeout(v->c, v->s->silent && !v->s->n_greeting ? TIMEOUT_MS : PATIENT_MS);
     v->connect = latent_connect_unix(v->c, v->path);
+    if (v->s->silent)
+        latent_set_timeout(v->c, TIMEOUT_MS);
     if (v->s->leave)
         pthread_join(v->server, NULL);
 }
@@ -112,6 +116,7 @@ static struct outcome meet(struct script s)
             latent_free(status);
         snprintf(got.text, sizeof got.text, "%s", latent_error(v.c));
         got.open = latent_is_connected(v.c);
+        latent_set_timeout(v.c, TIMEOUT_MS); /* nobody answers twice */
         got.again = latent_status(v.c, &status);
         if (got.again == 0)
             latent_free(status);
@@ -123,7 +128,7 @@ static struct outcome meet(struct script s)
 
 static struct outcome answered(const void *answer, size_t n, bool stay)
 {
-    return meet((struct script){hello, answer, sizeof hello, n, stay, false, false, -1});
+    return meet((struct script){hello, answer, sizeof hello, n, stay, false, false, -1, false});
 }
 
 static void test_greetings(void **state)
@@ -136,14 +141,14 @@ static void test_greetings(void **state)
     version[8] = 9;
     flags[15] = 1;
     static const char http[] = "HTTP/1.1 400 Bad Request\r\n\r\n";
-    assert_int_equal(meet((struct script){NULL, NULL, 0, 0, false, false, false, -1}).connect, LATENT_ECONN);
-    assert_int_equal(meet((struct script){hello, NULL, 7, 0, false, false, false, -1}).connect, LATENT_ECONN);
-    assert_int_equal(meet((struct script){NULL, NULL, 0, 0, true, false, false, -1}).connect, LATENT_ETIMEOUT);
-    assert_int_equal(meet((struct script){other, NULL, 16, 0, true, false, false, -1}).connect, LATENT_EPROTO);
-    assert_int_equal(meet((struct script){(const uint8_t *)http, NULL, sizeof http - 1, 0, true, false, false, -1}).connect,
+    assert_int_equal(meet((struct script){NULL, NULL, 0, 0, false, false, false, -1, false}).connect, LATENT_ECONN);
+    assert_int_equal(meet((struct script){hello, NULL, 7, 0, false, false, false, -1, false}).connect, LATENT_ECONN);
+    assert_int_equal(meet((struct script){NULL, NULL, 0, 0, true, false, false, -1, true}).connect, LATENT_ETIMEOUT);
+    assert_int_equal(meet((struct script){other, NULL, 16, 0, true, false, false, -1, false}).connect, LATENT_EPROTO);
+    assert_int_equal(meet((struct script){(const uint8_t *)http, NULL, sizeof http - 1, 0, true, false, false, -1, false}).connect,
                      LATENT_EPROTO);
-    assert_int_equal(meet((struct script){version, NULL, 16, 0, true, false, false, -1}).connect, LATENT_EVERSION);
-    assert_true(meet((struct script){flags, NULL, 16, 0, true, false, false, -1}).connect < 0);
+    assert_int_equal(meet((struct script){version, NULL, 16, 0, true, false, false, -1, false}).connect, LATENT_EVERSION);
+    assert_true(meet((struct script){flags, NULL, 16, 0, true, false, false, -1, false}).connect < 0);
 }
 
 static void test_frames(void **state)
@@ -156,7 +161,7 @@ static void test_frames(void **state)
     assert_false(o.open);
     assert_int_equal(o.again, LATENT_ECONN);
     assert_int_equal(answered(half, sizeof half, false).call, LATENT_ECONN);
-    assert_int_equal(answered(half, sizeof half, true).call, LATENT_ETIMEOUT);
+    assert_int_equal(meet((struct script){hello, half, sizeof hello, sizeof half, true, false, false, -1, true}).call, LATENT_ETIMEOUT);
     assert_int_equal(answered(noise, sizeof noise, true).call, LATENT_EPROTO);
     assert_int_equal(answered(deep, sizeof deep, true).call, LATENT_EPROTO);
 }
@@ -188,24 +193,24 @@ static void test_answers(void **state)
     assert_int_equal(o.call, LATENT_EBUSY);
     assert_false(o.open);
     /* the same, said and closed before the request goes out: the reason is still heard */
-    o = meet((struct script){hello, about_all, sizeof hello, sizeof about_all, false, false, true, -1});
+    o = meet((struct script){hello, about_all, sizeof hello, sizeof about_all, false, false, true, -1, false});
     assert_int_equal(o.call, LATENT_EBUSY);
     assert_string_equal(o.text, "no");
     assert_false(o.open);
     /* nobody answers: the call ends, the connection stays, the next call is no worse */
-    o = meet((struct script){hello, NULL, sizeof hello, 0, true, false, false, -1});
+    o = meet((struct script){hello, NULL, sizeof hello, 0, true, false, false, -1, true});
     assert_int_equal(o.call, LATENT_ETIMEOUT);
     assert_true(o.open);
     assert_int_equal(o.again, LATENT_ETIMEOUT);
     /* a byte at a time is an answer like any other */
-    assert_int_equal(meet((struct script){hello, good, sizeof hello, sizeof good, true, true, false, -1}).call, 0);
+    assert_int_equal(meet((struct script){hello, good, sizeof hello, sizeof good, true, true, false, -1, false}).call, 0);
 }
 
 /* An explanation: one text with a prompt of one character, an id for it and an offset; then with one offset too many or none. */
 static int explained(const void *answer, size_t n)
 {
     struct latent_explain_result *r = NULL;
-    struct script s = {hello, answer, sizeof hello, n, true, false, false, -1};
+    struct script s = {hello, answer, sizeof hello, n, true, false, false, -1, false};
     struct visit v = {.s = &s};
     begin(&v);
     int code = latent_explain(v.c, &(struct latent_explain){.text = "a"}, &r);

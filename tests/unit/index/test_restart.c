@@ -219,7 +219,7 @@ static void test_unsaved(void **state)
     assert_int_equal(mkdir(path, 0700), 0); /* in the way */
     maintain(ix);
     index_get_status(ix, &st);
-    assert_non_null(strstr(st.warning, "has not been saved for 0 s: "));
+    assert_non_null(strstr(st.warning, "has not been saved for ")); /* so many seconds: a slow machine may take one */
     assert_non_null(strstr(st.warning, "MANIFEST.tmp"));
     assert_true(info(ix).compaction_failed_ms > 0 && info(ix).compacted_ms == 0);
     assert_int_equal(rmdir(path), 0);
@@ -233,7 +233,8 @@ static void test_unsaved(void **state)
     put(ix, SAVED_FROM, 2 * SAVED_FROM);
     usleep(20000);
     index_get_status(ix, &st);
-    assert_non_null(strstr(st.warning, "wanted for 0 s and not done"));
+    assert_non_null(strstr(st.warning, "wanted for "));
+    assert_non_null(strstr(st.warning, " s and not done"));
     ix->maintain_ns = 0;
     maintain(ix);
     index_get_status(ix, &st);

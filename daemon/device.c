@@ -199,7 +199,7 @@ static void run_batch(struct device *d, size_t n, struct queue *q)
 {
     struct err_msg em;
     if (q == &d->bulk && fault("device.slow"))
-        usleep(20000);
+        usleep(50000);
     uint64_t tokens = 0, t0 = clock_ns();
     for (size_t i = 0; i < n; i++)
         tokens += d->seqs[i].n;

@@ -24,7 +24,7 @@ START_S = 600 if SANITIZED else 120
 CALL_S = 900 if SANITIZED else 180
 # Builds without fault points cannot be made to fail.
 needs_faults = unittest.skipUnless(os.environ.get("LATENTD_FAULTS") == "yes", "this build has no fault points")
-# For tests of what happens while texts wait for the device: each batch of them but the questions' takes 20 ms longer, so that on no
+# For tests of what happens while texts wait for the device: each batch of them but the questions' takes 50 ms longer, so that on no
 # machine all of them are done too soon. Without fault points it is only likely.
 SLOW_DEVICE = {"LATENTD_FAULT": "device.slow=always"}
 

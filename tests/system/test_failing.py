@@ -93,13 +93,13 @@ class Failing(unittest.TestCase):
             d.wait_for = "ready"
             d.start()
             d.latent("collection", "create", "c")
-            d.add("c", [{"id": f"d{i}", "text": f"number {i} " * 30} for i in range(1000)], "--async")
+            d.add("c", [{"id": f"d{i}", "text": f"number {i} " * 30} for i in range(400)], "--async")
             os.truncate(model, 1 << 20)
             end = time.monotonic() + START_S
             while "cut short" not in d.status()["warning"]:
                 self.assertLess(time.monotonic(), end)
                 time.sleep(0.05)
-            self.assertEqual(d.json_lines("collection", "info", "c", "--json")[0]["documents"], 1000)
+            self.assertEqual(d.json_lines("collection", "info", "c", "--json")[0]["documents"], 400)
             self.assertEqual(self.job(d)["failed"], 0)
             for args in (["embed"], ["search", "-c", "c", "text"]):
                 got = d.latent(*args, stdin="text\n", check=False)
@@ -109,8 +109,8 @@ class Failing(unittest.TestCase):
             shutil.copy(MODEL, model)
             d.env["LATENTD_FAULT"] = ""
             d.start()
-            self.settle(d, 1000)
-            self.assertEqual(d.search("c", "-k", "1", "--mode", "text", "999")[0]["id"], "d999")
+            self.settle(d, 400)
+            self.assertEqual(d.search("c", "-k", "1", "--mode", "text", "399")[0]["id"], "d399")
 
 
 if __name__ == "__main__":

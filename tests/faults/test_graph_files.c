@@ -1,5 +1,5 @@
-/* A graph's files, cut at every 4 KiB and with one bit changed in every 64 bytes: closed, and under a graph that has them
- * mapped. Nothing crashes, the damage is named, and it never gets into a checkpoint. */
+/* A graph's files, cut at every 4 KiB and with one bit changed in every 64 bytes, fewer in room that is not used yet: closed, and under a
+ * graph that has them mapped. Nothing crashes, the damage is named, and it never gets into a checkpoint. */
 #include "tests/unit.h"
 
 #include <fcntl.h>
@@ -18,6 +18,7 @@
 #else
 #define EVERY 64
 #endif
+#define EVERY_UNUSED 1024
 
 static char dir[64];
 static char path[N_FILES + 1][SEGMENT_PATH];
@@ -83,8 +84,7 @@ static int make_files(void **state)
     struct err_msg em;
     uint64_t seq;
     float v[DIM];
-    snprintf(dir, sizeof dir, "/tmp/latentd-files-XXXXXX");
-    if (!mkdtemp(dir))
+    if (!unit_folder(dir, "files"))
         return -1;
     struct graph *g = open_graph(&seq, &rep);
     for (uint64_t label = 0; label < N; label++) {
@@ -166,13 +166,24 @@ static void test_cut(void **state)
         }
 }
 
+/* How far to go on from a place: one bit of that is changed. */
+static size_t stride(int file, size_t at)
+{
+    for (size_t i = at; i < at + EVERY_UNUSED; i++)
+        if (i >= len[file] || data[file][i])
+            return EVERY;
+    return EVERY_UNUSED;
+}
+
 static void test_flipped(void **state)
 {
     uint64_t seed = unit_seed();
+    unsigned n = 0;
     for (int file = 0; file < N_FILES; file++)
-        for (size_t at = 0; at < len[file]; at += EVERY) {
+        for (size_t at = 0, step; at < len[file]; at += step, n++) {
+            step = stride(file, at);
             const uint64_t r = unit_rand(&seed);
-            const size_t byte = at + r % EVERY < len[file] ? at + r % EVERY : at;
+            const size_t byte = at + r % step < len[file] ? at + r % step : at;
             flip(file, byte, r >> 32);
             if (!named())
                 fail_msg("%s: a bit changed in byte %zu is not named", path[file], byte);
@@ -180,6 +191,7 @@ static void test_flipped(void **state)
                 flip(file, byte, r >> 32);
             put_back();
         }
+    print_message("%u bits changed, one after the other\n", n);
 }
 
 /* Cut, or overwritten with zeros, while it is mapped. */

@@ -276,8 +276,7 @@ static void run(enum graph_codes codes, uint64_t seed)
     memset(&disk, 0, sizeof disk);
     memset(&saved, 0, sizeof saved);
     disk.seed = seed;
-    snprintf(disk.dir, sizeof disk.dir, "/tmp/latentd-power-XXXXXX");
-    assert_non_null(mkdtemp(disk.dir));
+    assert_non_null(unit_folder(disk.dir, "power"));
     snprintf(disk.left, sizeof disk.left, "%s-left", disk.dir);
     struct graph *g = open_graph(disk.dir, codes, &seq, &rep);
     assert_int_equal(stat(disk.dir, &st), 0);

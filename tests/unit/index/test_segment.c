@@ -16,8 +16,7 @@ static char dir[64];
 
 static int make_dir(void **state)
 {
-    snprintf(dir, sizeof dir, "/tmp/latentd-segment-XXXXXX");
-    return mkdtemp(dir) ? 0 : -1;
+    return unit_folder(dir, "segment") ? 0 : -1;
 }
 
 static int remove_dir(void **state)

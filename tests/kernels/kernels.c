@@ -1,5 +1,6 @@
-/* kernels [--device cpu|vulkan|vulkan:NAME] [--bench] [--brief] [--seed N] [CHECK…]
+/* kernels [--device cpu|vulkan|vulkan:NAME] [--bench] [--brief] [--single] [--seed N] [CHECK…]
  * --brief: fewer and smaller cases of what is costly; a build with sanitizers always has those.
+ * --single: without the checks of many ops together.
  * Exit status: 0 all passed, 1 some failed, 2 used wrongly, 77 no such device. */
 #include "gpu/gpu.h"
 #include "model/conformance/conform.h"
@@ -23,6 +24,11 @@ static int open_device(struct ops **o, const char *device, struct err_msg *em)
     return err_set(em, LT_EINVAL, "no such device: %s (cpu, vulkan, vulkan:NAME)", device);
 }
 
+static bool of_many(const char *name)
+{
+    return strcmp(name, "sequence") == 0 || strcmp(name, "batch") == 0;
+}
+
 static bool wanted(const char *name, char **names, int n)
 {
     bool named = false;
@@ -35,19 +41,21 @@ int main(int argc, char **argv)
 {
     const char *device = "cpu";
     uint64_t seed = 1;
-    bool bench = false, brief = false;
+    bool bench = false, brief = false, single = false;
     int first = 1;
     for (; first < argc && argv[first][0] == '-'; first++) {
         if (strcmp(argv[first], "--bench") == 0)
             bench = true;
         else if (strcmp(argv[first], "--brief") == 0)
             brief = true;
+        else if (strcmp(argv[first], "--single") == 0)
+            single = true;
         else if (strcmp(argv[first], "--device") == 0 && first + 1 < argc)
             device = argv[++first];
         else if (strcmp(argv[first], "--seed") == 0 && first + 1 < argc)
             seed = strtoull(argv[++first], NULL, 0);
         else {
-            fprintf(stderr, "usage: kernels [--device cpu|vulkan|vulkan:NAME] [--bench] [--brief] [--seed N] [CHECK...]\n");
+            fprintf(stderr, "usage: kernels [--device cpu|vulkan|vulkan:NAME] [--bench] [--brief] [--single] [--seed N] [CHECK...]\n");
             return 2;
         }
     }
@@ -65,7 +73,7 @@ int main(int argc, char **argv)
     printf("device: %s\n", o->info.name);
     for (const struct conform_check *c = conform_checks; c->name; c++) {
         const unsigned failed = k.n_failed, cases = k.n_cases;
-        if (!wanted(c->name, argv + first, argc - first))
+        if (!wanted(c->name, argv + first, argc - first) || (single && of_many(c->name)))
             continue;
         c->run(&k);
         printf("%-16s %4u cases, %u failed\n", c->name, k.n_cases - cases, k.n_failed - failed);

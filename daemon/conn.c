@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/dispatch.h"
+#include "daemon/job_holds.h"
 #include "daemon/order.h"
 #include "daemon/request.h"
 #include "daemon/server.h"
@@ -26,6 +27,7 @@ static void release(struct conn *c)
     session_destroy(&c->session);
     grant_unref(&c->grant);
     order_unref(&c->order);
+    free(c->release);
     bytes_out_finish(&c->held);
     bytes_out_finish(&c->sending);
     bytes_out_finish(&c->out);
@@ -69,6 +71,8 @@ void conn_close(struct conn *c)
         c->server->n_ready--;
         request_destroy(rq);
     }
+    if (c->may_hold)
+        job_release_submit(&c->release, c->server->core, c->order, c->number);
     c->server->n_conns--;
     c->server->n_strangers -= is_stranger(c);
     *c->prev_link = c->next;
@@ -378,6 +382,7 @@ void conn_accept(struct server *s, uv_stream_t *listener, bool tcp)
         return; /* it stays in the kernel's queue until the next one comes */
     }
     c->server = s;
+    c->number = ++s->n_accepted;
     c->tcp = tcp;
     if (tcp)
         uv_tcp_init(&s->core->loop, &c->h.tcp);
@@ -397,7 +402,8 @@ void conn_accept(struct server *s, uv_stream_t *listener, bool tcp)
     c->allowed = accepted && !tcp && user_allowed(s, c);
     struct session_server params = {.key = s->key.secret ? &s->key : NULL, .plain_allowed = !tcp && !s->socket_keys,
                                     .stranger = !tcp && !c->allowed};
-    if (!accepted || session_create_server(&c->session, &params) < 0 || !(c->order = order_create())) {
+    if (!accepted || session_create_server(&c->session, &params) < 0 || !(c->order = order_create()) ||
+        !(c->release = malloc(sizeof *c->release))) {
         drop(c, "out of resources");
         return;
     }

@@ -9,6 +9,7 @@
 #include "proto/maxima.h"
 #include "proto/session.h"
 
+struct job_release;
 struct request;
 struct server;
 
@@ -33,6 +34,9 @@ struct conn {
     bool last_words;    /* close when everything is written */
     unsigned refs;      /* handles not yet closed, and the thread that unpacks */
     struct order *order; /* of its changes */
+    struct job_release *release; /* for its end; NULL after that */
+    uint64_t number;     /* no other connection of this run has it */
+    bool may_hold;       /* it has sent something about a job */
     struct grant *grant;       /* of its key; NULL: it needs none */
     unsigned generation;       /* of access, when grant was looked up */
     struct bytes_out sending, out; /* with the kernel; after that */

@@ -20,6 +20,7 @@
 #include "proto/latent.pb-c.h"
 
 struct feed;
+struct job_holds;
 struct request;
 struct sampler;
 struct server;
@@ -32,12 +33,13 @@ struct core {
     uint64_t started_ns;
 
     /* Set by the loader before `ready`, constant afterwards. */
-    struct model *model;  /* NULL, like device, feed and tokenisers, in recovery mode */
+    struct model *model;  /* NULL, like device, feed, holds and tokenisers, in recovery mode */
     struct index *own_ix; /* until the writer takes it over */
     struct index *ix;     /* the same, borrowed: only functions marked (any) */
     struct device *device;
     struct writer *writer;
     struct feed *feed;
+    struct job_holds *holds; /* the writer thread's */
     struct sampler *sampler; /* NULL: nothing is sampled */
     struct workers *searchers;  /* state: struct index_reader */
     struct workers *tokenisers; /* state: struct text_tokens */

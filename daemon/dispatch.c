@@ -184,6 +184,12 @@ static bool is_change(Latent__V1__Request__BodyCase kind)
     }
 }
 
+/* daemon/job_holds.h */
+static bool holds_job(const Latent__V1__Request *m)
+{
+    return m->body_case == BODY(JOB_OPEN) || (m->body_case == BODY(ADD) && m->add->job);
+}
+
 /* A frame on its way to becoming a request. */
 struct incoming {
     uv_work_t work;
@@ -211,6 +217,7 @@ static void start(struct conn *c, struct incoming *in)
     rq->core = core;
     rq->conn = c;
     rq->owner = c;
+    rq->sender = c->number;
     rq->grant = grant_ref(c->grant);
     rq->pool = pool;
     rq->msg = msg;
@@ -222,6 +229,7 @@ static void start(struct conn *c, struct incoming *in)
     request_enlist(rq);
     if (is_change(msg->body_case))
         order_enter(c->order, &rq->place);
+    c->may_hold |= core->holds && holds_job(msg);
     if (rq->deadline_ns)
         server_watch_deadline(c->server, rq->deadline_ns);
     handler_of(msg->body_case)(rq);

@@ -12,6 +12,7 @@
 #include "daemon/core.h"
 #include "daemon/feed.h"
 #include "daemon/find_model.h"
+#include "daemon/job_holds.h"
 #include "daemon/sampler.h"
 #include "model/text.h"
 
@@ -117,6 +118,8 @@ static void between(void *arg, struct index *ix, bool committed)
     struct core *c = arg;
     if (c->feed)
         feed_between(c->feed, ix, committed);
+    if (c->holds)
+        job_holds_between(c->holds, ix);
 }
 
 /* What turns texts into vectors. */
@@ -148,6 +151,8 @@ int core_load(struct core *c, struct err_msg *em)
         r = sampler_create(&c->sampler, c->ix, em);
     if (r == 0 && !s->recover)
         r = feed_create(&c->feed, c, em);
+    if (r == 0 && !s->recover && !(c->holds = job_holds_create(c)))
+        r = err_set(em, LT_ENOMEM, "out of memory");
     struct writer_hooks hooks = {.arg = c, .between = between};
     if (r == 0)
         r = writer_create(&c->writer, &c->own_ix, &hooks, em);
@@ -174,6 +179,7 @@ void core_unload(struct core *c)
     writer_destroy(&c->writer);
     if (c->own_ix)
         index_close(&c->own_ix);
+    job_holds_destroy(&c->holds);
     feed_destroy(&c->feed);
     model_destroy(&c->model);
 }

@@ -7,6 +7,7 @@
 #include "base/utf8.h"
 #include "daemon/feed.h"
 #include "daemon/handlers.h"
+#include "daemon/job_holds.h"
 #include "daemon/request.h"
 #include "model/chunk.h"
 #include "model/text.h"
@@ -139,6 +140,13 @@ static void waiter_done(struct feed_waiter *w, int result, uint64_t searchable, 
 
 /* ---- the writer ------------------------------------------------------------------- */
 
+static uint32_t source_bytes(const Latent__V1__Document *m)
+{
+    if (m->source_bytes)
+        return m->source_bytes;
+    return (uint32_t)(strlen(m->id) + strlen(m->text) + strlen(m->title) + strlen(m->metadata) + m->vector.len); /* of one frame */
+}
+
 static int put_one(struct add *a, size_t i, struct index *ix)
 {
     const Latent__V1__Document *m = a->msg->documents[i];
@@ -158,6 +166,7 @@ static int put_one(struct add *a, size_t i, struct index *ix)
         .vectors = d->vector,
         .dim = d->vector ? (uint32_t)(m->vector.len / 4) : 0,
         .job = a->msg->job,
+        .source_bytes = source_bytes(m),
         .version = &d->version,
         .kept = &d->kept,
     };
@@ -173,6 +182,7 @@ static bool is_store_error(int r)
 static int apply(struct writer_op *op, struct index *ix, struct err_msg *em)
 {
     struct add *a = (struct add *)((char *)op - offsetof(struct add, op));
+    bool taken = false;
     int r = request_over(a->rq);
     if (r < 0)
         return r;
@@ -185,16 +195,20 @@ static int apply(struct writer_op *op, struct index *ix, struct err_msg *em)
             return err_set(em, r, "%s", d->why.text);
         d->status = r;
         a->pending |= r == 0 && !d->vector && !d->kept;
+        taken |= r == 0;
     }
+    if (taken && a->msg->job && a->rq->core->holds)
+        job_holds_add(a->rq->core->holds, a->msg->job, a->rq->sender);
     return 0;
 }
 
-static size_t count_refused(const struct add *a, const char **why)
+static size_t count_refused(const struct add *a, uint64_t *bytes, const char **why)
 {
     size_t n = 0;
     for (size_t i = 0; i < a->msg->n_documents; i++) {
         if (a->docs[i].status < 0) {
             *why = a->docs[i].why.text;
+            *bytes += source_bytes(a->msg->documents[i]);
             n++;
         }
     }
@@ -210,9 +224,10 @@ static void committed(struct writer_op *op, int result, uint64_t seq, const stru
         add_fail(a, result, em->text[0] ? em : NULL);
         return;
     }
-    size_t refused = count_refused(a, &why);
+    uint64_t bytes = 0;
+    size_t refused = count_refused(a, &bytes, &why);
     struct err_msg job_em;
-    if (refused && a->msg->job && index_job_count_failed(c->ix, a->msg->job, refused, why, &job_em) < 0)
+    if (refused && a->msg->job && index_job_count_failed(c->ix, a->msg->job, refused, bytes, why, &job_em) < 0)
         log_warn("add", "job %llu: %s", (unsigned long long)a->msg->job, job_em.text);
     a->accepted_seq = seq;
     uint64_t accepted = 0, searchable = 0;

@@ -4,6 +4,7 @@
 
 #include "daemon/feed.h"
 #include "daemon/handlers.h"
+#include "daemon/job_holds.h"
 #include "daemon/request.h"
 
 struct job_change {
@@ -32,6 +33,8 @@ static void job_message(struct request *rq, const struct index_job *j, char *cur
     out->created_ms = j->created_ms;
     out->current = current;
     out->last_error = (char *)j->last_error;
+    out->received_bytes = j->received_bytes;
+    out->done_bytes = j->done_bytes;
 }
 
 static void reply_job(struct request *rq, const struct index_job *j)
@@ -140,6 +143,8 @@ static void changed(struct writer_op *op, int result, uint64_t seq, const struct
     if (result == 0) {
         if (rq->msg->body_case == LATENT__V1__REQUEST__BODY_JOB_CANCEL && rq->core->feed)
             feed_cancel_job(rq->core->feed, ch->job);
+        if (rq->msg->body_case == LATENT__V1__REQUEST__BODY_JOB_OPEN && rq->core->holds)
+            job_holds_add(rq->core->holds, ch->job, rq->sender);
         request_submit(rq, rq->core->searchers, show);
         return;
     }

@@ -23,6 +23,7 @@ struct request {
     struct core *core;
     struct conn *conn;   /* loop thread; NULL: answered, or nobody is there any more */
     const void *owner;   /* the connection it came on: to be compared only, it may be gone */
+    uint64_t sender;     /* its number, which no other has */
     struct grant *grant; /* NULL: everything is allowed */
     struct pool *pool;   /* memory of msg and whatever lives as long */
     Latent__V1__Request *msg;

@@ -25,6 +25,7 @@ struct server {
     char key_text[KEY_TEXT_BYTES];
     struct conn *conns;
     size_t n_ready; /* finished requests whose replies still wait for their clients */
+    uint64_t n_accepted; /* connections so far */
     unsigned n_conns, n_strangers; /* all; TCP ones that are not authenticated yet */
     uv_timer_t deadline;
     bool closed;

@@ -96,8 +96,8 @@ const struct check_rule check_rules[] = {
      "UPDATE counters SET next_chunk = max(next_chunk, 1 + (SELECT coalesce(max(chunk), 0) FROM chunks)),"
      " next_doc = max(next_doc, 1 + (SELECT coalesce(max(doc), 0) FROM documents)),"
      " seq = max(seq, (SELECT coalesce(max(vseq), 0) FROM chunks))", false},
-    {"jobs in no known state", "SELECT count(*) FROM jobs WHERE state NOT IN (0, 1, 2, 3, 4)", NULL,
-     "UPDATE jobs SET state = 4 WHERE state NOT IN (0, 1, 2, 3, 4)", false},
+    {"jobs in no known state", "SELECT count(*) FROM jobs WHERE state NOT IN (0, 1, 2, 3, 4, 5)", NULL,
+     "UPDATE jobs SET state = 4 WHERE state NOT IN (0, 1, 2, 3, 4, 5)", false},
     {"waiting documents of no job",
      "SELECT count(*) FROM documents WHERE live = 0 AND job <> 0 AND job NOT IN (SELECT job FROM jobs)", NULL,
      "UPDATE documents SET job = 0 WHERE live = 0 AND job <> 0 AND job NOT IN (SELECT job FROM jobs)", false},

@@ -293,7 +293,7 @@ int documents_go_live(struct index *ix, struct collection *c, uint64_t doc, stru
     if (row.job) {
         if (!(st = store_stmt(ix, ST_JOB_COUNT, em)))
             return LT_EIO;
-        sql_bind(st, "iiii", (int64_t)0, (int64_t)1, (int64_t)0, (int64_t)row.job);
+        sql_bind(st, "iiiii", (int64_t)0, (int64_t)1, (int64_t)0, (int64_t)0, (int64_t)row.job);
         if ((r = sql_run(st, em)) < 0)
             return r;
     }

@@ -180,6 +180,7 @@ struct index_doc {
     const float *vectors; /* n_spans (or 1) × dim: searchable with the commit; NULL: pending */
     uint32_t dim;         /* of vectors */
     uint64_t job;         /* 0: none */
+    uint32_t source_bytes; /* what the job counts for it */
     uint64_t *version;    /* on success: the number of this version of the document, never used again; NULL: not wanted */
     bool *kept;           /* on success: the vectors of the searchable version serve, nothing is pending; NULL: not wanted */
 };
@@ -255,6 +256,7 @@ enum index_job_state { /* the numbers are the protocol's */
     INDEX_JOB_DONE = 2,
     INDEX_JOB_CANCELLED = 3,
     INDEX_JOB_FAILED = 4,    /* done, with failed > 0 */
+    INDEX_JOB_ABANDONED = 5, /* nobody closed it, nothing is pending; index_put opens it again */
 };
 struct index_job {
     uint64_t job;
@@ -264,18 +266,23 @@ struct index_job {
     uint64_t accepted, searchable, failed; /* documents */
     uint64_t pending_chunks;
     uint64_t total_documents, total_bytes; /* as announced */
+    uint64_t received_bytes; /* of the documents that came, as they say, but for those that a cancelled job dropped */
+    uint64_t done_bytes;     /* of those that are searchable, failed or were replaced meanwhile */
     int64_t created_ms;
     char last_error[256]; /* of the last failed document; empty: none */
 };
 
-/* (writer) All four are durable when they return; between groups. Of finished jobs the last 1,000 are kept.
+/* (writer) Durable when they return; between groups. Of finished and abandoned jobs the last 1,000 are kept.
  * Cancel drops the documents that are not searchable yet. Errors: LT_ENOTFOUND, LT_EINVAL. */
 int index_job_open(struct index *ix, const char *collection, const char *label,
                    uint64_t total_documents, uint64_t total_bytes, uint64_t *job, struct err_msg *em);
 int index_job_close(struct index *ix, uint64_t job, struct err_msg *em);
 int index_job_cancel(struct index *ix, uint64_t job, struct err_msg *em);
-/* (writer) Counts documents that were refused before they reached index_put (too long, bad text). */
-int index_job_count_failed(struct index *ix, uint64_t job, uint64_t n, const char *reason, struct err_msg *em);
+/* (writer) Counts documents that were refused before they reached index_put (too long, bad text), of so many bytes. */
+int index_job_count_failed(struct index *ix, uint64_t job, uint64_t n, uint64_t bytes, const char *reason, struct err_msg *em);
+/* (writer) Abandons the open jobs that nobody holds and that wait for no document: held says of a job's number whether
+ * somebody may still add to it. *n_left: those that nobody holds and that wait for documents yet. */
+int index_jobs_abandon(struct index *ix, bool (*held)(void *arg, uint64_t job), void *arg, size_t *n_left, struct err_msg *em);
 
 /* ---- reading ---------------------------------------------------------------- */
 

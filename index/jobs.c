@@ -67,7 +67,7 @@ static int job_state(struct index *ix, uint64_t job, int64_t *state, int64_t *co
     return 0;
 }
 
-static int set_state(struct index *ix, uint64_t job, int64_t state, struct err_msg *em)
+int jobs_set_state(struct index *ix, uint64_t job, int64_t state, struct err_msg *em)
 {
     sqlite3_stmt *st = store_stmt(ix, ST_JOB_SET_STATE, em);
     if (!st)
@@ -82,11 +82,11 @@ int index_job_close(struct index *ix, uint64_t job, struct err_msg *em)
     struct err_msg local;
     em = em ? em : &local;
     int r = job_state(ix, job, &state, &coll, em);
-    if (r < 0 || state != INDEX_JOB_OPEN)
+    if (r < 0 || (state != INDEX_JOB_OPEN && state != INDEX_JOB_ABANDONED))
         return r;
     if ((r = group_begin_alone(ix, true, em)) < 0)
         return r;
-    return end_group(ix, set_state(ix, job, INDEX_JOB_RUNNING, em), em);
+    return end_group(ix, jobs_set_state(ix, job, INDEX_JOB_RUNNING, em), em);
 }
 
 static int drop_documents(struct index *ix, uint64_t job, struct err_msg *em)
@@ -118,6 +118,16 @@ static int drop_documents(struct index *ix, uint64_t job, struct err_msg *em)
     }
 }
 
+/* What is dropped counts neither as received nor as done. */
+static int let_go(struct index *ix, uint64_t job, struct err_msg *em)
+{
+    sqlite3_stmt *st = store_stmt(ix, ST_JOB_LET_GO, em);
+    if (!st)
+        return LT_EIO;
+    sql_bind(st, "i", (int64_t)job);
+    return sql_run(st, em);
+}
+
 int index_job_cancel(struct index *ix, uint64_t job, struct err_msg *em)
 {
     int64_t state, coll;
@@ -128,17 +138,17 @@ int index_job_cancel(struct index *ix, uint64_t job, struct err_msg *em)
         return r;
     if ((r = group_begin_alone(ix, true, em)) < 0)
         return r;
-    if ((r = set_state(ix, job, INDEX_JOB_CANCELLED, em)) == 0)
+    if ((r = jobs_set_state(ix, job, INDEX_JOB_CANCELLED, em)) == 0 && (r = let_go(ix, job, em)) == 0)
         r = drop_documents(ix, job, em);
     return end_group(ix, r, em);
 }
 
-int jobs_count_failed(struct index *ix, uint64_t job, uint64_t n, const char *reason, struct err_msg *em)
+int jobs_count_failed(struct index *ix, uint64_t job, uint64_t n, uint64_t bytes, const char *reason, struct err_msg *em)
 {
     sqlite3_stmt *st = store_stmt(ix, ST_JOB_COUNT, em);
     if (!st)
         return LT_EIO;
-    sql_bind(st, "iiii", (int64_t)0, (int64_t)0, (int64_t)n, (int64_t)job);
+    sql_bind(st, "iiiii", (int64_t)0, (int64_t)0, (int64_t)n, (int64_t)(bytes & INT64_MAX), (int64_t)job);
     int r = sql_run(st, em);
     if (r < 0 || !reason)
         return r;
@@ -151,7 +161,7 @@ int jobs_count_failed(struct index *ix, uint64_t job, uint64_t n, const char *re
     return sql_run(st, em);
 }
 
-int index_job_count_failed(struct index *ix, uint64_t job, uint64_t n, const char *reason, struct err_msg *em)
+int index_job_count_failed(struct index *ix, uint64_t job, uint64_t n, uint64_t bytes, const char *reason, struct err_msg *em)
 {
     int64_t state, coll;
     struct err_msg local;
@@ -159,12 +169,53 @@ int index_job_count_failed(struct index *ix, uint64_t job, uint64_t n, const cha
     int r = job_state(ix, job, &state, &coll, em);
     if (r < 0 || (r = group_begin_alone(ix, false, em)) < 0)
         return r;
-    return end_group(ix, jobs_count_failed(ix, job, n, reason, em), em);
+    return end_group(ix, jobs_count_failed(ix, job, n, bytes, reason, em), em);
+}
+
+#define OPEN_AT_ONCE 256
+
+/* The next open jobs after one: their numbers, and whether each waits for documents. */
+static int open_jobs(struct index *ix, int64_t after, int64_t jobs[static OPEN_AT_ONCE], bool *waits, struct err_msg *em)
+{
+    int r, n = 0;
+    sqlite3_stmt *st = store_stmt(ix, ST_JOBS_OPEN, em);
+    if (!st)
+        return LT_EIO;
+    sql_bind(st, "i", after);
+    while ((r = sql_step(st, em)) > 0 && n < OPEN_AT_ONCE) {
+        jobs[n] = sqlite3_column_int64(st, 0);
+        waits[n++] = sqlite3_column_int(st, 1);
+    }
+    sqlite3_reset(st);
+    return r < 0 ? r : n;
+}
+
+int index_jobs_abandon(struct index *ix, bool (*held)(void *arg, uint64_t job), void *arg, size_t *n_left, struct err_msg *em)
+{
+    int64_t jobs[OPEN_AT_ONCE], after = INT64_MIN;
+    bool waits[OPEN_AT_ONCE], begun = false;
+    int n, r = 0;
+    struct err_msg local;
+    em = em ? em : &local;
+    *n_left = 0;
+    while (r == 0 && (n = r = open_jobs(ix, after, jobs, waits, em)) > 0) {
+        r = 0;
+        for (int i = 0; i < n && r == 0; i++) {
+            const uint64_t job = (uint64_t)jobs[i];
+            if (held(arg, job))
+                continue;
+            *n_left += waits[i];
+            if (!waits[i] && (begun || (begun = (r = group_begin_alone(ix, false, em)) == 0)))
+                r = jobs_set_state(ix, job, INDEX_JOB_ABANDONED, em);
+        }
+        after = jobs[n - 1];
+    }
+    return begun ? end_group(ix, r, em) : r;
 }
 
 static void read_job(sqlite3_stmt *st, struct index_job *j)
 {
-    int64_t staged = sqlite3_column_int64(st, 12);
+    int64_t staged = sqlite3_column_int64(st, 12), received = sqlite3_column_int64(st, 13), waits = sqlite3_column_int64(st, 14);
     memset(j, 0, sizeof *j);
     j->job = (uint64_t)sqlite3_column_int64(st, 0);
     snprintf(j->collection, sizeof j->collection, "%s", (const char *)sqlite3_column_text(st, 1));
@@ -178,6 +229,8 @@ static void read_job(sqlite3_stmt *st, struct index_job *j)
     j->created_ms = sqlite3_column_int64(st, 9);
     snprintf(j->last_error, sizeof j->last_error, "%s", (const char *)sqlite3_column_text(st, 10));
     j->pending_chunks = (uint64_t)sqlite3_column_int64(st, 11);
+    j->received_bytes = received < 0 ? 0 : (uint64_t)received;
+    j->done_bytes = waits < received ? (uint64_t)(received - waits) : 0;
     if (j->state == INDEX_JOB_RUNNING && !staged)
         j->state = j->failed ? INDEX_JOB_FAILED : INDEX_JOB_DONE;
 }
@@ -195,7 +248,8 @@ int index_job_list(struct index_reader *r, uint64_t job, struct index_job **list
     if ((ret = sql_prepare(r->db, &st,
                            "SELECT j.job, j.collection, j.label, j.state, j.accepted, j.searchable, j.failed,"
                            " j.total_documents, j.total_bytes, j.created_ms, j.last_error,"
-                           " coalesce(sum(d.n_pending), 0), count(d.doc) FROM jobs j LEFT JOIN documents d"
+                           " coalesce(sum(d.n_pending), 0), count(d.doc), j.received_bytes,"
+                           " coalesce(sum(min(max(d.source, 0), 4294967295)), 0) FROM jobs j LEFT JOIN documents d"
                            " ON d.live = 0 AND d.job = j.job WHERE ?1 = 0 OR j.job = ?1"
                            " GROUP BY j.job ORDER BY j.job DESC",
                            em)) < 0)

@@ -29,7 +29,8 @@ static const char tables[] =
     "CREATE TABLE documents(doc INTEGER PRIMARY KEY, coll INTEGER NOT NULL, id TEXT NOT NULL,"
     " live INTEGER NOT NULL, seq INTEGER NOT NULL, job INTEGER NOT NULL,"
     " first_chunk INTEGER NOT NULL, n_chunks INTEGER NOT NULL, n_pending INTEGER NOT NULL,"
-    " bytes INTEGER NOT NULL, metadata TEXT, title TEXT NOT NULL);"
+    " bytes INTEGER NOT NULL, metadata TEXT, title TEXT NOT NULL,"
+    " source INTEGER NOT NULL DEFAULT 0);"
     "CREATE INDEX documents_id ON documents(coll, id);"
     "CREATE INDEX documents_coll ON documents(coll, doc);"
     "CREATE INDEX documents_staged ON documents(coll, seq) WHERE live = 0;"
@@ -48,7 +49,7 @@ static const char tables[] =
     " accepted INTEGER NOT NULL DEFAULT 0, searchable INTEGER NOT NULL DEFAULT 0,"
     " failed INTEGER NOT NULL DEFAULT 0, total_documents INTEGER NOT NULL,"
     " total_bytes INTEGER NOT NULL, created_ms INTEGER NOT NULL,"
-    " last_error TEXT NOT NULL DEFAULT '');";
+    " last_error TEXT NOT NULL DEFAULT '', received_bytes INTEGER NOT NULL DEFAULT 0);";
 
 /* What turns a store of version 1 into one of version 2. */
 static const char upgrade_2[] = "ALTER TABLE collections ADD COLUMN codes INTEGER NOT NULL DEFAULT 0";
@@ -56,6 +57,13 @@ static const char upgrade_2[] = "ALTER TABLE collections ADD COLUMN codes INTEGE
 /* Version 3: becoming live does not touch the index of ids, and a vector may be cut in two rows (index/vectors.h). */
 static const char upgrade_3[] = "DROP INDEX documents_id; CREATE INDEX documents_id ON documents(coll, id);"
                                 "CREATE TABLE vector_tails(chunk INTEGER PRIMARY KEY, data BLOB NOT NULL)";
+
+/* Version 4: jobs count bytes. */
+static const char upgrade_4[] = "ALTER TABLE documents ADD COLUMN source INTEGER NOT NULL DEFAULT 0;"
+                                "ALTER TABLE jobs ADD COLUMN received_bytes INTEGER NOT NULL DEFAULT 0";
+
+/* By the version that it starts from. */
+static const char *const upgrades[SCHEMA_VERSION] = {[1] = upgrade_2, [2] = upgrade_3, [3] = upgrade_4};
 
 static int pragma_int(sqlite3 *db, const char *text, int64_t *out, struct err_msg *em)
 {
@@ -113,7 +121,7 @@ static int prepare_tables(sqlite3 *db, int64_t version, int64_t n_tables, struct
     if (n_tables == 0)
         r = sql_exec(db, tables, em);
     for (; r == 0 && n_tables > 0 && version < SCHEMA_VERSION; version++)
-        r = sql_exec(db, version == 2 ? upgrade_3 : upgrade_2, em);
+        r = version < 1 ? err_set(em, LT_EFORMAT, "a store of version %lld", (long long)version) : sql_exec(db, upgrades[version], em);
     if (r < 0 ||
         (r = sql_execf(db, em, "PRAGMA application_id = %d; PRAGMA user_version = %d",
                        SCHEMA_APPLICATION_ID, SCHEMA_VERSION)) < 0 ||

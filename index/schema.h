@@ -8,7 +8,7 @@
 
 #include "base/err.h"
 
-#define SCHEMA_VERSION 3
+#define SCHEMA_VERSION 4
 #define SCHEMA_APPLICATION_ID 0x4c544e54 /* "LTNT" */
 
 /* The writing connection: creates or checks the tables, WAL, a sync before each commit returns.

@@ -241,7 +241,8 @@ int tidy_rows(struct index *ix, uint64_t until_ns, bool *more, struct err_msg *e
 /* ---- jobs (jobs.c) ---- */
 
 /* In the open group. */
-int jobs_count_failed(struct index *ix, uint64_t job, uint64_t n, const char *reason, struct err_msg *em);
+int jobs_count_failed(struct index *ix, uint64_t job, uint64_t n, uint64_t bytes, const char *reason, struct err_msg *em);
+int jobs_set_state(struct index *ix, uint64_t job, int64_t state, struct err_msg *em);
 
 /* ---- graphs and the store (refill.c) ---- */
 

@@ -13,7 +13,7 @@ S(DOC_FIND, "SELECT doc, first_chunk, n_chunks, n_pending, job, seq, bytes FROM 
 S(DOC_BY_ID, "SELECT doc, first_chunk, n_chunks, n_pending, job, seq, bytes, live, id, title, coll"
              " FROM documents WHERE doc = ?")
 S(DOC_ADD, "INSERT INTO documents(doc, coll, id, live, seq, job, first_chunk, n_chunks, n_pending, bytes,"
-           " metadata, title) VALUES(?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?)")
+           " metadata, title, source) VALUES(?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
 S(DOC_LIVE, "UPDATE documents SET live = 1 WHERE doc = ?")
 S(DOC_PENDING, "UPDATE documents SET n_pending = n_pending - 1 WHERE doc = ? RETURNING n_pending")
 S(DOC_DELETE, "DELETE FROM documents WHERE doc = ?")
@@ -54,8 +54,12 @@ S(JOB_ADD, "INSERT INTO jobs(collection, coll, label, state, total_documents, to
            " VALUES(?, ?, ?, 0, ?, ?, ?)")
 S(JOB_STATE, "SELECT state, coll FROM jobs WHERE job = ?")
 S(JOB_SET_STATE, "UPDATE jobs SET state = ? WHERE job = ?")
-S(JOB_COUNT, "UPDATE jobs SET accepted = accepted + ?, searchable = searchable + ?, failed = failed + ?"
-             " WHERE job = ?")
+S(JOB_COUNT, "UPDATE jobs SET accepted = accepted + ?, searchable = searchable + ?, failed = failed + ?,"
+             " received_bytes = received_bytes + ? WHERE job = ?")
+S(JOB_LET_GO, "UPDATE jobs SET received_bytes = max(0, received_bytes - (SELECT coalesce(sum(min(max(source, 0), 4294967295)), 0)"
+              " FROM documents WHERE live = 0 AND job = ?1)) WHERE job = ?1")
+S(JOBS_OPEN, "SELECT j.job, EXISTS (SELECT 1 FROM documents d WHERE d.live = 0 AND d.job = j.job) FROM jobs j"
+             " WHERE j.state = 0 AND j.job > ? ORDER BY j.job LIMIT 256")
 S(JOB_ERROR, "UPDATE jobs SET last_error = ? WHERE job = ?")
 S(JOB_PRUNE, "DELETE FROM jobs WHERE state <> 0 AND job <= (SELECT max(job) FROM jobs) - 1000"
              " AND NOT EXISTS (SELECT 1 FROM documents d WHERE d.live = 0 AND d.job = jobs.job)")

@@ -95,6 +95,8 @@ static int check_job(struct index *ix, uint64_t job, struct err_msg *em)
         return err_set(em, LT_ENOTFOUND, "no job %llu", (unsigned long long)job);
     if (state == INDEX_JOB_CANCELLED)
         return err_set(em, LT_ECANCELLED, "job %llu was cancelled", (unsigned long long)job);
+    if (state == INDEX_JOB_ABANDONED) /* somebody goes on with it */
+        return jobs_set_state(ix, job, INDEX_JOB_OPEN, em);
     if (state != INDEX_JOB_OPEN)
         return err_set(em, LT_EINVAL, "job %llu is closed", (unsigned long long)job);
     return 0;
@@ -129,12 +131,12 @@ static uint64_t doc_bytes(const struct collection *c, const struct index_doc *d,
            n_chunks * (c->dim * sizeof(float) + 64);
 }
 
-static int count_in_job(struct index *ix, uint64_t job, bool searchable, struct err_msg *em)
+static int count_in_job(struct index *ix, const struct index_doc *d, bool searchable, struct err_msg *em)
 {
-    sqlite3_stmt *st = job ? store_stmt(ix, ST_JOB_COUNT, em) : NULL;
+    sqlite3_stmt *st = d->job ? store_stmt(ix, ST_JOB_COUNT, em) : NULL;
     if (!st)
-        return job ? LT_EIO : 0;
-    sql_bind(st, "iiii", (int64_t)1, (int64_t)searchable, (int64_t)0, (int64_t)job);
+        return d->job ? LT_EIO : 0;
+    sql_bind(st, "iiiii", (int64_t)1, (int64_t)searchable, (int64_t)0, (int64_t)d->source_bytes, (int64_t)d->job);
     return sql_run(st, em);
 }
 
@@ -154,16 +156,17 @@ static int insert_rows(struct index *ix, struct collection *c, const struct inde
     sqlite3_stmt *st = store_stmt(ix, ST_DOC_ADD, em);
     if (!st)
         return LT_EIO;
-    sql_bind(st, "iitiiiiiitt", (int64_t)doc, c->id, d->id, d->id_len, (int64_t)ix->seq, (int64_t)d->job,
+    sql_bind(st, "iitiiiiiitti", (int64_t)doc, c->id, d->id, d->id_len, (int64_t)ix->seq, (int64_t)d->job,
              (int64_t)first, (int64_t)n, whole ? (int64_t)0 : (int64_t)n, bytes,
-             d->metadata_len ? d->metadata : NULL, d->metadata_len, d->title_len ? d->title : "", d->title_len);
+             d->metadata_len ? d->metadata : NULL, d->metadata_len, d->title_len ? d->title : "", d->title_len,
+             (int64_t)d->source_bytes);
     if ((r = sql_run(st, em)) < 0)
         return r;
     if (!(st = store_stmt(ix, ST_TEXT_ADD, em)))
         return LT_EIO;
     sql_bind(st, "ib", (int64_t)doc, d->text_len ? d->text : "", d->text_len);
     if ((r = sql_run(st, em)) < 0 || (r = insert_chunks(ix, c, d, doc, first, n, keep, em)) < 0 ||
-        (r = count_in_job(ix, d->job, false, em)) < 0)
+        (r = count_in_job(ix, d, false, em)) < 0)
         return r;
     c->delta.bytes += bytes;
     group_touch(c);
@@ -196,7 +199,7 @@ static int insert_doc(struct index *ix, struct collection *c, const struct index
         ix->seq++;
         c->group_seq = ix->seq;
     }
-    return count_in_job(ix, d->job, true, em);
+    return count_in_job(ix, d, true, em);
 }
 
 /* (writer) Uncounted: the writer alone takes collections out. */
@@ -360,6 +363,6 @@ int index_fail_chunk(struct index *ix, uint64_t chunk, int code, const char *rea
     if (r > 0)
         r = documents_drop_staged(ix, c, &row, em);
     if (r >= 0 && row.job)
-        r = jobs_count_failed(ix, row.job, 1, text, em);
+        r = jobs_count_failed(ix, row.job, 1, 0, text, em);
     return r < 0 ? group_fail(ix, r, em) : 0;
 }

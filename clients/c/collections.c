@@ -210,6 +210,8 @@ static void job_fill(struct latent_job *to, const Latent__V1__Job *j)
         .created_ms = j->created_ms,
         .current = j->current,
         .last_error = j->last_error,
+        .received_bytes = j->received_bytes,
+        .done_bytes = j->done_bytes,
     };
 }
 

@@ -30,6 +30,7 @@ static int build_documents(struct latent *c, const struct latent_add *add, struc
         docs[i].text = text(d->text);
         docs[i].title = text(d->title);
         docs[i].metadata = text(d->metadata);
+        docs[i].source_bytes = d->source_bytes;
         if (d->vector && d->dim) {
             docs[i].vector.data = message_vector_view(pool, d->vector, d->dim);
             docs[i].vector.len = (size_t)d->dim * 4;

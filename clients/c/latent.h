@@ -236,7 +236,7 @@ struct latent_document {
     const char *metadata;       /* a JSON object as text; NULL or empty: none */
     const float *vector;        /* dim floats, for collections with vectors_only; NULL: none */
     uint32_t dim;
-    uint32_t reserved0;
+    uint32_t source_bytes;      /* what it counts in its job; 0: bytes of id, text, title, metadata and vector */
     const void *reserved[2];
 };
 
@@ -466,6 +466,7 @@ enum latent_job_state {
     LATENT_JOB_DONE,
     LATENT_JOB_CANCELLED,
     LATENT_JOB_FAILED,
+    LATENT_JOB_ABANDONED, /* its clients went without closing it, and nothing waits; adding to it opens it again */
 };
 
 struct latent_job {
@@ -479,7 +480,9 @@ struct latent_job {
     int64_t created_ms;         /* since 1970 UTC */
     const char *current;        /* id of the document being embedded; may be empty */
     const char *last_error;     /* of the last document that failed, beginning with its id; empty: none */
-    uint64_t reserved[3];
+    uint64_t received_bytes;    /* of the documents that came, in the unit of their source_bytes */
+    uint64_t done_bytes;        /* of those that wait for nothing any more: of total_bytes, or, once closed, of received_bytes */
+    uint64_t reserved[1];
 };
 
 struct latent_job_list {

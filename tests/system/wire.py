@@ -148,7 +148,7 @@ class Wire:
 
 
 def document(name, text, **more):
-    return [(1, name), (2, text)] + [({"title": 3, "metadata": 4, "vector": 5}[k], v) for k, v in more.items()]
+    return [(1, name), (2, text)] + [({"title": 3, "metadata": 4, "vector": 5, "source_bytes": 6}[k], v) for k, v in more.items()]
 
 
 def add(collection, documents, wait_accepted=False, job=0):

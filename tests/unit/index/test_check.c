@@ -129,7 +129,7 @@ static void test_rows(void **state)
         {"UPDATE collections SET documents = 3, chunks = 12", "2 collections with wrong figures", "", NULL, NULL},
         {"INSERT INTO jobs(collection, coll, label, state, total_documents, total_bytes, created_ms)"
          " VALUES('t', 1, '', 9, 0, 0, 0)", "1 jobs in no known state", "", NULL, NULL},
-        {"INSERT INTO documents VALUES(4000, 3, 'x', 1, 1, 0, 1, 1, 0, 0, NULL, '')",
+        {"INSERT INTO documents VALUES(4000, 3, 'x', 1, 1, 0, 1, 1, 0, 0, NULL, '', 0)",
          "1 documents of no collection", "", NULL, NULL},
         /* A vector that another one took the place of: the graph's is not the store's. */
         {"UPDATE vectors SET data = (SELECT data FROM vectors v WHERE v.chunk = " CHUNK_T(3) ") WHERE chunk = " CHUNK_T(4),

@@ -410,6 +410,7 @@ static void test_codes(void **state)
     snprintf(path, sizeof path, "%s/store.db", b->dir);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db, "ALTER TABLE collections DROP COLUMN codes; DROP TABLE vector_tails;"
+                                      "ALTER TABLE documents DROP COLUMN source; ALTER TABLE jobs DROP COLUMN received_bytes;"
                                       "DROP INDEX documents_id; CREATE UNIQUE INDEX documents_id ON documents(coll, id, live);"
                                       "PRAGMA user_version = 1", NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);

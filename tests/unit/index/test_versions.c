@@ -67,7 +67,8 @@ static const char *const back[] = {
     NULL, "ALTER TABLE collections DROP COLUMN codes; PRAGMA user_version = 1",
     "UPDATE vectors SET data = CAST(data || coalesce((SELECT t.data FROM vector_tails t WHERE t.chunk = vectors.chunk), x'') AS BLOB);"
     "DROP TABLE vector_tails; DROP INDEX documents_id; CREATE UNIQUE INDEX documents_id ON documents(coll, id, live);"
-    "PRAGMA user_version = 2"};
+    "PRAGMA user_version = 2",
+    "ALTER TABLE documents DROP COLUMN source; ALTER TABLE jobs DROP COLUMN received_bytes; PRAGMA user_version = 3"};
 
 static void test_earlier(void **state)
 {

@@ -15,8 +15,9 @@ struct batch {
     struct batch *next;
     struct doc docs[BATCH_DOCS];
     char *where[BATCH_DOCS];
+    uint32_t each_bytes[BATCH_DOCS]; /* of the source */
     size_t n, bytes;
-    uint64_t source_bytes;
+    uint64_t source_bytes;           /* all of them */
     uint64_t id; /* of the request in flight */
 };
 
@@ -45,7 +46,8 @@ static int send_batch(struct batches *b, struct batch *t)
     for (size_t i = 0; i < t->n; i++) {
         const struct doc *d = &t->docs[i];
         docs[i] = (struct latent_document){.id = d->id, .text = d->text, .title = d->title,
-                                           .metadata = d->metadata, .vector = d->vector, .dim = d->dim};
+                                           .metadata = d->metadata, .vector = d->vector, .dim = d->dim,
+                                           .source_bytes = t->each_bytes[i]};
     }
     struct latent_add add = {.collection = b->collection, .documents = docs, .n_documents = t->n,
                              .on_long = b->on_long, .wait = b->wait, .job = b->job};
@@ -93,8 +95,10 @@ static int finish_oldest(struct batches *b)
     b->in_flight = t->next;
     b->n_in_flight--;
     batch_free(t);
+    b->totals.current = b->in_flight ? b->in_flight->docs[0].id : b->open ? b->open->docs[0].id : NULL;
     if (b->progress)
         b->progress(b->progress_arg, &b->totals);
+    b->totals.current = NULL;
     return 0;
 }
 
@@ -137,6 +141,7 @@ int batches_add(struct batches *b, struct doc *d, const char *where, uint64_t so
     struct batch *t = b->open;
     t->docs[t->n] = *d;
     t->where[t->n] = strdup(where);
+    t->each_bytes[t->n] = source_bytes < UINT32_MAX ? (uint32_t)source_bytes : UINT32_MAX;
     *d = (struct doc){0};
     t->n++;
     t->bytes += bytes;

@@ -17,6 +17,7 @@ struct batches_totals {
     uint64_t unchanged; /* of the accepted: there already, not embedded again */
     uint64_t chunks, tokens;
     uint64_t bytes_done; /* of the source, answered for */
+    const char *current; /* id of the first document that is not; NULL: none is on its way. Valid during `progress` */
 };
 
 /* Thread-safety: unsafe. */

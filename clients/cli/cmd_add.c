@@ -55,7 +55,7 @@ static bool parse(struct add_args *a, int argc, char **argv)
 
 static void show_progress(void *arg, const struct batches_totals *t)
 {
-    progress_update(arg, t->accepted, t->bytes_done);
+    progress_update(arg, t->accepted, t->bytes_done, t->current);
 }
 
 static uint64_t file_bytes(const char *path)
@@ -179,7 +179,7 @@ static int run(struct cli *c, int argc, char **argv)
     }
     b.job = job->job;
     latent_free(job);
-    progress_start(&p, "documents", total);
+    progress_start(&p, "documents", total, true);
     int code = jsonl ? add_jsonl(&b, jsonl, a.jsonl) : 0;
     close_jsonl(jsonl);
     if (code == 0)

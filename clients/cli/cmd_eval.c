@@ -76,7 +76,7 @@ static bool parse(struct eval *e, int argc, char **argv)
 
 static void show_progress(void *arg, const struct batches_totals *t)
 {
-    progress_update(arg, t->accepted, t->bytes_done);
+    progress_update(arg, t->accepted, t->bytes_done, NULL);
 }
 
 /* The corpus into the temporary collection. An item that cannot go in is named and left out. */
@@ -95,7 +95,7 @@ static int ingest(struct eval *e)
         fprintf(stderr, "latent: %s\n", em.text);
         return code;
     }
-    progress_start(&p, "documents", 0);
+    progress_start(&p, "documents", 0, false);
     while (code == 0 && (got = beir_reader_next(reader, &item, &em)) != 0) {
         if (got < 0) {
             batches_item_failed(&b, NULL, NULL, em.text, got, 0);

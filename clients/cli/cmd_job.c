@@ -10,15 +10,23 @@
 
 static const char *state_name(enum latent_job_state s)
 {
-    static const char *const names[] = {"open", "running", "done", "cancelled", "failed"};
+    static const char *const names[] = {"open", "running", "done", "cancelled", "failed", "abandoned"};
     return (unsigned)s < sizeof names / sizeof names[0] ? names[s] : "?";
+}
+
+/* Bytes done of how many there are, as far as anybody knows; 0: nobody does. */
+static uint64_t all_bytes(const struct latent_job *j)
+{
+    return j->state == LATENT_JOB_OPEN && j->total_bytes ? j->total_bytes : j->received_bytes;
 }
 
 /* Of one under way: what it is at, and how long it takes at the rate so far. */
 static void print_progress(const struct latent_job *j)
 {
     char left[32];
-    const uint64_t total = j->state == LATENT_JOB_RUNNING ? j->accepted : j->total_documents, done = j->searchable + j->failed;
+    const bool by_bytes = j->state == LATENT_JOB_OPEN && j->total_bytes;
+    const uint64_t total = by_bytes ? j->total_bytes : j->state == LATENT_JOB_RUNNING ? j->accepted : j->total_documents;
+    const uint64_t done = by_bytes ? j->done_bytes : j->searchable + j->failed;
     const double seconds = (double)(clock_wall_ms() - j->created_ms) / 1000;
     if (j->state != LATENT_JOB_OPEN && j->state != LATENT_JOB_RUNNING)
         return;
@@ -33,14 +41,15 @@ static void print_progress(const struct latent_job *j)
 static void print_job(const struct latent_job *j, bool json)
 {
     if (json) {
-        json_out(json_pack("{s:I, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "job",
+        json_out(json_pack("{s:I, s:o, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "job",
                            (json_int_t)j->job, "collection", json_text(j->collection), "label",
                            json_text(j->label), "state", state_name(j->state), "accepted",
                            (json_int_t)j->accepted, "searchable", (json_int_t)j->searchable,
                            "failed", (json_int_t)j->failed, "pending_chunks",
                            (json_int_t)j->pending_chunks, "total_documents",
                            (json_int_t)j->total_documents, "total_bytes",
-                           (json_int_t)j->total_bytes, "created_ms", (json_int_t)j->created_ms,
+                           (json_int_t)j->total_bytes, "received_bytes", (json_int_t)j->received_bytes,
+                           "done_bytes", (json_int_t)j->done_bytes, "created_ms", (json_int_t)j->created_ms,
                            "current", json_text(j->current), "last_error", json_text(j->last_error)));
         return;
     }
@@ -48,6 +57,12 @@ static void print_job(const struct latent_job *j, bool json)
            (unsigned long long)j->job, state_name(j->state), j->collection,
            (unsigned long long)j->accepted, (unsigned long long)j->searchable,
            (unsigned long long)j->failed, (unsigned long long)j->pending_chunks, j->label);
+    const bool ended = j->state == LATENT_JOB_DONE || j->state == LATENT_JOB_FAILED || j->state == LATENT_JOB_CANCELLED;
+    if (all_bytes(j) && !ended) {
+        char bytes[48];
+        progress_bytes(j->done_bytes, all_bytes(j), bytes);
+        printf("        %s done\n", bytes);
+    }
     print_progress(j);
     if (*j->last_error)
         printf("        last failure: %s\n", j->last_error);
@@ -101,5 +116,6 @@ const struct cli_command cli_job_command = {
     "Usage: latent job list [--json]\n"
     "       latent job cancel JOB [--json]\n\n"
     "Every `latent add` is a job. It survives the end of the client and of the daemon; cancelling\n"
-    "drops what is not embedded yet.\n",
+    "drops what is not embedded yet. The list tells bytes done and in all, and of a job under way the\n"
+    "document at hand. One whose client died is abandoned once all that it sent is embedded.\n",
     run};

@@ -95,7 +95,7 @@ static int copy_page(struct work *w, const struct latent_get_result *page)
     }
     latent_free(have);
     w->seen += page->n_documents;
-    progress_update(&w->progress, w->seen, w->seen);
+    progress_update(&w->progress, w->seen, w->seen, page->documents[page->n_documents - 1].id);
     return code;
 }
 
@@ -225,7 +225,7 @@ int reembed(struct cli *c, const char *name, enum latent_on_long on_long)
         fprintf(stderr, "%s is of %s already\n", name, s->model);
     } else {
         w.b = (struct batches){.conn = w.conn, .collection = w.second, .on_long = on_long, .wait = LATENT_WAIT_SEARCHABLE};
-        progress_start(&w.progress, "documents", first->documents);
+        progress_start(&w.progress, "documents", first->documents, false);
         if ((code = open_second(&w, first, s->fingerprint)) == 0)
             code = run_passes(&w);
         progress_end(&w.progress);

@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
-"""Ingest as a job: listed, cancelled while it runs, alive after kill -9, and never embedded twice."""
+"""Ingest as a job: listed, cancelled while it runs, alive after kill -9, never embedded twice, and abandoned where its client died."""
+import json
+import os
+import pty
 import re
+import subprocess
 import time
 import unittest
 
-from harness import CALL_S, SLOW_DEVICE, Daemon, main
+from harness import CALL_S, LATENT, SLOW_DEVICE, Daemon, main
 from wire import ADD, GET, JOB_CANCEL, JOB_CLOSE, JOB_LIST, JOB_OPEN, Wire, add, document, unpack
 
 N_BATCHES = 5
 N_BATCH = 80
-STATE_CANCELLED, STATE_DONE = 3, 2
+STATE_OPEN, STATE_DONE, STATE_CANCELLED, STATE_ABANDONED = 0, 2, 3, 5
 CANCELLED = 23  # LT_ECANCELLED
 
 
@@ -26,7 +30,7 @@ def job_row(w, job):
         row = {field: values[0] for field, values in unpack(raw).items()}
         if row[1] == job:
             return {"state": row.get(4, 0), "accepted": row.get(5, 0), "searchable": row.get(6, 0), "failed": row.get(7, 0),
-                    "pending": row.get(8, 0)}
+                    "pending": row.get(8, 0), "received": row.get(14, 0), "done": row.get(15, 0)}
     raise AssertionError(f"no job {job}")
 
 
@@ -40,10 +44,10 @@ def wait_for(w, job, done):
     raise AssertionError(f"job {job} stays {row}")
 
 
-def begin(w):
+def begin(w, n_batches=N_BATCHES):
     """A job with more work than is done when this returns; every document is durable."""
-    job = w.call(JOB_OPEN, [(1, "c"), (2, "import"), (3, N_BATCH * N_BATCHES)]).body(JOB_OPEN)[1][0]
-    sent = [w.send(ADD, add("c", batch(b), wait_accepted=True, job=job)) for b in range(N_BATCHES)]
+    job = w.call(JOB_OPEN, [(1, "c"), (2, "import"), (3, N_BATCH * n_batches)]).body(JOB_OPEN)[1][0]
+    sent = [w.send(ADD, add("c", batch(b), wait_accepted=True, job=job)) for b in range(n_batches)]
     for _ in sent:
         reply = w.receive()
         assert reply.code == 0, (reply.code, reply.message)
@@ -104,6 +108,120 @@ class Jobs(unittest.TestCase):
             self.assertEqual((row["searchable"], row["failed"], row["pending"]), (N_BATCH * N_BATCHES, 0, 0))
             self.assertLessEqual(texts_done(d), N_BATCH * N_BATCHES - done)
             self.assertEqual(d.search("c", text(3))[0]["id"], "d3")
+
+    def state_of(self, w, job):
+        row = job_row(w, job)
+        return row["state"], row["received"], row["done"]
+
+    def test_client_killed(self):
+        """What a client sent before kill -9 becomes searchable, then its job is abandoned; another one goes on with it and closes it."""
+        lines = [json.dumps({"id": f"d{i}", "text": f"line number {i}"}) + "\n" for i in range(300)]
+        sent = 256  # whole batches of 128: the third waits for more
+        with Daemon() as d:
+            d.latent("collection", "create", "c")
+            client = subprocess.Popen([LATENT, "--socket", d.socket, "add", "-c", "c", "--jsonl", "-"], stdin=subprocess.PIPE,
+                                      stderr=subprocess.DEVNULL, text=True)
+            try:
+                client.stdin.write("".join(lines))
+                client.stdin.flush()
+                with Wire(d.socket) as w:
+                    end = time.monotonic() + CALL_S
+                    while not d.json_lines("job", "list", "--json"):
+                        self.assertLess(time.monotonic(), end)
+                    row = wait_for(w, 1, lambda row: row["searchable"] == sent)
+                    self.assertEqual(row["state"], STATE_OPEN)
+                    client.kill()
+                    client.wait()
+                    wait_for(w, 1, lambda row: row["state"] == STATE_ABANDONED)
+                    n = sum(map(len, lines[:sent]))
+                    self.assertEqual(self.state_of(w, 1), (STATE_ABANDONED, n, n))
+                    said = d.latent("job", "list").stdout
+                    self.assertRegex(said, r"(?m)^ +1  abandoned ")
+                    # A connection that had nothing to do with it.
+                    w.call(JOB_OPEN, [(1, "c")])
+                    with Wire(d.socket) as other:
+                        self.assertEqual(other.call(ADD, add("c", [document("more", "one more line", source_bytes=50)], job=1)).code, 0)
+                        for _ in range(3):  # each ends a connection and changes something
+                            d.add("c", [{"id": "x", "text": "apart from it"}])
+                            self.assertEqual(self.state_of(w, 1), (STATE_OPEN, n + 50, n + 50))
+                    wait_for(w, 1, lambda row: row["state"] == STATE_ABANDONED)
+                    self.assertEqual(w.call(JOB_CLOSE, [(1, 1)]).code, 0)
+                    self.assertEqual(job_row(w, 1)["state"], STATE_DONE)
+                    self.assertEqual(job_row(w, 2)["state"], STATE_OPEN)  # its client is there yet
+            finally:
+                client.stdin.close()
+                client.kill()
+                client.wait()
+
+    def test_daemon_killed(self):
+        """The jobs of a run that ended are nobody's: what they have is embedded, then they are abandoned."""
+        with Daemon() as d:
+            d.latent("collection", "create", "c")
+            with Wire(d.socket) as w:
+                job = begin(w, 1)
+                idle = w.call(JOB_OPEN, [(1, "c"), (2, "idle")]).body(JOB_OPEN)[1][0]
+                d.kill()
+            d.start()
+            with Wire(d.socket) as w:
+                wait_for(w, idle, lambda row: row["state"] == STATE_ABANDONED)
+                row = wait_for(w, job, lambda row: row["state"] != STATE_OPEN)
+                self.assertEqual((row["state"], row["searchable"], row["pending"]), (STATE_ABANDONED, N_BATCH, 0))
+                self.assertEqual(row["received"], row["done"])
+                d.stop()
+            d.start()
+            with Wire(d.socket) as w:
+                self.assertEqual(w.call(JOB_CANCEL, [(1, job)]).code, 0)
+                self.assertEqual(job_row(w, job)["state"], STATE_CANCELLED)
+
+    def test_bytes(self):
+        """Bytes as the client says, or those of the strings; of refused documents as well; forged ones do no harm."""
+        with Daemon() as d, Wire(d.socket) as w:
+            d.latent("collection", "create", "c")
+            job = w.call(JOB_OPEN, [(1, "c"), (2, "sizes"), (4, 900)]).body(JOB_OPEN)[1][0]
+            w.call(ADD, add("c", [document("a", "four", title="t", metadata="{}")], job=job))
+            self.assertEqual(self.state_of(w, job), (STATE_OPEN, 8, 8))
+            self.assertRegex(d.latent("job", "list").stdout, r"(?m)^ +8 of 900 B done\n +1 %, about ")
+            w.call(ADD, add("c", [document("b", "four", source_bytes=92), document("", "bad", source_bytes=100), document("bad", "")], job=job))
+            self.assertEqual(self.state_of(w, job), (STATE_OPEN, 203, 203))
+            w.call(ADD, add("c", [document("c", "four", source_bytes=2**32 - 1)] * 3, job=job))
+            self.assertEqual(self.state_of(w, job), (STATE_OPEN, 203 + 3 * (2**32 - 1), 203 + 3 * (2**32 - 1)))
+            for forged in (2**32, 2**63, 2**64 - 1):
+                reply = w.call(ADD, add("c", [document("f", f"number {forged}", source_bytes=forged)], job=job))
+                self.assertEqual(reply.code, 0)
+            row = job_row(w, job)
+            self.assertEqual(row["received"], row["done"])
+            self.assertLess(row["received"], 10 * 2**32)
+            bad = [document("x", "text") + [(6, b"5")], document("x", "text") + [(6, 1), (6, 2)]]
+            for fields in bad:  # another type, and twice
+                self.assertNotEqual(w.call(ADD, add("c", [fields], job=job)).code, 0)
+
+    def test_progress(self):
+        """The line on a terminal tells bytes, and never more than its width nor what would move the cursor."""
+        with Daemon() as d:
+            d.latent("collection", "create", "c")
+            path = os.path.join(d.folder, "docs.jsonl")
+            with open(path, "w", encoding="utf-8") as f:
+                f.writelines(json.dumps({"id": f"\u001b[2J{i} " + "é" * 100, "text": f"line number {i}"}) + "\n" for i in range(300))
+            size = os.path.getsize(path)
+            for width in (40, 200):
+                ours, theirs = pty.openpty()
+                client = subprocess.Popen(["sh", "-c", f'stty cols {width} <&2; exec "$@"', "sh", LATENT, "--socket", d.socket, "add", "-c", "c",
+                                           "--jsonl", path], stderr=theirs)
+                os.close(theirs)
+                said = b""
+                try:
+                    while True:
+                        said += os.read(ours, 4096)
+                except OSError:  # its end
+                    pass
+                os.close(ours)
+                self.assertEqual(client.wait(CALL_S), 0)
+                lines = [x.split("\n")[0].rstrip("\r") for x in said.decode().split("\r\x1b[K") if x.startswith("[")]
+                self.assertTrue(lines, said)
+                self.assertLess(max(map(len, lines)), width)
+                self.assertNotIn("\x1b", "".join(lines))
+                if width == 200:
+                    self.assertRegex(lines[0], rf"^\[#*\.*\] +\d+ %  128 documents  \d+/s  [\d.]+ of {size / 1024:.0f} KiB  .*left  at  \[2J128 é+")
 
 
 if __name__ == "__main__":

@@ -21,11 +21,11 @@ class Blame(unittest.TestCase):
     @needs_faults
     def test_a_failed_text_is_blamed_on_its_own_request(self):
         """The same id goes into two collections at once; one of the two cannot be embedded."""
-        with Daemon(env={"LATENTD_FAULT": "embed.same=fail"}) as d, Wire(d.socket) as w:
+        with Daemon(env={"LATENTD_FAULT": "embed.same=fail,device.slow=always"}) as d, Wire(d.socket) as w:
             for name in ("queue", "a", "b"):
                 d.latent("collection", "create", name)
             # Work ahead of the two, so that both wait when the first of them fails.
-            reply = w.call(ADD, add("queue", [document(str(i), f"{i} {LONG}") for i in range(1500)], wait_accepted=True))
+            reply = w.call(ADD, add("queue", [document(str(i), f"{i} {LONG}") for i in range(200)], wait_accepted=True))
             self.assertEqual(reply.code, 0)
             sent = {w.send(ADD, add(name, [document("same", f"text in {name}")])): name for name in ("a", "b")}
             failed = {}
@@ -139,7 +139,7 @@ class Pipelining(unittest.TestCase):
         with Daemon() as d, Wire(d.socket) as w:
             d.latent("collection", "create", "c")
             d.add("c", [{"id": "a", "text": "retouch pictures"}])
-            n = 3000
+            n = 1000  # of which 256 are taken at a time
             w.socket.sendall(b"".join(frame(request(i + 1, SEARCH, [(1, "c"), (2, f"edit photograph {i}")])) for i in range(n)))
             replies = [w.receive() for _ in range(n)]
             self.assertEqual(sorted(r.id for r in replies), list(range(1, n + 1)))

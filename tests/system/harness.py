@@ -20,8 +20,8 @@ LATENTD = os.path.join(BUILD, "daemon", "latentd")
 LATENT = os.path.join(BUILD, "clients", "cli", "latent")
 SANITIZED = os.environ.get("LATENTD_SANITIZE", "none") != "none"
 # Limits are there to end a hung test, not to time anything; instrumented code is several times slower.
-START_S = 600 if SANITIZED else 120
-CALL_S = 900 if SANITIZED else 180
+START_S = 900 if SANITIZED else 300
+CALL_S = 1800 if SANITIZED else 600
 # Builds without fault points cannot be made to fail.
 needs_faults = unittest.skipUnless(os.environ.get("LATENTD_FAULTS") == "yes", "this build has no fault points")
 # For tests of what happens while texts wait for the device: each batch of them but the questions' takes 50 ms longer, so that on no

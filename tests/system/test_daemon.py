@@ -323,7 +323,7 @@ class Hostile(unittest.TestCase):
                         pass
             # silent clients hold nothing up, and are shown the door
             self.assertEqual(d.status()["phase"], "ready")
-            silent[0].settimeout(30)
+            silent[0].settimeout(CALL_S)
             self.assertEqual(silent[0].recv(1), b"")
             for s in silent:
                 s.close()

@@ -5,7 +5,7 @@ import os
 import tempfile
 import unittest
 
-from harness import SRC, Daemon, main
+from harness import CALL_S, SRC, Daemon, main
 
 FOLDER = os.path.join(SRC, "tests", "golden", "decoders")
 
@@ -69,7 +69,7 @@ class Foreign(unittest.TestCase):
                 d = Daemon("--model", path, wait=None)
                 try:
                     d.start()
-                    d.process.wait(60)
+                    d.process.wait(CALL_S)
                     self.assertNotEqual(d.process.returncode, 0)
                     self.assertIn(names, d.log_text())
                 finally:

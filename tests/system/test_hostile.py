@@ -7,7 +7,7 @@ import struct
 import time
 import unittest
 
-from harness import Daemon, main
+from harness import CALL_S, Daemon, main
 from wire import ADD, GET, HELLO, SEARCH, STATUS, Wire, add, document, frame, pack, request
 
 SEED = int(os.environ.get("LATENTD_SEED", "1"))
@@ -22,7 +22,7 @@ def resident_kib(d):
         return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))
 
 
-def raw(d, timeout=60):
+def raw(d, timeout=CALL_S):
     s = socket.socket(socket.AF_UNIX)
     s.settimeout(timeout)
     s.connect(d.socket)
@@ -113,7 +113,7 @@ class Hostile(unittest.TestCase):
         """More silent and half-greeting connections than there is room for: they hold nobody up, and all are shown the door."""
         strangers = []
         for i in range(90):
-            s = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+            s = socket.create_connection(("127.0.0.1", self.port), timeout=CALL_S)
             strangers.append(s)
             try:
                 s.sendall((b"", HELLO[:5], HELLO[:11] + b"\1" + HELLO[12:], os.urandom(100))[i % 4])
@@ -130,7 +130,7 @@ class Hostile(unittest.TestCase):
         held = []
         for _ in range(600):
             try:
-                held.append(Wire(self.daemon.socket, timeout=60))
+                held.append(Wire(self.daemon.socket, timeout=CALL_S))
             except (OSError, AssertionError):  # over the limit on connections
                 break
         self.assertGreater(len(held), 50)

@@ -5,10 +5,10 @@ import random
 import time
 import unittest
 
-from harness import Daemon, main
+from harness import START_S, Daemon, main
 
 N, DIM, N_SEARCHES = 4000, 24, 60
-WAIT_S = 120
+WAIT_S = START_S
 
 
 def vector(generator):

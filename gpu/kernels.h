@@ -50,14 +50,14 @@
     X(MATMUL_COOP_Q4K, matmul_coop_q4k, "rrrrrw", 9, push_matmul)                                  \
     X(MATMUL_COOP_Q5K, matmul_coop_q5k, "rrrrrw", 9, push_matmul)                                  \
     X(MATMUL_COOP_Q6K, matmul_coop_q6k, "rrrrrw", 9, push_matmul)                                  \
-    X(MATMUL_FEW_F16W, matmul_few_f16w, "rrrrrw", 8, push_few)                                     \
-    X(MATMUL_FEW_BF16W, matmul_few_bf16w, "rrrrrw", 8, push_few)                                   \
-    X(MATMUL_FEW_Q8W, matmul_few_q8w, "rrrrrw", 8, push_few)                                       \
-    X(MATMUL_FEW_Q4, matmul_few_q4, "rrrrrw", 8, push_few)                                         \
-    X(MATMUL_FEW_Q5, matmul_few_q5, "rrrrrw", 8, push_few)                                         \
-    X(MATMUL_FEW_Q4K, matmul_few_q4k, "rrrrrw", 8, push_few)                                       \
-    X(MATMUL_FEW_Q5K, matmul_few_q5k, "rrrrrw", 8, push_few)                                       \
-    X(MATMUL_FEW_Q6K, matmul_few_q6k, "rrrrrw", 8, push_few)                                       \
+    X(MATMUL_FEW_F16W, matmul_few_f16w, "rrrrrw", 10, push_few)                                    \
+    X(MATMUL_FEW_BF16W, matmul_few_bf16w, "rrrrrw", 10, push_few)                                  \
+    X(MATMUL_FEW_Q8W, matmul_few_q8w, "rrrrrw", 10, push_few)                                      \
+    X(MATMUL_FEW_Q4, matmul_few_q4, "rrrrrw", 10, push_few)                                        \
+    X(MATMUL_FEW_Q5, matmul_few_q5, "rrrrrw", 10, push_few)                                        \
+    X(MATMUL_FEW_Q4K, matmul_few_q4k, "rrrrrw", 10, push_few)                                      \
+    X(MATMUL_FEW_Q5K, matmul_few_q5k, "rrrrrw", 10, push_few)                                      \
+    X(MATMUL_FEW_Q6K, matmul_few_q6k, "rrrrrw", 10, push_few)                                      \
     X(FRAGMENTS_X, fragments_x, "rw", 7, push_fragments)                                           \
     X(FRAGMENTS_F16W, fragments_f16w, "rrw", 7, push_fragments)                                    \
     X(FRAGMENTS_BF16W, fragments_bf16w, "rrw", 7, push_fragments)                                  \
@@ -67,7 +67,7 @@
     X(FRAGMENTS_Q4K, fragments_q4k, "rrw", 7, push_fragments)                                      \
     X(FRAGMENTS_Q5K, fragments_q5k, "rrw", 7, push_fragments)                                      \
     X(FRAGMENTS_Q6K, fragments_q6k, "rrw", 7, push_fragments)                                      \
-    X(FRAGMENTS_SPREAD, fragments_spread, "rw", 7, push_fragments)                                 \
+    X(FRAGMENTS_SPREAD, fragments_spread, "rw", 8, push_fragments)                                 \
     X(FRAGMENT_PROBE, fragment_probe, "w", 4, push_none)                                           \
     X(MATMUL_FRAGMENTS, matmul_fragments, "rrrrw", 9, push_matmul)                                 \
     X(MATMUL_DOT_Q8W, matmul_dot_q8w, "rrrrrw", 6, push_matmul)                                    \

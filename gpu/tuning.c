@@ -307,14 +307,26 @@ struct tuning_fragments tuning_fragments(const struct gpu *g, uint32_t n, uint32
     return tiles > l->max_groups[0] || x_bytes > l->max_range ? none : t;
 }
 
+/* Whether rows, and what is laid out of x at once, are whole turns. */
+static bool whole_turns(const struct tuning_few *t, uint32_t kp)
+{
+    return kp % (8 * t->eights * t->sharing) == 0 && t->pack_bk8 % (t->eights * t->sharing) == 0;
+}
+
 struct tuning_few tuning_few(const struct gpu *g, uint32_t n, uint32_t n_rows, uint32_t kp)
 {
     const struct gpu_limits *l = &g->limits;
     const struct gpu_coop *c = &l->coop;
     const struct tuning_few none = {0};
     struct tuning_few t = {.subgroups = g->table.few_subgroups, .rm = g->table.few_matrices, .tm = c->m, .tn = c->n, .tk = c->k,
-                           .sharing = c->sharing, .pack_bk8 = 16};
-    if (!c->sharing || n > g->table.few_rows || kp % (16 * c->sharing) || 8 * t.pack_bk8 % (16 * c->sharing))
+                           .sharing = c->sharing, .eights = g->table.few_eights, .ahead = g->table.few_ahead, .pack_bk8 = 16};
+    if (!c->sharing || n > g->table.few_rows)
+        return none;
+    while (t.eights > 2 && !whole_turns(&t, kp))
+        t.eights /= 2;
+    while (t.ahead > 1 && (kp % (8 * t.eights * t.sharing * t.ahead) || g->table.part_least % (8 * t.eights * t.sharing * t.ahead)))
+        t.ahead /= 2;
+    if (!whole_turns(&t, kp))
         return none;
     while (t.subgroups > 1 && t.subgroups * c->subgroup > l->max_invocations)
         t.subgroups /= 2;

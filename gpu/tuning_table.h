@@ -32,6 +32,9 @@
     X(fragment_panel, 16, 16, 16, 1, 1024)                                                                                       \
     /* matrices of a subgroup along w's rows, of few rows */                                                                    \
     X(few_matrices, 2, 2, 2, 1, 8)                                                                                               \
+    /* eights of a row that an invocation takes in a turn, and turns fetched ahead, of few rows: others than 2 and 1 have not been measured */  \
+    X(few_eights, 2, 2, 2, 2, 4)                                                                                                 \
+    X(few_ahead, 1, 1, 1, 1, 2)                                                                                                  \
     /* keys of an attention tile: 64 take a quarter longer than 32 on an H200, where fewer groups share a processor then */     \
     X(attention_keys, 32, 32, 16, 8, 128)                                                                                        \
     /* invocations of a group that has a row: between products, and elsewhere */                                                \

@@ -18,13 +18,13 @@ static uint64_t fragment_bytes(uint32_t n_blocks, uint32_t block, uint32_t kp, u
 
 /* How a work-group lays out fragments. */
 struct layout {
-    uint32_t group, subgroups, tm, tn, tk, bk8, sharing;
+    uint32_t group, subgroups, tm, tn, tk, bk8, sharing, eights; /* the last two of the right one for few rows */
 };
 
 static int lay_out(struct ops_vulkan *v, const struct layout *t, enum gpu_kernel kernel, const struct gpu_arg *args,
                    const struct push_fragments *push, struct err_msg *em)
 {
-    const uint32_t spec[] = {t->group, t->subgroups, t->tm, t->tn, t->tk, t->bk8, t->sharing};
+    const uint32_t spec[] = {t->group, t->subgroups, t->tm, t->tn, t->tk, t->bk8, t->sharing, t->eights};
     const struct gpu_dispatch d = {
         .kernel = kernel,
         .spec = spec,
@@ -38,7 +38,7 @@ static int lay_out(struct ops_vulkan *v, const struct layout *t, enum gpu_kernel
 
 static struct layout layout_of(const struct tuning_fragments *t)
 {
-    return (struct layout){t->group, t->subgroups, t->tm, t->tn, t->tk, t->pack_bk8, 1};
+    return (struct layout){t->group, t->subgroups, t->tm, t->tn, t->tk, t->pack_bk8, 0, 0};
 }
 
 /* Where the scales of x's rows lie behind its fragments, in floats. */
@@ -145,9 +145,9 @@ int ops_vulkan_run_few(struct ops_vulkan *v, const struct product *p, const stru
 {
     const uint32_t scales = (uint32_t)few_scales_at(t, p->w->kp);
     const struct push_fragments rows = {0, p->n, p->w->kp, t->rn, scales};
-    const struct layout layout = {t->group, t->subgroups, t->tm, t->tn, t->tk, t->pack_bk8, t->sharing};
+    const struct layout layout = {t->group, t->subgroups, t->tm, t->tn, t->tk, t->pack_bk8, t->sharing, t->eights};
     const struct gpu_arg from[] = {arg(v->pack), arg(v->fragments_x)};
-    const uint32_t spec[] = {t->group, t->subgroups, t->rm, t->rn, t->tm, t->tn, t->tk, t->sharing};
+    const uint32_t spec[] = {t->group, t->subgroups, t->rm, t->rn, t->tm, t->tn, t->tk, t->sharing, t->eights, t->ahead};
     int r = lay_out(v, &layout, GPU_KERNEL_FRAGMENTS_SPREAD, from, &rows, em);
     for (size_t i = 0; i < p->w->n_slices && r == 0; i++) {
         const struct mat_slice *s = &p->w->slices[i];

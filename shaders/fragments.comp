@@ -1,8 +1,8 @@
 // to = the fragments (lib/fragment.glsl) of rows row0 … row0 + n_rows - 1 of a matrix, by blocks of rows and steps of k
 //
 // FRAGMENTS_X: of x packed as f16 (finish_rows.comp), the left matrix of a product, blocks of TM rows; their scales go to float `scales` and on.
-// FRAGMENTS_SPREAD: the same as the right matrix of matmul_few.comp, blocks of TN, and with k in another order: of each 16 SHARING values
-// the places that invocations of one class hold in the matrices, step after step, are taken by neighbours (lib/fragment.glsl).
+// FRAGMENTS_SPREAD: the same as the right matrix of matmul_few.comp, blocks of TN, and with k in another order: of each 8 EIGHTS SHARING
+// values the places that invocations of one class hold in the matrices, step after step, are taken by neighbours (lib/fragment.glsl).
 // Otherwise of weights in their storage type (lib/weights8.glsl), the right one, blocks of TN.
 // A work-group takes one block for each of its subgroups and BK8 eights of k: unpacked into shared memory, loaded as matrices, written as
 // each invocation holds them. Rows behind the last and values behind kp are zeros. Groups: x = blocks, y = parts of k. TK divides 8 BK8.
@@ -10,9 +10,11 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#ifndef EMULATED
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_cooperative_matrix : require
+#endif
 #include "params_fragments.h"
 #include "lib/fragment.glsl"
 #ifdef FRAGMENTS_SPREAD
@@ -33,6 +35,9 @@ layout(constant_id = 3) const uint TN = 16;
 layout(constant_id = 4) const uint TK = 16;
 layout(constant_id = 5) const uint BK8 = 16;
 layout(constant_id = 6) const uint SHARING = 4;
+#ifdef FRAGMENTS_SPREAD
+layout(constant_id = 7) const uint EIGHTS = 2;
+#endif
 
 #if defined(FRAGMENTS_X) && !defined(FRAGMENTS_SPREAD)
 #define LEFT
@@ -59,6 +64,8 @@ const uint ROWS = SUBGROUPS * BLOCK;
 
 shared uvec4 tile[ROWS * ROW];
 
+#include "lib/matrices.glsl"
+
 uvec4 eight(uint row, uint k8)
 {
     if (row >= p.n_rows || k8 >= p.kp / 8)
@@ -76,7 +83,7 @@ void put(uint row, uint k8, uvec4 v)
 #ifdef FRAGMENTS_SPREAD
     // A pair of neighbours is found again at its class's place of a step: fragment_pair.
     [[unroll]] for (uint c = 0; c < 4; c++) {
-        uint at = fragment_pair(4 * k8 + c, SHARING, TK);
+        uint at = fragment_pair(4 * k8 + c, 4 * EIGHTS, SHARING, TK);
         tile[row * ROW + at / 4][at % 4] = v[c];
     }
 #else
@@ -97,15 +104,15 @@ void main()
     }
 #endif
     barrier();
-    uint block = first + gl_SubgroupID;
+    uint block = first + SUBGROUP;
     for (uint q = 0; q < BK8; q += TK / 8) {
-        uint at = fragment_at(begin8 / (TK / 8) + q / (TK / 8), block, p.n_blocks, EACH, LANES) + gl_SubgroupInvocationID;
+        uint at = fragment_at(begin8 / (TK / 8) + q / (TK / 8), block, p.n_blocks, EACH, LANES) + LANE;
 #ifdef LEFT
-        coopmat<float16_t, gl_ScopeSubgroup, TM, TK, gl_MatrixUseA> m;
-        coopMatLoad(m, tile, gl_SubgroupID * BLOCK * ROW + q, ROW, gl_CooperativeMatrixLayoutRowMajor);
+        MATRIX_A m;
+        MATRIX_LOAD_A(m, tile, SUBGROUP * BLOCK * ROW + q, ROW)
 #else
-        coopmat<float16_t, gl_ScopeSubgroup, TK, TN, gl_MatrixUseB> m;
-        coopMatLoad(m, tile, gl_SubgroupID * BLOCK * ROW + q, ROW, gl_CooperativeMatrixLayoutColumnMajor);
+        MATRIX_B m;
+        MATRIX_LOAD_B(m, tile, SUBGROUP * BLOCK * ROW + q, ROW)
 #endif
         if (block < p.n_blocks && begin8 + q < p.kp / 8) {
             [[unroll]] for (uint e = 0; e < EACH; e++) {

@@ -13,9 +13,11 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#ifndef EMULATED
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_cooperative_matrix : require
+#endif
 #include "params_matmul.h"
 #define W_DATA 1
 #define W_SCALE 2
@@ -50,6 +52,8 @@ layout(push_constant) uniform Push { push_matmul p; };
 shared uvec4 tile_x[BN * ROW];
 shared uvec4 tile_w[BM * ROW];
 shared float patches[SUBGROUPS * RM * PATCH];
+
+#include "lib/matrices.glsl"
 
 uvec4 next_x[LOADS_X];
 Weights8 next_w[LOADS_W];
@@ -94,13 +98,13 @@ void main()
 {
     uint m0 = gl_WorkGroupID.x * BM;
     uint n0 = gl_WorkGroupID.y * BN;
-    uint own_m = gl_SubgroupID % SGM * RM * TN; // this subgroup's part of the tile
-    uint own_n = gl_SubgroupID / SGM * RN * TM;
+    uint own_m = SUBGROUP % SGM * RM * TN; // this subgroup's part of the tile
+    uint own_n = SUBGROUP / SGM * RN * TM;
     uint begin8 = gl_WorkGroupID.z * p.part8;
     uint end8 = min(begin8 + p.part8, p.kp / 8);
-    coopmat<float, gl_ScopeSubgroup, TM, TN, gl_MatrixUseAccumulator> sums[RN * RM];
+    MATRIX_SUM sums[RN * RM];
     [[unroll]] for (uint i = 0; i < RN * RM; i++)
-        sums[i] = coopmat<float, gl_ScopeSubgroup, TM, TN, gl_MatrixUseAccumulator>(0.0);
+        sums[i] = MATRIX_ZERO;
 
     fetch(m0, n0, begin8, end8);
     for (uint k8 = begin8; k8 < end8; k8 += BK8) {
@@ -110,26 +114,26 @@ void main()
         if (k8 + BK8 < end8)
             fetch(m0, n0, k8 + BK8, end8);
         [[unroll]] for (uint q = 0; q < BK8; q += TK / 8) {
-            coopmat<float16_t, gl_ScopeSubgroup, TM, TK, gl_MatrixUseA> a[RN];
+            MATRIX_A a[RN];
             [[unroll]] for (uint i = 0; i < RN; i++)
-                coopMatLoad(a[i], tile_x, (own_n + i * TM) * ROW + q, ROW, gl_CooperativeMatrixLayoutRowMajor);
+                MATRIX_LOAD_A(a[i], tile_x, (own_n + i * TM) * ROW + q, ROW)
             [[unroll]] for (uint j = 0; j < RM; j++) {
-                coopmat<float16_t, gl_ScopeSubgroup, TK, TN, gl_MatrixUseB> b;
-                coopMatLoad(b, tile_w, (own_m + j * TN) * ROW + q, ROW, gl_CooperativeMatrixLayoutColumnMajor);
+                MATRIX_B b;
+                MATRIX_LOAD_B(b, tile_w, (own_m + j * TN) * ROW + q, ROW)
                 [[unroll]] for (uint i = 0; i < RN; i++)
-                    sums[i * RM + j] = coopMatMulAdd(a[i], b, sums[i * RM + j]);
+                    sums[i * RM + j] = MATRIX_MUL_ADD(a[i], b, sums[i * RM + j]);
             }
         }
     }
 
     const uint lanes = GROUP / SUBGROUPS;
-    uint patch_at = gl_SubgroupID * RM * PATCH;
+    uint patch_at = SUBGROUP * RM * PATCH;
     [[unroll]] for (uint i = 0; i < RN; i++) {
         barrier();
         [[unroll]] for (uint j = 0; j < RM; j++)
-            coopMatStore(sums[i * RM + j], patches, patch_at + j * TN, RM * TN, gl_CooperativeMatrixLayoutRowMajor);
+            MATRIX_STORE_ROWS(sums[i * RM + j], patches, patch_at + j * TN, RM * TN)
         barrier();
-        for (uint e = gl_SubgroupInvocationID; e < RM * PATCH; e += lanes)
+        for (uint e = LANE; e < RM * PATCH; e += lanes)
             store(n0 + own_n + i * TM + e / (RM * TN), m0 + own_m + e % (RM * TN), patches[patch_at + e]);
     }
 }

@@ -9,13 +9,13 @@ uint fragment_at(uint k, uint b, uint n_blocks, uint each, uint lanes)
     return (k * n_blocks + b) * each * lanes;
 }
 
-// Where pair i of a row's neighbours goes, so that a row's 16 values that follow each other come to one of the `sharing` invocations that
-// hold a row: in a step of tk values an invocation holds pairs c, c + sharing, c + 2 sharing … of the row, as gpu/probe.c has found.
-uint fragment_pair(uint i, uint sharing, uint tk)
+// Where pair i of a row's neighbours goes, so that the `run` pairs of a row that follow each other come to one of the `sharing` invocations
+// that hold a row: in a step of tk values an invocation holds pairs c, c + sharing, c + 2 sharing … of the row, as gpu/probe.c has found.
+uint fragment_pair(uint i, uint run, uint sharing, uint tk)
 {
-    uint group = i / (8 * sharing), c = i / 8 % sharing, at = i % 8;
+    uint turn = i / (run * sharing), c = i / run % sharing, at = i % run;
     uint of_step = tk / 2 / sharing; // pairs that an invocation holds of a step
-    return group * 8 * sharing + at / of_step * (tk / 2) + at % of_step * sharing + c;
+    return turn * run * sharing + at / of_step * (tk / 2) + at % of_step * sharing + c;
 }
 
 #define FRAGMENT_GET(m, e, v)                                                                                          \

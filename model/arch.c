@@ -206,6 +206,44 @@ static int read_gemma(struct reader *r)
 
 /* ---- what surrounds it ---- */
 
+/* The labels of a reranker's head, as many as it has rows: which row is the score, or the half of it. */
+static int read_labels(struct reader *r)
+{
+    struct model_info *i = r->i;
+    struct bytes_in in = {0};
+    size_t n = 1, n_yes = 0, n_no = 0;
+    int e = gguf_strings(r->g, key_of(r, "classifier.output_labels").s, &in, &n, r->em);
+    i->n_labels = 1;
+    if (e == LT_ENOTFOUND)
+        return 0;
+    if (e < 0)
+        return e;
+    if (n < 1 || n > 2)
+        return err_set(r->em, LT_EUNSUPPORTED, "model: a reranker with %zu labels is not supported: one, or yes and no", n);
+    i->n_labels = (uint32_t)n;
+    for (size_t k = 0; k < n && n == 2; k++) {
+        const uint64_t len = bytes_u64(&in);
+        const char *s = (const char *)bytes_take(&in, len);
+        if (s && is(s, len, "yes")) {
+            i->label = (uint32_t)k;
+            n_yes++;
+        }
+        n_no += s && is(s, len, "no");
+    }
+    return n == 2 && (n_yes != 1 || n_no != 1) ? unsupported(r, "a reranker with two labels other than yes and no") : 0;
+}
+
+static int read_rank(struct reader *r)
+{
+    struct model_info *i = r->i;
+    if (!i->causal)
+        return unsupported(r, "a reranker with the full mask");
+    i->pooling = MODEL_POOL_LAST;
+    i->ranks = true;
+    i->head_bias = gguf_tensor(r->g, "cls.output.bias") != NULL;
+    return read_labels(r);
+}
+
 static int read_pooling(struct reader *r)
 {
     static const enum model_pooling known[] = {MODEL_POOL_MEAN, MODEL_POOL_MEAN, MODEL_POOL_CLS, MODEL_POOL_LAST};
@@ -215,7 +253,7 @@ static int read_pooling(struct reader *r)
     if (e < 0 || (e = maybe(gguf_bool(r->g, key_of(r, "attention.causal").s, &r->i->causal, r->em))) < 0)
         return e;
     if (type == 4)
-        return unsupported(r, "a reranker (pooling_type rank)");
+        return read_rank(r);
     if (type > 4)
         return err_set(r->em, LT_EUNSUPPORTED, "model: pooling_type %u is not known", type);
     r->i->pooling = known[type];
@@ -271,7 +309,9 @@ int arch_read(const struct gguf *g, struct model_info *i, struct err_msg *em)
     if ((e = read_sizes(&r)) < 0 || (e = read_rope(&r)) < 0 || (e = read_gemma(&r)) < 0 ||
         (e = read_pooling(&r)) < 0)
         return e;
-    return read_tokens(&r);
+    if ((e = read_tokens(&r)) < 0)
+        return e;
+    return i->ranks && !i->has_tokenizer ? unsupported(&r, "a reranker without a tokenizer") : 0;
 }
 
 /* ASCII, case ignored */

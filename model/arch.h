@@ -6,8 +6,8 @@
 #include "model/gguf.h"
 #include "model/model.h"
 
-/* Fills *i from a file whose general.architecture is not ours: the decoder's numbers, special tokens, mask, pooling and
- * dense layers. Texts (name, prefix, template) are the caller's.
+/* Fills *i from a file whose general.architecture is not ours: the decoder's numbers, special tokens, mask, pooling,
+ * dense layers and a reranker's labels. Texts (name, prefix, template) are the caller's.
  *
  * Errors: LT_EUNSUPPORTED (a family, a scaling or a kind of layer that we do not run, named); LT_EFORMAT, LT_ENOTFOUND
  *         (the key in the message). */

@@ -12,6 +12,7 @@
 #include "model/decoder.h"
 #include "model/engine_device.h"
 #include "model/golden.h"
+#include "model/head.h"
 #include "model/model.h"
 #include "model/plan.h"
 #include "model/pooler.h"
@@ -28,6 +29,8 @@ struct engine {
     struct decoder *decoder;
     struct pooler *pooler;
     struct golden_set golden;
+    struct head *head;     /* NULL: texts get vectors */
+    bool testing;          /* they get vectors even so, of what the head would see */
     struct verify *verify; /* NULL: nothing to compare */
     uint32_t max_seqs;
     bool serving; /* chosen and checked: a device that is lost from here on is replaced by the CPU */
@@ -100,6 +103,7 @@ static int load_device(struct engine *e, uint32_t most, struct err_msg *em)
     make_plan(e, most, &plan);
     e->info.max_batch_tokens = most;
     e->info.batch_tokens = plan.tokens;
+    e->info.planned_bytes = plan.bytes;
     e->max_seqs = plan.texts;
     activations_init(&e->activations, e->mi, e->ops);
     const struct decoder_params p = {&e->activations, plan.layer_bytes, e->params.progress, e->params.progress_arg};
@@ -231,22 +235,36 @@ static void cut(const float *v, uint32_t dim, float *out)
         out[i] = sum > 0 ? (float)(v[i] / sqrt(sum)) : 0;
 }
 
+/* Floats that a text gets. */
+static uint32_t out_dim(const struct engine *e)
+{
+    return e->testing ? model_golden_dim(e->mi) : e->mi->dim;
+}
+
+/* What a text gets, from what the pooler made; LT_ENAN where that is nothing. */
+static int give(const struct engine *e, const float *v, float *out)
+{
+    const uint32_t dim = out_dim(e), full = e->mi->full_dim;
+    if (e->head && !e->testing) {
+        const double score = head_score(e->head, v);
+        *out = isfinite(score) ? (float)score : 0;
+        return isfinite(score) && isfinite(*out) ? 0 : LT_ENAN;
+    }
+    if (!e->head && !is_unit(v, full))
+        return LT_ENAN;
+    if (e->head || dim != full)
+        cut(v, dim, out);
+    else
+        memcpy(out, v, dim * sizeof *v);
+    return is_unit(out, dim) ? 0 : LT_ENAN;
+}
+
 static int flush(struct engine *e, uint32_t n_seqs, float *out, int *status, struct err_msg *em)
 {
-    const uint32_t dim = e->mi->dim, full = e->mi->full_dim;
     int r = n_seqs ? run_batch_retry(e, n_seqs, em) : 0;
     for (uint32_t i = 0; r == 0 && i < n_seqs; i++) {
-        const float *v = e->vectors + (size_t)i * full;
-        size_t s = e->seq_of[i];
-        status[s] = is_unit(v, full) ? 0 : LT_ENAN;
-        if (status[s] < 0)
-            continue;
-        if (dim == full)
-            memcpy(out + s * dim, v, dim * sizeof *v);
-        else
-            cut(v, dim, out + s * dim);
-        if (dim != full && !is_unit(out + s * dim, dim))
-            status[s] = LT_ENAN;
+        const size_t s = e->seq_of[i];
+        status[s] = give(e, e->vectors + (size_t)i * e->mi->full_dim, out + s * out_dim(e));
     }
     return r;
 }
@@ -286,7 +304,7 @@ static int embed(struct engine *e, const struct engine_seq *seqs, size_t n_seqs,
     int r = 0;
     if (!e->ops)
         return err_set(em, LT_EDEVICELOST, "%s was lost and could not be opened again", e->info.device);
-    memset(out, 0, n_seqs * e->mi->dim * sizeof *out);
+    memset(out, 0, n_seqs * out_dim(e) * sizeof *out);
     for (size_t i = 0; i < n_seqs && r == 0; i++) {
         const struct engine_seq *s = &seqs[i];
         if ((status[i] = check_seq(e, s)) < 0)
@@ -326,7 +344,7 @@ static int compare_golden(struct engine *e, const struct model_golden *g, float 
     if (status < 0)
         return err_set(em, LT_EDEVICE, "%s: self-test: a golden text gives no vector: %s", e->info.device,
                        err_text(status));
-    for (uint32_t i = 0; i < e->mi->dim; i++) {
+    for (uint32_t i = 0; i < model_golden_dim(e->mi); i++) {
         double diff = fabs((double)v[i] - g->vec[i]);
         dot += (double)v[i] * g->vec[i];
         if (diff > e->info.selftest_error)
@@ -347,14 +365,16 @@ static int selftest(struct engine *e, struct err_msg *em)
 {
     const struct model_golden *g = e->golden.golden;
     const size_t n = e->golden.n;
-    float *v = malloc(e->mi->dim * sizeof *v);
+    float *v = malloc(model_golden_dim(e->mi) * sizeof *v);
     int r = v ? 0 : err_set(em, LT_ENOMEM, "no memory for the self-test");
     e->info.selftest_error = 0;
     e->info.n_goldens = (uint32_t)n;
     e->info.selftest_cosine = 1;
+    e->testing = true;
     for (size_t i = 0; i < n && r == 0; i++)
         if (g[i].n <= e->info.max_batch_tokens)
             r = compare_golden(e, &g[i], v, em);
+    e->testing = false;
     free(v);
     if (r < 0)
         return r;
@@ -463,7 +483,9 @@ int engine_create(struct engine **out, const struct model *m, const struct engin
     e->model = m;
     e->mi = model_info(m);
     e->params = *p;
-    int r = golden_get(&e->golden, m, p->cache_dir, p->progress, p->progress_arg, em);
+    int r = e->mi->ranks ? head_create(&e->head, m, em) : 0;
+    if (!r)
+        r = golden_get(&e->golden, m, p->cache_dir, p->progress, p->progress_arg, em);
     if (!r)
         r = choose(e, em);
     if (!r)
@@ -499,6 +521,7 @@ void engine_destroy(struct engine **ep)
         return;
     verify_destroy(&e->verify);
     golden_finish(&e->golden);
+    head_destroy(&e->head);
     close_device(e);
     free((char *)e->params.cache_dir);
     free(e->ids);

@@ -1,6 +1,6 @@
 /* Token ids to unit vectors on one device: chooses the device, holds the weights there, runs decoder and pooler.
  *
- * A vector does not depend on the texts it shares a batch with.
+ * A vector does not depend on the texts it shares a batch with. Of a reranker it has one value: the prompt's score (model/head.h).
  * Thread-safety: unsafe; it lives on the device thread. */
 #ifndef MODEL_ENGINE_H
 #define MODEL_ENGINE_H
@@ -38,6 +38,7 @@ struct engine_info {
     double selftest_cosine;    /* smallest cosine to a golden vector */
     uint32_t max_batch_tokens; /* of one text at most; a longer one is refused with LT_ETOOLONG */
     uint32_t batch_tokens;     /* of one submission; a longer text gets one of its own, with memory of its own */
+    uint64_t planned_bytes;    /* that weights, in memory or streamed through it, and one submission's buffers take on the device */
     uint32_t n_lost;           /* times the device was lost so far */
     uint64_t allocated_bytes;  /* of the device's memory after the last batch; 0: not counted (the CPU) */
     uint32_t n_streamed;       /* layers that do not fit the device: they pass through it in every batch */
@@ -64,7 +65,7 @@ void engine_destroy(struct engine **e);
 
 /* Embeds n_seqs texts, in submissions of whole texts.
  *
- * out     n_seqs × dim floats, unit length; rows of failed texts are zero
+ * out     n_seqs × dim floats, unit length, or a reranker's scores; rows of failed texts are zero
  * status  n_seqs codes: 0, LT_EEMPTY (nothing left to pool), LT_EINVAL (an id outside the vocabulary),
  *         LT_ETOOLONG (more than the model's limit or max_batch_tokens, or than the device has memory for), LT_ENAN
  *

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/utf8.h"
 
 #define MIN_KV_BYTES (8 + 4 + 1)
 #define MIN_TENSOR_BYTES (8 + 4 + 8 + 4 + 8)
@@ -428,6 +429,21 @@ int gguf_str(const struct gguf *g, const char *key, const char **s, size_t *len,
     *s = (const char *)kv->data;
     *len = (size_t)kv->count;
     return 0;
+}
+
+int gguf_text(const struct gguf *g, const char *key, size_t max, char **out, struct err_msg *em)
+{
+    const char *s = "";
+    size_t len = 0;
+    int r = gguf_str(g, key, &s, &len, em);
+    if (r < 0 && r != LT_ENOTFOUND)
+        return r;
+    if (len > max)
+        return err_set(em, LT_ELIMIT, "model: %s has %zu bytes, at most %zu", key, len, max);
+    if (memchr(s, 0, len) || utf8_check(s, len) != UTF8_VALID)
+        return err_set(em, LT_EFORMAT, "model: %s is not UTF-8 text", key);
+    *out = strndup(s, len);
+    return *out ? 0 : err_set(em, LT_ENOMEM, "model: no memory");
 }
 
 int gguf_array(const struct gguf *g, const char *key, enum gguf_type elem, const uint8_t **data, size_t *count,

@@ -66,6 +66,8 @@ int gguf_f32(const struct gguf *g, const char *key, float *out, struct err_msg *
 int gguf_bool(const struct gguf *g, const char *key, bool *out, struct err_msg *em);
 /* *s is not terminated and borrows from the file's bytes. */
 int gguf_str(const struct gguf *g, const char *key, const char **s, size_t *len, struct err_msg *em);
+/* A text of at most max bytes, UTF-8 without NUL, as a string that the caller frees; "" when there is no such key. Further errors: LT_ELIMIT. */
+int gguf_text(const struct gguf *g, const char *key, size_t max, char **out, struct err_msg *em);
 /* An array of exactly this element type (no strings); *data is not aligned. */
 int gguf_array(const struct gguf *g, const char *key, enum gguf_type elem, const uint8_t **data, size_t *count,
                struct err_msg *em);

@@ -125,7 +125,7 @@ static void write_cache(const char *path, const struct golden_plan *p, const flo
 static int compute(struct golden_set *s, const struct model *m, void (*progress)(void *arg, double fraction), void *arg,
                    struct err_msg *em)
 {
-    const size_t n = (size_t)s->plan.n * model_info(m)->dim;
+    const size_t n = (size_t)s->plan.n * model_golden_dim(model_info(m));
     const struct ref_probe probe = {.arg = arg, .progress = progress};
     double *wide = calloc(n, sizeof *wide);
     int r = wide ? ref_forward(m, s->plan.seq, s->plan.n, &probe, wide, em) : err_set(em, LT_ENOMEM, "no memory for golden vectors");
@@ -139,6 +139,7 @@ int golden_get(struct golden_set *s, const struct model *m, const char *cache_di
                void *arg, struct err_msg *em)
 {
     const struct model_info *info = model_info(m);
+    const uint32_t dim = model_golden_dim(info);
     const struct tensor *t;
     const uint8_t *digest;
     char path[4096];
@@ -150,7 +151,7 @@ int golden_get(struct golden_set *s, const struct model *m, const char *cache_di
     for (size_t i = 0; (t = model_tensor_at(m, i, &digest)); i++)
         n_params += t->rows * t->cols;
     golden_plan(&s->plan, info, n_params);
-    const size_t n = (size_t)s->plan.n * info->dim;
+    const size_t n = (size_t)s->plan.n * dim;
     s->vectors = calloc(n, sizeof *s->vectors);
     if (!s->vectors)
         return err_set(em, LT_ENOMEM, "no memory for golden vectors");
@@ -163,7 +164,7 @@ int golden_get(struct golden_set *s, const struct model *m, const char *cache_di
     }
     for (uint32_t g = 0; g < s->plan.n; g++)
         s->own[g] = (struct model_golden){s->plan.seq[g].ids, s->plan.seq[g].n, s->plan.seq[g].n_skip,
-                                          s->vectors + (size_t)g * info->dim};
+                                          s->vectors + (size_t)g * dim};
     s->golden = s->own;
     s->n = s->plan.n;
     return 0;

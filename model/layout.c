@@ -7,6 +7,7 @@
 #define TENSORS_PER_LAYER 9
 #define TENSORS_PER_LAYER_MORE 7 /* biases and further norms, see add_layer_more */
 #define TENSORS_OF_DECODER 5
+#define TENSORS_OF_HEAD 2
 #define TENSORS_OF_POOLER 14
 
 const char *layout_pooling_name(enum model_pooling pooling)
@@ -199,7 +200,7 @@ int layout_list(const struct model_info *i, struct layout_item **items, size_t *
 {
     struct list l = {0};
     l.items = calloc((size_t)i->n_layers * (TENSORS_PER_LAYER + TENSORS_PER_LAYER_MORE) + TENSORS_OF_DECODER +
-                         TENSORS_OF_POOLER, sizeof *l.items);
+                         TENSORS_OF_POOLER + TENSORS_OF_HEAD, sizeof *l.items);
     if (!l.items)
         return err_set(em, LT_ENOMEM, "model: no memory for the list of tensors");
     matrix(&l, i->vocab, i->hidden, "token_embd.weight", "embedding_model.embed_tokens.weight");
@@ -213,6 +214,10 @@ int layout_list(const struct model_info *i, struct layout_item **items, size_t *
     for (int k = 0; k < 2; k++)
         if (i->dense[k])
             matrix(&l, i->dense[k], k && i->dense[0] ? i->dense[0] : i->hidden, k ? "dense_3.weight" : "dense_2.weight", "");
+    if (i->ranks)
+        matrix(&l, i->n_labels, i->full_dim, "cls.output.weight", "");
+    if (i->head_bias)
+        vector(&l, i->n_labels, "cls.output.bias", "");
     if (i->pooling == MODEL_POOL_LATENT)
         add_pooler(&l, i);
     *items = l.items;

@@ -11,12 +11,12 @@
 
 #include "base/bytes.h"
 #include "base/file.h"
-#include "base/utf8.h"
 #include "model/arch.h"
 #include "model/digest.h"
 #include "model/gguf.h"
 #include "model/layout.h"
 #include "model/model_load.h"
+#include "model/rank.h"
 #include "model/tokenizer.h"
 #include "model/tokenizer_gguf.h"
 
@@ -33,7 +33,7 @@ struct model {
     struct tokenizer *tokenizer;
     const char *tokenizer_json; /* borrows from map; NULL: none */
     size_t tokenizer_len;
-    char *prefix, *instruct;
+    char *prefix, *instruct, *rank;
     struct model_golden *golden;
     int32_t *golden_ids;
     float *golden_vecs;
@@ -54,22 +54,6 @@ static bool optional(int found, int *r)
 static int get_size(struct model *m, const char *key, uint32_t *out)
 {
     return gguf_u32(m->gguf, key, out, m->em);
-}
-
-/* A text of at most max bytes as a string of ours; "" when absent. */
-static int get_text(struct model *m, const char *key, size_t max, char **out)
-{
-    const char *s = "";
-    size_t len = 0;
-    int r = gguf_str(m->gguf, key, &s, &len, m->em);
-    if (r < 0 && r != LT_ENOTFOUND)
-        return r;
-    if (len > max)
-        return err_set(m->em, LT_ELIMIT, "model: %s has %zu bytes, at most %zu", key, len, max);
-    if (memchr(s, 0, len) || utf8_check(s, len) != UTF8_VALID)
-        return err_set(m->em, LT_EFORMAT, "model: %s is not UTF-8 text", key);
-    *out = strndup(s, len);
-    return *out ? 0 : err_set(m->em, LT_ENOMEM, "model: no memory");
 }
 
 static int read_pooling(struct model *m)
@@ -116,8 +100,8 @@ static int read_tokens(struct model *m)
     if (m->tokenizer_len > TOKENIZER_JSON_MAX)
         return err_set(m->em, LT_ELIMIT, "model: its tokenizer has %zu bytes, at most %u", m->tokenizer_len,
                        TOKENIZER_JSON_MAX);
-    if ((r = get_text(m, "latentd.query_prefix", MAX_TEMPLATE, &m->prefix)) < 0 ||
-        (r = get_text(m, "latentd.instruct_template", MAX_TEMPLATE, &m->instruct)) < 0)
+    if ((r = gguf_text(m->gguf, "latentd.query_prefix", MAX_TEMPLATE, &m->prefix, m->em)) < 0 ||
+        (r = gguf_text(m->gguf, "latentd.instruct_template", MAX_TEMPLATE, &m->instruct, m->em)) < 0)
         return r;
     i->query_prefix = m->prefix;
     i->instruct_template = m->instruct;
@@ -127,7 +111,7 @@ static int read_tokens(struct model *m)
 static int read_name(struct model *m)
 {
     char *name = NULL;
-    int r = get_text(m, "general.name", sizeof m->info.name - 1, &name);
+    int r = gguf_text(m->gguf, "general.name", sizeof m->info.name - 1, &name, m->em);
     if (r == 0)
         snprintf(m->info.name, sizeof m->info.name, "%s", name);
     free(name);
@@ -143,7 +127,10 @@ static int read_foreign(struct model *m, const char *arch, size_t len)
         return r;
     arch_texts(i, arch, len);
     i->full_dim = i->dense[1] ? i->dense[1] : i->dense[0] ? i->dense[0] : i->hidden;
-    i->dim = i->full_dim;
+    i->dim = i->ranks ? 1 : i->full_dim;
+    if (i->ranks && (r = rank_read_template(m->gguf, &m->rank, m->em)) < 0)
+        return r;
+    i->rank_template = m->rank;
     return layout_check(i, m->em);
 }
 
@@ -397,7 +384,9 @@ static int fingerprint(struct model *m)
                       i->rope_pairs, (double)i->rope_divisor, i->qk_norm, i->post_norms, i->gelu, (double)i->embed_scale,
                       (double)i->attention_scale, i->window, i->window_period, (double)i->rope_theta_local, i->yarn_context,
                       (double)i->yarn_fast, (double)i->yarn_slow);
-    if (i->dim != i->full_dim)
+    if (i->ranks)
+        n += snprintf(text + n, sizeof text - (size_t)n, " labels=%u label=%u bias=%d", i->n_labels, i->label, i->head_bias);
+    else if (i->dim != i->full_dim)
         n += snprintf(text + n, sizeof text - (size_t)n, " dim=%u", i->dim);
     hash_text(&h, text, (size_t)n);
     crypto_hash_sha256_final(&h, digest);
@@ -443,6 +432,8 @@ static int overrule(struct model *m, const struct model_params *p)
     struct model_info *i = &m->info;
     const bool causal = p->mask == MODEL_MASK_FILE ? i->causal : p->mask == MODEL_MASK_CAUSAL;
     enum model_pooling pooling = i->pooling;
+    if (i->ranks && (causal != i->causal || (p->pooling && *p->pooling) || p->dim))
+        return err_set(m->em, LT_EINVAL, "model: mask, pooling and dimension of a reranker are its file's");
     if (p->pooling && *p->pooling) {
         int k = 0;
         const char *name;
@@ -535,6 +526,7 @@ void model_destroy(struct model **mp)
     free(m->digests);
     free(m->prefix);
     free(m->instruct);
+    free(m->rank);
     free(m->golden);
     free(m->golden_ids);
     free(m->golden_vecs);

@@ -25,7 +25,7 @@ enum model_pooling {
 
 struct model_info {
     char name[128];         /* "latent-mini" */
-    uint32_t dim;           /* floats of an embedding */
+    uint32_t dim;           /* floats of an embedding; 1 of a reranker: a score */
     uint32_t full_dim;      /* those that the model makes; more than dim when model_params cut them */
     uint32_t n_layers, hidden, n_heads, n_kv_heads, head_dim;
     uint32_t ffn;           /* width between up and down projection */
@@ -54,6 +54,11 @@ struct model_info {
     uint32_t window_period; /* every so-many-th layer is not local */
     float rope_theta_local; /* of local layers */
     uint32_t dense[2];      /* widths of linear layers after the pooling; 0: none */
+    bool ranks;             /* a reranker: what is pooled, full_dim values, goes through a head (model/head.h) */
+    uint32_t n_labels;      /* rows of the head: 1, or 2 with "yes" and "no"; 0 unless it ranks */
+    uint32_t label;         /* the row of "yes" */
+    bool head_bias;
+    const char *rank_template; /* the prompt, {query} and {document} in it once; NULL unless it ranks; lives as long as the model */
 
     char weight_type[16];   /* "f32", "f16", "bf16", "q8_0", "q4_K" …: what most of the decoder's weights are stored as */
     bool quantised;         /* that type has blocks: 8 bits or fewer */
@@ -84,12 +89,18 @@ struct model_params {
     const char *cache_dir; /* keeps what is computed for a large file without digests; NULL: nothing is kept */
 };
 
+/* Values of a golden vector: a reranker's is of the state before its head. */
+static inline uint32_t model_golden_dim(const struct model_info *i)
+{
+    return i->ranks ? i->full_dim : i->dim;
+}
+
 /* An id sequence with the unit vector that the reference computed from the weights as stored. */
 struct model_golden {
     const int32_t *ids;
     uint32_t n;
     uint32_t n_skip;  /* leading ids left out of the pool */
-    const float *vec; /* dim floats, unit length */
+    const float *vec; /* model_golden_dim floats, unit length */
 };
 
 /* Opens and checks a model file.
@@ -101,7 +112,7 @@ struct model_golden {
  *         LT_EUNSUPPORTED (an architecture or tensor type we do not run, named); LT_ELIMIT; LT_ENOMEM. */
 int model_open(struct model **m, const char *path, struct err_msg *em);
 /* The same with params, which are borrowed for the call. Further errors: LT_EINVAL (a pooling or a size that the model does
- * not have). */
+ * not have; anything overruled in a reranker). */
 int model_open_as(struct model **m, const char *path, const struct model_params *p, struct err_msg *em);
 void model_destroy(struct model **m);
 

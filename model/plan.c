@@ -105,4 +105,5 @@ void plan_make(const struct model_info *info, struct ops *o, const struct plan_w
     const uint64_t layers = left(room, batch_bytes(info, o, n));
     *p = (struct plan){.tokens = n, .texts = texts_of(n), .layer_bytes = !all ? 0 : layers ? layers : 1};
     p->streams = all && layers < w->layers;
+    p->bytes = others + batch_bytes(info, o, n) + (p->streams ? layers : w->layers);
 }

@@ -24,6 +24,7 @@ struct plan {
     uint32_t tokens, texts; /* of a submission */
     uint64_t layer_bytes;   /* for the layers, decoder_params.layer_bytes; 0: no bound */
     bool streams;           /* which is less than they take */
+    uint64_t bytes;         /* of all weights and one submission's buffers */
 };
 
 /* Tokens of a submission before the device is open: what was asked for, or what its buffers may take. */

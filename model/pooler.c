@@ -185,7 +185,7 @@ int pooler_run(struct pooler *p, struct ops_buf *hidden, uint32_t n_pooled, uint
         r = p->o->v->matmul(p->o, last, p->dense[k], NULL, NULL, n_seqs, p->buf->dense[k]);
         last = p->buf->dense[k];
     }
-    if (!r)
+    if (!r && !p->info->ranks)
         r = p->o->v->l2_normalize(p->o, last, n_seqs);
     *out = last;
     return r;

@@ -26,7 +26,8 @@ bool pooler_folds(const char *tensor);
 /* What those others take there. */
 uint64_t pooler_folded_bytes(const struct model_info *i, struct ops *o);
 
-/* Within a batch: records everything from hidden [n_pooled, d], which it may write over, to *out [n_seqs, full_dim], unit length. */
+/* Within a batch: records everything from hidden [n_pooled, d], which it may write over, to *out [n_seqs, full_dim], unit length; for a
+ * reranker's head as it is. */
 int pooler_run(struct pooler *p, struct ops_buf *hidden, uint32_t n_pooled, uint32_t n_seqs, struct ops_buf **out);
 
 #endif

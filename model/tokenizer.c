@@ -414,21 +414,35 @@ static int encode_segment(struct encoder *e, const char *text, uint32_t from, ui
     return r == 0 ? end_segment(e, from) : r;
 }
 
+/* Spans in which control pieces are text. */
+struct plain {
+    const struct tokenizer_span *spans;
+    size_t n;
+};
+
+static bool is_plain(const struct plain *p, size_t from, size_t to)
+{
+    for (size_t i = 0; i < p->n; i++)
+        if (from < p->spans[i].to && p->spans[i].from < to)
+            return true;
+    return false;
+}
+
 /* The next added token at or after `at`: the leftmost, the longest of those; NULL when there is none. */
-static const struct added_token *next_added(const struct tokenizer *t, const char *text, size_t len,
+static const struct added_token *next_added(const struct tokenizer *t, const struct plain *p, const char *text, size_t len,
                                             size_t at, size_t *found)
 {
     while (t->added_lead != -2 && at < len) {
         if (t->added_lead >= 0) {
-            const char *p = memchr(text + at, t->added_lead, len - at);
-            if (!p)
+            const char *lead = memchr(text + at, t->added_lead, len - at);
+            if (!lead)
                 break;
-            at = (size_t)(p - text);
+            at = (size_t)(lead - text);
         }
         unsigned b = (unsigned char)text[at];
         for (unsigned i = t->added_at[b]; i < t->added_at[b + 1]; i++) {
             const struct added_token *a = &t->added[i];
-            if (a->len <= len - at && !memcmp(text + at, a->s, a->len)) {
+            if (a->len <= len - at && !memcmp(text + at, a->s, a->len) && !(a->control && is_plain(p, at, at + a->len))) {
                 *found = at;
                 return a;
             }
@@ -441,6 +455,13 @@ static const struct added_token *next_added(const struct tokenizer *t, const cha
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, struct tokenizer_ids *out,
                      struct err_msg *em)
 {
+    return tokenizer_encode_plain(t, text, len, NULL, 0, out, em);
+}
+
+int tokenizer_encode_plain(const struct tokenizer *t, const char *text, size_t len, const struct tokenizer_span *plain, size_t n_plain,
+                           struct tokenizer_ids *out, struct err_msg *em)
+{
+    const struct plain p = {plain, n_plain};
     struct encoder e = {.t = t, .out = out, .text = text};
     int r = 0;
     out->n = 0;
@@ -451,7 +472,7 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, st
         return err_set(em, LT_EUTF8, "not valid UTF-8 at byte %zu", wrong);
     for (size_t at = 0; at < len && r == 0;) {
         size_t found = len;
-        const struct added_token *a = next_added(t, text, len, at, &found);
+        const struct added_token *a = next_added(t, &p, text, len, at, &found);
         if (found > at)
             r = encode_segment(&e, text, (uint32_t)at, (uint32_t)found);
         at = found;

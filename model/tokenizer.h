@@ -60,6 +60,16 @@ int32_t tokenizer_find(const struct tokenizer *t, const char *piece, size_t len)
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, struct tokenizer_ids *out,
                      struct err_msg *em);
 
+/* Bytes from `from` to before `to`. */
+struct tokenizer_span {
+    size_t from, to;
+};
+
+/* The same, but that control pieces ("<|im_end|>") which reach into one of the spans are text like any other there: for what others wrote
+ * within a prompt of one's own. */
+int tokenizer_encode_plain(const struct tokenizer *t, const char *text, size_t len, const struct tokenizer_span *plain, size_t n_plain,
+                           struct tokenizer_ids *out, struct err_msg *em);
+
 /* Frees the arrays and zeroes the struct. */
 void tokenizer_ids_finish(struct tokenizer_ids *ids);
 

@@ -199,7 +199,7 @@ static int put_added(struct reader *r)
         if (!is_added(r, i))
             continue;
         memcpy(at, r->piece[i], r->len[i]);
-        t->added[t->n_added++] = (struct added_token){at, r->len[i], (int32_t)i};
+        t->added[t->n_added++] = (struct added_token){at, r->len[i], (int32_t)i, type_of(r, i) == PIECE_CONTROL};
         piece_map_put(&t->pieces, at, r->len[i], (int32_t)i);
         at += r->len[i];
     }

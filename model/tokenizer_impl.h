@@ -109,6 +109,7 @@ struct added_token {
     const char *s;
     uint32_t len;
     int32_t id;
+    bool control; /* stands for no text of its own */
 };
 
 struct tokenizer {

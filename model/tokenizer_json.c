@@ -145,6 +145,9 @@ static int read_one_added(struct reader *r, const json_t *o, uint8_t *used)
             return bad(r, LT_EUNSUPPORTED, "the added token \"%.40s\" is %s, which is not supported", s,
                        refused[i]);
     }
+    bool special = false;
+    if ((e = flag(r, o, "added_tokens[]", "special", &special)) < 0)
+        return e;
     for (uint32_t i = 0; i < t->n_added; i++)
         if (t->added[i].len == len && !memcmp(t->added[i].s, s, len))
             return bad(r, LT_EFORMAT, "the added token \"%.40s\" stands there twice", s);
@@ -155,7 +158,7 @@ static int read_one_added(struct reader *r, const json_t *o, uint8_t *used)
     const char *kept = keep(r, s, len);
     if (known < 0)
         piece_map_put(&t->pieces, kept, (uint32_t)len, id);
-    t->added[t->n_added++] = (struct added_token){kept, (uint32_t)len, id};
+    t->added[t->n_added++] = (struct added_token){kept, (uint32_t)len, id, special};
     return 0;
 }
 

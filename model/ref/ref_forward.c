@@ -365,10 +365,10 @@ static void dense(struct forward *f, double *v, double *tmp)
 
 static int pool(struct forward *f, double *result, struct err_msg *em)
 {
-    const size_t d = f->info->hidden;
+    const size_t d = f->info->hidden, dim = model_golden_dim(f->info);
     const double *x = f->x;
     double *out = f->pooled;
-    for (size_t s = 0; s < f->n_seqs; x += f->seqs[s++].n * d, result += f->info->dim) {
+    for (size_t s = 0; s < f->n_seqs; x += f->seqs[s++].n * d, result += dim) {
         size_t first = f->seqs[s].n_skip, end = f->seqs[s].n;
         if (f->info->pooling == MODEL_POOL_LAST)
             first = end - 1;
@@ -381,11 +381,11 @@ static int pool(struct forward *f, double *result, struct err_msg *em)
                 out[i] += x[t * d + i] / (double)(end - first);
         }
         dense(f, out, f->pooled_tmp);
-        for (size_t i = 0; i < f->info->dim; i++)
+        for (size_t i = 0; i < dim; i++)
             sum += out[i] * out[i];
         if (!(sum > 0) || !isfinite(sum))
             return err_set(em, LT_ENAN, "sequence %zu: the vector's length is %g", s, sqrt(sum));
-        for (size_t i = 0; i < f->info->dim; i++)
+        for (size_t i = 0; i < dim; i++)
             result[i] = out[i] / sqrt(sum);
     }
     return 0;

@@ -21,7 +21,7 @@ struct ref_probe {
 
 /* seqs    valid: ids within the vocabulary, n_skip < n
  * probe   NULL: none
- * out     n_seqs × dim doubles, unit length
+ * out     n_seqs × model_golden_dim doubles, unit length
  *
  * Errors: LT_ENOMEM; LT_ECANCELLED; LT_ENAN when a result is not finite or zero. */
 int ref_forward(const struct model *m, const struct engine_seq *seqs, size_t n_seqs, const struct ref_probe *probe,

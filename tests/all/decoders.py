@@ -1,8 +1,9 @@
-"""The tiny models of every decoder family beside llama.cpp: decoders.py LIBRARY-FOLDER BUILD [LINES]
+"""The tiny models of every decoder family, and the tiny rerankers, beside llama.cpp: decoders.py LIBRARY-FOLDER BUILD [LINES]
 
 All ids the same; vectors with f32 weights under each mask and pooling: cosine 0.9999 or more. Gemma's only under the mask they were made
 with: under the other one llama.cpp leaves EmbeddingGemma's mask as it is, and of Gemma 3's window the side before (model/FORMAT.md);
-tests/golden/decoders has what transformers makes of them.
+tests/golden/decoders has what transformers makes of them. Rerankers of two labels: the score that llama.cpp's rank pooling gives, within 5e-3 (its
+cache has 16 bits).
 """
 import json
 import os
@@ -37,6 +38,19 @@ def compare_vectors(lib, name, path, build, ids, causal, pooling):
     return least >= 0.9999
 
 
+def compare_scores(lib, build, ids):
+    path = os.path.join(FOLDER, "..", "rerankers", "qwen3-f32.gguf")
+    out = subprocess.run([os.path.join(build, "tests/tools/dump_vectors"), path], input=records(ids, "i"), stdout=subprocess.PIPE, check=True).stdout
+    ours = np.frombuffer(out, dtype=np.float32)
+    model = llama_peer.Model(lib, path)
+    context = llama_peer.Context(model, llama_peer.RANK)
+    theirs = np.array([context.embed(i)[0] for i in ids])
+    context.close()
+    model.close()
+    print(f"reranker: {len(ids)} texts, scores {theirs.min():.4f} to {theirs.max():.4f}, largest difference {np.abs(ours - theirs).max():.2g}")
+    return len(ours) == len(ids) and np.abs(ours - theirs).max() <= 5e-3
+
+
 def main():
     folder, build = sys.argv[1:3]
     n = int(sys.argv[3]) if len(sys.argv) > 3 else 2000
@@ -58,6 +72,10 @@ def main():
             for causal in (how["causal"],) if "gemma" in name else (how["causal"], not how["causal"]):
                 for pooling in POOLING:
                     good &= compare_vectors(lib, name, whole, build, ids, causal, pooling)
+    model = llama_peer.Model(lib, os.path.join(FOLDER, "..", "rerankers", "qwen3-f32.gguf"))
+    ids = [list(model.ids(t))[:LONGEST] for t in texts[::max(1, n // TEXTS)]]
+    model.close()
+    good &= compare_scores(lib, build, [i for i in ids if i])
     return 0 if good else 1
 
 

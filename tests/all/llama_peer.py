@@ -19,7 +19,7 @@ class Batch(C.Structure):
                 ("seq_id", C.POINTER(C.POINTER(C.c_int32))), ("logits", C.POINTER(C.c_int8))]
 
 
-MEAN, CLS, LAST = 1, 2, 3
+MEAN, CLS, LAST, RANK = 1, 2, 3, 4
 BATCH = 2048
 
 
@@ -78,7 +78,7 @@ class Model:
 
 
 class Context:
-    """pooling: MEAN, CLS or LAST; None leaves what the file says. causal likewise."""
+    """pooling: MEAN, CLS, LAST or RANK; None leaves what the file says. causal likewise."""
 
     def __init__(self, model, pooling=None, causal=None):
         self.l, self.model = model.l, model

@@ -15,6 +15,8 @@
 static int by_reference(const struct model *m, const struct engine_seq *s, float *out, struct err_msg *em)
 {
     const uint32_t dim = model_info(m)->dim;
+    if (model_info(m)->ranks)
+        return err_set(em, LT_EUNSUPPORTED, "the reference has no scores");
     double *v = calloc(dim, sizeof *v);
     int r = v ? ref_forward(m, s, 1, NULL, v, em) : LT_ENOMEM;
     for (uint32_t i = 0; i < dim && r == 0; i++)

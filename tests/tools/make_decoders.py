@@ -340,4 +340,5 @@ def main():
             make(family, lib)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -119,6 +119,22 @@ static void test_tokens(void **state)
     assert_false(i.has_tokenizer);
 }
 
+/* Any causal family may be a reranker; without labels it has one. */
+static void test_rank(void **state)
+{
+    static const char *const causal[] = {"llama", "qwen2", "qwen3"};
+    struct model_info i;
+    struct err_msg em = {{0}};
+    for (size_t k = 0; k < sizeof causal / sizeof *causal; k++) {
+        const struct file f = {.arch = causal[k], .u32 = {{"pooling_type", 4}}, .str = {{"tokenizer.ggml.model", "gpt2"}}};
+        assert_int_equal(read_arch(&f, &i, &em), 0);
+        assert_true(i.ranks && i.n_labels == 1 && i.label == 0 && !i.head_bias && i.pooling == MODEL_POOL_LAST);
+    }
+    const struct file biased = {.arch = "qwen3", .u32 = {{"pooling_type", 4}}, .str = {{"tokenizer.ggml.model", "gpt2"}}, .tensor = "cls.output.bias"};
+    assert_int_equal(read_arch(&biased, &i, &em), 0);
+    assert_true(i.head_bias);
+}
+
 static void refused(const struct file *f, int code, const char *names)
 {
     struct model_info i;
@@ -139,7 +155,8 @@ static void test_refused(void **state)
     refused(&(struct file){.arch = "llama", .u32 = {{"expert_count", 8}}}, LT_EUNSUPPORTED, "mixture of experts");
     refused(&(struct file){.arch = "llama", .u32 = {{"attention.value_length", 4}}}, LT_EUNSUPPORTED, "value size");
     refused(&(struct file){.arch = "llama", .u32 = {{"rope.dimension_count", 4}}}, LT_EUNSUPPORTED, "part of each head");
-    refused(&(struct file){.arch = "llama", .u32 = {{"pooling_type", 4}}}, LT_EUNSUPPORTED, "reranker");
+    refused(&(struct file){.arch = "llama", .u32 = {{"pooling_type", 4}}}, LT_EUNSUPPORTED, "a reranker without a tokenizer");
+    refused(&(struct file){.arch = "llama-embed", .u32 = {{"pooling_type", 4}}}, LT_EUNSUPPORTED, "a reranker with the full mask");
     refused(&(struct file){.arch = "llama", .u32 = {{"pooling_type", 9}}}, LT_EUNSUPPORTED, "pooling_type 9");
     refused(&(struct file){.arch = "llama", .str = {{"llama.rope.scaling.type", "longrope"}}}, LT_EUNSUPPORTED, "\"longrope\"");
     refused(&(struct file){.arch = "llama", .str = {{"llama.rope.scaling.type", "yarn"}}}, LT_ENOTFOUND, "original_context_length");
@@ -191,7 +208,7 @@ static void test_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults), cmocka_unit_test(test_tokens), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_defaults), cmocka_unit_test(test_tokens), cmocka_unit_test(test_refused), cmocka_unit_test(test_rank),
         cmocka_unit_test(test_rope),     cmocka_unit_test(test_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

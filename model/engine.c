@@ -52,6 +52,19 @@ static void close_device(struct engine *e)
     ops_destroy(&e->ops);
 }
 
+/* Memory of the device that is open, for everything; 0: most of what others leave. */
+static uint64_t memory_bytes(const struct engine *e)
+{
+    const struct ops_info *i = &e->ops->info;
+    const uint64_t taken = e->device.cpu ? 0 : e->params.taken_bytes;
+    const double share = e->params.memory_share > 0 ? e->params.memory_share : 1;
+    uint64_t there = i->memory_bytes > taken ? i->memory_bytes - taken : 0;
+    if (e->params.memory_bytes || (share == 1 && !taken))
+        return e->params.memory_bytes;
+    there = i->free_bytes && i->free_bytes < there ? i->free_bytes : there;
+    return (uint64_t)((double)there * 0.9 * share) + 1;
+}
+
 /* For the device that is open. */
 static void make_plan(const struct engine *e, uint32_t most, struct plan *p)
 {
@@ -60,7 +73,7 @@ static void make_plan(const struct engine *e, uint32_t most, struct plan *p)
     const struct tensor *t;
     for (size_t i = 0; (t = model_tensor_at(e->model, i, &digest)); i++)
         plan_add(&w, e->ops, t);
-    plan_make(e->mi, e->ops, &w, e->params.memory_bytes, e->params.max_batch_tokens, most, p);
+    plan_make(e->mi, e->ops, &w, memory_bytes(e), e->params.max_batch_tokens, most, p);
 }
 
 /* Activation buffers for n rows: more than a submission's only for a text that is longer. */
@@ -119,11 +132,12 @@ static int open_device(struct engine *e, const struct engine_candidate *c, struc
 {
     const uint32_t asked = e->params.max_batch_tokens, limit = e->mi->token_limit;
     uint32_t tokens = plan_tokens(e->mi, !c->cpu, e->params.memory_bytes, asked), most = tokens > limit ? tokens : limit;
+    e->device = *c;
     int r = engine_open_device(c, &e->params, most > PLAN_TOKENS_MOST || asked ? most : PLAN_TOKENS_MOST, activations_widest(e->mi),
                                &e->ops, em);
     if (r < 0)
         return r;
-    tokens = plan_tokens(e->mi, e->ops->info.rooms, e->params.memory_bytes ? e->params.memory_bytes : e->ops->info.memory_bytes, asked);
+    tokens = plan_tokens(e->mi, e->ops->info.rooms, memory_bytes(e) ? memory_bytes(e) : e->ops->info.memory_bytes, asked);
     most = tokens > limit ? tokens : limit;
     most = most > e->ops->info.max_batch_tokens ? e->ops->info.max_batch_tokens : most;
     if ((r = load_device(e, most, em)) < 0) {
@@ -134,7 +148,6 @@ static int open_device(struct engine *e, const struct engine_candidate *c, struc
     snprintf(e->info.device, sizeof e->info.device, "%s", e->ops->info.name);
     snprintf(e->info.kind, sizeof e->info.kind, "%s", e->ops->info.kind);
     snprintf(e->info.uuid, sizeof e->info.uuid, "%s", e->ops->info.uuid);
-    e->device = *c;
     return 0;
 }
 
@@ -483,6 +496,8 @@ int engine_create(struct engine **out, const struct model *m, const struct engin
     e->model = m;
     e->mi = model_info(m);
     e->params = *p;
+    if (p->memory_share > 0 && p->memory_bytes)
+        e->params.memory_bytes = (uint64_t)((double)p->memory_bytes * p->memory_share) + 1;
     int r = e->mi->ranks ? head_create(&e->head, m, em) : 0;
     if (!r)
         r = golden_get(&e->golden, m, p->cache_dir, p->progress, p->progress_arg, em);

@@ -23,6 +23,8 @@ struct engine_params {
                                * may settle for fewer, see engine_info */
     uint64_t memory_bytes;    /* device memory for weights and batches; 0, or more than there is: most of what others leave. Layers that do not fit
                                * are streamed from the host's memory in every batch */
+    double memory_share;      /* 0…1: of memory_bytes, or of what others leave, where another model is to have the rest; 0: all */
+    uint64_t taken_bytes;     /* of a GPU, by another engine of this process: not every driver counts it */
     /* Called from engine_create with 0…1 while weights are loaded; may be NULL. */
     void (*progress)(void *arg, double fraction);
     void *progress_arg;

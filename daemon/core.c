@@ -75,6 +75,8 @@ static void stop_step(struct run *run)
         return;
     if (!run->told_feed && c->feed) {
         device_stop_bulk(c->device);
+        if (c->ranker)
+            device_stop_bulk(c->ranker);
         feed_stop(c->feed);
         run->told_feed = true;
     }

@@ -1,6 +1,6 @@
 /* What the daemon's parts share: one struct, filled while loading, unchanged while serving.
  *
- * Threads: loop (sockets, requests' life), device (engine), writer (every change on disk), searchers (each with its
+ * Threads: loop (sockets, requests' life), device (engine; one more for a reranker), writer (every change on disk), searchers (each with its
  * own reader), tokenisers (texts into ids and chunks), and for the start a loader. A request belongs to exactly one of
  * them at a time and always comes back to the loop.
  * Thread-safety: what a field's comment says. */
@@ -37,6 +37,8 @@ struct core {
     struct index *own_ix; /* until the writer takes it over */
     struct index *ix;     /* the same, borrowed: only functions marked (any) */
     struct device *device;
+    struct model *reranker; /* NULL, like ranker: there is none */
+    struct device *ranker;  /* its device */
     struct writer *writer;
     struct feed *feed;
     struct job_holds *holds; /* the writer thread's */

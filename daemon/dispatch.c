@@ -43,6 +43,8 @@ static handler *handler_of(Latent__V1__Request__BodyCase kind)
         return on_embed;
     case BODY(EXPLAIN):
         return on_explain;
+    case BODY(RERANK):
+        return on_rerank;
     case BODY(JOB_OPEN):
         return on_job_open;
     case BODY(JOB_CLOSE):
@@ -139,6 +141,11 @@ static bool needs_model(const Latent__V1__Request *msg)
     }
 }
 
+static bool needs_reranker(const Latent__V1__Request *msg)
+{
+    return msg->body_case == BODY(RERANK) || (msg->body_case == BODY(SEARCH) && msg->search->rerank);
+}
+
 /* Everything that can be said against a request before work is done for it. */
 static int check(struct conn *c, const Latent__V1__Request *msg, struct err_msg *em)
 {
@@ -150,10 +157,10 @@ static int check(struct conn *c, const Latent__V1__Request *msg, struct err_msg 
         return err_set(em, LT_EPROTO, "a request with id %llu is still unanswered", (unsigned long long)msg->id);
     if (msg->body_case == BODY(STATUS) || msg->body_case == BODY(CANCEL))
         return 0;
-    if (msg->body_case == BODY(RERANK))
-        return err_set(em, LT_EUNSUPPORTED, "the model has no reranker");
     if (!handler_of(msg->body_case))
         return err_set(em, LT_EUNSUPPORTED, "this version does not know the request");
+    if (needs_reranker(msg) && (!core->settings->reranker || core->settings->recover))
+        return err_set(em, LT_EUNSUPPORTED, "there is no reranker: latentd was started %s", core->settings->recover ? "with --recover" : "without --reranker FILE");
     if (atomic_load(&core->stopping))
         return err_set(em, LT_ESHUTDOWN, "latentd is stopping");
     if (!atomic_load(&core->ready))

@@ -17,6 +17,7 @@ void on_delete(struct request *rq);
 void on_search(struct request *rq);
 void on_embed(struct request *rq);
 void on_explain(struct request *rq);
+void on_rerank(struct request *rq);
 void on_job_open(struct request *rq);
 void on_job_close(struct request *rq);
 void on_job_list(struct request *rq);

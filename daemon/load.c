@@ -13,6 +13,7 @@
 #include "daemon/feed.h"
 #include "daemon/find_model.h"
 #include "daemon/job_holds.h"
+#include "daemon/rerank.h"
 #include "daemon/sampler.h"
 #include "model/text.h"
 
@@ -46,7 +47,10 @@ static int open_model(struct core *c, const char *cache_dir, struct err_msg *em)
         .dim = (uint32_t)s->dim,
         .cache_dir = cache_dir,
     };
-    return model_open_as(&c->model, c->model_path, &p, em);
+    int r = model_open_as(&c->model, c->model_path, &p, em);
+    if (r == 0 && model_info(c->model)->ranks)
+        r = err_set(em, LT_EUNSUPPORTED, "%s: it is a reranker, which makes no vectors: it goes with --reranker", c->model_path);
+    return r == 0 && s->reranker ? rerank_open(c, cache_dir, em) : r;
 }
 
 static int load_model(struct core *c, struct err_msg *em)
@@ -72,6 +76,7 @@ static int load_model(struct core *c, struct err_msg *em)
         .cache_dir = have_cache ? cache : NULL,
         .progress = on_fraction,
         .progress_arg = c,
+        .memory_share = c->reranker ? rerank_model_share(c) : 0,
     };
     if ((r = device_create(&c->device, c->model, &p, em)) < 0)
         return r;
@@ -81,7 +86,7 @@ static int load_model(struct core *c, struct err_msg *em)
              e->device);
     if (e->note[0])
         log_info("model", "%s", e->note);
-    return 0;
+    return c->reranker ? rerank_start(c, &p, em) : 0;
 }
 
 static int start_searchers(struct core *c, struct err_msg *em)
@@ -168,6 +173,7 @@ void core_unload(struct core *c)
 {
     workers_destroy(&c->tokenisers);
     device_destroy(&c->device);
+    device_destroy(&c->ranker);
     workers_destroy(&c->searchers);
     sampler_destroy(&c->sampler);
     for (unsigned i = 0; i < c->n_readers; i++)
@@ -182,4 +188,5 @@ void core_unload(struct core *c)
     job_holds_destroy(&c->holds);
     feed_destroy(&c->feed);
     model_destroy(&c->model);
+    model_destroy(&c->reranker);
 }

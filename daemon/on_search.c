@@ -1,9 +1,11 @@
-/* Search: the question's vector (from the device, before all bulk work), then a searcher with its own reader. */
+/* Search: the question's vector (from the device, before all bulk work), then a searcher with its own reader, then the reranker where it is
+ * asked for. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "daemon/handlers.h"
 #include "daemon/request.h"
+#include "daemon/rerank.h"
 #include "daemon/sampler.h"
 #include "model/text.h"
 
@@ -20,11 +22,16 @@ struct search {
     uint32_t dim;
     bool embedded; /* the vector is our model's */
     const char *used_template; /* then */
+    struct index_result res;
+    struct rerank *rerank; /* of the first of its hits; NULL: none */
+    size_t n_reranked, n_cut;
 };
 
 static void search_end(struct search *s)
 {
     text_tokens_finish(&s->tokens);
+    index_result_finish(&s->res);
+    rerank_destroy(&s->rerank);
     free(s->vector);
     free(s);
 }
@@ -36,18 +43,27 @@ static void search_fail(struct search *s, int code, const struct err_msg *em)
     request_fail(rq, code, em && em->text[0] ? em : NULL);
 }
 
-static int reply(struct search *s, const struct index_result *res)
+/* Hits that are asked for. */
+static uint32_t wanted(const Latent__V1__SearchRequest *m)
 {
+    return m->k ? m->k : INDEX_K_DEFAULT;
+}
+
+static int reply(struct search *s)
+{
+    const struct index_result *res = &s->res;
+    const bool bare = s->msg->no_text;
+    const size_t shown = res->n < wanted(s->msg) ? res->n : wanted(s->msg);
     Latent__V1__SearchReply out = LATENT__V1__SEARCH_REPLY__INIT;
     Latent__V1__Response resp = request_response();
-    size_t n = res->n ? res->n : 1;
+    size_t n = shown ? shown : 1;
     Latent__V1__Hit *hits = calloc(n, sizeof *hits), **list = calloc(n, sizeof *list);
     if (!hits || !list) {
         free(hits);
         free(list);
         return LT_ENOMEM;
     }
-    for (size_t i = 0; i < res->n; i++) {
+    for (size_t i = 0; i < shown; i++) {
         const struct index_hit *h = &res->hits[i];
         latent__v1__hit__init(&hits[i]);
         hits[i].id = (char *)h->id;
@@ -55,17 +71,18 @@ static int reply(struct search *s, const struct index_result *res)
         hits[i].start = h->start;
         hits[i].end = h->end;
         hits[i].score = h->score;
-        hits[i].title = (char *)h->title;
-        hits[i].text = (char *)h->text;
-        hits[i].metadata = (char *)h->metadata;
+        hits[i].title = (char *)(bare ? "" : h->title);
+        hits[i].text = (char *)(bare ? "" : h->text);
+        hits[i].metadata = (char *)(bare ? "" : h->metadata);
+        hits[i].rerank_score = i < s->n_reranked ? s->rerank->items[i].score : 0;
         list[i] = &hits[i];
     }
     out.hits = list;
-    out.n_hits = res->n;
+    out.n_hits = shown;
     out.mode = (Latent__V1__Mode)res->mode;
-    out.k = res->k;
+    out.k = wanted(s->msg);
     out.ef = res->ef;
-    out.short_reason = (Latent__V1__ShortReason)res->why;
+    out.short_reason = shown < wanted(s->msg) ? (Latent__V1__ShortReason)res->why : LATENT__V1__SHORT_REASON__SHORT_NONE;
     if (res->damaged)
         writer_maintain(s->rq->core->writer);
     if (res->sampled)
@@ -79,6 +96,8 @@ static int reply(struct search *s, const struct index_result *res)
     out.dense_weight = res->dense_weight;
     out.text_weight = res->text_weight;
     out.chunks = s->msg->chunks;
+    out.reranked = (uint32_t)s->n_reranked;
+    out.rerank_cut = (uint32_t)s->n_cut;
     if (s->embedded) {
         out.used_template = (char *)s->used_template;
         out.instruct = s->msg->instruct;
@@ -91,13 +110,111 @@ static int reply(struct search *s, const struct index_result *res)
     return 0;
 }
 
+static void answer(struct search *s)
+{
+    struct request *rq = s->rq;
+    int r = reply(s);
+    if (r < 0) {
+        search_fail(s, r, NULL);
+        return;
+    }
+    search_end(s);
+    request_finish(rq);
+}
+
+/* ---- with a reranker ---- */
+
+/* A hit and its score, to be put into order together. */
+struct ranked {
+    struct index_hit hit;
+    float score;
+    size_t was;
+};
+
+static int nearer(const void *a, const void *b)
+{
+    const struct ranked *x = a, *y = b;
+    return x->score != y->score ? (x->score < y->score) - (x->score > y->score) : (x->was > y->was) - (x->was < y->was);
+}
+
+/* The first n hits into the order of their scores; then the first k of all. */
+static int put_in_order(struct search *s, size_t n)
+{
+    struct ranked *list = calloc(n, sizeof *list);
+    if (!list)
+        return LT_ENOMEM;
+    for (size_t i = 0; i < n; i++) {
+        list[i] = (struct ranked){s->res.hits[i], s->rerank->items[i].score, i};
+        s->n_cut += s->rerank->items[i].seen > s->rerank->items[i].tokens;
+    }
+    qsort(list, n, sizeof *list, nearer);
+    for (size_t i = 0; i < n; i++) {
+        s->res.hits[i] = list[i].hit;
+        s->rerank->items[i].score = list[i].score;
+    }
+    free(list);
+    s->n_reranked = n < wanted(s->msg) ? n : wanted(s->msg);
+    return 0;
+}
+
+static void scored_hits(struct work_item *w, void *reader)
+{
+    (void)reader;
+    struct search *s = request_of_work(w)->state;
+    struct err_msg em = {""};
+    int r = rerank_result(s->rerank);
+    for (size_t i = 0; i < s->rerank->n && r == 0; i++) {
+        const struct rerank_item *it = &s->rerank->items[i];
+        if ((r = it->status) < 0)
+            err_set(&em, r, "chunk %u of document '%.100s': %s", s->res.hits[i].chunk, s->res.hits[i].id,
+                    it->why.text[0] ? it->why.text : err_text(r));
+    }
+    if (r == 0)
+        r = put_in_order(s, s->rerank->n);
+    if (r < 0)
+        search_fail(s, r, &em);
+    else
+        answer(s);
+}
+
+static void scored(struct rerank *r)
+{
+    request_submit(r->rq, r->rq->core->searchers, scored_hits);
+}
+
+static void score_hits(struct work_item *w, void *scratch)
+{
+    const struct search *s = request_of_work(w)->state;
+    rerank_run(s->rerank, scratch);
+}
+
+/* Hands the first hits to the reranker. */
+static int begin_rerank(struct search *s, struct err_msg *em)
+{
+    const size_t n = s->res.n < s->msg->rerank ? s->res.n : s->msg->rerank;
+    struct rerank *r = s->rerank = rerank_create(s->rq, s->msg->query, n);
+    if (!r)
+        return LT_ENOMEM;
+    for (size_t i = 0; i < n; i++) {
+        r->items[i].title = s->res.hits[i].title;
+        r->items[i].text = s->res.hits[i].text;
+    }
+    r->truncate = true;
+    r->done = scored;
+    int code = rerank_check(r, em);
+    if (code == 0)
+        request_submit(s->rq, s->rq->core->tokenisers, score_hits);
+    return code;
+}
+
+/* ---- the look-up ---- */
+
 static void look_up(struct work_item *w, void *reader)
 {
     struct request *rq = request_of_work(w);
     struct search *s = rq->state;
     const Latent__V1__SearchRequest *m = s->msg;
     struct err_msg em = {""};
-    struct index_result res = {0};
     struct index_query q = {
         .collection = m->collection,
         .text = m->query,
@@ -105,12 +222,12 @@ static void look_up(struct work_item *w, void *reader)
         .vector = s->vector,
         .dim = s->dim,
         .fingerprint = s->embedded ? model_info(rq->core->model)->fingerprint : NULL,
-        .k = m->k,
+        .k = m->rerank > wanted(m) ? m->rerank : wanted(m),
         .mode = (enum index_mode)m->mode,
         .filter = m->filter,
         .ef = m->ef,
         .chunks = m->chunks,
-        .no_text = m->no_text,
+        .no_text = m->no_text && !m->rerank,
         .exact = m->exact,
         .dense_weight = m->dense_weight,
         .text_weight = m->text_weight,
@@ -118,16 +235,13 @@ static void look_up(struct work_item *w, void *reader)
     };
     int r = request_over(rq);
     if (r == 0)
-        r = index_search(reader, &q, &res, &em);
-    if (r == 0)
-        r = reply(s, &res);
-    index_result_finish(&res);
-    if (r < 0) {
-        search_fail(s, r, &em);
+        r = index_search(reader, &q, &s->res, &em);
+    if (r == 0 && m->rerank && s->res.n && (r = begin_rerank(s, &em)) == 0)
         return;
-    }
-    search_end(s);
-    request_finish(rq);
+    if (r < 0)
+        search_fail(s, r, &em);
+    else
+        answer(s);
 }
 
 static void embedded(struct device_job *job)
@@ -189,6 +303,10 @@ static int check(const Latent__V1__SearchRequest *m, struct err_msg *em)
         return err_set(em, LT_EINVAL, "unknown mode %d", (int)m->mode);
     if (m->vector.len % 4 || m->vector.len / 4 > PROTO_DIM_MAX)
         return err_set(em, LT_EDIM, "the vector has %zu bytes", m->vector.len);
+    if (m->rerank > PROTO_RERANK_TEXTS_MAX)
+        return err_set(em, LT_ELIMIT, "rerank is %u, at most %u are allowed", m->rerank, PROTO_RERANK_TEXTS_MAX);
+    if (m->rerank && text_is_blank(m->query, strlen(m->query)))
+        return err_set(em, LT_EEMPTY, "a reranker needs a question as text");
     if (!*m->query && !m->vector.len)
         return err_set(em, LT_EEMPTY, "neither a query nor a vector");
     return 0;

@@ -33,6 +33,26 @@ static void fill_model(const struct core *c, Latent__V1__StatusReply *out)
     out->query_template = (char *)(m->query_prefix[0] ? m->query_prefix : m->instruct_template);
 }
 
+static void fill_reranker(const struct core *c, Latent__V1__RerankerStatus *out)
+{
+    const struct model_info *m = model_info(c->reranker);
+    const struct engine_info *e = device_info(c->ranker);
+    struct device_stats dev;
+    device_get_stats(c->ranker, &dev);
+    out->model = (char *)m->name;
+    out->model_path = c->settings->reranker;
+    out->fingerprint = (char *)m->fingerprint;
+    out->weight_type = (char *)m->weight_type;
+    out->token_limit = m->token_limit;
+    out->device = (char *)e->device;
+    out->device_kind = (char *)e->kind;
+    out->device_note = (char *)e->note;
+    out->memory_bytes = e->planned_bytes;
+    out->query_depth = dev.query_depth;
+    out->bulk_depth = dev.bulk_depth;
+    out->texts_done = dev.texts_done;
+}
+
 static void fill_always(struct request *rq, Latent__V1__StatusReply *out)
 {
     struct core *c = rq->core;
@@ -65,12 +85,17 @@ static void full_status(struct work_item *w, void *reader)
     struct collection_list l = {0};
     struct index_status ix;
     struct device_stats dev = {0};
+    Latent__V1__RerankerStatus reranker = LATENT__V1__RERANKER_STATUS__INIT;
     char warning[sizeof recovery_mode + sizeof ix.warning + 2], trouble[300] = "";
     fill_always(rq, &out);
     index_get_status(c->ix, &ix);
     if (c->model) {
         fill_model(c, &out);
         device_get_stats(c->device, &dev);
+    }
+    if (c->ranker) {
+        fill_reranker(c, &reranker);
+        out.reranker = &reranker;
     }
     if (c->feed)
         feed_trouble(c->feed, trouble, sizeof trouble);

@@ -39,6 +39,7 @@
 #define INDEX_LABEL_MAX 512u               /* bytes of a job's label */
 #define INDEX_COLLECTIONS_MAX 1024u
 #define INDEX_K_MAX 10000u                 /* hits of one search */
+#define INDEX_K_DEFAULT 10u
 #define INDEX_DIM_MAX 16384u
 #define INDEX_FINGERPRINT_SIZE 65u         /* 64 hex digits and NUL */
 
@@ -310,7 +311,7 @@ struct index_query {
     const float *vector; /* not used in INDEX_TEXT */
     uint32_t dim;
     const char *fingerprint; /* of the model that made the vector; NULL: the client brought it */
-    uint32_t k;              /* hits; 0: 10; INDEX_K_MAX at most */
+    uint32_t k;              /* hits; 0: INDEX_K_DEFAULT; INDEX_K_MAX at most */
     enum index_mode mode;
     const char *filter; /* index/filter.h; NULL or empty: none */
     uint32_t ef;        /* 0: chosen; more finds more and takes longer */

@@ -15,7 +15,6 @@
 #include "index/fuse.h"
 #include "index/reader.h"
 
-#define K_DEFAULT 10u
 #define CANDIDATES_MIN 100 /* of each side of a hybrid search */
 #define ROUNDS_MAX 6       /* each asks for four times as many candidates */
 #define VIEWS_MAX 8        /* a busy machine may let the store move on under several of them */
@@ -147,7 +146,7 @@ static int search_dense(struct search *s)
     if (ret < 0)
         err_set(s->em, ret, "search: %s", err_text(ret));
     if (ret == 0 && !s->stats.exact && !s->looked) {
-        uint32_t k = s->q->k ? s->q->k : K_DEFAULT;
+        uint32_t k = s->q->k ? s->q->k : INDEX_K_DEFAULT;
         struct sample_offer o = {.c = s->c, .v = s->q->vector, .allowed = s->allowed, .hits = hits, .n = n < k ? n : k,
                                  .graph_seq = s->graph_seq};
         s->looked = true;
@@ -420,7 +419,7 @@ int index_search(struct index_reader *r, const struct index_query *q, struct ind
     struct ranked *hits = NULL;
     struct err_msg local;
     struct search s = {.r = r, .q = q, .em = em ? em : &local};
-    uint32_t k = q->k ? q->k : K_DEFAULT;
+    uint32_t k = q->k ? q->k : INDEX_K_DEFAULT;
     memset(res, 0, sizeof *res);
     bool weighted = q->dense_weight > 0 || q->text_weight > 0;
     s.weights[0] = weighted ? q->dense_weight : 1;

@@ -25,6 +25,8 @@
 #define PROTO_IDS_MAX 10000              /* get, delete */
 #define PROTO_EMBED_INPUTS_MAX 10000
 #define PROTO_EMBED_IDS_MAX 65536        /* token ids of one input, before the model's own limit */
+#define PROTO_RERANK_TEXTS_MAX 1000      /* rerank; candidates of a search */
+#define PROTO_RERANK_BYTES_MAX (32u << 20) /* texts, and the question once for each */
 #define PROTO_EXPLAIN_TEXT_MAX (64u << 10) /* bytes */
 #define PROTO_EXPLAIN_REPLY_MAX (2u << 20) /* bytes of prompts, ids and offsets */
 #define PROTO_SEARCH_K_MAX 10000

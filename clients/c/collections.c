@@ -82,6 +82,28 @@ static void status_fill(struct latent_status *to, const Latent__V1__StatusReply 
     }
 }
 
+/* NULL: no memory. */
+static struct latent_reranker *reranker_fill(void *result, const Latent__V1__RerankerStatus *s)
+{
+    struct latent_reranker *to = result_array(result, 1, sizeof *to);
+    if (to)
+        *to = (struct latent_reranker){
+            .model = s->model,
+            .model_path = s->model_path,
+            .fingerprint = s->fingerprint,
+            .weight_type = s->weight_type,
+            .device = s->device,
+            .device_kind = s->device_kind,
+            .device_note = s->device_note,
+            .token_limit = s->token_limit,
+            .memory_bytes = s->memory_bytes,
+            .query_depth = s->query_depth,
+            .bulk_depth = s->bulk_depth,
+            .texts_done = s->texts_done,
+        };
+    return to;
+}
+
 int latent_status(struct latent *c, struct latent_status **out)
 {
     Latent__V1__Request r = LATENT__V1__REQUEST__INIT;
@@ -98,7 +120,8 @@ int latent_status(struct latent *c, struct latent_status **out)
         return no_memory(c);
     status_fill(res, s);
     res->n_collections = s->n_collections;
-    if (!(res->collections = fill_all(res, s->collections, s->n_collections))) {
+    if (!(res->collections = fill_all(res, s->collections, s->n_collections)) ||
+        (s->reranker && !(res->reranker = reranker_fill(res, s->reranker)))) {
         latent_free(res);
         return no_memory(c);
     }

@@ -165,6 +165,17 @@ struct latent_collection {
     uint64_t reserved[4];
 };
 
+/* The model behind latent_rerank. */
+struct latent_reranker {
+    const char *model, *model_path, *fingerprint, *weight_type;
+    const char *device, *device_kind, *device_note;
+    uint32_t token_limit;       /* of query, text and template together */
+    uint32_t reserved0;
+    uint64_t memory_bytes;      /* that weights and a batch take on the device, as planned at the start */
+    uint64_t query_depth, bulk_depth, texts_done; /* texts waiting, of small and of large requests; done since the start */
+    uint64_t reserved[4];
+};
+
 struct latent_status {
     const char *version;
     enum latent_phase phase;
@@ -185,6 +196,7 @@ struct latent_status {
     const char *server_key;     /* for clients with keys; empty: they are not served */
     const char *mask;           /* "causal" or "full": what a token sees */
     const char *warning;        /* what needs a look though everything is answered; empty: nothing */
+    const struct latent_reranker *reranker; /* NULL: there is none */
 };
 
 LATENT_API int latent_status(struct latent *c, struct latent_status **out);
@@ -326,7 +338,9 @@ struct latent_search {
     enum latent_on_long on_long;
     float dense_weight;         /* shares of meaning and words in the fusion of a hybrid search; */
     float text_weight;          /* both 0: 1 and 1 */
-    uint64_t reserved[3];
+    uint32_t rerank;            /* so many candidates, at most 1,000, are put into the reranker's order; 0: none */
+    uint32_t reserved0;
+    uint64_t reserved[2];
 };
 
 struct latent_hit {
@@ -335,7 +349,7 @@ struct latent_hit {
     uint32_t rank;              /* from 1 */
     uint32_t chunk;             /* within the document, from 0 */
     uint32_t start, end;        /* bytes in the document's text */
-    uint32_t reserved0;
+    float rerank_score;         /* the reranker's, of the first n_reranked hits */
     const char *title, *text, *metadata;
     const void *reserved[2];
 };
@@ -356,8 +370,11 @@ struct latent_search_result {
     const char *used_template;  /* before the query, {} standing for the instruction; empty: none, or it was not embedded */
     const char *instruct;       /* as asked; empty: none, or the query was not embedded */
     bool chunks;                /* as asked */
+    uint32_t n_reranked;        /* hits, the first of them, that are in the reranker's order */
+    uint32_t rerank_cut;        /* candidates whose texts were cut for it */
 };
 
+/* With `rerank` also LATENT_EUNSUPPORTED: the daemon has no reranker. */
 LATENT_API int latent_search(struct latent *c, const struct latent_search *search,
                              struct latent_search_result **out);
 
@@ -419,6 +436,37 @@ struct latent_embed_result {
 
 LATENT_API int latent_embed(struct latent *c, const struct latent_embed *embed,
                             struct latent_embed_result **out);
+
+/* ---- reranking --------------------------------------------------------------------------- */
+
+struct latent_rerank {
+    const char *query;
+    const char *const *texts;
+    size_t n_texts;             /* at most 1,000; with the query once for each at most 32 MiB */
+    enum latent_on_long on_long; /* LATENT_LONG_CHUNK is LATENT_LONG_ERROR; what is cut is the text, never the query */
+    uint32_t reserved0;
+    uint64_t reserved[4];
+};
+
+struct latent_rerank_score {
+    float score;                /* larger is nearer, among texts for one query; 0 to 1 where the model says yes or no */
+    uint32_t tokens;            /* used, those of the query and of the model's template included */
+    uint32_t tokens_seen;       /* before cutting, and of a text that is too long */
+    bool truncated;
+    int code;                   /* 0, or why there is no score */
+    const char *message;
+    const void *reserved[2];
+};
+
+struct latent_rerank_result {
+    const struct latent_rerank_score *scores; /* one per text, in order */
+    size_t n;
+};
+
+/* How well each text answers the query, by a model that reads both together. Errors: LATENT_EUNSUPPORTED:
+ * the daemon was started without one (latentd --reranker FILE); LATENT_EEMPTY in a score: no query. */
+LATENT_API int latent_rerank(struct latent *c, const struct latent_rerank *rerank,
+                             struct latent_rerank_result **out);
 
 /* ---- explained --------------------------------------------------------------------------- */
 

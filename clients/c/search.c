@@ -29,6 +29,7 @@ static int search_send(struct latent *c, const struct latent_search *q, bool beg
     body.exact = q->exact;
     body.dense_weight = q->dense_weight;
     body.text_weight = q->text_weight;
+    body.rerank = q->rerank;
     if (q->vector) {
         if (!(pool = pool_create(SIZE_MAX / 2)) ||
             !(body.vector.data = message_vector_view(pool, q->vector, q->dim))) {
@@ -57,7 +58,7 @@ static int search_result(struct latent *c, struct part *parts, struct latent_sea
         const Latent__V1__Hit *h = s->hits[i];
         hits[i] = (struct latent_hit){.id = h->id, .score = h->score, .rank = (uint32_t)i + 1, .chunk = h->chunk,
                                       .start = h->start, .end = h->end, .title = h->title, .text = h->text,
-                                      .metadata = h->metadata};
+                                      .metadata = h->metadata, .rerank_score = h->rerank_score};
     }
     *res = (struct latent_search_result){
         .hits = hits, .n_hits = s->n_hits, .mode = (enum latent_mode)s->mode, .k = s->k, .ef = s->ef,
@@ -65,6 +66,7 @@ static int search_result(struct latent *c, struct part *parts, struct latent_sea
         .degraded_reason = s->degraded_reason, .tokens = s->tokens, .truncated = s->truncated, .seq = s->seq,
         .filter = s->filter, .dense_weight = s->dense_weight, .text_weight = s->text_weight,
         .used_template = s->used_template, .instruct = s->instruct, .chunks = s->chunks,
+        .n_reranked = s->reranked < s->n_hits ? s->reranked : (uint32_t)s->n_hits, .rerank_cut = s->rerank_cut,
     };
     *out = res;
     return 0;

@@ -37,7 +37,8 @@ int cli_run_tool(struct cli *c, int argc, char **argv);
 
 extern const struct cli_command cli_status_command, cli_collection_command, cli_add_command,
     cli_get_command, cli_delete_command, cli_search_command, cli_embed_command, cli_import_command, cli_selftest_command,
-    cli_eval_command, cli_key_command, cli_job_command, cli_check_command, cli_bench_command, cli_explain_command, cli_backup_command;
+    cli_eval_command, cli_key_command, cli_job_command, cli_check_command, cli_bench_command, cli_explain_command, cli_backup_command,
+    cli_rerank_command;
 
 /* Connects on first use, and waits for a daemon that is still loading. NULL: it has said on stderr why, and how to start a daemon; return CLI_USAGE. */
 struct latent *cli_connect(struct cli *c);

@@ -77,6 +77,11 @@ static bool option(struct search_args *a, int o, const char *arg)
         return true;
     case 'w':
         return parse_weights(a, arg);
+    case 'R':
+        if (!cli_number(cmd, "--rerank", arg, 1, 1000, &v))
+            return false;
+        a->s.rerank = (uint32_t)v;
+        return true;
     case 'q':
         a->queries = arg;
         return true;
@@ -99,7 +104,8 @@ static bool parse(struct search_args *a, int argc, char **argv)
         {"chunks", no_argument, NULL, 'h'},           {"exact", no_argument, NULL, 'x'},
         {"truncate", no_argument, NULL, 't'},         {"queries", required_argument, NULL, 'q'},
         {"run", required_argument, NULL, 'r'},        {"json", no_argument, NULL, 'j'},
-        {"weights", required_argument, NULL, 'w'},    {0},
+        {"weights", required_argument, NULL, 'w'},    {"rerank", required_argument, NULL, 'R'},
+        {0},
     };
     const struct cli_command *cmd = &cli_search_command;
     for (int o; (o = cli_option(&cli_search_command, argc, argv, ":c:k:", options)) != -1;)
@@ -114,6 +120,8 @@ static bool parse(struct search_args *a, int argc, char **argv)
         return n && cli_usage_error(cmd, "--queries takes the place of QUERY") ? false : true;
     if (n > 1 || (n == 0 && !a->s.vector))
         return cli_usage_error(cmd, n ? "one QUERY: quote it" : "what for? QUERY"), false;
+    if (n == 0 && a->s.rerank)
+        return cli_usage_error(cmd, "--rerank reads a QUERY"), false;
     a->s.query = n ? argv[optind] : NULL;
     if (!a->s.query && a->s.mode == LATENT_MODE_HYBRID)
         a->s.mode = LATENT_MODE_DENSE; /* there are no words */
@@ -131,19 +139,20 @@ static void print_json(const struct latent_search_result *r)
 {
     for (size_t i = 0; i < r->n_hits; i++) {
         const struct latent_hit *h = &r->hits[i];
-        json_out(json_pack("{s:o, s:I, s:I, s:I, s:f, s:I, s:o, s:o, s:o}", "id", json_text(h->id),
+        json_t *reranked = i < r->n_reranked ? json_real((double)h->rerank_score) : json_null();
+        json_out(json_pack("{s:o, s:I, s:I, s:I, s:f, s:o, s:I, s:o, s:o, s:o}", "id", json_text(h->id),
                            "chunk", (json_int_t)h->chunk, "start", (json_int_t)h->start, "end",
-                           (json_int_t)h->end, "score", (double)h->score, "rank",
+                           (json_int_t)h->end, "score", (double)h->score, "rerank_score", reranked, "rank",
                            (json_int_t)h->rank, "title", json_text(h->title), "text",
                            json_text(h->text), "metadata", json_metadata(h->metadata)));
     }
-    json_out(json_pack("{s:{s:I, s:s, s:I, s:I, s:s, s:b, s:o, s:I, s:b, s:o, s:o, s:b, s:o, s:f, s:f, s:I}}", "search", "hits",
+    json_out(json_pack("{s:{s:I, s:s, s:I, s:I, s:s, s:b, s:o, s:I, s:b, s:o, s:o, s:b, s:o, s:f, s:f, s:I, s:I, s:I}}", "search", "hits",
                        (json_int_t)r->n_hits, "mode", search_mode_name(r->mode), "k", (json_int_t)r->k, "ef", (json_int_t)r->ef,
                        "short_reason", short_name(r), "degraded", (int)r->degraded, "degraded_reason",
                        json_text(r->degraded_reason), "tokens", (json_int_t)r->tokens, "truncated", (int)r->truncated,
                        "template", json_text(r->used_template), "instruct", json_text(r->instruct), "chunks", (int)r->chunks,
                        "filter", json_text(r->filter), "dense_weight", (double)r->dense_weight, "text_weight",
-                       (double)r->text_weight, "seq", (json_int_t)r->seq));
+                       (double)r->text_weight, "seq", (json_int_t)r->seq, "reranked", (json_int_t)r->n_reranked, "rerank_cut", (json_int_t)r->rerank_cut));
 }
 
 /* The first words of a text on one line. */
@@ -175,7 +184,10 @@ static void print_plain(const struct latent_search_result *r)
 {
     for (size_t i = 0; i < r->n_hits; i++) {
         const struct latent_hit *h = &r->hits[i];
-        printf("%2u. %-7.4f %s", h->rank, (double)h->score, h->id);
+        printf("%2u. ", h->rank);
+        if (i < r->n_reranked)
+            printf("%-7.4f ", (double)h->rerank_score);
+        printf("%-7.4f %s", (double)h->score, h->id);
         if (h->title[0] && strcmp(h->title, h->id) != 0)
             printf("  %s", h->title);
         if (h->chunk || h->start)
@@ -196,6 +208,8 @@ static void say_conditions(const struct latent_search_result *r)
         fprintf(stderr, "degraded: %s\n", r->degraded_reason);
     if (r->truncated)
         fprintf(stderr, "the query was cut at the token limit\n");
+    if (r->rerank_cut)
+        fprintf(stderr, "%u texts were cut at the reranker's token limit\n", r->rerank_cut);
 }
 
 struct run_file {
@@ -203,6 +217,15 @@ struct run_file {
     FILE *out;
     unsigned long long n_ok, n_failed;
 };
+
+/* Falls with the rank, as readers of such files expect: what stands behind the reranked hits has their last score and less. */
+static double run_score(const struct latent_search_result *r, size_t i)
+{
+    const size_t n = r->n_reranked;
+    if (!n)
+        return (double)r->hits[i].score;
+    return i < n ? (double)r->hits[i].rerank_score : (double)r->hits[n - 1].rerank_score - (double)(i - n + 1);
+}
 
 static int write_run(void *arg, const char *query_id, const struct latent_search_result *r)
 {
@@ -214,7 +237,7 @@ static int write_run(void *arg, const char *query_id, const struct latent_search
         return 0;
     }
     for (size_t i = 0; i < r->n_hits; i++) {
-        int code = metrics_write_run(f->out, query_id, r->hits[i].id, i + 1, (double)r->hits[i].score,
+        int code = metrics_write_run(f->out, query_id, r->hits[i].id, i + 1, run_score(r, i),
                                      "latent", &em);
         if (code < 0) {
             fprintf(stderr, "latent: %s\n", em.text);
@@ -306,15 +329,17 @@ const struct cli_command cli_search_command = {
     "                        ('extra', 'standard') or year < 2000); field, =, !=, <, <=, >, >=, in,\n"
     "                        startswith, exists, and, or, not, parentheses; man latent has all of it\n"
     "  --ef N                candidates that the graph search keeps (default: chosen from k)\n"
+    "  --rerank N            have the first N candidates (at most 1000) put into the reranker's order, by their\n"
+    "                        chunks' texts; hits show its score before the search's own\n"
     "  --exact               compare with every vector instead of walking the graph\n"
     "  --chunks              hits are chunks; without it, each document's best chunk\n"
     "  --instruct TEXT       instruction for the query, in place of the model's own\n"
     "  --truncate            cut a query over the model's token limit instead of refusing it\n"
     "  --vector JSON         the query's vector\n"
     "  --json                one object a line: the hits, nearest first, with id, chunk, start, end, score,\n"
-    "                        rank, title, text, metadata; then {\"search\":{…}} with what was used: hits (how\n"
+    "                        rerank_score, rank, title, text, metadata; then {\"search\":{…}} with what was used: hits (how\n"
     "                        many), mode, k, ef (0: compared with all), short_reason (why fewer than k: exhausted,\n"
     "                        filter, budget), degraded, degraded_reason, tokens, truncated, template, instruct,\n"
-    "                        chunks, filter, dense_weight, text_weight, seq\n"
+    "                        chunks, filter, dense_weight, text_weight, seq, reranked (how many hits), rerank_cut\n"
     "  --queries FILE        {\"_id\",\"text\"} lines; with --run OUT, which becomes a TREC run file\n",
     run};

@@ -16,6 +16,18 @@ static const char *phase_name(enum latent_phase phase)
                                                                         : "unknown";
 }
 
+/* null where there is none. */
+static json_t *reranker_json(const struct latent_reranker *r)
+{
+    if (!r)
+        return json_null();
+    return json_pack("{s:o, s:o, s:s, s:s, s:I, s:o, s:s, s:o, s:I, s:I, s:I, s:I}", "model", json_text(r->model), "model_path",
+                     json_text(r->model_path), "fingerprint", r->fingerprint, "weight_type", r->weight_type, "token_limit",
+                     (json_int_t)r->token_limit, "device", json_text(r->device), "device_kind", r->device_kind, "device_note",
+                     json_text(r->device_note), "memory_bytes", (json_int_t)r->memory_bytes, "queries", (json_int_t)r->query_depth, "bulk",
+                     (json_int_t)r->bulk_depth, "texts_done", (json_int_t)r->texts_done);
+}
+
 static void print_json(const struct latent_status *s)
 {
     json_t *collections = json_array();
@@ -23,7 +35,7 @@ static void print_json(const struct latent_status *s)
         json_array_append_new(collections, collection_json(&s->collections[i]));
     json_out(json_pack(
         "{s:o, s:s, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:I, s:I, s:s, s:s, s:b, s:o, s:o, "
-        "s:{s:I, s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:o, s:s, s:s, s:o}",
+        "s:{s:I, s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:o, s:s, s:s, s:o, s:o}",
         "version", json_text(s->version), "phase", phase_name(s->phase), "percent",
         (json_int_t)s->percent, "read_only", (int)s->read_only, "read_only_reason",
         json_text(s->read_only_reason), "device", json_text(s->device), "device_kind",
@@ -36,7 +48,8 @@ static void print_json(const struct latent_status *s)
         (json_int_t)s->pending_chunks, "writes", (json_int_t)s->writes_waiting, "tokens_done",
         (json_int_t)s->tokens_done, "texts_done", (json_int_t)s->texts_done, "uptime_ms",
         (json_int_t)s->uptime_ms, "pid", (json_int_t)s->pid, "data_dir", json_text(s->data_dir),
-        "server_key", s->server_key, "mask", s->mask, "warning", json_text(s->warning)));
+        "server_key", s->server_key, "mask", s->mask, "warning", json_text(s->warning), "reranker",
+        reranker_json(s->reranker)));
 }
 
 static void print_plain(const struct latent_status *s)
@@ -64,6 +77,13 @@ static void print_plain(const struct latent_status *s)
             printf("             no tokenizer: token ids only\n");
         if (s->query_template[0])
             printf("queries:     \"%s…\"\n", s->query_template);
+    }
+    if (s->reranker) {
+        printf("reranker:    %s, %s, at most %u tokens a pair\n             %s\n", s->reranker->model, s->reranker->weight_type,
+               s->reranker->token_limit, s->reranker->model_path);
+        printf("             on %s (%s), %.1f MiB\n", s->reranker->device, s->reranker->device_kind, (double)s->reranker->memory_bytes / 1048576);
+        if (s->reranker->device_note[0])
+            printf("             %s\n", s->reranker->device_note);
     }
     printf("data:        %s\n", s->data_dir);
     if (s->server_key[0])

@@ -16,7 +16,7 @@ static const struct cli_command *const commands[] = {
     &cli_delete_command, &cli_search_command,     &cli_embed_command, &cli_explain_command,
     &cli_import_command, &cli_selftest_command,
     &cli_eval_command,   &cli_job_command,        &cli_key_command,
-    &cli_backup_command, &cli_check_command,      &cli_bench_command,
+    &cli_backup_command, &cli_check_command,      &cli_bench_command,  &cli_rerank_command,
 };
 #define N_COMMANDS (sizeof commands / sizeof commands[0])
 

@@ -71,7 +71,7 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(self.daemon.search(name, "watch a movie")[0]["id"], "vlc")
         hits = self.daemon.search(name, "-k", "3", "shell")
         self.assertEqual([h["rank"] for h in hits], [1, 2, 3])
-        self.assertEqual(set(hits[0]), {"id", "chunk", "start", "end", "score", "rank", "title", "text", "metadata"})
+        self.assertEqual(set(hits[0]), {"id", "chunk", "start", "end", "score", "rerank_score", "rank", "title", "text", "metadata"})
         self.assertEqual(sorted((h["score"] for h in hits), reverse=True), [h["score"] for h in hits])
 
     def test_fewer_than_k_is_no_error(self):
@@ -84,7 +84,8 @@ class CommandLine(unittest.TestCase):
         name = self.fresh("used")
         hits, used = self.daemon.search_all(name, "shell")
         self.assertEqual(set(used), {"hits", "mode", "k", "ef", "short_reason", "degraded", "degraded_reason", "tokens", "truncated",
-                                     "template", "instruct", "chunks", "filter", "dense_weight", "text_weight", "seq"})
+                                     "template", "instruct", "chunks", "filter", "dense_weight", "text_weight", "seq",
+                                     "reranked", "rerank_cut"})
         self.assertEqual((used["hits"], used["mode"], used["k"], used["short_reason"]), (len(hits), "hybrid", 10, "exhausted"))
         self.assertEqual((used["dense_weight"], used["text_weight"], used["degraded"], used["chunks"]), (1, 1, False, False))
         self.assertEqual((used["tokens"], used["truncated"], used["template"], used["instruct"]), (5, False, "query: ", ""))

@@ -235,6 +235,45 @@ static void test_explanations(void **state)
     assert_int_equal(explained(none, sizeof none), LATENT_EPROTO);
 }
 
+/* The score of one text: code of the call, and of the text in *item. */
+static int scored(const void *answer, size_t n, int *item)
+{
+    static const char *const texts[] = {"a"};
+    struct latent_rerank_result *r = NULL;
+    struct script s = {hello, answer, sizeof hello, n, true, false, false, -1};
+    struct visit v = {.s = &s};
+    begin(&v);
+    int code = latent_rerank(v.c, &(struct latent_rerank){.query = "q", .texts = texts, .n_texts = 1}, &r);
+    if (code == 0) {
+        assert_int_equal(r->n, 1);
+        assert_true(r->scores[0].score == 1 && r->scores[0].tokens == 5 && r->scores[0].tokens_seen == 7 && r->scores[0].message);
+        *item = r->scores[0].code;
+    }
+    latent_free(r);
+    end(&v);
+    return code;
+}
+
+/* A score, tokens used and seen; then one score too many, no count of tokens, an error of the text, of another text, and one that says nothing. */
+static void test_scores(void **state)
+{
+    static const uint8_t good[] = {17, 0, 0, 0, 8, 1, 0xCA, 1, 12, 0x0A, 4, 0, 0, 0x80, 0x3F, 0x12, 1, 5, 0x1A, 1, 7};
+    static const uint8_t more[] = {21, 0, 0, 0, 8, 1, 0xCA, 1, 16, 0x0A, 8, 0, 0, 0x80, 0x3F, 0, 0, 0x80, 0x3F, 0x12, 1, 5, 0x1A, 1, 7};
+    static const uint8_t none[] = {14, 0, 0, 0, 8, 1, 0xCA, 1, 9, 0x0A, 4, 0, 0, 0x80, 0x3F, 0x1A, 1, 7};
+    static const uint8_t failed[] = {23, 0, 0, 0, 8, 1, 0xCA, 1, 18, 0x0A, 4, 0, 0, 0x80, 0x3F, 0x12, 1, 5, 0x1A, 1, 7, 0x22, 4, 0x1A, 2, 8, 9};
+    static const uint8_t other[] = {25, 0, 0, 0, 8, 1, 0xCA, 1, 20, 0x0A, 4, 0, 0, 0x80, 0x3F, 0x12, 1, 5, 0x1A, 1, 7, 0x22, 6, 8, 1, 0x1A, 2, 8, 9};
+    static const uint8_t empty[] = {19, 0, 0, 0, 8, 1, 0xCA, 1, 14, 0x0A, 4, 0, 0, 0x80, 0x3F, 0x12, 1, 5, 0x1A, 1, 7, 0x22, 0};
+    int item = 1;
+    assert_int_equal(scored(good, sizeof good, &item), 0);
+    assert_int_equal(item, 0);
+    assert_int_equal(scored(failed, sizeof failed, &item), 0);
+    assert_int_equal(item, LATENT_ETOOLONG);
+    assert_int_equal(scored(more, sizeof more, &item), LATENT_EPROTO);
+    assert_int_equal(scored(none, sizeof none, &item), LATENT_EPROTO);
+    assert_int_equal(scored(other, sizeof other, &item), LATENT_EPROTO);
+    assert_int_equal(scored(empty, sizeof empty, &item), LATENT_EPROTO);
+}
+
 /* An answer with random damage: some code, and an end. */
 static void test_damage(void **state)
 {
@@ -269,6 +308,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_greetings), cmocka_unit_test(test_frames), cmocka_unit_test(test_answers),
                                        cmocka_unit_test(test_damage), cmocka_unit_test(test_server_key),
-                                       cmocka_unit_test(test_explanations)};
+                                       cmocka_unit_test(test_explanations), cmocka_unit_test(test_scores)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

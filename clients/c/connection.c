@@ -78,6 +78,12 @@ void latent_set_timeout(struct latent *c, uint32_t timeout_ms)
     c->timeout_ms = timeout_ms;
 }
 
+void latent_set_waiting(struct latent *c, latent_waiting *waiting, void *arg)
+{
+    c->waiting = waiting;
+    c->waiting_arg = arg;
+}
+
 uint64_t conn_deadline(const struct latent *c)
 {
     return c->timeout_ms ? clock_ns() + c->timeout_ms * 1000000ull : UINT64_MAX;

@@ -3,8 +3,12 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
+
+/* How often a daemon that loads is looked at. */
+#define WAIT_LOOK_MS 50
 
 void parts_free(struct part *p)
 {
@@ -149,11 +153,43 @@ int exchange_wait(struct latent *c, struct slot *s, Latent__V1__Response__BodyCa
     return code;
 }
 
-int exchange(struct latent *c, Latent__V1__Request *r, Latent__V1__Response__BodyCase kind, struct part **parts)
+static int exchange_once(struct latent *c, Latent__V1__Request *r, Latent__V1__Response__BodyCase kind, struct part **parts)
 {
     struct slot *s;
     int code = exchange_send(c, r, false, &s);
     return code < 0 ? code : exchange_wait(c, s, kind, parts);
+}
+
+/* After LATENT_ELOADING, until it is worth asking again: 0. A client that may not ask for the status just tries again after a while. */
+static int wait_loaded(struct latent *c)
+{
+    latent_waiting *waiting = c->waiting;
+    struct err_msg why = c->message;
+    for (;;) {
+        struct latent_status *s = NULL;
+        c->waiting = NULL; /* nobody waits for the status itself */
+        int code = latent_status(c, &s);
+        c->waiting = waiting;
+        const enum latent_phase phase = s ? s->phase : LATENT_PHASE_STARTING;
+        const bool loading = phase <= LATENT_PHASE_OPENING_STORE, go_on = waiting(c->waiting_arg, phase, s ? s->percent : 0);
+        latent_free(s);
+        if (code < 0 && !latent_is_connected(c))
+            return code;
+        if (!go_on)
+            return conn_fail(c, LATENT_ELOADING, "%s", why.text);
+        if (loading)
+            nanosleep(&(struct timespec){.tv_nsec = WAIT_LOOK_MS * 1000000L}, NULL);
+        if (!loading || code < 0)
+            return 0;
+    }
+}
+
+int exchange(struct latent *c, Latent__V1__Request *r, Latent__V1__Response__BodyCase kind, struct part **parts)
+{
+    int code = exchange_once(c, r, kind, parts);
+    while (code == LATENT_ELOADING && c->waiting && (code = wait_loaded(c)) == 0)
+        code = exchange_once(c, r, kind, parts);
+    return code;
 }
 
 static bool any_answered(const struct latent *c, const void *arg)

@@ -201,6 +201,15 @@ struct latent_status {
 
 LATENT_API int latent_status(struct latent *c, struct latent_status **out);
 
+/* Told by a call that waits for a daemon, about every 50 ms and in its thread: which phase it is in, and how much of that is done.
+ * It does not use the connection. False: wait no longer. */
+typedef bool latent_waiting(void *arg, enum latent_phase phase, uint32_t percent);
+
+/* A daemon that has just been started answers LATENT_ELOADING to everything but latent_status. With a function set here, calls wait
+ * for it to be ready, however long that takes, and are then answered like any other; they return LATENT_ELOADING when the function
+ * says so. NULL, as it is at first: they return it at once. What is begun and not called (latent_search_begin …) never waits. */
+LATENT_API void latent_set_waiting(struct latent *c, latent_waiting *waiting, void *arg);
+
 /* ---- collections ------------------------------------------------------------------------- */
 
 struct latent_collection_params {

@@ -34,6 +34,8 @@ struct latent {
     uint32_t timeout_ms;
     uint64_t next_id;
     struct slot slots[SLOTS];
+    latent_waiting *waiting; /* NULL: calls do not wait for a daemon that loads */
+    void *waiting_arg;
     /* last error */
     int code;
     bool retryable;

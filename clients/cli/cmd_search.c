@@ -254,8 +254,15 @@ static int run_batch(struct cli *c, struct search_args *a)
     struct search_batch b = {.conn = c->connection, .done = write_run, .arg = &f};
     struct beir_reader *reader = NULL;
     struct beir_item q;
+    struct latent_collection *info = NULL;
     struct err_msg em = {{0}};
     int got, code = beir_reader_open(&reader, a->queries, &em);
+    /* What is begun does not wait for a daemon that loads, this does. */
+    if (code == 0 && !c->key_file && latent_collection_info(c->connection, a->s.collection, &info) < 0) {
+        beir_reader_destroy(&reader);
+        return cli_fail(c, a->s.collection);
+    }
+    latent_free(info);
     if (code < 0)
         return fprintf(stderr, "latent: %s\n", em.text), CLI_REFUSED;
     if (!(f.out = fopen(a->run, "w"))) {

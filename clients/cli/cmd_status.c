@@ -108,7 +108,6 @@ static int run(struct cli *c, int argc, char **argv)
     }
     if (optind < argc)
         return cli_usage_error(&cli_status_command, "unexpected '%s'", argv[optind]);
-    c->impatient = true;
     struct latent *conn = cli_connect(c);
     struct latent_status *s;
     if (!conn)

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/version.h"
 #include "clients/cli/cli.h"
@@ -135,23 +134,16 @@ static int connect_tcp(struct cli *c)
     return r;
 }
 
-/* A daemon that has just been started, by the first connection to its socket perhaps, is worth waiting for. Not with a key, which may have a rate
- * and not the right to ask. */
-static void wait_loaded(struct cli *c)
+/* A daemon that has just been started, by the first connection to its socket perhaps, is worth waiting for. */
+static bool on_waiting(void *arg, enum latent_phase phase, uint32_t percent)
 {
-    struct latent_status *s = NULL;
-    for (bool said = false; !c->impatient && latent_status(c->connection, &s) == 0; said = true) {
-        const bool loading = s->phase == LATENT_PHASE_STARTING || s->phase == LATENT_PHASE_LOADING_MODEL || s->phase == LATENT_PHASE_OPENING_STORE;
-        latent_free(s);
-        if (!loading)
-            return;
-        if (!said)
-            fprintf(stderr, "latent: waiting for latentd, which is still loading\n");
-        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
-    }
+    struct cli *c = arg;
+    if (!c->said_waiting)
+        fprintf(stderr, "latent: waiting for latentd, which is still loading\n");
+    return c->said_waiting = true;
 }
 
-static struct latent *open_connection(struct cli *c)
+struct latent *cli_connect(struct cli *c)
 {
     if (c->connection && latent_is_connected(c->connection))
         return c->connection;
@@ -164,6 +156,8 @@ static struct latent *open_connection(struct cli *c)
         fprintf(stderr, "latent: out of memory\n");
         return NULL;
     }
+    if (!c->key_file) /* a key may have a rate, which waiting would use up */
+        latent_set_waiting(c->connection, on_waiting, c);
     if (c->connect)
         return connect_tcp(c) < 0 ? NULL : c->connection;
     int r = c->key_file
@@ -179,16 +173,6 @@ static struct latent *open_connection(struct cli *c)
     else if (r == LATENT_EPERM)
         fprintf(stderr, "Its daemon names who else may use it: allow-users and allow-group in latentd.conf(5)\n");
     return NULL;
-}
-
-struct latent *cli_connect(struct cli *c)
-{
-    const bool fresh = !c->connection || !latent_is_connected(c->connection);
-    if (!open_connection(c))
-        return NULL;
-    if (fresh && !c->key_file)
-        wait_loaded(c);
-    return c->connection;
 }
 
 /* Reads the options before the command; returns the index of the command, 0 after --help and --version,

@@ -55,7 +55,7 @@ int paths_socket(char out[static PATHS_MAX])
 int paths_config_file(char out[static PATHS_MAX])
 {
     if (geteuid() == 0)
-        return join(out, "/etc/latentd/latentd.conf", "");
+        return join(out, LATENTD_SYSCONFDIR, "/latentd/latentd.conf");
     return under_home(out, "XDG_CONFIG_HOME", "/.config", "/latentd/latentd.conf");
 }
 

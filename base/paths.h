@@ -18,8 +18,9 @@ int paths_data_dir(char out[static PATHS_MAX]);
  * else /tmp/latentd-UID/latentd.sock (whoever uses that checks that the folder is the user's own). */
 int paths_socket(char out[static PATHS_MAX]);
 
-/* latentd.conf: /etc/latentd/latentd.conf for root, else $XDG_CONFIG_HOME/latentd/latentd.conf,
- * else ~/.config/latentd/latentd.conf. */
+/* latentd.conf: for root latentd/latentd.conf in the folder of settings that was chosen when building (/etc, or /usr/local/etc), where
+ * the sample of it is installed; else $XDG_CONFIG_HOME/latentd/latentd.conf, else
+ * ~/.config/latentd/latentd.conf. */
 int paths_config_file(char out[static PATHS_MAX]);
 
 /* Caches of the user: /var/cache/latentd for root, else $XDG_CACHE_HOME/latentd, else ~/.cache/latentd. */

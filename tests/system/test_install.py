@@ -38,6 +38,17 @@ class Install(unittest.TestCase):
         finally:
             harness.LATENTD, harness.LATENT = old
 
+    def test_settings_of_root_are_where_the_sample_is(self):
+        unit = os.path.join(os.path.dirname(self.found["latentd.socket"]), "latentd.service")
+        with open(unit) as f:
+            places = re.findall(r"--config (\S+)", f.read())
+        self.assertEqual(len(places), 1)
+        if os.geteuid() == 0:
+            text = subprocess.run([self.found["latentd"], "--help"], capture_output=True, text=True, check=True, timeout=CALL_S).stdout
+            places.append(re.search(r"(?m)^  config (\S+)", text).group(1))
+        for place in places:
+            self.assertEqual(self.root + place, self.found["latentd.conf"])
+
     def test_sample_configuration_is_read(self):
         with Daemon("--config", self.found["latentd.conf"]) as d:
             self.assertEqual(d.status()["phase"], "ready")

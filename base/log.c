@@ -1,14 +1,20 @@
 #include "base/log.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/err.h"
 
 static atomic_int log_max = LOG_INFO;
+static atomic_int file_fd = -1;
+static atomic_bool stderr_left;
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
 void log_set_level(enum log_level level)
@@ -27,13 +33,40 @@ int log_level_parse(const char *name, enum log_level *level)
     return LT_EINVAL;
 }
 
+int log_open_file(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_from_errno(errno);
+    atomic_store(&file_fd, fd);
+    return 0;
+}
+
+void log_leave_stderr(void)
+{
+    int fd = atomic_load(&file_fd);
+    if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0 || dup2(fd, STDERR_FILENO) < 0)
+        return;
+    atomic_store(&stderr_left, true);
+}
+
+/* Whole lines, so that threads' messages do not mix: the file is in append mode. */
+static void write_file(int fd, const char *line, size_t len)
+{
+    struct stat st;
+    if (fstat(fd, &st) == 0 && st.st_size + (off_t)len > LOG_FILE_MAX && ftruncate(fd, 0) < 0)
+        return;
+    /* There is nobody to tell where the disk is full. */
+    (void)!write(fd, line, len);
+}
+
 void log_write(enum log_level level, const char *area, const char *fmt, ...)
 {
     if ((int)level > atomic_load(&log_max))
         return;
     struct timespec ts;
     struct tm tm;
-    char when[32], text[1024];
+    char when[32], text[1024], line[1100];
     clock_gettime(CLOCK_REALTIME, &ts);
     gmtime_r(&ts.tv_sec, &tm);
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", &tm);
@@ -45,6 +78,10 @@ void log_write(enum log_level level, const char *area, const char *fmt, ...)
     for (char *p = text; *p; p++)
         if ((unsigned char)*p < 0x20)
             *p = ' ';
-    fprintf(stderr, "%s.%03ldZ %-5s %s: %s\n", when, ts.tv_nsec / 1000000, level_names[level], area,
-            text);
+    int n = snprintf(line, sizeof line, "%s.%03ldZ %-5s %s: %s\n", when, ts.tv_nsec / 1000000, level_names[level], area, text);
+    int fd = atomic_load(&file_fd);
+    if (!atomic_load(&stderr_left))
+        fputs(line, stderr);
+    if (fd >= 0 && n > 0)
+        write_file(fd, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
 }

@@ -1,4 +1,4 @@
-/* Logging to stderr, one line a message: "2026-01-31T12:00:00.123Z info  daemon: text".
+/* Logging to stderr and, where asked to, a file, one line a message: "2026-01-31T12:00:00.123Z info  daemon: text".
  * Thread-safety: safe. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -14,6 +14,13 @@ int log_level_parse(const char *name, enum log_level *level);
 /* area: the folder or stage that speaks, such as "index". No newline at the end of fmt. */
 void log_write(enum log_level level, const char *area, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Writes to a file as well from now on, which is begun anew: now, and where it reaches LOG_FILE_MAX bytes. Once in a process.
+ * Errors: the errno's code; nothing has changed then. */
+#define LOG_FILE_MAX (1 << 20)
+int log_open_file(const char *path);
+/* To the file alone: standard output and standard error become the file, with what libraries say there. Nothing without one. */
+void log_leave_stderr(void);
 
 #define log_error(area, ...) log_write(LOG_ERROR, area, __VA_ARGS__)
 #define log_warn(area, ...) log_write(LOG_WARN, area, __VA_ARGS__)

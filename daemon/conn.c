@@ -73,7 +73,7 @@ void conn_close(struct conn *c)
     }
     if (c->may_hold)
         job_release_submit(&c->release, c->server->core, c->order, c->number);
-    c->server->n_conns--;
+    idle_connections(&c->server->idle, --c->server->n_conns);
     c->server->n_strangers -= is_stranger(c);
     *c->prev_link = c->next;
     if (c->next)
@@ -396,7 +396,7 @@ void conn_accept(struct server *s, uv_stream_t *listener, bool tcp)
     if (c->next)
         c->next->prev_link = &c->next;
     s->conns = c;
-    s->n_conns++;
+    idle_connections(&s->idle, ++s->n_conns);
     s->n_strangers += tcp;
     const bool accepted = uv_accept(listener, &c->h.stream) == 0;
     c->allowed = accepted && !tcp && user_allowed(s, c);

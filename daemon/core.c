@@ -1,6 +1,7 @@
 #include "daemon/core.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -8,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/paths.h"
 #include "daemon/feed.h"
 #include "daemon/request.h"
 #include "daemon/server.h"
@@ -111,6 +113,11 @@ static void begin_stop(struct run *run)
     uv_timer_start(&run->stop_timer, on_stop_timer, 0, STOP_LOOK_MS);
 }
 
+void core_stop(struct core *c)
+{
+    begin_stop((struct run *)c); /* core is run's first field */
+}
+
 static void on_signal(uv_signal_t *h, int number)
 {
     struct run *run = h->data;
@@ -138,6 +145,7 @@ static void loaded(struct run *run)
     atomic_store(&c->ready, true);
     log_info("daemon", "ready after %.2f s", (double)(clock_ns() - c->started_ns) / 1e9);
     systemd_notify("READY=1");
+    log_leave_stderr(); /* who started a private daemon has heard enough */
 }
 
 static void on_wake(uv_async_t *h)
@@ -162,6 +170,20 @@ static void on_wake(uv_async_t *h)
         stop_step(run);
 }
 
+/* The folder's lock comes before the socket, so that of two daemons that start at once one alone touches either; and it is given back
+ * after the socket has gone. */
+static int own_folder(struct core *c, struct err_msg *em)
+{
+    char path[PATHS_MAX];
+    int r = index_lock(c->settings->data, &c->lock_fd, em);
+    if (r < 0 || !c->settings->is_private)
+        return r;
+    snprintf(path, sizeof path, "%s/latentd.log", c->settings->data);
+    if ((r = log_open_file(path)) < 0)
+        log_warn("daemon", "%s: %s", path, err_text(r));
+    return 0;
+}
+
 static int start(struct run *run, struct err_msg *em)
 {
     struct core *c = &run->core;
@@ -182,6 +204,7 @@ static int start(struct run *run, struct err_msg *em)
     uv_signal_start(&run->sigint, on_signal, SIGINT);
     if ((r = server_create(&c->server, c, em)) < 0)
         return r;
+    listen_tell(&c->server->sockets, c->lock_fd);
     int e = pthread_create(&c->loader, NULL, loader_main, c);
     if (e)
         return err_set(em, err_from_errno(e), "cannot start a thread");
@@ -216,17 +239,23 @@ int core_run(const struct settings *s)
     pthread_mutex_init(&c->lock, NULL);
     signal(SIGPIPE, SIG_IGN);
     raise_file_limit();
-    int r = start(run, &em);
+    int r = own_folder(c, &em);
+    const bool owned = r == 0;
+    if (owned)
+        r = start(run, &em);
     if (r < 0) {
         log_error("daemon", "%s: %s", err_name(r), em.text);
         c->exit_status = 1;
         if (c->server)
             close_all(run);
     }
-    uv_run(&c->loop, UV_RUN_DEFAULT);
-    core_unload(c);
-    server_destroy(&c->server);
-    uv_loop_close(&c->loop);
+    if (owned) {
+        uv_run(&c->loop, UV_RUN_DEFAULT);
+        core_unload(c);
+        server_destroy(&c->server);
+        uv_loop_close(&c->loop);
+        close(c->lock_fd);
+    }
     pthread_mutex_destroy(&c->lock);
     int status = c->exit_status;
     free(run);

@@ -61,6 +61,7 @@ struct core {
     size_t n_flight;
     atomic_size_t flight_cost; /* bytes; any thread */
     int exit_status;
+    int lock_fd; /* of the data folder: taken before everything, given back last */
 
     /* To the loop. */
     uv_async_t wake;
@@ -80,6 +81,9 @@ int core_run(const struct settings *s);
 int core_load(struct core *c, struct err_msg *em);
 /* Undoes core_load, whatever it got to. No request may be in flight. */
 void core_unload(struct core *c);
+
+/* Loop thread: a clean end, as on SIGTERM. */
+void core_stop(struct core *c);
 
 /* Any thread: the loop looks at what has changed. */
 void core_wake(struct core *c);

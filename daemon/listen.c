@@ -12,7 +12,10 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/paths.h"
+#include "base/unix_addr.h"
 #include "daemon/systemd.h"
+#include "index/index.h"
 
 static int add(struct listen_sockets *ls, int fd, bool tcp, const char *name)
 {
@@ -50,6 +53,8 @@ static int take_passed(struct listen_sockets *ls, bool *have_unix, bool *have_tc
             continue;
         if (tcp)
             tcp_name(fd, name, sizeof name);
+        else
+            memcpy(ls->passed, ((struct sockaddr_un *)&addr)->sun_path, sizeof ls->passed - 1);
         if (add(ls, fd, tcp, name) < 0)
             return LT_ELIMIT;
         *(tcp ? have_tcp : have_unix) = true;
@@ -85,8 +90,9 @@ static int clear_stale(const char *path, const struct sockaddr_un *addr, struct 
 /* The folder of the socket: made if missing, and if it lies in /tmp nobody else's. */
 static int prepare_folder(const char *path, struct err_msg *em)
 {
-    char dir[sizeof((struct sockaddr_un *)0)->sun_path];
-    snprintf(dir, sizeof dir, "%s", path);
+    char dir[PATHS_MAX];
+    if (snprintf(dir, sizeof dir, "%s", path) >= (int)sizeof dir)
+        return err_set(em, LT_ELIMIT, "%.200s: too long a path for a socket", path);
     char *slash = strrchr(dir, '/');
     if (!slash || slash == dir)
         return 0;
@@ -101,31 +107,34 @@ static int prepare_folder(const char *path, struct err_msg *em)
     return 0;
 }
 
-static int open_unix(struct listen_sockets *ls, const char *path, const struct access_users *users, struct err_msg *em)
+/* Binds a socket that is never open wider than it will be, not even for a moment. The descriptor, or an error. */
+static int bind_unix(const char *path, const struct unix_addr *to, const struct access_users *users, struct stat *st, struct err_msg *em)
 {
-    struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    size_t len = strlen(path);
-    if (len >= sizeof addr.sun_path)
-        return err_set(em, LT_ELIMIT, "the socket's path is %zu bytes, the system allows %zu: %.200s", len,
-                       sizeof addr.sun_path - 1, path);
-    memcpy(addr.sun_path, path, len + 1);
-    int r = prepare_folder(path, em);
-    if (r < 0 || (r = clear_stale(path, &addr, em)) < 0)
-        return r;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return err_set(em, err_from_errno(errno), "socket: %s", strerror(errno));
-    /* Never open wider than it will be, not even for a moment. */
     mode_t old = umask(0177), mode = users->n ? 0666 : users->has_group ? 0660 : 0600;
-    int bound = bind(fd, (struct sockaddr *)&addr, sizeof addr);
+    int bound = bind(fd, (const struct sockaddr *)&to->addr, sizeof to->addr);
     umask(old);
+    if (bound == 0 && stat(path, st) == 0 && (!users->has_group || chown(path, (uid_t)-1, users->group) == 0) && chmod(path, mode) == 0)
+        return fd;
+    int r = err_set(em, err_from_errno(errno), "%.200s: %s", path, strerror(errno));
+    close(fd);
+    return r;
+}
+
+static int open_unix(struct listen_sockets *ls, const char *path, const struct access_users *users, struct err_msg *em)
+{
+    struct unix_addr to;
     struct stat st;
-    if (bound < 0 || stat(path, &st) < 0 ||
-        (users->has_group && chown(path, (uid_t)-1, users->group) < 0) || chmod(path, mode) < 0) {
-        r = err_set(em, err_from_errno(errno), "%.200s: %s", path, strerror(errno));
-        close(fd);
+    int fd = -1, r = prepare_folder(path, em);
+    if (r < 0 || (r = unix_addr_init(&to, path, em)) < 0)
         return r;
-    }
+    if ((r = clear_stale(path, &to.addr, em)) == 0)
+        r = fd = bind_unix(path, &to, users, &st, em);
+    unix_addr_finish(&to);
+    if (r < 0)
+        return r;
     ls->dev = st.st_dev;
     ls->ino = st.st_ino;
     ls->path = strdup(path);
@@ -184,6 +193,15 @@ int listen_open(struct listen_sockets *ls, const struct settings *s, const struc
     if (r < 0)
         listen_close(ls);
     return r;
+}
+
+void listen_tell(const struct listen_sockets *ls, int lock_fd)
+{
+    char path[2 * PATHS_MAX], folder[PATHS_MAX];
+    const char *own = ls->path ? ls->path : ls->passed;
+    const bool relative = own[0] != '/' && getcwd(folder, sizeof folder);
+    snprintf(path, sizeof path, "%s%s%s", relative ? folder : "", relative ? "/" : "", own);
+    index_lock_tell(lock_fd, own[0] ? path : NULL);
 }
 
 void listen_close(struct listen_sockets *ls)

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <sys/types.h>
+#include <sys/un.h>
 
 #include "daemon/access.h"
 #include "daemon/settings.h"
@@ -18,6 +19,7 @@ struct listen_sockets {
     } list[LISTEN_MAX];
     unsigned n;
     char *path; /* of the Unix socket made here, to be removed at the end; NULL: none */
+    char passed[sizeof((struct sockaddr_un *)0)->sun_path + 1]; /* path of a Unix socket that systemd passed in; empty: none, or it has no path */
     dev_t dev;
     ino_t ino;
 };
@@ -28,6 +30,9 @@ struct listen_sockets {
  * Errors: LT_ELOCKED: someone serves there, the message has the pid; LT_EPERM, LT_EINVAL, LT_EIO, LT_ELIMIT. */
 int listen_open(struct listen_sockets *ls, const struct settings *s, const struct access_users *users,
                 struct err_msg *em);
+
+/* Writes the Unix socket's path into the data folder's lock, for who finds it taken. */
+void listen_tell(const struct listen_sockets *ls, int lock_fd);
 
 /* Closes descriptors that are still in the list (fd >= 0) and removes the socket file, if it is still ours. */
 void listen_close(struct listen_sockets *ls);

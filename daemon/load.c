@@ -140,7 +140,7 @@ int core_load(struct core *c, struct err_msg *em)
 {
     const struct settings *s = c->settings;
     enter(c, LATENT__V1__PHASE__PHASE_OPENING_STORE);
-    struct index_params p = {.dir = s->data, .sample_every = s->recover ? 0 : (uint32_t)s->sample_every, .recover = s->recover,
+    struct index_params p = {.dir = s->data, .sample_every = s->recover ? 0 : (uint32_t)s->sample_every, .locked = true, .recover = s->recover,
                              .progress = on_percent, .progress_arg = c};
     p.threads = s->index_threads ? (unsigned)s->index_threads : cpu_count();
     int r = index_open(&c->own_ix, &p, em);

@@ -8,6 +8,7 @@
 #include "base/version.h"
 #include "daemon/core.h"
 #include "daemon/options.h"
+#include "daemon/systemd.h"
 #include "daemon/tool_backup.h"
 #include "daemon/tool_bench.h"
 #include "daemon/tool_check.h"
@@ -29,6 +30,8 @@ static int serve(const struct settings *s)
     enum log_level level;
     if (log_level_parse(s->log_level, &level) == 0)
         log_set_level(level);
+    if (s->is_private)
+        systemd_forget();
     log_info("daemon", "latentd " LATENTD_VERSION ", data in %s", s->data);
     return core_run(s);
 }

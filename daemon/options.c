@@ -7,7 +7,7 @@
 #include "daemon/config.h"
 
 #define OPTIONS_MAX 32
-enum { OPT_HELP = 1000, OPT_VERSION, OPT_CONFIG, OPT_RECOVER };
+enum { OPT_HELP = 1000, OPT_VERSION, OPT_CONFIG, OPT_RECOVER, OPT_PRIVATE };
 
 void options_help(FILE *f)
 {
@@ -27,6 +27,8 @@ void options_help(FILE *f)
         fprintf(f, "  %-25s %s\n", left, t->help);
     }
     fputs("  --recover                 serve without model and graphs: documents can be read and deleted, not added\n"
+          "  --private                 for one data folder's programs: serve latentd.sock in it, read no file of settings\n"
+          "                            but --config's, end when they have gone (liblatent's latent_connect_private)\n"
           "  --help                    print this and exit\n"
           "  --version                 print the version and exit\n",
           f);
@@ -47,13 +49,14 @@ static void long_options(struct option out[static OPTIONS_MAX])
         out[n] = (struct option){settings_table[n].name, required_argument, NULL, (int)n};
     out[n++] = (struct option){"config", required_argument, NULL, OPT_CONFIG};
     out[n++] = (struct option){"recover", no_argument, NULL, OPT_RECOVER};
+    out[n++] = (struct option){"private", no_argument, NULL, OPT_PRIVATE};
     out[n++] = (struct option){"help", no_argument, NULL, OPT_HELP};
     out[n++] = (struct option){"version", no_argument, NULL, OPT_VERSION};
     out[n] = (struct option){0};
 }
 
-/* One pass over the arguments: the first finds --config, the second sets. */
-static int pass(int argc, char **argv, const struct option *opts, struct settings *s, const char **config,
+/* One pass over the arguments: the first finds --config and what takes no value, the second sets. */
+static int pass(int argc, char **argv, const struct option *opts, struct settings *s, bool set, const char **config,
                 enum options_action *action, struct err_msg *em)
 {
     optind = 0;
@@ -69,9 +72,11 @@ static int pass(int argc, char **argv, const struct option *opts, struct setting
             return err_set(em, LT_EINVAL, "%s needs a value", argv[optind - 1]);
         else if (c == '?')
             return err_set(em, LT_EINVAL, "unknown option %.100s", argv[optind - 1]);
-        else if (c == OPT_RECOVER && s)
+        else if (c == OPT_RECOVER)
             s->recover = true;
-        else if (c != OPT_RECOVER && s) {
+        else if (c == OPT_PRIVATE)
+            s->is_private = true;
+        else if (set) {
             int r = settings_set(s, settings_table[c].name, optarg, em);
             if (r < 0)
                 return r;
@@ -90,17 +95,17 @@ int options_read(int argc, char **argv, struct settings *s, enum options_action 
     const char *config = NULL;
     char path[PATHS_MAX];
     *action = OPTIONS_SERVE;
-    int r = pass(argc, argv, opts, NULL, &config, action, em);
+    int r = pass(argc, argv, opts, s, false, &config, action, em);
     if (r < 0 || *action != OPTIONS_SERVE)
         return r;
     if (config) {
         r = config_read(config, s, em);
-    } else if (paths_config_file(path) == 0) {
+    } else if (!s->is_private && paths_config_file(path) == 0) {
         r = config_read(path, s, em);
         if (r == LT_ENOTFOUND)
             r = 0;
     }
     if (r == 0)
-        r = pass(argc, argv, opts, s, &config, action, em);
+        r = pass(argc, argv, opts, s, true, &config, action, em);
     return r == 0 ? settings_complete(s, em) : r;
 }

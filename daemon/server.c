@@ -99,6 +99,7 @@ int server_create(struct server **out, struct core *c, struct err_msg *em)
     s->core = c;
     uv_timer_init(&c->loop, &s->deadline);
     s->deadline.data = s;
+    idle_init(&s->idle, c);
     *out = c->server = s;
     int r = access_users_init(&s->users, c->settings->allow_users, c->settings->allow_group, em);
     if (r == 0)
@@ -128,6 +129,7 @@ void server_close(struct server *s)
         conn_close(s->conns);
     if (!s->closed)
         uv_close((uv_handle_t *)&s->deadline, NULL);
+    idle_close(&s->idle);
     s->closed = true;
 }
 

@@ -6,6 +6,7 @@
 #include "daemon/access.h"
 #include "daemon/conn.h"
 #include "daemon/core.h"
+#include "daemon/idle.h"
 #include "daemon/listen.h"
 
 struct server {
@@ -28,6 +29,7 @@ struct server {
     uint64_t n_accepted; /* connections so far */
     unsigned n_conns, n_strangers; /* all; TCP ones that are not authenticated yet */
     uv_timer_t deadline;
+    struct idle idle;
     bool closed;
 };
 

@@ -1,6 +1,7 @@
 #include "daemon/settings.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +31,7 @@ const struct setting settings_table[] = {
     NUMBER("index-threads", index_threads, 0, 64, "N", "threads that insert vectors; 0: all that this process may use"),
     NUMBER("memory", memory_mb, 16, 1 << 20, "MIB", "bound on texts in flight from clients to disk"),
     NUMBER("connections", connections, 1, 65536, "N", "clients at a time"),
+    NUMBER("idle-exit", idle_exit, 0, 1 << 30, "SECONDS", "end when no client has been connected for so long; 0: never"),
     NUMBER("sample-every", sample_every, 0, 1 << 30, "N", "repeat one in N searches exactly, at leisure, to know recall; 0: none"),
 };
 const unsigned settings_count = sizeof settings_table / sizeof *settings_table;
@@ -100,12 +102,27 @@ int settings_set(struct settings *s, const char *name, const char *value, struct
     return 0;
 }
 
+/* Its socket is where clients look for it, and it never stays for good. */
+static int complete_private(struct settings *s, struct err_msg *em)
+{
+    char path[PATHS_MAX];
+    if (s->socket)
+        return err_set(em, LT_EINVAL, "with --private the socket is latentd.sock in the data folder; --socket goes not with it");
+    if (snprintf(path, sizeof path, "%s/latentd.sock", s->data) >= (int)sizeof path)
+        return err_set(em, LT_ELIMIT, "the data folder's name is too long");
+    if (!s->idle_exit)
+        s->idle_exit = SETTINGS_PRIVATE_IDLE_S;
+    return settings_set(s, "socket", path, em);
+}
+
 int settings_complete(struct settings *s, struct err_msg *em)
 {
     char path[PATHS_MAX];
     int r = 0;
     if (!s->data && (r = paths_data_dir(path)) == 0)
         r = settings_set(s, "data", path, em);
+    if (r == 0 && s->is_private)
+        r = complete_private(s, em);
     if (r == 0 && !s->socket && (r = paths_socket(path)) == 0)
         r = settings_set(s, "socket", path, em);
     if (r == 0 && !s->device)

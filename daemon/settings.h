@@ -30,8 +30,13 @@ struct settings {
     uint64_t memory_mb;    /* bound on texts in flight from clients to disk */
     uint64_t connections;  /* at most */
     bool recover;          /* --recover: the store alone; not in the file */
+    bool is_private;       /* --private: started by a client library, for its data folder; not in the file */
+    uint64_t idle_exit;    /* seconds without a connection after which the daemon ends; 0: never */
     uint64_t sample_every; /* one in so many searches of a graph is repeated exactly; 0: none */
 };
+
+/* idle-exit of a private daemon for which none is set. */
+#define SETTINGS_PRIVATE_IDLE_S 10
 
 /* One settable thing. */
 struct setting {

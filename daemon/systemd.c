@@ -29,6 +29,13 @@ void systemd_notify(const char *state)
     close(fd);
 }
 
+void systemd_forget(void)
+{
+    static const char *const names[] = {"NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "CACHE_DIRECTORY"};
+    for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
+        unsetenv(names[i]);
+}
+
 int systemd_sockets(void)
 {
     const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");

@@ -10,6 +10,9 @@ void systemd_notify(const char *state);
  * They are made close-on-exec, and the variables are removed, so a second call says 0. */
 int systemd_sockets(void);
 
+/* For a daemon that a program has started which may be a service itself: what systemd has told that one is not meant for it. */
+void systemd_forget(void);
+
 #define SYSTEMD_FIRST_FD 3
 
 #endif

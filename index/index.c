@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/lock_text.h"
 #include "base/log.h"
 #include "index/log_check.h"
 #include "index/schema.h"
@@ -30,26 +31,50 @@ sqlite3_stmt *store_stmt(struct index *ix, enum store_stmt id, struct err_msg *e
 }
 
 /* The lock is the kernel's, so that it goes with the process; the pid in the file is for the message. */
-static int lock_folder(struct index *ix, struct err_msg *em)
+static int take_lock(const char *dir, int *fd, struct err_msg *em)
 {
-    char path[3200], pid[32] = "";
-    snprintf(path, sizeof path, "%s/lock", ix->dir);
-    ix->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (ix->lock_fd < 0)
+    char path[3200], text[LOCK_TEXT_MAX];
+    struct lock_text holder = {0};
+    snprintf(path, sizeof path, "%s/lock", dir);
+    int lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (lock < 0)
         return err_set(em, err_from_errno(errno), "%s: %s", path, strerror(errno));
-    if (flock(ix->lock_fd, LOCK_EX | LOCK_NB) < 0) {
-        ssize_t n = errno == EWOULDBLOCK ? read(ix->lock_fd, pid, sizeof pid - 1) : -1;
+    if (flock(lock, LOCK_EX | LOCK_NB) < 0) {
+        int e = errno;
+        ssize_t n = e == EWOULDBLOCK ? read(lock, text, sizeof text) : -1;
+        close(lock);
         if (n < 0)
-            return err_set(em, err_from_errno(errno), "%s: cannot lock: %s", path, strerror(errno));
-        pid[n] = 0;
-        pid[strcspn(pid, "\n")] = 0;
-        return err_set(em, LT_ELOCKED, "%s: in use by process %s", ix->dir, n ? pid : "(unknown)");
+            return err_set(em, err_from_errno(e), "%s: cannot lock: %s", path, strerror(e));
+        if (lock_text_parse(&holder, text, (size_t)n) < 0)
+            return err_set(em, LT_ELOCKED, "%s: in use by process (unknown)", dir);
+        return err_set(em, LT_ELOCKED, "%s: in use by process %ld", dir, holder.pid);
     }
-    int n = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
-    /* Without room for the pid the lock holds all the same. */
-    if (ftruncate(ix->lock_fd, 0) < 0 || pwrite(ix->lock_fd, pid, (size_t)n, 0) < 0)
-        log_debug("index", "%s: pid not written", path);
+    *fd = lock;
+    index_lock_tell(lock, NULL);
     return 0;
+}
+
+static int make_folder(const char *dir, struct err_msg *em)
+{
+    int r = file_make_dirs(dir, 0700);
+    return r < 0 ? err_set(em, r, "%s: cannot create the data folder: %s", dir, err_text(r)) : 0;
+}
+
+int index_lock(const char *dir, int *fd, struct err_msg *em)
+{
+    if (!dir || !*dir || strlen(dir) >= sizeof ((struct index *)0)->dir)
+        return err_set(em, LT_EINVAL, "data folder: no path, or one too long");
+    int r = make_folder(dir, em);
+    return r < 0 ? r : take_lock(dir, fd, em);
+}
+
+void index_lock_tell(int fd, const char *socket)
+{
+    char text[LOCK_TEXT_MAX];
+    size_t n = lock_text_make(text, (long)getpid(), socket);
+    /* Without room for the text the lock holds all the same. */
+    if (ftruncate(fd, 0) < 0 || pwrite(fd, text, n, 0) < 0)
+        log_debug("index", "the lock's text is not written");
 }
 
 static int load_counters(struct index *ix, struct err_msg *em)
@@ -123,7 +148,7 @@ static void name_foreign(const char *dir, bool (*ours)(const char *name))
 /* FORMAT.md's table. */
 static bool ours_in_folder(const char *name)
 {
-    static const char *const names[] = {"lock", "graph", "reserve", "server_key", "authorized_keys"};
+    static const char *const names[] = {"lock", "graph", "reserve", "server_key", "authorized_keys", "latentd.sock", "latentd.log"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i]) == 0)
             return true;
@@ -172,11 +197,9 @@ int index_open(struct index **out, const struct index_params *p, struct err_msg 
         r = err_set(em, LT_ENOTFOUND, "%s: no store there", ix->dir);
         goto out;
     }
-    if (!ix->inspect && (r = file_make_dirs(ix->dir, 0700)) < 0) {
-        err_set(em, r, "%s: cannot create the data folder: %s", ix->dir, err_text(r));
+    if (!ix->inspect && (r = make_folder(ix->dir, em)) < 0)
         goto out;
-    }
-    if ((r = lock_folder(ix, em)) < 0)
+    if (!p->locked && (r = take_lock(ix->dir, &ix->lock_fd, em)) < 0)
         goto out;
     if (!ix->inspect)
         space_open(ix);

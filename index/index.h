@@ -59,12 +59,20 @@ struct index_params {
     int64_t alarm_ms;        /* compaction that is wanted for so long and not done counts as failing; 0: 600,000 */
     bool inspect;            /* for checks: the folder must be there, and nothing in it is changed by opening and closing, but that
                               * tables of an earlier version are brought up to this one's */
+    bool locked;             /* the caller holds the folder's lock (index_lock), and keeps it until index_close has returned */
     bool recover;            /* the store alone: graphs are neither opened nor made anew, their files stay as they are; searches compare
                               * all vectors */
     /* Called while opening, at most some times a second; percent never goes back. May be NULL. */
     void (*progress)(void *arg, unsigned percent);
     void *progress_arg;
 };
+
+/* Makes the folder, if it is missing, and takes its lock: for a process that has more to guard by it than the index. It holds until the
+ * descriptor is closed.
+ * Errors: LT_ELOCKED (the message names the holder's pid), LT_EPERM, LT_EIO, LT_EINVAL. */
+int index_lock(const char *dir, int *fd, struct err_msg *em);
+/* Tells whoever finds the folder taken on which socket its holder is to be reached. */
+void index_lock_tell(int fd, const char *socket);
 
 /* Locks the folder, opens the store, drops temporary collections, opens the graphs.
  *

@@ -4,10 +4,12 @@ import grp
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
 import subprocess
+import tempfile
 import time
 import unittest
 
@@ -79,14 +81,17 @@ class Process(unittest.TestCase):
             self.assertEqual(d.process.wait(CALL_S), 0)
 
     def test_used_wrongly(self):
+        folder = tempfile.mkdtemp(prefix="latentd-never-")
+        self.addCleanup(shutil.rmtree, folder)
+        data, socket_path = os.path.join(folder, "data"), os.path.join(folder, "sock")
         for args in (["--frobnicate"], ["--listen", "nowhere"], ["--log-level", "loud"], ["serve"], ["import"],
                      ["--config", "/nonexistent.conf"]):
-            got = subprocess.run([LATENTD, "--data", "/tmp/latentd-never", "--socket", "/tmp/latentd-never.sock", *args]
+            got = subprocess.run([LATENTD, "--data", data, "--socket", socket_path, *args]
                                  if args[0] not in ("import", "serve") else [LATENTD, *args],
                                  capture_output=True, text=True, timeout=CALL_S)
             self.assertIn(got.returncode, (1, 2), args)
             self.assertTrue(got.stderr, args)
-        self.assertFalse(os.path.exists("/tmp/latentd-never.sock"))
+        self.assertFalse(os.path.exists(socket_path))
 
     def test_config_file(self):
         with Daemon(wait=None) as d:

@@ -97,7 +97,7 @@ class Help(unittest.TestCase):
     def test_daemon(self):
         said = options(text_of(LATENTD).split("\n\n", 1)[1])
         settings = taken("daemon/settings.c", r'(?:TEXT|NUMBER)\("([a-z-]+)"')
-        self.assertEqual(said, settings | {"--config", "--recover"})
+        self.assertEqual(said, settings | {"--config", "--recover", "--private"})
         shown = options(manual("latentd.8"))
         self.assertEqual(shown - said - set().union(*(options(text_of(LATENTD, t)) for t in (*TOOLS, "import-hnswlib"))) - {"--all"}, set())
         described = set()

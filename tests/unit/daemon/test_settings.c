@@ -1,6 +1,7 @@
 /* Settings: the table, the configuration file, the command line. */
 #include "tests/unit.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "daemon/config.h"
@@ -90,6 +91,41 @@ static void options_override(void **state)
     expect_error("recover = yes\n", "unknown setting 'recover'"); /* it would be forgotten there */
 }
 
+static void private_options(void **state)
+{
+    struct settings s;
+    struct err_msg em = {""};
+    enum options_action action;
+    const char *argv[] = {"latentd", "--private", "--data", "/y", "--idle-exit", "3", NULL};
+    const char *with_file[] = {"latentd", "--config", path, "--private", "--data", "/y", NULL};
+    (void)state;
+    /* The user's own settings are another daemon's. */
+    assert_int_equal(setenv("XDG_CONFIG_HOME", "/nonexistent/there", 1), 0);
+    settings_init(&s);
+    assert_int_equal(options_read(4, (char **)argv, &s, &action, &em), 0);
+    assert_true(s.is_private);
+    assert_string_equal(s.socket, "/y/latentd.sock");
+    assert_int_equal(s.idle_exit, SETTINGS_PRIVATE_IDLE_S);
+    settings_finish(&s);
+    settings_init(&s);
+    assert_int_equal(options_read(6, (char **)argv, &s, &action, &em), 0);
+    assert_int_equal(s.idle_exit, 3);
+    settings_finish(&s);
+    assert_int_equal(read_text("threads = 7\n", &s, &em), 0);
+    settings_finish(&s);
+    settings_init(&s);
+    assert_int_equal(options_read(6, (char **)with_file, &s, &action, &em), 0);
+    assert_int_equal(s.threads, 7);
+    assert_string_equal(s.socket, "/y/latentd.sock");
+    settings_finish(&s);
+    assert_int_equal(read_text("socket = /s\n", &s, &em), 0);
+    settings_finish(&s);
+    settings_init(&s);
+    assert_int_equal(options_read(6, (char **)with_file, &s, &action, &em), LT_EINVAL);
+    settings_finish(&s);
+    expect_error("private = yes\n", "unknown setting 'private'");
+}
+
 static void options_wrong(void **state)
 {
     static const struct {
@@ -117,6 +153,7 @@ int main(void)
         cmocka_unit_test(file_sets),
         cmocka_unit_test(file_errors_name_the_line),
         cmocka_unit_test(options_override),
+        cmocka_unit_test(private_options),
         cmocka_unit_test(options_wrong),
     };
     int fd = mkstemp(path);

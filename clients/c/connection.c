@@ -12,11 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/paths.h"
+#include "base/unix_addr.h"
 
 #define TIMEOUT_MS 300000
 #define CONNECT_TIMEOUT_MS 15000
@@ -231,6 +231,18 @@ static int connect_socket(struct latent *c, int family, const struct sockaddr *a
                      e == ENOENT || e == ECONNREFUSED ? "no daemon answers there" : strerror(e));
 }
 
+static int connect_path(struct latent *c, const char *path, uint64_t deadline_ns)
+{
+    struct unix_addr to;
+    struct err_msg em = {{0}};
+    int fd = unix_addr_init(&to, path, &em);
+    if (fd < 0)
+        return fd == LT_ENOTFOUND ? conn_fail(c, LATENT_ECONN, "%s: no daemon answers there", path) : conn_fail(c, fd, "%s", em.text);
+    fd = connect_socket(c, AF_UNIX, (struct sockaddr *)&to.addr, sizeof to.addr, path, deadline_ns);
+    unix_addr_finish(&to);
+    return fd;
+}
+
 /* The first of the usual places where a daemon answers; LATENTD_SOCKET alone when it is set. */
 static int connect_default(struct latent *c, uint64_t deadline_ns)
 {
@@ -246,13 +258,7 @@ static int connect_default(struct latent *c, uint64_t deadline_ns)
     int fd = LATENT_ECONN;
     struct err_msg first = {{0}};
     for (int i = 0; i < 2 && places[i] && fd < 0; i++) {
-        struct sockaddr_un a = {.sun_family = AF_UNIX};
-        if (strlen(places[i]) >= sizeof a.sun_path) {
-            conn_fail(c, LATENT_EINVAL, "%s: too long for a socket's path", places[i]);
-        } else {
-            strcpy(a.sun_path, places[i]);
-            fd = connect_socket(c, AF_UNIX, (struct sockaddr *)&a, sizeof a, places[i], deadline_ns);
-        }
+        fd = connect_path(c, places[i], deadline_ns);
         if (i == 0)
             first = c->message;
     }
@@ -263,14 +269,7 @@ static int connect_default(struct latent *c, uint64_t deadline_ns)
 
 static int connect_unix(struct latent *c, const char *path, uint64_t deadline_ns)
 {
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    if (!path)
-        return connect_default(c, deadline_ns);
-    if (!path[0] || strlen(path) >= sizeof a.sun_path)
-        return conn_fail(c, LATENT_EINVAL, "'%s' is no path for a socket (1 to %zu bytes)", path,
-                         sizeof a.sun_path - 1);
-    strcpy(a.sun_path, path);
-    return connect_socket(c, AF_UNIX, (struct sockaddr *)&a, sizeof a, path, deadline_ns);
+    return path ? connect_path(c, path, deadline_ns) : connect_default(c, deadline_ns);
 }
 
 int latent_connect_unix(struct latent *c, const char *path)

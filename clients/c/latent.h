@@ -108,7 +108,7 @@ LATENT_API void latent_close(struct latent *c);
 LATENT_API bool latent_is_connected(const struct latent *c);
 
 /* For connecting and for each later call, in milliseconds; 0: no limit. Default 300,000; for
- * connecting at most 15,000 of it are used. The daemon is told, so that it gives up as well. */
+ * connecting at most 15,000 of it are used (for latent_connect_private all of it). The daemon is told, so that it gives up as well. */
 LATENT_API void latent_set_timeout(struct latent *c, uint32_t timeout_ms);
 
 /* The last error of this connection: code, words for a person (never NULL, valid until the next
@@ -209,6 +209,41 @@ typedef bool latent_waiting(void *arg, enum latent_phase phase, uint32_t percent
  * for it to be ready, however long that takes, and are then answered like any other; they return LATENT_ELOADING when the function
  * says so. NULL, as it is at first: they return it at once. What is begun and not called (latent_search_begin …) never waits. */
 LATENT_API void latent_set_waiting(struct latent *c, latent_waiting *waiting, void *arg);
+
+/* ---- a daemon of one's own ---------------------------------------------------------------- */
+
+struct latent_private {
+    const char *data;           /* its data folder, made if missing; the user's own, and not open to all */
+    const char *model;          /* model file; NULL: the one that came with latentd */
+    const char *device;         /* as latentd's --device; NULL: auto */
+    const char *program;        /* latentd; NULL: LATENTD_PROGRAM, the installed one, the first in PATH */
+    const char *const *options; /* more of latentd's options, such as "--threads", "2", and a NULL; NULL: none. Its folder is / */
+    latent_waiting *waiting;    /* told while the daemon starts and loads; false: LATENT_ECANCELLED. NULL: nothing is told */
+    void *waiting_arg;
+    uint32_t idle_s;            /* the daemon ends when nobody has been connected for so many seconds; 0: 10 */
+    uint32_t reserved0;
+    uint64_t reserved[4];
+};
+
+/* Connects to the latentd that has the data folder, and starts one where none has: search within a program, without a service. Programs
+ * that name the same folder share one daemon, whichever comes first (it keeps the options of that one); so does a latentd of the user's
+ * that is there already. It listens on a Unix socket in the folder, whose path may be of any length, and reads no file of settings.
+ *
+ * Lifetime: the daemon is no child of the program and outlives it, SIGKILL included, until its last client has gone for idle_s seconds and
+ * the texts that were accepted are embedded (or something stands in the way of that). It writes its log to latentd.log in the folder. A
+ * process that a service manager supervises takes its daemon along when it is stopped with all that it has started; nothing
+ * acknowledged is lost then either.
+ * The caller's process is left as it is: no signal, SIGCHLD included, no child to wait for, no thread, no handler, no folder changed, and
+ * one more descriptor, the connection's, with close-on-exec. (In a process that takes over orphans, PR_SET_CHILD_SUBREAPER or
+ * number 1, the daemon is an orphan like others.)
+ * After LATENT_ECONN, the daemon having been killed say, call it again.
+ *
+ * Blocks: until the daemon is ready, as long as the connection's timeout allows for all of it together; the daemon goes on after
+ * LATENT_ETIMEOUT, and a second call finds it.
+ * Errors: LATENT_ENOTFOUND (no latentd, no such model), LATENT_EPERM (the folder is another user's or open to all, or its daemon is
+ * another user's), LATENT_ELOCKED (something else has the folder, `latent check` say), LATENT_EMODEL (the daemon there serves another
+ * model), LATENT_ETIMEOUT, LATENT_ECANCELLED, LATENT_EINVAL; what latentd said when it could not start, with its code. */
+LATENT_API int latent_connect_private(struct latent *c, const struct latent_private *p);
 
 /* ---- collections ------------------------------------------------------------------------- */
 

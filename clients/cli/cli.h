@@ -18,9 +18,12 @@ enum cli_status {
 /* Global options and how to reach the daemon. Thread-safety: unsafe. */
 struct cli {
     const char *socket_path;  /* --socket; NULL: the per-user socket */
+    const char *private_dir;  /* --private DIR: its own daemon, started if need be */
+    const char *model;        /* --model FILE, for that */
     const char *connect;      /* --connect HOST:PORT */
     const char *server_key;   /* --server-key */
     const char *key_file;     /* --key */
+    unsigned n_waited;        /* looks at a private daemon that is not ready yet */
     bool said_waiting;        /* for a daemon that is still loading */
     struct latent *connection; /* opened by cli_connect, closed by main */
 };

@@ -10,6 +10,9 @@
 #include "base/version.h"
 #include "clients/cli/cli.h"
 
+/* Looks at a daemon that was started, of about 50 ms each. */
+#define SAY_WAITING_AFTER 20
+
 static const struct cli_command *const commands[] = {
     &cli_status_command, &cli_collection_command, &cli_add_command,   &cli_get_command,
     &cli_delete_command, &cli_search_command,     &cli_embed_command, &cli_explain_command,
@@ -28,6 +31,9 @@ static void print_help(FILE *f)
         fprintf(f, "  %-11s %s\n", commands[i]->name, commands[i]->summary);
     fputs("\nOptions:\n"
           "  --socket PATH         the daemon's Unix socket (default: the per-user socket)\n"
+          "  --private DIR         a daemon of DIR's own: joined where it runs, started where it does not; it ends\n"
+          "                        10 s after its last client\n"
+          "  --model FILE          with --private: the model of one that is started\n"
           "  --connect HOST:PORT   a daemon on TCP; needs --server-key and --key\n"
           "  --server-key KEY      its public key, as its `latent status` and its log print it\n"
           "  --key FILE            this client's key, made by `latent key generate`\n"
@@ -143,6 +149,22 @@ static bool on_waiting(void *arg, enum latent_phase phase, uint32_t percent)
     return c->said_waiting = true;
 }
 
+/* A small model is there in less than the time in which one reads why there is no answer yet. */
+static bool on_waiting_private(void *arg, enum latent_phase phase, uint32_t percent)
+{
+    struct cli *c = arg;
+    return ++c->n_waited < SAY_WAITING_AFTER || on_waiting(arg, phase, percent);
+}
+
+static int connect_private(struct cli *c)
+{
+    struct latent_private p = {.data = c->private_dir, .model = c->model, .waiting = on_waiting_private, .waiting_arg = c};
+    int r = latent_connect_private(c->connection, &p);
+    if (r < 0)
+        fprintf(stderr, "latent: %s (%s)\n", latent_error(c->connection), latent_code_name(r));
+    return r;
+}
+
 struct latent *cli_connect(struct cli *c)
 {
     if (c->connection && latent_is_connected(c->connection))
@@ -152,12 +174,19 @@ struct latent *cli_connect(struct cli *c)
                 c->connect ? "--connect" : "an encrypted session");
         return NULL;
     }
+    if ((c->private_dir && (c->socket_path || c->connect || c->key_file)) || (c->model && !c->private_dir)) {
+        fprintf(stderr, c->model && !c->private_dir ? "latent: --model FILE goes with --private DIR; latentd has its own\n"
+                                                    : "latent: --private goes without --socket, --connect and --key\n");
+        return NULL;
+    }
     if (!c->connection && !(c->connection = latent_new())) {
         fprintf(stderr, "latent: out of memory\n");
         return NULL;
     }
     if (!c->key_file) /* a key may have a rate, which waiting would use up */
         latent_set_waiting(c->connection, on_waiting, c);
+    if (c->private_dir)
+        return connect_private(c) < 0 ? NULL : c->connection;
     if (c->connect)
         return connect_tcp(c) < 0 ? NULL : c->connection;
     int r = c->key_file
@@ -179,9 +208,11 @@ struct latent *cli_connect(struct cli *c)
  * -1 for a mistake. */
 static int global_options(struct cli *c, int argc, char **argv)
 {
-    enum { OPT_SOCKET = 256, OPT_CONNECT, OPT_SERVER_KEY, OPT_KEY, OPT_VERSION };
+    enum { OPT_SOCKET = 256, OPT_PRIVATE, OPT_MODEL, OPT_CONNECT, OPT_SERVER_KEY, OPT_KEY, OPT_VERSION };
     static const struct option options[] = {
         {"socket", required_argument, NULL, OPT_SOCKET},
+        {"private", required_argument, NULL, OPT_PRIVATE},
+        {"model", required_argument, NULL, OPT_MODEL},
         {"connect", required_argument, NULL, OPT_CONNECT},
         {"server-key", required_argument, NULL, OPT_SERVER_KEY},
         {"key", required_argument, NULL, OPT_KEY},
@@ -195,6 +226,12 @@ static int global_options(struct cli *c, int argc, char **argv)
         switch (o) {
         case OPT_SOCKET:
             c->socket_path = optarg;
+            break;
+        case OPT_PRIVATE:
+            c->private_dir = optarg;
+            break;
+        case OPT_MODEL:
+            c->model = optarg;
             break;
         case OPT_CONNECT:
             c->connect = optarg;

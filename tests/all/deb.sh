@@ -14,6 +14,9 @@ for deb in "$tmp"/debs/*.deb; do
     *) dpkg-deb -x "$deb" "$tmp/root" || exit 1 ;;
     esac
 done
+# Root's settings are read where the package has them.
+[ -f "$tmp/root/etc/latentd/latentd.conf" ] || exit 1
+[ "$(id -u)" != 0 ] || "$tmp/root/usr/bin/latentd" --help | grep -q " /etc/latentd/latentd.conf" || { echo "latentd reads other settings"; exit 1; }
 lib=$(dirname "$(find "$tmp/root" -name liblatent.so.0)")
 mkdir "$tmp/run"
 PATH="$tmp/root/usr/bin:$PATH" LD_LIBRARY_PATH="$lib" PKG_CONFIG_SYSROOT_DIR="$tmp/root" PKG_CONFIG_PATH="$lib/pkgconfig" \

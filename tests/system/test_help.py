@@ -9,7 +9,7 @@ from harness import CALL_S, LATENT, LATENTD, SRC, main
 
 OPTION = r"(?<![\w-])(--?[a-z][a-z0-9-]*)"
 EVERYWHERE = {"-h", "--help", "--version"}
-GLOBAL = {"--socket", "--connect", "--server-key", "--key"}
+GLOBAL = {"--socket", "--private", "--model", "--connect", "--server-key", "--key"}
 TOOLS = ("import", "selftest", "bench", "backup", "check")
 
 

@@ -81,6 +81,32 @@ class Install(unittest.TestCase):
         if shutil.which("c++"):
             self.cc("c++", "#include <latent.h>\nint main() { return LATENT_OK; }\n", "plus")
 
+    def test_readme(self):
+        """Its lines of C compile as they stand."""
+        with open(os.path.join(SRC, "README.md"), encoding="utf-8") as f:
+            blocks = re.findall(r"(?:^    .*\n)+", f.read(), re.M)
+        programs = [b for b in blocks if b.startswith("    struct latent *c")]
+        self.assertEqual(len(programs), 2)
+        for body in programs:
+            text = "#include <latent.h>\n#include <stdio.h>\nint main(void)\n{\n" + body + "    return 0;\n}\n"
+            got = subprocess.run(["cc", "-x", "c", "-", "-c", "-o", os.path.join(self.root, "readme.o"), "-Wall", "-Wextra", "-Werror",
+                                  "-I" + os.path.dirname(self.found["latent.h"])], input=text, capture_output=True, text=True, timeout=CALL_S)
+            self.assertEqual(got.returncode, 0, got.stderr)
+
+    def test_prototypes(self):
+        """Like the layout: a line of liblatent.prototypes changes only together with the library's soname. And every function has the version
+        that programs were linked with."""
+        with open(self.found["latent.h"], encoding="utf-8") as f:
+            header = re.sub(r"/\*.*?\*/", "", f.read(), flags=re.S)
+        got = sorted(" ".join(text.split()) for text in re.findall(r"(?:LATENT_API|typedef) ([^;{]+);", header))
+        with open(os.path.join(SRC, "tests", "system", "liblatent.prototypes"), encoding="ascii") as f:
+            self.assertEqual(got, f.read().splitlines())
+        symbols = subprocess.run(["nm", "-D", "--defined-only", self.found["liblatent.so"]], capture_output=True, text=True, check=True).stdout
+        versions = {line.split()[-1].partition("@")[2] for line in symbols.splitlines() if " T " in line}
+        self.assertEqual(versions, {"@LATENT_0"})
+        dynamic = subprocess.run(["readelf", "-d", self.found["liblatent.so"]], capture_output=True, text=True, check=True).stdout
+        self.assertIn("soname: [liblatent.so.0]", dynamic)
+
     def test_uninstall(self):
         got = subprocess.run(["meson", "--internal", "uninstall"], cwd=BUILD, capture_output=True, text=True, timeout=CALL_S)
         self.assertEqual(got.returncode, 0, got.stdout + got.stderr)

@@ -236,7 +236,7 @@ static void start(struct conn *c, struct incoming *in)
     request_enlist(rq);
     if (is_change(msg->body_case))
         order_enter(c->order, &rq->place);
-    c->may_hold |= core->holds && holds_job(msg);
+    c->may_hold |= holds_job(msg) && core->holds; /* in this order: the loader may be about to set it, but no such request comes before it is ready */
     if (rq->deadline_ns)
         server_watch_deadline(c->server, rq->deadline_ns);
     handler_of(msg->body_case)(rq);

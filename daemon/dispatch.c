@@ -160,7 +160,8 @@ static int check(struct conn *c, const Latent__V1__Request *msg, struct err_msg 
     if (!handler_of(msg->body_case))
         return err_set(em, LT_EUNSUPPORTED, "this version does not know the request");
     if (needs_reranker(msg) && (!core->settings->reranker || core->settings->recover))
-        return err_set(em, LT_EUNSUPPORTED, "there is no reranker: latentd was started %s", core->settings->recover ? "with --recover" : "without --reranker FILE");
+        return err_set(em, LT_EUNSUPPORTED, "there is no reranker: latentd was started %s",
+                       core->settings->recover ? "with --recover" : "without --reranker FILE");
     if (atomic_load(&core->stopping))
         return err_set(em, LT_ESHUTDOWN, "latentd is stopping");
     if (!atomic_load(&core->ready))

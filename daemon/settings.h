@@ -24,7 +24,8 @@ struct settings {
     char *socket_keys;     /* "yes": the Unix socket's users need a key too; "no" */
     char *allow_group;     /* whose members may use the Unix socket; the socket is then 0660 */
     uint64_t threads;      /* CPU threads of the model; 0: as many as the process may use */
-    uint64_t device_memory_mb; /* that model and reranker together may take on their device; layers that do not fit are streamed; 0: most of it, half on the CPU */
+    uint64_t device_memory_mb; /* that model and reranker together may take on their device; layers that do not fit are streamed; 0: most of it,
+                                * half on the CPU */
     uint64_t searchers;    /* threads that search; 0: chosen by processors */
     uint64_t index_threads; /* that insert vectors; 0: as many as processors */
     uint64_t memory_mb;    /* bound on texts in flight from clients to disk */

@@ -1,7 +1,7 @@
 /* Two processes are made, of which the first leaves at once, so that the daemon is init's. Both begin on stacks of their own in the caller's
  * memory (as posix_spawn's child does): nothing is copied, however large the caller is, and no lock that another of its threads holds
- * is copied either. What they may do is system calls; signals are set without the C library, which keeps notes of its own about them. The first is made without an exit signal: the caller hears nothing of its end,
- * and no wait of the caller's own finds it. */
+ * is copied either. What they may do is system calls; signals are set without the C library, which keeps notes of its own about them. The
+ * first is made without an exit signal: the caller hears nothing of its end, and no wait of the caller's own finds it. */
 #include "clients/c/spawn.h"
 
 #include <dlfcn.h>

@@ -43,7 +43,8 @@ extern const struct cli_command cli_status_command, cli_collection_command, cli_
     cli_eval_command, cli_key_command, cli_job_command, cli_check_command, cli_bench_command, cli_explain_command, cli_backup_command,
     cli_rerank_command;
 
-/* Connects on first use; calls on the connection wait for a daemon that is still loading. NULL: it has said on stderr why, and how to start a daemon; return CLI_USAGE. */
+/* Connects on first use; calls on the connection wait for a daemon that is still loading. NULL: it has said on stderr why, and how to start a
+ * daemon; return CLI_USAGE. */
 struct latent *cli_connect(struct cli *c);
 
 /* "latent NAME: text" on stderr, and "try latent NAME --help". Returns CLI_USAGE. */

@@ -1,44 +1,7 @@
 /* Jobs: bytes received and done, and what becomes of those that nobody closes. */
-#include "store_kit.h"
+#include "kit_box.h"
 
 #include "kit_sql.h"
-
-struct box {
-    char dir[128];
-    struct index *ix;
-    struct index_reader *r;
-};
-
-static void open_box(struct box *b)
-{
-    b->ix = kit_open(b->dir);
-    assert_int_equal(index_reader_create(&b->r, b->ix, NULL), 0);
-}
-
-static void close_box(struct box *b)
-{
-    index_reader_destroy(&b->r);
-    index_close(&b->ix);
-}
-
-static int setup(void **state)
-{
-    struct box *b = calloc(1, sizeof *b);
-    kit_dir(b->dir);
-    open_box(b);
-    kit_create(b->ix, "c");
-    *state = b;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct box *b = *state;
-    close_box(b);
-    kit_remove(b->dir);
-    free(b);
-    return 0;
-}
 
 static uint64_t job_open(struct box *b)
 {
@@ -104,8 +67,7 @@ static void test_bytes(void **state)
     kit_commit(b->ix);
     kit_ok(index_job_close(b->ix, job, &em), &em);
     expect(b, job, INDEX_JOB_FAILED, 140 + (uint64_t)UINT32_MAX, 140 + (uint64_t)UINT32_MAX);
-    close_box(b);
-    open_box(b);
+    box_reopen(b);
     expect(b, job, INDEX_JOB_FAILED, 140 + (uint64_t)UINT32_MAX, 140 + (uint64_t)UINT32_MAX);
     kit_check(b->ix);
 }
@@ -147,9 +109,9 @@ static void test_forged(void **state)
     }
     kit_commit(b->ix);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        close_box(b);
+        box_close(b);
         kit_sql(b->dir, rows[i]);
-        open_box(b);
+        box_open(b);
         const struct index_job j = row(b, job);
         assert_true(j.done_bytes <= j.received_bytes);
         assert_true(j.received_bytes <= INT64_MAX);
@@ -200,8 +162,7 @@ static void test_abandoned(void **state)
     kit_embed_pending(b->ix);
     assert_int_equal(abandon(b, held, 2), 0);
     expect(b, waits, INDEX_JOB_ABANDONED, 10, 10);
-    close_box(b);
-    open_box(b);
+    box_reopen(b);
     expect(b, waits, INDEX_JOB_ABANDONED, 10, 10);
     assert_int_equal(put(b, "b", "more words", 20, waits), 0);
     kit_commit(b->ix);
@@ -236,7 +197,7 @@ static void test_abandoned_many(void **state)
     kit_commit(b->ix);
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, box_setup, box_teardown)
 
 int main(void)
 {

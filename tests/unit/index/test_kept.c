@@ -1,35 +1,15 @@
 /* A document put again with the same words: nothing is embedded again, and what differs besides is there at once. */
-#include "store_kit.h"
+#include "kit_box.h"
 
 #include <sqlite3.h>
 
 #define TEXT "apples are red. pears are green."
 static const struct index_span spans[] = {{0, 15}, {16, 32}};
 
-struct box {
-    char dir[128];
-    struct index *ix;
-    struct index_reader *r;
-};
-
-static void open_box(struct box *b)
-{
-    b->ix = kit_open(b->dir);
-    assert_int_equal(index_reader_create(&b->r, b->ix, NULL), 0);
-}
-
-static void close_box(struct box *b)
-{
-    index_reader_destroy(&b->r);
-    index_close(&b->ix);
-}
-
 static int setup(void **state)
 {
-    struct box *b = calloc(1, sizeof *b);
-    kit_dir(b->dir);
-    open_box(b);
-    kit_create(b->ix, "c");
+    box_setup(state);
+    struct box *b = *state;
     for (int i = 0; i < 20; i++) {
         char id[16];
         struct err_msg em;
@@ -38,16 +18,6 @@ static int setup(void **state)
     }
     kit_commit(b->ix);
     kit_embed_pending(b->ix);
-    *state = b;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct box *b = *state;
-    close_box(b);
-    kit_remove(b->dir);
-    free(b);
     return 0;
 }
 
@@ -130,8 +100,7 @@ static void test_other_metadata(void **state)
         assert_int_equal(after.chunks, before.chunks);
         assert_int_equal(after.bytes_store, before.bytes_store);
         kit_check(b->ix);
-        close_box(b);
-        open_box(b);
+        box_reopen(b);
     }
     assert_true(put(b, "Fruit", TEXT, NULL, 2, 0));
     expect_found(b, "n = 2", NULL);
@@ -177,13 +146,13 @@ static void test_damaged(void **state)
         sqlite3 *db;
         put(b, "Fruit", TEXT, "{\"n\":1}", 2, 0);
         kit_embed_pending(b->ix);
-        close_box(b);
+        box_close(b);
         assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
         if (sqlite3_exec(db, damage[i], NULL, NULL, &error) != SQLITE_OK)
             fail_msg("%s: %s", damage[i], error);
         assert_int_equal(sqlite3_changes(db), 1);
         sqlite3_close(db);
-        open_box(b);
+        box_open(b);
         assert_false(put(b, "Fruit", TEXT, "{\"n\":1}", 2, 0));
         assert_int_equal(kit_embed_pending(b->ix), 2);
         expect_found(b, "n = 1", "{\"n\":1}");
@@ -194,10 +163,10 @@ static void test_damaged(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_same, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_other_metadata, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_not_the_same, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_damaged, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_same, setup, box_teardown),
+        cmocka_unit_test_setup_teardown(test_other_metadata, setup, box_teardown),
+        cmocka_unit_test_setup_teardown(test_not_the_same, setup, box_teardown),
+        cmocka_unit_test_setup_teardown(test_damaged, setup, box_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,19 +1,5 @@
 /* index_replace. */
-#include "store_kit.h"
-
-struct box {
-    char dir[128];
-    struct index *ix;
-    struct index_reader *r;
-};
-
-static void reopen(struct box *b)
-{
-    index_reader_destroy(&b->r);
-    index_close(&b->ix);
-    b->ix = kit_open(b->dir);
-    assert_int_equal(index_reader_create(&b->r, b->ix, NULL), 0);
-}
+#include "kit_box.h"
 
 /* NULL: no such document. */
 static char *get_text(struct box *b, const char *id, bool *searchable)
@@ -74,7 +60,7 @@ static void test_replace(void **state)
         for (int k = 0; more && k < 100; k++)
             kit_ok(index_maintain(b->ix, 10, &more, &em), &em);
         kit_check(b->ix);
-        reopen(b);
+        box_reopen(b);
     }
     kit_create(b->ix, "d"); /* the name is free */
     index_reader_destroy(&b->r);

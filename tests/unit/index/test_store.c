@@ -1,45 +1,10 @@
 /* The store: documents in and out, groups, jobs, limits, reopening. */
-#include "store_kit.h"
+#include "kit_box.h"
 
 #include <sqlite3.h>
 
 #include "base/clock.h"
 #include "index/vectors.h"
-
-struct box {
-    char dir[128];
-    struct index *ix;
-    struct index_reader *r;
-};
-
-static int setup(void **state)
-{
-    struct box *b = calloc(1, sizeof *b);
-    kit_dir(b->dir);
-    b->ix = kit_open(b->dir);
-    assert_int_equal(index_reader_create(&b->r, b->ix, NULL), 0);
-    kit_create(b->ix, "c");
-    *state = b;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct box *b = *state;
-    index_reader_destroy(&b->r);
-    index_close(&b->ix);
-    kit_remove(b->dir);
-    free(b);
-    return 0;
-}
-
-static void reopen(struct box *b)
-{
-    index_reader_destroy(&b->r);
-    index_close(&b->ix);
-    b->ix = kit_open(b->dir);
-    assert_int_equal(index_reader_create(&b->r, b->ix, NULL), 0);
-}
 
 static struct index_collection info(struct box *b)
 {
@@ -233,7 +198,7 @@ static void test_chunks(void **state)
     index_chunk_list_finish(&list);
     kit_ok(index_set_vectors(b->ix, ids, v, 2, KIT_DIM, NULL, &em), &em);
     kit_commit(b->ix);
-    reopen(b);
+    box_reopen(b);
     assert_int_equal(info(b).pending_chunks, 1);
     assert_int_equal(kit_search(b->r, "c", INDEX_HYBRID, "pears", NULL, 5, &res), 0);
     assert_int_equal(res.n, 0);
@@ -334,7 +299,7 @@ static void test_cancel(void **state)
     assert_int_equal(kit_put(b->ix, "c", "late", "x", NULL, job, &em), LT_ECANCELLED);
     kit_commit(b->ix);
     assert_int_equal(kit_embed_pending(b->ix), 0);
-    reopen(b);
+    box_reopen(b);
     assert_int_equal(info(b).documents, 10);
     kit_ok(index_job_list(b->r, job, &jobs, &n, &em), &em);
     assert_int_equal(jobs[0].state, INDEX_JOB_CANCELLED);
@@ -376,7 +341,7 @@ static void test_collections(void **state)
     kit_ok(index_drop(b->ix, "own", &em), &em);
     assert_int_equal(index_drop(b->ix, "own", &em), LT_ENOTFOUND);
     assert_int_equal(index_info(b->ix, "own", &c, &em), LT_ENOTFOUND);
-    reopen(b);
+    box_reopen(b);
     assert_int_equal(index_info(b->ix, "tmp", &c, &em), LT_ENOTFOUND);
     bool more = true;
     for (int i = 0; more && i < 100; i++)
@@ -403,7 +368,7 @@ static void test_codes(void **state)
         assert_string_equal(c.index_kind, "hnsw-1bit");
         kit_ok(index_info(b->ix, "c", &c, &em), &em);
         assert_string_equal(c.index_kind, "hnsw-int8");
-        reopen(b);
+        box_reopen(b);
     }
     index_reader_destroy(&b->r);
     index_close(&b->ix);
@@ -493,7 +458,7 @@ static void test_rollback(void **state)
     kit_ok(kit_put(b->ix, "c", "kept", "words", NULL, 0, &em), &em);
     kit_ok(index_commit(b->ix, &before, &em), &em);
     kit_ok(kit_put(b->ix, "c", "lost", "words", NULL, 0, &em), &em);
-    reopen(b); /* an open group is not committed by closing */
+    box_reopen(b); /* an open group is not committed by closing */
     assert_null(get_text(b, "lost", NULL));
     kit_ok(index_commit(b->ix, &after, &em), &em);
     assert_int_equal(before, after);
@@ -532,7 +497,7 @@ static void test_reopen_sizes(void **state)
         kit_commit(b->ix);
         kit_embed_pending(b->ix);
         for (int again = 0; again < 2; again++) {
-            reopen(b);
+            box_reopen(b);
             bool more = true;
             while (more)
                 kit_ok(index_maintain(b->ix, 50, &more, &em), &em);
@@ -553,7 +518,7 @@ static void test_reopen_sizes(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, box_setup, box_teardown)
     const struct CMUnitTest tests[] = {
         T(test_life_of_a_document), T(test_refused_items), T(test_set_vectors_checks), T(test_chunks),
         T(test_failed_chunk),       T(test_cancel),        T(test_collections),        T(test_rollback),

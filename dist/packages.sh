@@ -6,7 +6,8 @@ PACKAGES_BUILD="build-essential meson ninja-build pkg-config glslang-tools libvu
 # SwiftShader, the second Vulkan implementation, comes with Chromium.
 # systemd-analyze looks over the units.
 PACKAGES_TEST="libcmocka-dev systemd mesa-vulkan-drivers vulkan-validationlayers chromium python3 man-db git"
-PACKAGES_ALL="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static debootstrap python3-venv python3-dev zstd"
+PACKAGES_ALL="clang libclang-rt-dev libomp-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static debootstrap python3-venv
+    python3-dev zstd npm unzip debhelper"
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then

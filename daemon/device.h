@@ -29,10 +29,12 @@ struct device_text {
     bool device; /* set with it: the batch as a whole failed, which says nothing about this text */
 };
 
+#define DEVICE_INTERACTIVE_MAX 4
+
 struct device_job {
     struct device_text *texts; /* at least one */
     size_t n_texts;
-    bool bulk;
+    bool bulk; /* nobody waits for it: what a client sends of more than DEVICE_INTERACTIVE_MAX texts at once */
     const void *owner; /* who shares turns: a connection, or NULL for what the daemon does by itself; compared only */
     uint64_t deadline_ns;         /* clock_ns; 0: none */
     const atomic_bool *cancelled; /* NULL: cannot be */

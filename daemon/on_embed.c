@@ -6,8 +6,6 @@
 #include "daemon/request.h"
 #include "model/text.h"
 
-/* This few inputs are somebody waiting, not bulk work. */
-#define INTERACTIVE_MAX 4
 /* Bytes of vectors in one response; the rest follows in further ones. */
 #define PART_BYTES (8u << 20)
 /* Of an entry in the reply, besides its vector. */
@@ -208,7 +206,7 @@ static void prepare(struct work_item *w, void *scratch)
             e->texts[e->inputs[i].packed].ids = e->ids + e->inputs[i].at;
     e->job = (struct device_job){.texts = e->texts, .n_texts = e->n_texts, .deadline_ns = rq->deadline_ns,
                                  .cancelled = &rq->cancelled, .done = embedded,
-                                 .owner = rq->owner, .bulk = e->msg->n_inputs > INTERACTIVE_MAX};
+                                 .owner = rq->owner, .bulk = e->msg->n_inputs > DEVICE_INTERACTIVE_MAX};
     if (e->n_texts)
         device_submit(rq->core->device, &e->job);
     else

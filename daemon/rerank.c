@@ -7,9 +7,6 @@
 #include "daemon/request.h"
 #include "model/rank.h"
 
-/* So few texts are somebody waiting, not bulk work. */
-#define INTERACTIVE_MAX 4
-
 /* ---- the start ---- */
 
 int rerank_open(struct core *c, const char *cache_dir, struct err_msg *em)
@@ -87,8 +84,6 @@ void rerank_destroy(struct rerank **rp)
 int rerank_check(const struct rerank *r, struct err_msg *em)
 {
     size_t bytes = 0, query = strlen(r->query);
-    if (r->n > PROTO_RERANK_TEXTS_MAX)
-        return err_set(em, LT_ELIMIT, "%zu texts, %u are allowed", r->n, PROTO_RERANK_TEXTS_MAX);
     if (query > PROTO_QUERY_MAX)
         return err_set(em, LT_ELIMIT, "the query has %zu bytes, %u are allowed", query, PROTO_QUERY_MAX);
     for (size_t i = 0; i < r->n; i++)
@@ -163,7 +158,7 @@ void rerank_run(struct rerank *r, struct text_tokens *scratch)
         if (r->items[i].status == 0)
             r->texts[r->items[i].packed].ids = r->ids + r->items[i].at;
     r->job = (struct device_job){.texts = r->texts, .n_texts = r->n_texts, .deadline_ns = r->rq->deadline_ns, .cancelled = &r->rq->cancelled,
-                                 .done = scored, .owner = r->rq->owner, .bulk = r->n > INTERACTIVE_MAX};
+                                 .done = scored, .owner = r->rq->owner, .bulk = r->n > DEVICE_INTERACTIVE_MAX};
     r->over = over;
     if (over == 0 && r->n_texts)
         device_submit(r->rq->core->ranker, &r->job);

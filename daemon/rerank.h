@@ -43,11 +43,11 @@ struct rerank {
     struct rerank_item items[];
 };
 
-/* For n texts, to be filled in before rerank_run. NULL without memory. */
+/* For n texts, PROTO_RERANK_TEXTS_MAX at most, to be filled in before rerank_run. NULL without memory. */
 struct rerank *rerank_create(struct request *rq, const char *query, size_t n);
 void rerank_destroy(struct rerank **r);
 
-/* What is too much for one request: LT_ELIMIT. */
+/* Bytes that are too many for one request: LT_ELIMIT. */
 int rerank_check(const struct rerank *r, struct err_msg *em);
 
 /* A tokeniser's thread: prompts to ids, ids to the device; in the end calls done, perhaps before it returns. */

@@ -1,12 +1,10 @@
-/* The prompt is tokenised as one string, since words may go on across the template's joints; which tokens belong to what stands behind the document is
- * told by where their first characters are. */
+/* The prompt is tokenised as one string, since words may go on across the template's joints; which tokens belong to what stands behind the
+ * document is told by where their first characters are. */
 #include "model/rank.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
-#include "base/utf8.h"
 #include "model/model.h"
 
 static const char query_slot[] = "{query}", document_slot[] = "{document}";
@@ -37,17 +35,11 @@ struct rank_rules rank_rules_of(const struct model *m)
     return (struct rank_rules){model_tokenizer(m), i->token_limit, i->rank_template};
 }
 
-static int check_utf8(const char *what, const char *s, size_t len, struct err_msg *em)
-{
-    const size_t at = len ? utf8_check(s, len) : UTF8_VALID;
-    return at == UTF8_VALID ? 0 : err_set(em, LT_EUTF8, "the %s is not valid UTF-8 at byte %zu", what, at);
-}
-
 static int check(const struct rank_input *in, struct err_msg *em)
 {
     int e;
-    if ((e = check_utf8("query", in->query, in->query_len, em)) < 0 || (e = check_utf8("title", in->title, in->title_len, em)) < 0 ||
-        (e = check_utf8("text", in->text, in->len, em)) < 0)
+    if ((e = text_check_utf8("query", in->query, in->query_len, em)) < 0 || (e = text_check_utf8("title", in->title, in->title_len, em)) < 0 ||
+        (e = text_check_utf8("text", in->text, in->len, em)) < 0)
         return e;
     return text_is_blank(in->query, in->query_len) ? err_set(em, LT_EEMPTY, "the query is empty") : 0;
 }
@@ -87,13 +79,8 @@ static int join(const struct rank_rules *r, const struct rank_input *in, struct 
     if (!size_add(in->query_len, in->len, &most) || !size_add(most, in->title_len, &most) || !size_add(most, fixed, &most) ||
         most > TOKENIZER_TEXT_MAX)
         return err_set(em, LT_ELIMIT, "a prompt of more than %u bytes", TOKENIZER_TEXT_MAX);
-    if (most > out->joined_cap) {
-        char *p = realloc(out->joined, most * 2);
-        if (!p)
-            return err_set(em, LT_ENOMEM, "%s", err_text(LT_ENOMEM));
-        out->joined = p;
-        out->joined_cap = most * 2;
-    }
+    if (text_join_room(out, most, em) < 0)
+        return LT_ENOMEM;
     const char *slots[2] = {query, document};
     const bool query_first = query < document;
     for (int k = 0; k < 2; k++) {
@@ -127,13 +114,8 @@ static int finish(const struct rank_rules *r, const struct tokenizer_ids *ids, s
         return err_set(em, LT_ETOOLONG, truncate ? "the query leaves nothing to the document: %zu tokens, the reranker takes %u"
                                                  : "question and document have %zu tokens, the reranker takes %u",
                        truncate ? before + tail : seen, r->token_limit);
-    if (n > out->cap) {
-        int32_t *p = realloc(out->ids, n * 2 * sizeof *p);
-        if (!p)
-            return err_set(em, LT_ENOMEM, "%s", err_text(LT_ENOMEM));
-        out->ids = p;
-        out->cap = (uint32_t)n * 2;
-    }
+    if (text_ids_room(out, n, em) < 0)
+        return LT_ENOMEM;
     const size_t head = seen > limit ? limit - tail : seen;
     memcpy(out->ids, ids->ids, head * sizeof *out->ids);
     if (head < n)

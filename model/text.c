@@ -18,7 +18,7 @@ bool text_is_blank(const char *s, size_t len)
     return true;
 }
 
-static int check_utf8(const char *what, const char *s, size_t len, struct err_msg *em)
+int text_check_utf8(const char *what, const char *s, size_t len, struct err_msg *em)
 {
     size_t at = s ? utf8_check(s, len) : UTF8_VALID;
     if (at == UTF8_VALID)
@@ -26,15 +26,27 @@ static int check_utf8(const char *what, const char *s, size_t len, struct err_ms
     return err_set(em, LT_EUTF8, "the %s is not valid UTF-8 at byte %zu", what, at);
 }
 
-static int join_reserve(struct text_tokens *out, size_t len)
+int text_join_room(struct text_tokens *t, size_t len, struct err_msg *em)
 {
-    if (len <= out->joined_cap)
+    if (len <= t->joined_cap)
         return 0;
-    char *p = realloc(out->joined, len * 2);
+    char *p = realloc(t->joined, len * 2);
     if (!p)
-        return LT_ENOMEM;
-    out->joined = p;
-    out->joined_cap = len * 2;
+        return err_set(em, LT_ENOMEM, "%s", err_text(LT_ENOMEM));
+    t->joined = p;
+    t->joined_cap = len * 2;
+    return 0;
+}
+
+int text_ids_room(struct text_tokens *t, size_t n, struct err_msg *em)
+{
+    if (n <= t->cap)
+        return 0;
+    int32_t *p = realloc(t->ids, n * 2 * sizeof *p);
+    if (!p)
+        return err_set(em, LT_ENOMEM, "%s", err_text(LT_ENOMEM));
+    t->ids = p;
+    t->cap = (uint32_t)n * 2;
     return 0;
 }
 
@@ -56,7 +68,7 @@ static int put_prefix(const struct text_rules *r, const struct text_input *in, s
     if (n_instruct && !(slot = strstr(prefix, "{}")))
         return err_set(em, LT_EUNSUPPORTED, "the model's instruction template has no place for an instruction");
     size_t n = strlen(prefix), head = slot ? (size_t)(slot - prefix) : n;
-    if (n_instruct > TOKENIZER_TEXT_MAX || join_reserve(out, n + n_instruct + 1) < 0)
+    if (n_instruct > TOKENIZER_TEXT_MAX || text_join_room(out, n + n_instruct + 1, em) < 0)
         return err_set(em, LT_ENOMEM, "%s", err_text(LT_ENOMEM));
     memcpy(out->joined, prefix, head);
     *len = head;
@@ -81,7 +93,7 @@ static int put_title(const char *form, const char *title, size_t title_len, bool
     }
     if (!*form && !alone)
         tail = title_len ? " " : "";
-    if (title_len > TOKENIZER_TEXT_MAX || join_reserve(out, head + title_len + strlen(tail) + 1) < 0)
+    if (title_len > TOKENIZER_TEXT_MAX || text_join_room(out, head + title_len + strlen(tail) + 1, em) < 0)
         return err_set(em, LT_ENOMEM, "%s", err_text(LT_ENOMEM));
     memcpy(out->joined, form, head);
     if (title_len)
@@ -98,9 +110,9 @@ static int join(const struct text_rules *r, const struct text_input *in, struct 
     const char *text = in->text;
     size_t title_len = in->query || !in->title ? 0 : in->title_len, text_len = in->len;
     int e;
-    if ((e = check_utf8("text", in->text, in->len, em)) < 0 ||
-        (e = check_utf8("title", in->title, title_len, em)) < 0 ||
-        (e = check_utf8("instruction", in->instruct, in->instruct ? strlen(in->instruct) : 0, em)) < 0)
+    if ((e = text_check_utf8("text", in->text, in->len, em)) < 0 ||
+        (e = text_check_utf8("title", in->title, title_len, em)) < 0 ||
+        (e = text_check_utf8("instruction", in->instruct, in->instruct ? strlen(in->instruct) : 0, em)) < 0)
         return e;
     if (text_is_blank(in->title, title_len))
         title_len = 0;
@@ -121,8 +133,8 @@ static int join(const struct text_rules *r, const struct text_input *in, struct 
     size_t len;
     if (!size_add(n, text_len, &len) || len > TOKENIZER_TEXT_MAX)
         return err_set(em, LT_ELIMIT, "a text of more than %u bytes", TOKENIZER_TEXT_MAX);
-    if (join_reserve(out, len + 1) < 0)
-        return err_set(em, LT_ENOMEM, "%s", err_text(LT_ENOMEM));
+    if (text_join_room(out, len + 1, em) < 0)
+        return LT_ENOMEM;
     if (text_len)
         memcpy(out->joined + n, text, text_len);
     out->text_at = n;
@@ -139,13 +151,8 @@ static int finish(const struct text_rules *r, const struct tokenizer_ids *ids, b
     out->n_seen = (uint32_t)seen;
     if (seen > r->token_limit && !truncate)
         return err_set(em, LT_ETOOLONG, "the text has %zu tokens, the model takes %u", seen, r->token_limit);
-    if (n > out->cap) {
-        int32_t *p = realloc(out->ids, n * 2 * sizeof *p);
-        if (!p)
-            return err_set(em, LT_ENOMEM, "%s", err_text(LT_ENOMEM));
-        out->ids = p;
-        out->cap = (uint32_t)n * 2;
-    }
+    if (text_ids_room(out, n, em) < 0)
+        return LT_ENOMEM;
     size_t body = n - head < ids->n ? n - head : ids->n;
     if (head)
         out->ids[0] = r->bos;

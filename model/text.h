@@ -83,6 +83,14 @@ int text_offsets(const struct text_rules *r, struct text_tokens *t, uint32_t *of
 /* True when there is nothing but ASCII white space. */
 bool text_is_blank(const char *s, size_t len);
 
+/* ---- for those who make tokens by rules of their own (model/rank.h) ---- */
+
+/* LT_EUTF8: the message names what it is, and the byte. s may be NULL, which is no text. */
+int text_check_utf8(const char *what, const char *s, size_t len, struct err_msg *em);
+/* Room for so many bytes joined, and for so many ids. Errors: LT_ENOMEM; t is as it was. */
+int text_join_room(struct text_tokens *t, size_t len, struct err_msg *em);
+int text_ids_room(struct text_tokens *t, size_t n, struct err_msg *em);
+
 /* Frees the arrays and zeroes the struct. */
 void text_tokens_finish(struct text_tokens *t);
 

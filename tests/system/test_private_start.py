@@ -2,13 +2,14 @@
 """A latentd of a program's own that does not start, or is not the program's to have: each time with the reason."""
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import time
 import unittest
 
-from harness import CALL_S, Daemon, LATENT, SRC, START_S, main
+from harness import BUILD, CALL_S, Daemon, LATENT, SRC, START_S, main
 from private_host import Host, HOST, PrivateTest, ended, until
 from wire import HELLO
 
@@ -55,8 +56,11 @@ class Start(PrivateTest):
         with Host(self.data) as h:
             self.assertEqual(h("connect"), "ok")
             os.chmod(os.path.join(self.data, "latentd.sock"), 0o666)
-            got = subprocess.run(["setpriv", "--reuid=4242", "--regid=4242", "--clear-groups", HOST, self.data], input="connect\n", text=True,
-                                 capture_output=True, timeout=CALL_S)
+            # the other user need not be able to read the build folder
+            host = shutil.copy(HOST, self.root)
+            shutil.copy(os.path.join(BUILD, "clients", "c", "liblatent.so.0"), self.root)
+            got = subprocess.run(["setpriv", "--reuid=4242", "--regid=4242", "--clear-groups", host, self.data], input="connect\n", text=True,
+                                 capture_output=True, timeout=CALL_S, env=dict(os.environ, LD_LIBRARY_PATH=self.root))
             self.check(got.stdout, "LATENT_EPERM", "belongs to user 0")
         theirs = os.path.join(self.root, "theirs")
         os.mkdir(theirs, 0o700)

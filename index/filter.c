@@ -207,7 +207,7 @@ size_t filter_number(const char *s, size_t len, long double *out)
     size_t m = n < sizeof buf - 1 ? n : sizeof buf - 1;
     memcpy(buf, s, m);
     buf[m] = 0;
-    *out = strtold(buf, NULL);
+    *out = whole ? strtold(buf, NULL) : (long double)strtod(buf, NULL);
     return n;
 }
 

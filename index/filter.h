@@ -18,7 +18,8 @@
  * Keywords in any case; && || ! do as well as and, or, not.
  *
  * Meaning. A field that is an array matches where one of its elements does (so `tags = 'a'` finds ["a","b"]).
- * Numbers compare as numbers, texts (and dates written as 2024-05-31) by bytes, false before true; values of different types are never equal
+ * Numbers compare as numbers: whole ones of 64 bits exactly, others as the double nearest to what is written, so that 19.99 is
+ * 19.989999999999998. Texts (and dates written as 2024-05-31) compare by bytes, false before true; values of different types are never equal
  * and neither is before the other, so both `<` and `>` are false. `=` on an absent field is false, hence
  * `!=` (exactly `not =`) is true. null equals only null; an absent field is not null. `exists`: present, null too.
  *

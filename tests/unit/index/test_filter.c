@@ -39,6 +39,28 @@ static void test_true(void **state)
             fail_msg("should match: %s", exprs[i]);
 }
 
+/* A number that was written with other digits on its way here is the same one: 17 of them, as JSON libraries do, or the shortest. */
+static void test_decimals(void **state)
+{
+    static const char *const written[] = {"19.99", "0.1", "4.35", "-2.675", "1e-3", "123456789.123456789", "5e-324", "0.30000000000000004"};
+    static const char *const ops[] = {"=", ">=", "<=", "<", ">", "!="};
+    for (size_t i = 0; i < sizeof written / sizeof *written; i++) {
+        char metadata[100], expr[100];
+        snprintf(metadata, sizeof metadata, "{\"n\":%.17g}", strtod(written[i], NULL));
+        for (int op = 0; op < 12; op++) {
+            if (op == 6)
+                snprintf(metadata, sizeof metadata, "{\"n\":%s}", written[i]);
+            snprintf(expr, sizeof expr, "n %s %s", ops[op % 6], written[i]);
+            if (match(expr, metadata) != (op % 6 < 3))
+                fail_msg("%s of %s", expr, metadata);
+        }
+    }
+    assert_true(match("n > 19.989999999999995", "{\"n\":19.99}")); /* the double before it */
+    assert_true(match("n = 20", "{\"n\":20.0}"));
+    assert_true(match("n = 2e1", "{\"n\":20}"));
+    assert_true(match("n < 9223372036854775807", "{\"n\":9223372036854775806}"));
+}
+
 static void test_false(void **state)
 {
     static const char *const exprs[] = {
@@ -146,7 +168,7 @@ static void test_hostile_metadata(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_true),   cmocka_unit_test(test_false),
+        cmocka_unit_test(test_true),   cmocka_unit_test(test_false), cmocka_unit_test(test_decimals),
         cmocka_unit_test(test_errors), cmocka_unit_test(test_limits),
         cmocka_unit_test(test_hostile_metadata),
     };

@@ -55,7 +55,7 @@ int file_read(const char *path, size_t max, char **data, size_t *len, struct err
     int r = 0;
     char *buf = NULL;
     struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return fail(em, path, "cannot open");
     if (fstat(fd, &st) < 0) {
@@ -88,6 +88,13 @@ out:
     free(buf);
     close(fd);
     return r;
+}
+
+void file_keep_standard(void)
+{
+    for (int fd = 0; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDONLY) < 0)
+            return;
 }
 
 int file_sync_parent(const char *path)

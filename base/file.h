@@ -11,8 +11,9 @@
 
 #include "base/err.h"
 
-/* Reads a whole file of at most max bytes; *data is malloc'ed, NUL-terminated beyond len, caller frees.
- * Errors: LT_ENOTFOUND, LT_EPERM, LT_ELIMIT (larger than max), LT_EIO, LT_ENOMEM. */
+/* Reads a whole file of at most max bytes; *data is malloc'ed, NUL-terminated beyond len, caller frees. Does not wait for whoever may
+ * write to a pipe of that name.
+ * Errors: LT_ENOTFOUND, LT_EPERM, LT_EINVAL (a folder, a pipe, a device), LT_ELIMIT (larger than max), LT_EIO, LT_ENOMEM. */
 int file_read(const char *path, size_t max, char **data, size_t *len, struct err_msg *em);
 
 /* Replaces path by len bytes: written beside it as path + ".tmp", synced, renamed, folder synced.
@@ -23,6 +24,10 @@ int file_replace(const char *path, const void *data, size_t len, mode_t mode, st
  * file_read_full: LT_EFORMAT when the file ends early. */
 int file_write_full(int fd, const void *data, size_t len);
 int file_read_full(int fd, void *data, size_t len);
+
+/* For a program's first lines: descriptors 0, 1 and 2 that whoever started it has closed become /dev/null, opened so that writing to it
+ * fails. Else the next files to be opened would get these numbers, and what is printed or logged would go into them. */
+void file_keep_standard(void);
 
 /* Syncs the folder that holds path, so that a rename or creation in it is durable. */
 int file_sync_parent(const char *path);

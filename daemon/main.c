@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/version.h"
 #include "daemon/core.h"
@@ -38,6 +39,7 @@ static int serve(const struct settings *s)
 
 int main(int argc, char **argv)
 {
+    file_keep_standard();
     if (argc > 1 && strcmp(argv[1], "import") == 0)
         return tool_import(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "selftest") == 0) {

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "clients/cli/text_out.h"
+
 #define BATCH_DOCS 128
 #define BATCH_BYTES (256u << 10)
 #define BATCHES_IN_FLIGHT 16
@@ -35,8 +37,8 @@ void batches_item_failed(struct batches *b, const char *where, const char *id, c
 {
     b->totals.failed++;
     b->totals.bytes_done += source_bytes;
-    fprintf(stderr, "%s%s%s: %s (%s)\n", where ? where : "", where && id ? ": " : "", id ? id : "", text,
-            latent_code_name(code));
+    const bool one = !where || !id || !id[0] || strcmp(where, id) == 0; /* a file's id is its path */
+    text_say("%s%s%s: %s (%s)", where ? where : "", one ? "" : ": ", where && one ? "" : id ? id : "", text, latent_code_name(code));
 }
 
 static int send_batch(struct batches *b, struct batch *t)

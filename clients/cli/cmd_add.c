@@ -9,6 +9,9 @@
 #include "clients/cli/cli.h"
 #include "clients/cli/long_arg.h"
 #include "clients/cli/progress.h"
+#include "clients/cli/text_out.h"
+
+#define LABEL_BYTES 256 /* at most, by the protocol */
 
 struct add_args {
     const char *collection, *jsonl;
@@ -142,9 +145,9 @@ static void summary(const struct batches_totals *t, const struct add_args *a, do
 {
     char took[32];
     progress_duration(seconds, took);
-    fprintf(stderr, "%llu document%s added to %s (%llu chunks, %llu tokens) in %s",
+    fprintf(stderr, "%llu document%s added to %s (%llu chunk%s, %llu token%s) in %s",
             (unsigned long long)t->accepted, t->accepted == 1 ? "" : "s", a->collection, (unsigned long long)t->chunks,
-            (unsigned long long)t->tokens, took);
+            t->chunks == 1 ? "" : "s", (unsigned long long)t->tokens, t->tokens == 1 ? "" : "s", took);
     if (seconds > 0.05)
         fprintf(stderr, ", %.0f/s", (double)t->accepted / seconds);
     if (t->unchanged)
@@ -156,9 +159,25 @@ static void summary(const struct batches_totals *t, const struct add_args *a, do
     fputs(a->async ? "; durable, not all searchable yet\n" : "\n", stderr);
 }
 
+/* What the job is called: the file's name, or its end where it is long. A byte that is no UTF-8 is none of a label either. */
+static void job_label(const char *path, char out[static LABEL_BYTES + 1])
+{
+    char *text = NULL;
+    size_t len = 0, cut;
+    FILE *f = open_memstream(&text, &len);
+    if (f)
+        text_out(f, path, strlen(path), "");
+    const bool good = f && fclose(f) == 0;
+    for (cut = good && len > LABEL_BYTES ? len - LABEL_BYTES + strlen("…") : 0; cut && ((unsigned char)text[cut] & 0xC0) == 0x80; cut++)
+        continue; /* between characters */
+    snprintf(out, LABEL_BYTES + 1, "%s%s", cut ? "…" : "", good ? text + cut : "");
+    free(text);
+}
+
 static int run(struct cli *c, int argc, char **argv)
 {
     struct add_args a = {0};
+    char label[LABEL_BYTES + 1];
     if (!parse(&a, argc, argv))
         return CLI_USAGE;
     struct latent *conn = cli_connect(c);
@@ -173,7 +192,8 @@ static int run(struct cli *c, int argc, char **argv)
                         .progress = show_progress, .progress_arg = &p};
     uint64_t total = total_bytes(&a);
     struct latent_job *job = NULL;
-    if (latent_job_open(conn, a.collection, a.jsonl ? a.jsonl : a.paths[0], 0, total, &job) < 0) {
+    job_label(a.jsonl ? a.jsonl : a.paths[0], label);
+    if (latent_job_open(conn, a.collection, label, 0, total, &job) < 0) {
         close_jsonl(jsonl);
         return cli_fail(c, a.collection);
     }

@@ -5,6 +5,7 @@
 
 #include "clients/cli/cli.h"
 #include "clients/cli/json_out.h"
+#include "clients/cli/text_out.h"
 
 #define IDS_PER_REQUEST 1000
 
@@ -42,16 +43,15 @@ static bool parse(const struct cli_command *cmd, struct documents_args *a, int a
 static void name_missing(const char *const *missing, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        fprintf(stderr, "latent: %s: no such document\n", missing[i]);
+        text_say("latent: %s: no such document", missing[i]);
 }
 
 static void print(const struct latent_get_result *r)
 {
     for (size_t i = 0; i < r->n_documents; i++) {
         const struct latent_document *d = &r->documents[i];
-        json_out(json_pack("{s:o, s:o, s:o, s:o}", "id", json_text(d->id), "text",
-                           json_text(d->text), "title", json_text(d->title), "metadata",
-                           json_metadata(d->metadata)));
+        json_out_document(json_pack("{s:o, s:o, s:o}", "id", json_text(d->id), "text", json_text(d->text), "title", json_text(d->title)),
+                          d->metadata);
     }
 }
 
@@ -64,7 +64,7 @@ static int get_all(struct cli *c, struct latent *conn, const char *collection)
         latent_free(last);
         if (code < 0)
             return cli_fail(c, collection);
-        if (!r->n_documents)
+        if (!r->n_documents || json_out_failure())
             break;
         print(r);
     }
@@ -83,7 +83,7 @@ static int run_get(struct cli *c, int argc, char **argv)
     int status = CLI_DONE;
     if (a.all)
         return get_all(c, conn, a.collection);
-    for (size_t at = 0; at < a.n_ids; at += IDS_PER_REQUEST) {
+    for (size_t at = 0; at < a.n_ids && !json_out_failure(); at += IDS_PER_REQUEST) {
         size_t n = a.n_ids - at < IDS_PER_REQUEST ? a.n_ids - at : IDS_PER_REQUEST;
         struct latent_get_result *r;
         if (latent_get(conn, a.collection, a.ids + at, n, &r) < 0)

@@ -79,14 +79,17 @@ out:
     return r;
 }
 
+/* line NULL: it was too long to be kept */
 static void group_add(struct embed_group *g, const struct embed_args *a, const char *line, size_t len,
                       uint64_t number)
 {
     struct err_msg em = {{0}};
-    size_t i = g->n++, bad = utf8_check(line, len);
+    size_t i = g->n++, bad = line ? utf8_check(line, len) : UTF8_VALID;
     int r = 0;
     g->line[i] = number;
-    if (bad != UTF8_VALID)
+    if (!line)
+        r = err_set(&em, LT_ELIMIT, "longer than 16 MiB");
+    else if (bad != UTF8_VALID)
         r = err_set(&em, LT_EUTF8, "not valid UTF-8 at byte %zu", bad);
     else if (a->ids)
         r = parse_ids(line, len, &g->inputs[i], &g->ids[i], &em);
@@ -197,17 +200,16 @@ static int run(struct cli *c, int argc, char **argv)
     if (!g || !parse(&a, argc, argv) || !cli_connect(c))
         goto out;
     status = CLI_DONE;
-    for (uint64_t number = 1; got != 0; number++) {
+    for (uint64_t number = 1; got != 0 && !json_out_failure(); number++) {
         got = docs_line(stdin, &line, &cap, &len);
-        if (got < 0) {
-            fprintf(stderr, "latent: line %llu: %s\n", (unsigned long long)number,
-                    got == LT_EIO ? "read error" : got == LT_ELIMIT ? "longer than 16 MiB" : err_text(got));
+        if (got < 0 && got != LT_ELIMIT) {
+            fprintf(stderr, "latent: line %llu: %s\n", (unsigned long long)number, got == LT_EIO ? "read error" : err_text(got));
             status = CLI_REFUSED;
             break;
         }
-        if (got > 0)
-            group_add(g, &a, line, len, number);
-        if (g->n < EMBED_LINES && got > 0)
+        if (got != 0)
+            group_add(g, &a, got > 0 ? line : NULL, len, number);
+        if (g->n < EMBED_LINES && got != 0)
             continue;
         int failed = group_run(c, g, &a);
         group_clear(g);

@@ -9,6 +9,7 @@
 #include "clients/cli/cli.h"
 #include "clients/cli/json_out.h"
 #include "clients/cli/long_arg.h"
+#include "clients/cli/text_out.h"
 
 /* Of standard input; the daemon's limit is below it, so that what is longer is refused there, with its words. */
 #define INPUT_MAX (1u << 20)
@@ -23,19 +24,7 @@ struct explain_args {
 static void print_quoted(const char *s, size_t len)
 {
     putchar('"');
-    for (size_t i = 0; i < len; i++) {
-        const unsigned char ch = (unsigned char)s[i];
-        if (ch == '\n')
-            fputs("\\n", stdout);
-        else if (ch == '\t')
-            fputs("\\t", stdout);
-        else if (ch == '"' || ch == '\\')
-            printf("\\%c", ch);
-        else if (ch < ' ' || ch == 0x7F)
-            printf("\\x%02x", ch);
-        else
-            putchar(ch);
-    }
+    text_out(stdout, s, len, "\"\\");
     putchar('"');
 }
 

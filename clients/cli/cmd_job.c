@@ -7,6 +7,7 @@
 #include "clients/cli/cli.h"
 #include "clients/cli/json_out.h"
 #include "clients/cli/progress.h"
+#include "clients/cli/text_out.h"
 
 static const char *state_name(enum latent_job_state s)
 {
@@ -20,6 +21,13 @@ static uint64_t all_bytes(const struct latent_job *j)
     return j->state == LATENT_JOB_OPEN && j->total_bytes ? j->total_bytes : j->received_bytes;
 }
 
+static void print_text(const char *before, const char *text)
+{
+    fputs(before, stdout);
+    text_out(stdout, text, strlen(text), "");
+    putchar('\n');
+}
+
 /* Of one under way: what it is at, and how long it takes at the rate so far. */
 static void print_progress(const struct latent_job *j)
 {
@@ -31,7 +39,7 @@ static void print_progress(const struct latent_job *j)
     if (j->state != LATENT_JOB_OPEN && j->state != LATENT_JOB_RUNNING)
         return;
     if (*j->current)
-        printf("        at %s\n", j->current);
+        print_text("        at ", j->current);
     if (total > done && done && seconds > 0) {
         progress_duration(seconds / (double)done * (double)(total - done), left);
         printf("        %.0f %%, about %s left\n", 100.0 * (double)done / (double)total, left);
@@ -53,10 +61,11 @@ static void print_job(const struct latent_job *j, bool json)
                            "current", json_text(j->current), "last_error", json_text(j->last_error)));
         return;
     }
-    printf("%6llu  %-9s  %-20s %8llu accepted %8llu searchable %6llu failed %8llu chunks waiting  %s\n",
+    printf("%6llu  %-9s  %-20s %8llu accepted %8llu searchable %6llu failed %8llu chunks waiting",
            (unsigned long long)j->job, state_name(j->state), j->collection,
            (unsigned long long)j->accepted, (unsigned long long)j->searchable,
-           (unsigned long long)j->failed, (unsigned long long)j->pending_chunks, j->label);
+           (unsigned long long)j->failed, (unsigned long long)j->pending_chunks);
+    print_text("  ", j->label);
     const bool ended = j->state == LATENT_JOB_DONE || j->state == LATENT_JOB_FAILED || j->state == LATENT_JOB_CANCELLED;
     if (all_bytes(j) && !ended) {
         char bytes[48];
@@ -65,7 +74,7 @@ static void print_job(const struct latent_job *j, bool json)
     }
     print_progress(j);
     if (*j->last_error)
-        printf("        last failure: %s\n", j->last_error);
+        print_text("        last failure: ", j->last_error);
 }
 
 static int list(struct cli *c, bool json)

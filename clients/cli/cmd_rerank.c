@@ -9,6 +9,7 @@
 #include "clients/cli/cli.h"
 #include "clients/cli/docs.h"
 #include "clients/cli/json_out.h"
+#include "clients/cli/text_out.h"
 
 #define LINES_MAX 1000 /* what one request takes; scores of several could be compared, but so many lines are a search's work */
 
@@ -118,8 +119,8 @@ static void print_one(const struct line *l, const struct latent_rerank_score *s,
 {
     if (!json) {
         printf("%2zu. %-7.4f ", rank, (double)s->score);
-        for (const char *p = l->id ? l->id : l->text; *p; p++)
-            putchar((unsigned char)*p < ' ' ? ' ' : *p);
+        const char *shown = l->id ? l->id : l->text;
+        text_out(stdout, shown, strlen(shown), "");
         putchar('\n');
         return;
     }

@@ -9,6 +9,7 @@
 #include "clients/cli/json_out.h"
 #include "clients/cli/metrics.h"
 #include "clients/cli/search_args.h"
+#include "clients/cli/text_out.h"
 #include "clients/cli/vector_arg.h"
 
 struct search_args {
@@ -140,11 +141,10 @@ static void print_json(const struct latent_search_result *r)
     for (size_t i = 0; i < r->n_hits; i++) {
         const struct latent_hit *h = &r->hits[i];
         json_t *reranked = i < r->n_reranked ? json_real((double)h->rerank_score) : json_null();
-        json_out(json_pack("{s:o, s:I, s:I, s:I, s:f, s:o, s:I, s:o, s:o, s:o}", "id", json_text(h->id),
-                           "chunk", (json_int_t)h->chunk, "start", (json_int_t)h->start, "end",
-                           (json_int_t)h->end, "score", (double)h->score, "rerank_score", reranked, "rank",
-                           (json_int_t)h->rank, "title", json_text(h->title), "text",
-                           json_text(h->text), "metadata", json_metadata(h->metadata)));
+        json_out_document(json_pack("{s:o, s:I, s:I, s:I, s:f, s:o, s:I, s:o, s:o}", "id", json_text(h->id), "chunk", (json_int_t)h->chunk,
+                                    "start", (json_int_t)h->start, "end", (json_int_t)h->end, "score", (double)h->score, "rerank_score",
+                                    reranked, "rank", (json_int_t)h->rank, "title", json_text(h->title), "text", json_text(h->text)),
+                          h->metadata);
     }
     json_out(json_pack("{s:{s:I, s:s, s:I, s:I, s:s, s:b, s:o, s:I, s:b, s:o, s:o, s:b, s:o, s:f, s:f, s:I, s:I, s:I}}", "search", "hits",
                        (json_int_t)r->n_hits, "mode", search_mode_name(r->mode), "k", (json_int_t)r->k, "ef", (json_int_t)r->ef,
@@ -155,6 +155,13 @@ static void print_json(const struct latent_search_result *r)
                        (double)r->text_weight, "seq", (json_int_t)r->seq, "reranked", (json_int_t)r->n_reranked, "rerank_cut", (json_int_t)r->rerank_cut));
 }
 
+/* A blank or a control character, of which U+0080 to U+009F have two bytes, of which the second looks like any other's. */
+static bool blank(const char *p)
+{
+    const unsigned char ch = (unsigned char)p[0], next = (unsigned char)p[1];
+    return ch <= ' ' || ch == 0x7F || (ch == 0xC2 && next >= 0x80 && next < 0xA0);
+}
+
 /* The first words of a text on one line. */
 static void print_snippet(const char *text)
 {
@@ -162,8 +169,9 @@ static void print_snippet(const char *text)
     bool space = false;
     for (const char *p = text; *p; p++) {
         unsigned char ch = (unsigned char)*p;
-        if (ch <= ' ') {
+        if (blank(p)) {
             space = column > 0;
+            p += ch == 0xC2;
             continue;
         }
         bool lead = (ch & 0xC0) != 0x80; /* count characters, cut between them */
@@ -187,9 +195,12 @@ static void print_plain(const struct latent_search_result *r)
         printf("%2u. ", h->rank);
         if (i < r->n_reranked)
             printf("%-7.4f ", (double)h->rerank_score);
-        printf("%-7.4f %s", (double)h->score, h->id);
-        if (h->title[0] && strcmp(h->title, h->id) != 0)
-            printf("  %s", h->title);
+        printf("%-7.4f ", (double)h->score);
+        text_out(stdout, h->id, strlen(h->id), "");
+        if (h->title[0] && strcmp(h->title, h->id) != 0) {
+            fputs("  ", stdout);
+            text_out(stdout, h->title, strlen(h->title), "");
+        }
         if (h->chunk || h->start)
             printf("  [bytes %u to %u]", h->start, h->end);
         printf("\n            ");

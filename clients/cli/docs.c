@@ -2,12 +2,14 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/utf8.h"
+#include "clients/cli/json_out.h"
 
 #define VECTOR_DIM_MAX 65536
 
@@ -19,6 +21,19 @@ void doc_finish(struct doc *d)
     free(d->metadata);
     free(d->vector);
     *d = (struct doc){0};
+}
+
+/* Bytes of UTF-8's byte order mark before a text. */
+static size_t mark_bytes(const char *s, size_t len)
+{
+    return len >= 3 && memcmp(s, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
+}
+
+static int not_utf8(const char *s, size_t len, size_t bad, struct err_msg *em)
+{
+    if (len >= 2 && (memcmp(s, "\xFF\xFE", 2) == 0 || memcmp(s, "\xFE\xFF", 2) == 0))
+        return err_set(em, LT_EUTF8, "UTF-16, not UTF-8: iconv -f UTF-16 -t UTF-8 converts it");
+    return err_set(em, LT_EUTF8, "not valid UTF-8 at byte %zu", bad);
 }
 
 /* A string field: copies it, or "" when it is absent and may be. */
@@ -53,7 +68,7 @@ static int take_metadata(json_t *o, struct doc *d, struct err_msg *em)
     json_t *v = json_object_get(o, "metadata");
     if (v && !json_is_object(v) && !json_is_null(v))
         return err_set(em, LT_EFORMAT, "\"metadata\" is not an object");
-    d->metadata = json_is_object(v) ? json_dumps(v, JSON_COMPACT) : strdup("");
+    d->metadata = json_is_object(v) ? json_exact(v) : strdup("");
     return d->metadata ? 0 : err_set(em, LT_ENOMEM, "no memory for \"metadata\"");
 }
 
@@ -86,7 +101,7 @@ int doc_parse(struct doc *d, const char *line, size_t len, struct err_msg *em)
     *d = (struct doc){0};
     size_t bad = utf8_check(line, len);
     if (bad != UTF8_VALID)
-        return err_set(em, LT_EUTF8, "not valid UTF-8 at byte %zu", bad);
+        return not_utf8(line, len, bad, em);
     json_error_t je;
     json_t *o = json_loadb(line, len, JSON_REJECT_DUPLICATES, &je);
     if (!o)
@@ -147,13 +162,16 @@ int doc_from_file(struct doc *d, const char *path, struct err_msg *em)
         return r;
     size_t bad = utf8_check(d->text, d->text_len);
     if (bad != UTF8_VALID) {
-        r = err_set(em, LT_EUTF8, "not valid UTF-8 at byte %zu", bad);
+        r = not_utf8(d->text, d->text_len, bad, em);
         goto out;
     }
     if (memchr(d->text, 0, d->text_len)) {
         r = err_set(em, LT_EFORMAT, "holds a NUL character: not a text file");
         goto out;
     }
+    const size_t mark = mark_bytes(d->text, d->text_len);
+    memmove(d->text, d->text + mark, d->text_len - mark + 1);
+    d->text_len -= mark;
     d->id = strdup(path);
     d->title = title_of(path, d->text);
     d->metadata = strdup("");
@@ -167,6 +185,7 @@ out:
 
 int docs_line(FILE *f, char **line, size_t *cap, size_t *len)
 {
+    const bool first = !*line;
     size_t n = 0;
     int c;
     while ((c = getc_unlocked(f)) != EOF && c != '\n') {
@@ -193,7 +212,9 @@ int docs_line(FILE *f, char **line, size_t *cap, size_t *len)
         return LT_ENOMEM;
     while (n > 0 && (*line)[n - 1] == '\r')
         n--;
-    (*line)[n] = 0;
-    *len = n;
+    const size_t mark = first ? mark_bytes(*line, n) : 0;
+    memmove(*line, *line + mark, n - mark);
+    (*line)[n - mark] = 0;
+    *len = n - mark;
     return 1;
 }

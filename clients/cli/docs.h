@@ -23,10 +23,12 @@ void doc_finish(struct doc *d);
  * Errors: LT_EFORMAT (not JSON, wrong field), LT_EUTF8 with the byte offset, LT_ELIMIT, LT_ENOMEM. */
 int doc_parse(struct doc *d, const char *line, size_t len, struct err_msg *em);
 
-/* Reads a whole file: id is the path as given, title the first Markdown heading or else the file's name. */
+/* Reads a whole file: id is the path as given, title the first Markdown heading or else the file's name. A byte order mark, which some
+ * editors put before a text and which is no part of it, is left out. */
 int doc_from_file(struct doc *d, const char *path, struct err_msg *em);
 
-/* Reads the next line of f into *line (grown, caller frees at the end), without its newline. 1: a line; 0: the end;
+/* Reads the next line of f into *line (NULL before the first; grown, caller frees at the end), without its newline, and the first
+ * without a byte order mark. 1: a line; 0: the end;
  * LT_ELIMIT: longer than DOCS_LINE_MAX, *len of it, not kept in memory (the next call reads the next line); LT_EIO, LT_ENOMEM. */
 int docs_line(FILE *f, char **line, size_t *cap, size_t *len);
 

@@ -1,16 +1,77 @@
 #include "clients/cli/json_out.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
 #include "base/utf8.h"
 
+#define FLOAT_DIGITS JSON_REAL_PRECISION(9)
+#define DOUBLE_DIGITS JSON_REAL_PRECISION(17) /* enough for all; most need 15 */
+#define MOST_DIGITS JSON_REAL_PRECISION(15)
+
+static int failure;
+
+static void fail(int why)
+{
+    if (!failure)
+        failure = why;
+}
+
+int json_out_failure(void)
+{
+    return failure;
+}
+
+static void put(const char *s, size_t len)
+{
+    if (fwrite(s, 1, len, stdout) < len)
+        fail(errno);
+}
+
 void json_out(json_t *o)
 {
-    if (!o || json_dumpf(o, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)) < 0)
-        fprintf(stderr, "latent: cannot write JSON: out of memory or output closed\n");
-    putchar('\n');
+    char *text = o ? json_dumps(o, JSON_COMPACT | FLOAT_DIGITS) : NULL;
+    if (text) {
+        put(text, strlen(text));
+        put("\n", 1);
+    } else {
+        fail(ENOMEM);
+    }
+    free(text);
+    json_decref(o);
+}
+
+char *json_exact(const json_t *o)
+{
+    char *text = json_dumps(o, JSON_COMPACT | MOST_DIGITS);
+    json_t *back = text ? json_loads(text, 0, NULL) : NULL;
+    if (text && (!back || !json_equal((json_t *)o, back))) {
+        free(text);
+        text = json_dumps(o, JSON_COMPACT | DOUBLE_DIGITS);
+    }
+    json_decref(back);
+    return text;
+}
+
+void json_out_document(json_t *o, const char *metadata)
+{
+    char *text = o ? json_dumps(o, JSON_COMPACT | FLOAT_DIGITS) : NULL;
+    json_t *m = metadata[0] ? json_loads(metadata, 0, NULL) : NULL;
+    char *exact = m ? json_exact(m) : NULL;
+    if (text && (exact || !m)) {
+        put(text, strlen(text) - 1); /* but its last brace */
+        put(",\"metadata\":", 12);
+        put(exact ? exact : "{}", exact ? strlen(exact) : 2);
+        put("}\n", 2);
+    } else {
+        fail(ENOMEM);
+    }
+    free(exact);
+    json_decref(m);
+    free(text);
     json_decref(o);
 }
 
@@ -31,12 +92,6 @@ json_t *json_text(const char *s)
     json_t *o = b.bad ? NULL : json_stringn_nocheck((const char *)b.data, b.len);
     bytes_out_finish(&b);
     return o;
-}
-
-json_t *json_metadata(const char *s)
-{
-    json_t *o = s[0] ? json_loads(s, 0, NULL) : NULL;
-    return o ? o : json_object();
 }
 
 void json_out_vector(const float *v, size_t dim)

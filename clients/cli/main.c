@@ -1,4 +1,5 @@
 /* latent: the command line of latentd. This file reads the global options, finds the command and connects. */
+#include <errno.h>
 #include <getopt.h>
 #include <locale.h>
 #include <signal.h>
@@ -7,8 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/version.h"
 #include "clients/cli/cli.h"
+#include "clients/cli/json_out.h"
+#include "clients/cli/text_out.h"
 
 /* Looks at a daemon that was started, of about 50 ms each. */
 #define SAY_WAITING_AFTER 20
@@ -108,8 +112,7 @@ bool cli_number(const struct cli_command *cmd, const char *option, const char *t
 int cli_fail(struct cli *c, const char *what)
 {
     int code = latent_error_code(c->connection);
-    fprintf(stderr, "latent: %s: %s (%s)\n", what, latent_error(c->connection),
-            latent_code_name(code));
+    text_say("latent: %s: %s (%s)", what, latent_error(c->connection), latent_code_name(code));
     if (code == LATENT_ENOTFOUND && strncmp(latent_error(c->connection), "no collection ", 14) == 0)
         fprintf(stderr, "Those there are: latent collection list. A new one: latent collection create NAME\n");
     if (code == LATENT_EMODEL)
@@ -260,20 +263,22 @@ static int global_options(struct cli *c, int argc, char **argv)
     }
 }
 
-/* A full disk or a closed pipe must not look like success. */
+/* A full disk or a closed pipe must not look like success; who closed the pipe (`head`, say) knows, and is told nothing. */
 static int finish_output(int status)
 {
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        perror("latent: cannot write the output");
-        return status ? status : CLI_REFUSED;
-    }
-    return status;
+    const int late = fflush(stdout) != 0 ? errno : 0, why = json_out_failure() ? json_out_failure() : late;
+    if (!why && !ferror(stdout))
+        return status;
+    if (why != EPIPE)
+        fprintf(stderr, "latent: cannot write the output: %s\n", why ? strerror(why) : "write error");
+    return status ? status : CLI_REFUSED;
 }
 
 int main(int argc, char **argv)
 {
     static char help[] = "--help";
     struct cli c = {0};
+    file_keep_standard();
     setlocale(LC_CTYPE, "");
     signal(SIGPIPE, SIG_IGN);
     int at = global_options(&c, argc, argv);

@@ -139,6 +139,77 @@ class CommandLine(unittest.TestCase):
             self.assertIn(said, got.stderr)
         self.assertEqual(len(self.daemon.json_lines("get", "-c", "bad", "one", "two")), 2)
 
+    def test_what_get_prints_can_be_added_again(self):
+        """Every digit of metadata too, which a search shows as well."""
+        self.daemon.latent("collection", "create", "from")
+        self.daemon.latent("collection", "create", "to")
+        metadata = {"pi": 3.141592653589793, "price": 1234567.8912, "big": 2**53 + 1, "e": 1e22, "in": [{"x": 2 / 3}]}
+        self.daemon.add("from", [{"id": "a", "text": "one", "metadata": metadata}, {"id": "b", "text": "two", "metadata": {"tenth": 0.1}}])
+        printed = self.daemon.latent("get", "-c", "from", "--all").stdout
+        self.assertEqual([json.loads(line)["metadata"] for line in printed.splitlines()], [metadata, {"tenth": 0.1}])
+        self.assertIn('"tenth":0.1}', printed)
+        self.daemon.latent("add", "-c", "to", "--jsonl", "-", stdin=printed)
+        self.assertEqual(self.daemon.latent("get", "-c", "to", "--all").stdout, printed)
+        self.assertEqual([h["metadata"] for h in self.daemon.search("to", "--mode", "text", "one")], [metadata])
+        self.assertEqual([h["id"] for h in self.daemon.search("to", "--filter", "pi = 3.141592653589793", "one")], ["a"])
+
+    def test_output_that_nobody_takes(self):
+        """A reader that has enough, as head has, is no error to talk about; a full disk is, once."""
+        self.daemon.latent("collection", "create", "much", "--vectors-only", "--dim", "1")
+        self.daemon.add("much", [{"id": str(i), "text": f"text {i} " * 100, "vector": [i + 1]} for i in range(3000)])
+        args = [LATENT, "--socket", self.daemon.socket, "get", "-c", "much", "--all"]
+        with subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as p:
+            self.assertIn('"id":"0"', p.stdout.readline())
+            p.stdout.close()
+            self.assertEqual(p.stderr.read(), "")
+            self.assertEqual(p.wait(), 1)
+        with open("/dev/full", "w") as full:
+            for more in (args, args[:-2] + ["much", "7"], args[:3] + ["search", "-c", "much", "text"], args[:3] + ["status"]):
+                got = subprocess.run(more, stdout=full, stderr=subprocess.PIPE, text=True)
+                self.assertEqual((got.returncode, got.stderr), (1, "latent: cannot write the output: No space left on device\n"), more)
+        got = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *args], stderr=subprocess.PIPE, text=True)
+        self.assertEqual((got.returncode, got.stderr), (1, "latent: cannot write the output: Bad file descriptor\n"))
+
+    def test_others_texts_cannot_act_on_the_terminal(self):
+        self.daemon.latent("collection", "create", "escapes")
+        self.daemon.add("escapes", [{"id": "red\x1b[31m", "title": "two\nlines\x9b31m", "text": "zebra\x1b]0;owned\x07\x7f \x9b1m stripes"}])
+        got = self.daemon.latent("search", "-c", "escapes", "--mode", "text", "zebra").stdout
+        self.assertRegex(got, r"^ 1\. [\d.]+ +red\\x1b\[31m  two\\nlines\\xc2\\x9b31m\n +zebra \]0;owned 1m stripes\n$")
+        got = self.daemon.latent("get", "-c", "escapes", "\x1b[2J\nlatent: all is well", check=False)
+        self.assertEqual(got.stderr, "latent: \\x1b[2J\\nlatent: all is well: no such document\n")
+        self.assertEqual([h["id"] for h in self.daemon.search("escapes", "zebra")], ["red\x1b[31m"])  # JSON has its own escapes
+
+    def test_files_as_they_come(self):
+        """From other systems and editors, and what only looks like a file."""
+        self.daemon.latent("collection", "create", "kinds")
+        with tempfile.TemporaryDirectory() as folder:
+            def at(name, data):
+                path = os.path.join(os.fsencode(folder), name)
+                with open(path, "wb") as f:
+                    f.write(data)
+                return path
+
+            mark = b"\xef\xbb\xbf"
+            self.daemon.latent("add", "-c", "kinds", at(b"marked.md", mark + b"# Heading\r\n\r\nbody\r\n"))
+            got = self.daemon.json_lines("get", "-c", "kinds", os.path.join(folder, "marked.md"))[0]
+            self.assertEqual((got["title"], got["text"]), ("Heading", "# Heading\r\n\r\nbody\r\n"))
+            lines = mark + b'{"id":"j1","text":"one"}\r\n\r\n{"id":"j2","text":"two"}'
+            self.daemon.latent("add", "-c", "kinds", "--jsonl", at(b"marked.jsonl", lines))
+            self.assertEqual(len(self.daemon.json_lines("get", "-c", "kinds", "j1", "j2")), 2)
+            deep = os.path.join(folder, *["long folder ü" * 10] * 2)
+            os.makedirs(deep)
+            self.daemon.latent("add", "-c", "kinds", at(os.fsencode(deep + "/note.md"), b"text"))
+            label = self.daemon.json_lines("job", "list", "--json")[0]["label"]
+            self.assertTrue(label.startswith("…") and label.endswith("ü/note.md") and 250 < len(label.encode()) <= 256, label)
+            os.mkfifo(os.path.join(folder, "fifo"))
+            for path, words in ((at(b"wide.txt", "wide".encode("utf-16")), "wide.txt: UTF-16, not UTF-8: iconv -f UTF-16 -t UTF-8 converts it"),
+                                (os.path.join(folder, "fifo"), "fifo: not a regular file"),
+                                (at(b"latin\xe9.txt", b"text"), "latin\\xe9.txt: id: not valid UTF-8"),
+                                (at(b"end\nfifo: gone.txt", b"\xff"), "end\\nfifo: gone.txt: not valid UTF-8")):
+                got = self.daemon.latent("add", "-c", "kinds", path, check=False)
+                self.assertEqual(got.returncode, 1, path)
+                self.assertIn(words, got.stderr)
+
     def test_invalid_utf8_names_the_offset(self):
         self.daemon.latent("collection", "create", "utf8")
         with tempfile.NamedTemporaryFile(suffix=".txt") as f:

@@ -1,5 +1,7 @@
 #include "tests/unit.h"
 
+#include <jansson.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "clients/cli/docs.h"
@@ -31,6 +33,27 @@ static void test_full_line(void **state)
     doc_finish(&d);
     assert_int_equal(parse(&d, "{\"id\":\"v\",\"vector\":[1]}", &em), 0);
     doc_finish(&d);
+}
+
+/* Metadata keep the numbers that they have, in the shortest form that does. */
+static void test_metadata(void **state)
+{
+    static const char *const kept[] = {"{\"n\":0.1}", "{\"n\":3.141592653589793}", "{\"n\":-1234567.8912,\"e\":1e22,\"i\":9007199254740993}",
+                                       "{\"n\":0.1,\"m\":{\"a\":[0.30000000000000004]}}", "{}"};
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
+        char line[200];
+        struct doc d;
+        struct err_msg em;
+        snprintf(line, sizeof line, "{\"id\":\"a\",\"text\":\"t\",\"metadata\":%s}", kept[i]);
+        assert_int_equal(parse(&d, line, &em), 0);
+        json_t *was = json_loads(kept[i], 0, NULL), *is = json_loads(d.metadata, 0, NULL);
+        assert_true(was && is && json_equal(was, is));
+        if (i != 1 && i != 3)
+            assert_string_equal(d.metadata, kept[i]);
+        json_decref(was);
+        json_decref(is);
+        doc_finish(&d);
+    }
 }
 
 static void test_refused_lines(void **state)
@@ -80,6 +103,16 @@ static void test_file(void **state)
     assert_int_equal(doc_from_file(&d, path, &em), LT_EUTF8);
     assert_int_equal(pwrite(fd, "\0(", 2, 0), 2);
     assert_int_equal(doc_from_file(&d, path, &em), LT_EFORMAT);
+    assert_int_equal(pwrite(fd, "\xFF\xFE#\0", 4, 0), 4);
+    assert_int_equal(doc_from_file(&d, path, &em), LT_EUTF8);
+    assert_non_null(strstr(em.text, "UTF-16"));
+    assert_int_equal(ftruncate(fd, 0), 0);
+    assert_int_equal(pwrite(fd, "\xEF\xBB\xBF# Marked\n", 12, 0), 12);
+    assert_int_equal(doc_from_file(&d, path, &em), 0);
+    assert_string_equal(d.title, "Marked");
+    assert_string_equal(d.text, "# Marked\n");
+    assert_int_equal(d.text_len, 9);
+    doc_finish(&d);
     assert_int_equal(ftruncate(fd, 0), 0);
     assert_int_equal(doc_from_file(&d, path, &em), 0);
     assert_string_equal(d.title, path + 5);
@@ -88,8 +121,33 @@ static void test_file(void **state)
     unlink(path);
     assert_int_equal(doc_from_file(&d, path, &em), LT_ENOTFOUND);
     assert_null(strstr(em.text, path)); /* who prints it names the file */
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(doc_from_file(&d, path, &em), LT_EINVAL); /* and nobody is waited for who may write to it */
+    assert_string_equal(em.text, "not a regular file");
+    unlink(path);
     assert_int_equal(doc_from_file(&d, "/tmp", &em), LT_EINVAL);
     assert_string_equal(em.text, "a folder: name the files in it");
+}
+
+/* A byte order mark is left out before the first line, and is text anywhere else. */
+static void test_marks(void **state)
+{
+    static const char *const lines[] = {"\xEF\xBB\xBFone", "\xEF\xBB\xBF\xEF\xBB\xBF" "two", "\xEF\xBB", "\xEF\xBB\xBF"};
+    static const size_t left_out[] = {3, 0, 0, 0};
+    char *line = NULL;
+    size_t cap = 0, len = 0;
+    FILE *f = tmpfile();
+    assert_non_null(f);
+    for (int i = 0; i < 4; i++)
+        fprintf(f, "%s\n", lines[i]);
+    rewind(f);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(docs_line(f, &line, &cap, &len), 1);
+        assert_string_equal(line, lines[i] + left_out[i]);
+        assert_int_equal(len, strlen(line));
+    }
+    fclose(f);
+    free(line);
 }
 
 /* Lines of every length around the limit, endings, and the rest of what is too long, which takes no memory. */
@@ -148,7 +206,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_full_line),
         cmocka_unit_test(test_refused_lines),
+        cmocka_unit_test(test_metadata),
         cmocka_unit_test(test_file),
+        cmocka_unit_test(test_marks),
         cmocka_unit_test(test_lines),
         cmocka_unit_test(test_vector),
     };

@@ -1,8 +1,11 @@
 #include "base/paths.h"
 
+#include <errno.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static int join(char out[static PATHS_MAX], const char *a, const char *b)
@@ -50,6 +53,21 @@ int paths_socket(char out[static PATHS_MAX])
     char tail[64];
     snprintf(tail, sizeof tail, "/tmp/latentd-%u", (unsigned)geteuid());
     return join(out, tail, "/latentd.sock");
+}
+
+int paths_socket_ours(const char *path)
+{
+    static const char common[] = "/tmp/latentd-";
+    char dir[PATHS_MAX];
+    struct stat st;
+    if (strncmp(path, common, sizeof common - 1) != 0)
+        return 0;
+    const int n = snprintf(dir, sizeof dir, "%.*s", (int)(strcspn(path + sizeof common - 1, "/") + sizeof common - 1), path);
+    if (n >= (int)sizeof dir)
+        return LT_ELIMIT;
+    if (lstat(dir, &st) < 0)
+        return err_from_errno(errno);
+    return S_ISDIR(st.st_mode) && st.st_uid == geteuid() && !(st.st_mode & 022) ? 0 : LT_EPERM;
 }
 
 int paths_config_file(char out[static PATHS_MAX])

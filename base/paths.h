@@ -15,8 +15,12 @@
 int paths_data_dir(char out[static PATHS_MAX]);
 
 /* The socket: /run/latentd/latentd.sock for root, else $XDG_RUNTIME_DIR/latentd/latentd.sock,
- * else /tmp/latentd-UID/latentd.sock (whoever uses that checks that the folder is the user's own). */
+ * else /tmp/latentd-UID/latentd.sock (whoever uses that asks paths_socket_ours). */
 int paths_socket(char out[static PATHS_MAX]);
+
+/* 0, except for a socket in a folder /tmp/latentd-…, which anybody can make: LT_EPERM where that is no folder of ours, or one that others
+ * can write to, LT_ENOTFOUND where there is none. Neither side may use the socket then: another user's daemon would be given our texts. */
+int paths_socket_ours(const char *path);
 
 /* latentd.conf: for root latentd/latentd.conf in the folder of settings that was chosen when building (/etc, or /usr/local/etc), where
  * the sample of it is installed; else $XDG_CONFIG_HOME/latentd/latentd.conf, else

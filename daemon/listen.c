@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "base/paths.h"
+#include "base/port.h"
 #include "base/unix_addr.h"
 #include "daemon/systemd.h"
 #include "index/index.h"
@@ -99,11 +100,9 @@ static int prepare_folder(const char *path, struct err_msg *em)
     *slash = '\0';
     int r = file_make_dirs(dir, 0700);
     if (r < 0)
-        return err_set(em, r, "cannot create %.200s", dir);
-    struct stat st;
-    if (strncmp(dir, "/tmp/latentd-", 13) == 0 &&
-        (lstat(dir, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 022)))
-        return err_set(em, LT_EPERM, "%.200s must be a folder of yours that nobody else can write to", dir);
+        return err_set(em, r, "cannot create %.200s, the folder of the socket: %s", dir, err_text(r));
+    if ((r = paths_socket_ours(path)) < 0)
+        return err_set(em, r, "%.200s must be a folder of yours that nobody else can write to", dir);
     return 0;
 }
 
@@ -145,8 +144,8 @@ static int open_tcp(struct listen_sockets *ls, const char *where, struct err_msg
 {
     char host[256];
     const char *colon = strrchr(where, ':');
-    if (!colon || (size_t)(colon - where) >= sizeof host || !colon[1])
-        return err_set(em, LT_EINVAL, "listen must be HOST:PORT, not '%.100s'", where);
+    if (!colon || (size_t)(colon - where) >= sizeof host || !port_valid(colon + 1))
+        return err_set(em, LT_EINVAL, "listen must be HOST:PORT, with a port up to 65535, not '%.100s'", where);
     snprintf(host, sizeof host, "%.*s", (int)(colon - where), where);
     char *name = host;
     size_t len = strlen(host);

@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/paths.h"
+#include "base/port.h"
 #include "base/unix_addr.h"
 
 #define TIMEOUT_MS 300000
@@ -255,16 +256,17 @@ static int connect_default(struct latent *c, uint64_t deadline_ns)
         places[0] = path;
         places[1] = strcmp(path, "/run/latentd/latentd.sock") ? "/run/latentd/latentd.sock" : NULL;
     }
-    int fd = LATENT_ECONN;
-    struct err_msg first = {{0}};
-    for (int i = 0; i < 2 && places[i] && fd < 0; i++) {
-        fd = connect_path(c, places[i], deadline_ns);
-        if (i == 0)
-            first = c->message;
-    }
-    if (fd < 0)
-        c->message = first; /* the place where it would be expected */
-    return fd;
+    if (!env && paths_socket_ours(path) == LT_EPERM)
+        return conn_fail(c, LATENT_EPERM, "%s: its folder is not yours alone, so who answers there may be anybody", path);
+    int fd = connect_path(c, places[0], deadline_ns);
+    if (fd >= 0 || !places[1])
+        return fd;
+    const struct err_msg first = c->message; /* the place where it would be expected */
+    const int other = connect_path(c, places[1], deadline_ns);
+    if (other >= 0)
+        return other;
+    return other == LATENT_EPERM ? conn_fail(c, fd, "%s, and %s is not for this user", first.text, places[1])
+                                 : conn_fail(c, fd, "%s", first.text);
 }
 
 static int connect_unix(struct latent *c, const char *path, uint64_t deadline_ns)
@@ -327,6 +329,10 @@ int latent_connect_tcp(struct latent *c, const char *host, const char *port, con
     int code = read_keys(c, server_key, key_file, server_public);
     if (code < 0)
         return code;
+    if (!port_valid(port)) {
+        key_pair_finish(&c->key);
+        return conn_fail(c, LATENT_EINVAL, "'%s' is no port", port);
+    }
     int gai = getaddrinfo(host, port, &hints, &list);
     int fd = gai ? conn_fail(c, LATENT_ECONN, "%s: %s", host, gai_strerror(gai)) : LATENT_ECONN;
     for (const struct addrinfo *a = list; a && fd < 0; a = a->ai_next)

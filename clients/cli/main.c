@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/paths.h"
 #include "base/version.h"
 #include "clients/cli/cli.h"
 #include "clients/cli/json_out.h"
@@ -168,6 +169,13 @@ static int connect_private(struct cli *c)
     return r;
 }
 
+/* The place where a daemon of the user's would be is somebody else's, so nobody was asked. */
+static bool squatted(const struct cli *c)
+{
+    char path[PATHS_MAX];
+    return !c->socket_path && paths_socket(path) == 0 && paths_socket_ours(path) == LT_EPERM;
+}
+
 struct latent *cli_connect(struct cli *c)
 {
     if (c->connection && latent_is_connected(c->connection))
@@ -202,7 +210,7 @@ struct latent *cli_connect(struct cli *c)
         fprintf(stderr, "Start one with: latentd --socket %s\n", c->socket_path);
     else if (r == LATENT_ECONN)
         fprintf(stderr, "Start one with: latentd\n");
-    else if (r == LATENT_EPERM)
+    else if (r == LATENT_EPERM && !squatted(c))
         fprintf(stderr, "Its daemon names who else may use it: allow-users and allow-group in latentd.conf(5)\n");
     return NULL;
 }

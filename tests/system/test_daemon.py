@@ -44,6 +44,18 @@ class Process(unittest.TestCase):
             self.assertEqual(d.stop(), 0)
             self.assertFalse(os.path.exists(d.socket))
 
+    def test_started_with_nothing_open(self):
+        """What it opens never takes the numbers of standard input, output and error, into which the log would then go."""
+        d = Daemon()
+        d.wrap = lambda command: ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command]
+        with d:
+            for fd in (0, 1, 2):
+                self.assertEqual(os.readlink(f"/proc/{d.process.pid}/fd/{fd}"), "/dev/null")
+            d.latent("collection", "create", "c")
+            d.add("c", [{"id": "a", "text": "retouch pictures"}])
+            with open(os.path.join(d.data, "lock")) as f:
+                self.assertEqual(f.read(), f"{d.process.pid}\n{d.socket}\n")
+
     @unittest.skipUnless(os.geteuid() == 0, "only root can be another user")
     def test_other_users(self):
         """By the socket's mode, by the peer's credentials, and by those whom the settings name."""
@@ -291,6 +303,20 @@ class Remote(unittest.TestCase):
             self.assertEqual(latent(writer, "add", "-c", "c", "--jsonl", path).returncode, 0)
             hits = latent(reader, "search", "-c", "c", "--json", "edit photographs").stdout.splitlines()
             self.assertEqual(json.loads(hits[0])["id"], "a")
+
+    def test_no_such_port(self):
+        """99999 would become 34463."""
+        with tempfile.TemporaryDirectory() as folder:
+            key = os.path.join(folder, "key")
+            public = subprocess.run([LATENT, "key", "generate", "-o", key], capture_output=True, text=True, check=True).stdout.strip()
+            got = subprocess.run([LATENTD, "--data", folder + "/data", "--socket", folder + "/s", "--listen", "127.0.0.1:99999"],
+                                 capture_output=True, text=True, timeout=CALL_S)
+            self.assertEqual(got.returncode, 1)
+            self.assertIn("listen must be HOST:PORT, with a port up to 65535, not '127.0.0.1:99999'", got.stderr)
+            got = subprocess.run([LATENT, "--connect", "127.0.0.1:99999", "--server-key", public, "--key", key, "status"],
+                                 capture_output=True, text=True, timeout=CALL_S)
+            self.assertEqual(got.returncode, 2)
+            self.assertIn("'99999' is no port (LATENT_EINVAL)", got.stderr)
 
     def test_plain_bytes_on_tcp_get_nothing(self):
         with Daemon("--listen", "127.0.0.1:0") as d:

@@ -5,27 +5,51 @@
 #include <stdio.h>
 #include <string.h>
 
+#define CONFIG_SETTINGS_MAX 64
+
 struct reader {
     FILE *f;
     struct settings *s;
     unsigned line; /* the one inih works on */
+    unsigned set_at[CONFIG_SETTINGS_MAX]; /* the line of each setting of the table; 0: none yet */
+    int read_errno;
     int r;
     struct err_msg em;
 };
 
-/* inih asks for one line and then calls on_value for it, so that counting here gives the line of every value. */
+/* inih asks for one line and then calls on_value for it, so that counting here gives the line of every value. Blanks at its beginning,
+ * by which inih would take it for the end of the last value, are left out. */
 static char *next_line(char *buf, int n, void *arg)
 {
     struct reader *rd = arg;
-    if (rd->r < 0 || !fgets(buf, n, rd->f))
+    if (rd->r < 0)
         return NULL;
+    if (!fgets(buf, n, rd->f)) {
+        rd->read_errno = ferror(rd->f) ? errno : 0;
+        return NULL;
+    }
     rd->line++;
     size_t len = strlen(buf);
     if (len >= CONFIG_LINE_MAX) {
         rd->r = err_set(&rd->em, LT_EINVAL, "line is longer than %d bytes", CONFIG_LINE_MAX);
         return NULL;
     }
+    const size_t blanks = strspn(buf, " \t");
+    memmove(buf, buf + blanks, len - blanks + 1);
     return buf;
+}
+
+/* A name that comes again would silently undo its first line. */
+static int once(struct reader *rd, const char *name)
+{
+    for (unsigned i = 0; i < settings_count && i < CONFIG_SETTINGS_MAX; i++) {
+        if (strcmp(settings_table[i].name, name) != 0)
+            continue;
+        if (rd->set_at[i])
+            return err_set(&rd->em, LT_EINVAL, "%s is set in line %u already", name, rd->set_at[i]);
+        rd->set_at[i] = rd->line;
+    }
+    return 0;
 }
 
 static int on_value(void *arg, const char *section, const char *name, const char *value)
@@ -35,7 +59,7 @@ static int on_value(void *arg, const char *section, const char *name, const char
         return 0;
     if (section[0])
         rd->r = err_set(&rd->em, LT_EINVAL, "unknown section [%.50s]", section);
-    else
+    else if ((rd->r = once(rd, name)) == 0)
         rd->r = settings_set(rd->s, name, value, &rd->em);
     return rd->r == 0;
 }
@@ -47,6 +71,8 @@ int config_read(const char *path, struct settings *s, struct err_msg *em)
         return err_set(em, err_from_errno(errno), "%.300s: %s", path, strerror(errno));
     int bad_line = ini_parse_stream(next_line, &rd, on_value, &rd);
     fclose(rd.f);
+    if (rd.read_errno)
+        return err_set(em, err_from_errno(rd.read_errno), "%.300s: %s", path, strerror(rd.read_errno));
     if (rd.r < 0)
         return err_set(em, LT_EINVAL, "%.200s:%u: %.200s", path, rd.line, rd.em.text);
     if (bad_line != 0)

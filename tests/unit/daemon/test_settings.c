@@ -40,6 +40,14 @@ static void file_sets(void **state)
     assert_int_equal(s.threads, 3);
     assert_int_equal(s.memory_mb, 256);
     settings_finish(&s);
+    assert_int_equal(read_text("\xEF\xBB\xBF" "data = /x  ; where it is\r\n  threads = 4 ; both\r\n", &s, &em), 0);
+    assert_string_equal(s.data, "/x");
+    assert_int_equal(s.threads, 4);
+    settings_finish(&s);
+    settings_init(&s);
+    assert_int_equal(config_read("/", &s, &em), LT_EIO); /* a folder is no empty file */
+    assert_string_equal(em.text, "/: Is a directory");
+    settings_finish(&s);
 }
 
 static void file_errors_name_the_line(void **state)
@@ -58,6 +66,10 @@ static void file_errors_name_the_line(void **state)
     expect_error("data = /x\nwhat is this\n", ":2: not a `name = value` line");
     expect_error("[server]\ndata = /x\n", "unknown section [server]");
     expect_error("data =\n", ":1: data is empty");
+    expect_error("data = /x\nthreads = 1\n\nthreads = 1\n", ":4: threads is set in line 2 already");
+    expect_error("data = /x\n  /y\n", ":2: not a `name = value` line"); /* no value goes on in the next line */
+    expect_error("  data = /x\n\tthreads = x\n", ":2: threads must be");
+    expect_error("\xEF\xBB\xBF" "colour = red\n", ":1: unknown setting 'colour'");
     snprintf(text, sizeof text, "data = /x\nsocket = /%0300d\n", 0);
     expect_error(text, ":2: line is longer");
 }

@@ -7,7 +7,9 @@ PACKAGES_BUILD="build-essential meson ninja-build pkg-config glslang-tools libvu
 # systemd-analyze looks over the units.
 PACKAGES_TEST="libcmocka-dev systemd mesa-vulkan-drivers vulkan-validationlayers chromium python3 man-db git"
 PACKAGES_ALL="clang libclang-rt-dev libomp-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static debootstrap python3-venv
-    python3-dev zstd npm unzip debhelper"
+    python3-dev zstd unzip debhelper"
+# Packages of Node from elsewhere have npm in them, and conflict with Debian's.
+command -v npm >/dev/null || PACKAGES_ALL="$PACKAGES_ALL npm"
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then

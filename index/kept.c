@@ -42,7 +42,8 @@ static int compare_spans(struct index *ix, const struct doc_row *old, const stru
     return r < 0 ? r : 0;
 }
 
-int kept_vector(struct index *ix, const struct collection *c, const struct doc_row *old, size_t i, struct err_msg *em)
+/* The i-th chunk's vector of old, checked, in ix->vector. */
+static int read_vector(struct index *ix, const struct collection *c, const struct doc_row *old, size_t i, struct err_msg *em)
 {
     sqlite3_stmt *st = store_stmt(ix, ST_CHUNK_VECTOR, em);
     if (!st)
@@ -58,8 +59,25 @@ int kept_vector(struct index *ix, const struct collection *c, const struct doc_r
     return r;
 }
 
+/* Reads and checks old's n vectors, and with copy puts each under the numbers from first on; *whole: all can be used, else no copy stays. */
+static int take_vectors(struct index *ix, const struct collection *c, const struct doc_row *old, size_t n, bool copy, uint64_t first,
+                        bool *whole, struct err_msg *em)
+{
+    int r = 0;
+    *whole = true;
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        if ((r = read_vector(ix, c, old, i, em)) == LT_ECORRUPT || r == LT_ENAN) {
+            *whole = false; /* what is lost is made anew */
+            return copy && i ? vectors_delete(ix, first, first + i - 1, em) : 0;
+        }
+        if (r == 0 && copy)
+            r = vectors_add(ix, first + i, ix->vector, c->dim, em);
+    }
+    return r;
+}
+
 int kept_compare(struct index *ix, const struct collection *c, const struct doc_row *old, const struct index_doc *d, size_t n,
-                 enum kept *out, struct err_msg *em)
+                 uint64_t first, enum kept *out, struct err_msg *em)
 {
     enum kept found = KEPT_NOTHING;
     bool same = true;
@@ -71,9 +89,11 @@ int kept_compare(struct index *ix, const struct collection *c, const struct doc_
         r = compare_words(ix, old, d, &found, em);
     if (r == 0 && found != KEPT_NOTHING)
         r = compare_spans(ix, old, d, n, &same, em);
-    for (size_t i = 0; r == 0 && found != KEPT_NOTHING && same && i < n; i++)
-        r = kept_vector(ix, c, old, i, em);
+    if (r < 0)
+        return r == LT_ECORRUPT ? 0 : r; /* a damaged one is replaced */
+    if (found != KEPT_NOTHING && same)
+        r = take_vectors(ix, c, old, n, found == KEPT_VECTORS, first, &same, em);
     if (r == 0 && same)
         *out = found;
-    return r == LT_ECORRUPT || r == LT_ENAN ? 0 : r; /* what is lost is made anew */
+    return r;
 }

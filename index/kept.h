@@ -10,11 +10,10 @@ enum kept {
     KEPT_ALL,
 };
 
-/* (writer) What of `old`, the live version of d's id, holds for d, whose n chunks were checked. *out on success. */
+/* (writer) What of `old`, the live version of d's id, holds for d, whose n chunks were checked. *out on success. In the open group.
+ * KEPT_VECTORS: the vectors lie under the numbers from `first` on as well, which no chunk has yet: each is read once, checked and copied.
+ * Else none lies there. */
 int kept_compare(struct index *ix, const struct collection *c, const struct doc_row *old, const struct index_doc *d, size_t n,
-                 enum kept *out, struct err_msg *em);
-
-/* (writer) The i-th chunk's vector of a version that kept_compare found whole, in ix->vector. */
-int kept_vector(struct index *ix, const struct collection *c, const struct doc_row *old, size_t i, struct err_msg *em);
+                 uint64_t first, enum kept *out, struct err_msg *em);
 
 #endif

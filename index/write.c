@@ -102,9 +102,9 @@ static int check_job(struct index *ix, uint64_t job, struct err_msg *em)
     return 0;
 }
 
-/* keep: the version whose vectors serve; NULL: d's own, if any. */
+/* kept: their vectors are there already; else d's own are put there, if it has any. */
 static int insert_chunks(struct index *ix, struct collection *c, const struct index_doc *d, uint64_t doc,
-                         uint64_t first, size_t n, const struct doc_row *keep, struct err_msg *em)
+                         uint64_t first, size_t n, bool kept, struct err_msg *em)
 {
     int r = 0;
     const struct index_span whole = {0, (uint32_t)d->text_len};
@@ -113,13 +113,11 @@ static int insert_chunks(struct index *ix, struct collection *c, const struct in
         return LT_EIO;
     for (size_t i = 0; i < n && r == 0; i++) {
         const struct index_span *s = d->spans ? &d->spans[i] : &whole;
-        sql_bind(st, d->vectors || keep ? "iiiiiii" : "iiiiiin", (int64_t)(first + i), (int64_t)doc, c->id, (int64_t)i,
+        sql_bind(st, d->vectors || kept ? "iiiiiii" : "iiiiiin", (int64_t)(first + i), (int64_t)doc, c->id, (int64_t)i,
                  (int64_t)s->start, (int64_t)s->end, (int64_t)0);
         r = sql_run(st, em);
-        if (r == 0 && keep)
-            r = kept_vector(ix, c, keep, i, em);
-        if (r == 0 && (keep || d->vectors))
-            r = vectors_add(ix, first + i, keep ? ix->vector : d->vectors + i * c->dim, c->dim, em);
+        if (r == 0 && d->vectors)
+            r = vectors_add(ix, first + i, d->vectors + i * c->dim, c->dim, em);
     }
     return r;
 }
@@ -140,13 +138,13 @@ static int count_in_job(struct index *ix, const struct index_doc *d, bool search
     return sql_run(st, em);
 }
 
-/* The new version's rows, under the next numbers. keep as for insert_chunks. */
-static int insert_rows(struct index *ix, struct collection *c, const struct index_doc *d, size_t n, const struct doc_row *keep,
+/* The new version's rows, under the next numbers. kept as for insert_chunks. */
+static int insert_rows(struct index *ix, struct collection *c, const struct index_doc *d, size_t n, bool kept,
                        struct err_msg *em)
 {
     int64_t bytes = (int64_t)doc_bytes(c, d, n);
     uint64_t doc = ix->next_doc++, first = ix->next_chunk;
-    bool whole = keep || d->vectors;
+    bool whole = kept || d->vectors;
     int r;
     if (d->version)
         *d->version = doc;
@@ -165,7 +163,7 @@ static int insert_rows(struct index *ix, struct collection *c, const struct inde
     if (!(st = store_stmt(ix, ST_TEXT_ADD, em)))
         return LT_EIO;
     sql_bind(st, "ib", (int64_t)doc, d->text_len ? d->text : "", d->text_len);
-    if ((r = sql_run(st, em)) < 0 || (r = insert_chunks(ix, c, d, doc, first, n, keep, em)) < 0 ||
+    if ((r = sql_run(st, em)) < 0 || (r = insert_chunks(ix, c, d, doc, first, n, kept, em)) < 0 ||
         (r = count_in_job(ix, d, false, em)) < 0)
         return r;
     c->delta.bytes += bytes;
@@ -186,13 +184,13 @@ static int insert_doc(struct index *ix, struct collection *c, const struct index
     if (r > 0) /* superseded before it was searchable */
         r = documents_erase(ix, c, &staged, em);
     if (r < 0 || (r = was_live = documents_find(ix, c, d->id, d->id_len, true, &live, em)) < 0 ||
-        (was_live && (r = kept_compare(ix, c, &live, d, n, &kept, em)) < 0))
+        (was_live && (r = kept_compare(ix, c, &live, d, n, ix->next_chunk, &kept, em)) < 0))
         return r;
     if (d->kept)
         *d->kept = kept != KEPT_NOTHING;
     c->delta.documents += !was_staged && !was_live;
     if (kept != KEPT_ALL)
-        return insert_rows(ix, c, d, n, kept == KEPT_VECTORS ? &live : NULL, em);
+        return insert_rows(ix, c, d, n, kept == KEPT_VECTORS, em);
     if (d->version)
         *d->version = live.doc;
     if (was_staged) { /* which is gone: a change like a deletion */

@@ -3,6 +3,8 @@
 
 #include <sqlite3.h>
 
+#include "index/store.h"
+
 #define TEXT "apples are red. pears are green."
 static const struct index_span spans[] = {{0, 15}, {16, 32}};
 
@@ -41,6 +43,12 @@ static struct index_collection info(struct box *b)
     return c;
 }
 
+/* Vectors read from the store to be kept, since the last call. */
+static int n_read(struct box *b)
+{
+    return sqlite3_stmt_status(b->ix->stmt[ST_CHUNK_VECTOR], SQLITE_STMTSTATUS_RUN, 1);
+}
+
 /* Is it found by its vector under this filter, and with these metadata? */
 static void expect_found(struct box *b, const char *filter, const char *metadata)
 {
@@ -64,8 +72,10 @@ static void test_same(void **state)
     assert_int_equal(kit_embed_pending(b->ix), 2);
     struct index_collection before = info(b), after;
     kit_ok(index_job_open(b->ix, "c", "again", 0, 0, &job, &em), &em);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         assert_true(put(b, "Fruit", TEXT, "{\"n\":1}", 2, job));
+        assert_int_equal(n_read(b), 2);
+    }
     after = info(b);
     assert_int_equal(after.accepted_seq, before.accepted_seq);
     assert_int_equal(after.documents, before.documents);
@@ -90,6 +100,7 @@ static void test_other_metadata(void **state)
     expect_found(b, "n = 1", "{\"n\":1}"); /* its set of chunks is remembered */
     expect_found(b, "n = 2", NULL);
     assert_true(put(b, "Fruit", TEXT, "{\"n\":2}", 2, 0));
+    assert_int_equal(n_read(b), 2); /* each once: checked and copied as it is read */
     assert_int_equal(kit_embed_pending(b->ix), 0);
     for (int i = 0; i < 2; i++) {
         expect_found(b, "n = 1", NULL);
@@ -132,7 +143,20 @@ static void test_not_the_same(void **state)
     kit_check(b->ix);
 }
 
-/* A vector that is lost is made anew, and a text that is damaged is replaced. */
+static int64_t count(struct box *b, const char *table)
+{
+    char sql[80];
+    int64_t n = -1;
+    sqlite3_stmt *st = NULL;
+    struct err_msg em;
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM %s", table);
+    kit_ok(sql_prepare(b->ix->db, &st, sql, &em), &em);
+    kit_ok(sql_int(st, -1, &n, &em), &em);
+    sqlite3_finalize(st);
+    return n;
+}
+
+/* A vector that is lost is made anew, whether or not metadata differ as well, and a text that is damaged is replaced. */
 static void test_damaged(void **state)
 {
     static const char *const damage[] = {"DELETE FROM vectors WHERE chunk = (SELECT max(chunk) FROM vectors)",
@@ -142,21 +166,24 @@ static void test_damaged(void **state)
     struct box *b = *state;
     char path[300], *error = NULL;
     snprintf(path, sizeof path, "%s/store.db", b->dir);
-    for (size_t i = 0; i < sizeof damage / sizeof *damage; i++) {
+    for (size_t i = 0; i < 2 * sizeof damage / sizeof *damage; i++) {
+        const char *metadata = i % 2 ? "{\"n\":2}" : "{\"n\":1}";
         sqlite3 *db;
         put(b, "Fruit", TEXT, "{\"n\":1}", 2, 0);
         kit_embed_pending(b->ix);
         box_close(b);
         assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-        if (sqlite3_exec(db, damage[i], NULL, NULL, &error) != SQLITE_OK)
-            fail_msg("%s: %s", damage[i], error);
+        if (sqlite3_exec(db, damage[i / 2], NULL, NULL, &error) != SQLITE_OK)
+            fail_msg("%s: %s", damage[i / 2], error);
         assert_int_equal(sqlite3_changes(db), 1);
         sqlite3_close(db);
         box_open(b);
-        assert_false(put(b, "Fruit", TEXT, "{\"n\":1}", 2, 0));
+        assert_false(put(b, "Fruit", TEXT, metadata, 2, 0));
+        assert_int_equal(count(b, "vectors WHERE chunk > (SELECT max(chunk) FROM chunks) - 2"), 0); /* none was copied in vain */
         assert_int_equal(kit_embed_pending(b->ix), 2);
-        expect_found(b, "n = 1", "{\"n\":1}");
-        assert_true(put(b, "Fruit", TEXT, "{\"n\":1}", 2, 0));
+        expect_found(b, i % 2 ? "n = 2" : "n = 1", metadata);
+        assert_true(put(b, "Fruit", TEXT, metadata, 2, 0));
+        assert_int_equal(count(b, "vectors"), 22);
     }
 }
 

@@ -13,7 +13,7 @@
 struct fault_point {
     char name[48];
     long after; /* passes left before it acts */
-    char action[8];
+    char action[200];
     bool spent;
 };
 
@@ -60,6 +60,10 @@ bool fault(const char *name)
         if (f->after-- > 0)
             continue;
         f->after = 0;
+        if (*f->action == '/') {
+            act |= access(f->action, F_OK) == 0;
+            continue;
+        }
         if (strcmp(f->action, "kill") == 0)
             kill(getpid(), SIGKILL);
         f->spent = strcmp(f->action, "always") != 0;

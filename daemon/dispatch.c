@@ -119,7 +119,7 @@ static int check_grant(struct conn *c, const Latent__V1__Request *msg, struct er
         return err_set(em, LT_EAUTH, "this key is no longer among the authorized keys");
     int r = key_entry_check(&c->grant->entry, message_right(msg->body_case), message_collection(msg),
                             clock_wall_ms() / 1000, em);
-    if (r == 0 && !key_rate_take(&c->grant->rate, c->grant->entry.rate, clock_ns()))
+    if (r == 0 && atomic_load(&s->core->ready) && !key_rate_take(&c->grant->rate, c->grant->entry.rate, clock_ns()))
         r = err_set(em, LT_ERATE, "this key may send %u requests a second", c->grant->entry.rate);
     return r;
 }

@@ -3,9 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cpu.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/paths.h"
@@ -59,6 +61,8 @@ static int load_model(struct core *c, struct err_msg *em)
     const char *given = getenv("CACHE_DIRECTORY"); /* systemd's */
     int r = 0;
     enter(c, LATENT__V1__PHASE__PHASE_LOADING_MODEL);
+    while (fault("load.hold") && !atomic_load(&c->stopping))
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
     if (c->settings->model)
         snprintf(c->model_path, sizeof c->model_path, "%s", c->settings->model);
     else

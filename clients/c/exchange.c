@@ -9,6 +9,7 @@
 
 /* How often a daemon that loads is looked at. */
 #define WAIT_LOOK_MS 50
+#define RATE_LOOKS 25 /* more than a second of them, in which a key may send one request at least */
 
 void parts_free(struct part *p)
 {
@@ -187,8 +188,14 @@ static int wait_loaded(struct latent *c)
 int exchange(struct latent *c, Latent__V1__Request *r, Latent__V1__Response__BodyCase kind, struct part **parts)
 {
     int code = exchange_once(c, r, kind, parts);
-    while (code == LATENT_ELOADING && c->waiting && (code = wait_loaded(c)) == 0)
+    const bool wait = code == LATENT_ELOADING && c->waiting;
+    while (code == LATENT_ELOADING && wait && (code = wait_loaded(c)) == 0)
         code = exchange_once(c, r, kind, parts);
+    /* The look that found it loaded may have been all that the key may ask in this second. */
+    for (int i = 0; code == LATENT_ERATE && wait && i < RATE_LOOKS; i++) {
+        nanosleep(&(struct timespec){.tv_nsec = WAIT_LOOK_MS * 1000000L}, NULL);
+        code = exchange_once(c, r, kind, parts);
+    }
     return code;
 }
 

@@ -194,8 +194,7 @@ struct latent *cli_connect(struct cli *c)
         fprintf(stderr, "latent: out of memory\n");
         return NULL;
     }
-    if (!c->key_file) /* a key may have a rate, which waiting would use up */
-        latent_set_waiting(c->connection, on_waiting, c);
+    latent_set_waiting(c->connection, on_waiting, c);
     if (c->private_dir)
         return connect_private(c) < 0 ? NULL : c->connection;
     if (c->connect)

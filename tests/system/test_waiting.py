@@ -1,17 +1,21 @@
 #!/usr/bin/env python3
-"""Waiting for a daemon that loads: it costs nothing where there is nothing to wait for. The daemon is played by this test."""
+"""Waiting for a daemon that loads: it costs nothing where there is nothing to wait for. The daemon is played by this test, but for keys."""
 import os
+import re
 import shutil
 import socket
 import struct
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
 
-from harness import CALL_S, LATENT, main
-from wire import CREATE, GET, HELLO, INFO, SEARCH, STATUS, frame, pack, unpack
+from harness import CALL_S, LATENT, SRC, Daemon, main, needs_faults
+from noise import Key, NoiseWire
+from wire import CREATE, GET, HELLO, INFO, LIST, SEARCH, STATUS, frame, pack, unpack
 
+MODEL = os.path.join(SRC, "tests", "golden", "decoders", "mistral.gguf")
 LOADING = 29  # LT_ELOADING
 
 
@@ -81,6 +85,42 @@ class Waiting(unittest.TestCase):
         got, asked = self.latent(2, {INFO: [(1, "c")], SEARCH: []}, "search", "-c", "c", "--queries", queries, "--run", out)
         self.assertEqual(got.returncode, 0, got.stderr)
         self.assertEqual(asked, [INFO, STATUS, STATUS, INFO, SEARCH])
+
+    @needs_faults
+    def test_a_key_waits_too(self):
+        """Over TCP and on the Unix socket, under a rate that its looks would use up if they counted while the daemon loads."""
+        hold, *keys = (os.path.join(self.folder, name) for name in ("hold", "key1", "key2"))
+        open(hold, "w").close()
+        with Daemon("--model", MODEL, "--socket-keys", "yes", "--listen", "127.0.0.1:0", env={"LATENTD_FAULT": f"load.hold={hold}"}, wait=None) as d:
+            self.addCleanup(lambda: os.path.exists(hold) and os.unlink(hold))
+            while not (found := re.search(r"latentd.sock, server key (\S+)", d.log_text())):
+                self.assertIsNone(d.process.poll(), d.log_text())
+                time.sleep(0.02)
+            server = found.group(1)
+            looking = Key()
+            public = [looking.text]
+            for key in keys:
+                got = subprocess.run([LATENT, "key", "generate", "-o", key], capture_output=True, text=True, check=True)
+                public.append(got.stdout.split()[-1])
+            path = os.path.join(d.data, "authorized_keys")
+            with open(path, "w", encoding="ascii") as f:
+                f.writelines(f"{p} query rate=1/s\n" for p in public)
+            os.chmod(path, 0o600)
+            waiting = []
+            for key, to in zip(keys, (["--socket", d.socket], ["--connect", f"127.0.0.1:{d.port()}"])):
+                p = subprocess.Popen([LATENT, *to, "--server-key", server, "--key", key, "collection", "list"], stderr=subprocess.PIPE, text=True)
+                self.addCleanup(p.kill)
+                self.assertEqual(p.stderr.readline(), "latent: waiting for latentd, which is still loading\n")
+                waiting.append(p)
+            w = NoiseWire(d.socket, looking, server)
+            self.addCleanup(w.socket.close)
+            for _ in range(20):
+                self.assertEqual(w.call(STATUS, []).code, 0)
+                self.assertEqual(w.call(LIST, []).code, LOADING)
+            self.assertEqual([p.poll() for p in waiting], [None, None])
+            os.unlink(hold)
+            for p in waiting:
+                self.assertEqual((p.communicate(timeout=CALL_S)[1], p.returncode), ("", 0))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
 #include "base/utf8.h"
 
 bool text_is_blank(const char *s, size_t len)
@@ -68,8 +67,8 @@ static int put_prefix(const struct text_rules *r, const struct text_input *in, s
     if (n_instruct && !(slot = strstr(prefix, "{}")))
         return err_set(em, LT_EUNSUPPORTED, "the model's instruction template has no place for an instruction");
     size_t n = strlen(prefix), head = slot ? (size_t)(slot - prefix) : n;
-    if (n_instruct > TOKENIZER_TEXT_MAX || text_join_room(out, n + n_instruct + 1, em) < 0)
-        return err_set(em, LT_ENOMEM, "%s", err_text(LT_ENOMEM));
+    if (text_join_room(out, n + n_instruct + 1, em) < 0)
+        return LT_ENOMEM;
     memcpy(out->joined, prefix, head);
     *len = head;
     if (slot) {
@@ -93,14 +92,22 @@ static int put_title(const char *form, const char *title, size_t title_len, bool
     }
     if (!*form && !alone)
         tail = title_len ? " " : "";
-    if (title_len > TOKENIZER_TEXT_MAX || text_join_room(out, head + title_len + strlen(tail) + 1, em) < 0)
-        return err_set(em, LT_ENOMEM, "%s", err_text(LT_ENOMEM));
+    if (text_join_room(out, head + title_len + strlen(tail) + 1, em) < 0)
+        return LT_ENOMEM;
     memcpy(out->joined, form, head);
     if (title_len)
         memcpy(out->joined + head, title, title_len);
     memcpy(out->joined + head + title_len, tail, strlen(tail));
     *len = head + title_len + strlen(tail);
     return 0;
+}
+
+/* A part of what is tokenised as one. */
+static int check_part(const char *what, const char *s, size_t len, struct err_msg *em)
+{
+    if (len > TOKENIZER_TEXT_MAX)
+        return err_set(em, LT_ELIMIT, "the %s has %zu bytes, at most %u are taken", what, len, TOKENIZER_TEXT_MAX);
+    return text_check_utf8(what, s, len, em);
 }
 
 /* prefix, title, space, text as one string, its first `*prefix_len` bytes the prefix. */
@@ -110,9 +117,8 @@ static int join(const struct text_rules *r, const struct text_input *in, struct 
     const char *text = in->text;
     size_t title_len = in->query || !in->title ? 0 : in->title_len, text_len = in->len;
     int e;
-    if ((e = text_check_utf8("text", in->text, in->len, em)) < 0 ||
-        (e = text_check_utf8("title", in->title, title_len, em)) < 0 ||
-        (e = text_check_utf8("instruction", in->instruct, in->instruct ? strlen(in->instruct) : 0, em)) < 0)
+    if ((e = check_part("text", in->text, in->len, em)) < 0 || (e = check_part("title", in->title, title_len, em)) < 0 ||
+        (e = check_part("instruction", in->instruct, in->instruct ? strlen(in->instruct) : 0, em)) < 0)
         return e;
     if (text_is_blank(in->title, title_len))
         title_len = 0;
@@ -130,9 +136,10 @@ static int join(const struct text_rules *r, const struct text_input *in, struct 
     } else if ((e = put_title(text_template(r, in), in->title, title_len, !text_len, out, &n, em)) < 0) {
         return e;
     }
-    size_t len;
-    if (!size_add(n, text_len, &len) || len > TOKENIZER_TEXT_MAX)
-        return err_set(em, LT_ELIMIT, "a text of more than %u bytes", TOKENIZER_TEXT_MAX);
+    const size_t len = n + text_len;
+    if (len > TOKENIZER_TEXT_MAX)
+        return err_set(em, LT_ELIMIT, "the text has %zu bytes with the %s, at most %u are taken", len,
+                       in->query ? "instruction" : "title", TOKENIZER_TEXT_MAX);
     if (text_join_room(out, len + 1, em) < 0)
         return LT_ENOMEM;
     if (text_len)

@@ -63,7 +63,8 @@ int text_rules_of(const struct model *m, struct text_rules *r, struct err_msg *e
  * Truncation keeps BOS and the first limit - 1 tokens, and so loses EOS, as NV-Embed does.
  * Errors: LT_EUTF8 (which part, which byte), LT_EEMPTY (no text, or an instruction that leaves nothing to
  * pool; blank counts as none), LT_ETOOLONG (found and allowed tokens), LT_EUNSUPPORTED (no tokenizer, a template without {}),
- * LT_ELIMIT, LT_ENOMEM; out is then empty, but that n_seen counts a text's tokens that is too long. */
+ * LT_ELIMIT (text, title or instruction: more bytes than the tokeniser takes), LT_ENOMEM; out is then empty, but that n_seen counts a
+ * text's tokens that is too long. */
 int text_encode(const struct model *m, const struct text_input *in, struct text_tokens *out,
                 struct err_msg *em);
 int text_encode_rules(const struct text_rules *r, const struct text_input *in, struct text_tokens *out,

@@ -213,6 +213,36 @@ static void test_refused(void **state)
     rules.instruct_template = "h {}\nf: ";
 }
 
+/* Each part alone and the parts together: a byte more than the tokeniser takes is named as what it is, and takes no tokenising. */
+static void test_beyond_the_tokeniser(void **state)
+{
+    const size_t most = TOKENIZER_TEXT_MAX;
+    struct err_msg em;
+    char *s = malloc(most + 2);
+    assert_non_null(s);
+    memset(s, 'a', most + 1);
+    s[most + 1] = 0;
+    struct text_input title = {.text = "b", .len = 1, .title = s, .title_len = most + 1}, text = {.text = s, .len = most + 1};
+    const struct {
+        struct text_input in;
+        const char *says;
+    } cases[] = {
+        {title, "the title has 67108865 bytes, at most 67108864 are taken"},
+        {query(s, "b"), "the instruction has 67108865 bytes, at most 67108864 are taken"},
+        {text, "the text has 67108865 bytes, at most 67108864 are taken"},
+        {query(s + 1, "b"), "67108871 bytes with the instruction, at most 67108864 are taken"},
+        {{.text = s, .len = most, .title = "bc", .title_len = 2}, "67108867 bytes with the title, at most 67108864 are taken"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        tokens.n = tokens.n_seen = 7;
+        assert_int_equal(text_encode_rules(&rules, &cases[i].in, &tokens, &em), LT_ELIMIT);
+        assert_non_null(strstr(em.text, cases[i].says));
+        assert_true(tokens.n == 0 && tokens.n_seen == 0);
+    }
+    free(s);
+    text_tokens_finish(&tokens);
+}
+
 /* Every case of the default model: ids and masked positions. */
 static void test_latent_mini_cases(void **state)
 {
@@ -269,7 +299,7 @@ int main(void)
         cmocka_unit_test(test_cut),
         cmocka_unit_test(test_other_models), cmocka_unit_test(test_prompt),
         cmocka_unit_test(test_query_to_the_letter),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_beyond_the_tokeniser),
         cmocka_unit_test(test_latent_mini_cases),
         cmocka_unit_test(test_nv_embed_query),
     };

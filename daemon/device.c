@@ -47,7 +47,7 @@ struct device {
     bool failing;         /* the last batch failed as a whole, which has been said */
     double tokens_per_ms; /* smoothed, of bulk batches */
     unsigned streak;
-    atomic_uint_fast64_t tokens_done, texts_done;
+    atomic_uint_fast64_t tokens_done, texts_done, batches_done;
     struct slot slots[BATCH_TEXTS];
     struct engine_seq seqs[BATCH_TEXTS];
     int status[BATCH_TEXTS];
@@ -211,12 +211,13 @@ static void run_batch(struct device *d, size_t n, struct queue *q)
     d->failing = r < 0;
     publish_move(d);
     double ms = (double)(clock_ns() - t0) / 1e6;
-    if (q == &d->bulk && ms > 0.01 && tokens >= BULK_TOKENS_MIN / 2) {
+    if (q == &d->bulk && ms > 0.01 && tokens >= BULK_TOKENS_MIN / 2 && !fault("device.unmeasured")) {
         double rate = (double)tokens / ms;
         d->tokens_per_ms = d->tokens_per_ms > 0 ? 0.8 * d->tokens_per_ms + 0.2 * rate : rate;
     }
     atomic_fetch_add(&d->tokens_done, tokens);
     atomic_fetch_add(&d->texts_done, n);
+    atomic_fetch_add(&d->batches_done, 1);
     finish_texts(d, n, r, &em, q);
 }
 
@@ -336,6 +337,7 @@ void device_get_stats(struct device *d, struct device_stats *out)
     out->bulk_depth = atomic_load(&d->bulk.depth);
     out->tokens_done = atomic_load(&d->tokens_done);
     out->texts_done = atomic_load(&d->texts_done);
+    out->batches_done = atomic_load(&d->batches_done);
 }
 
 void device_destroy(struct device **dp)

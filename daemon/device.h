@@ -60,7 +60,7 @@ void device_stop_bulk(struct device *d);
 
 struct device_stats {
     uint64_t query_depth, bulk_depth; /* texts waiting or in work */
-    uint64_t tokens_done, texts_done; /* since start */
+    uint64_t tokens_done, texts_done, batches_done; /* since start */
 };
 void device_get_stats(struct device *d, struct device_stats *out);
 

@@ -115,6 +115,7 @@ static void full_status(struct work_item *w, void *reader)
     queue.bulk_depth = dev.bulk_depth;
     queue.tokens_done = dev.tokens_done;
     queue.texts_done = dev.texts_done;
+    queue.batches_done = dev.batches_done;
     queue.pending_chunks = ix.pending_chunks;
     queue.writes_waiting = writer_depth(c->writer);
     out.queue = &queue;

@@ -79,6 +79,7 @@ static void status_fill(struct latent_status *to, const Latent__V1__StatusReply 
         to->writes_waiting = s->queue->writes_waiting;
         to->tokens_done = s->queue->tokens_done;
         to->texts_done = s->queue->texts_done;
+        to->batches_done = s->queue->batches_done;
     }
 }
 

@@ -197,6 +197,7 @@ struct latent_status {
     const char *mask;           /* "causal" or "full": what a token sees */
     const char *warning;        /* what needs a look though everything is answered; empty: nothing */
     const struct latent_reranker *reranker; /* NULL: there is none */
+    uint64_t batches_done;      /* in which the device took tokens_done and texts_done */
 };
 
 LATENT_API int latent_status(struct latent *c, struct latent_status **out);

@@ -35,7 +35,7 @@ static void print_json(const struct latent_status *s)
         json_array_append_new(collections, collection_json(&s->collections[i]));
     json_out(json_pack(
         "{s:o, s:s, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:I, s:I, s:s, s:s, s:b, s:o, s:o, "
-        "s:{s:I, s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:o, s:s, s:s, s:o, s:o}",
+        "s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:o, s:s, s:s, s:o, s:o}",
         "version", json_text(s->version), "phase", phase_name(s->phase), "percent",
         (json_int_t)s->percent, "read_only", (int)s->read_only, "read_only_reason",
         json_text(s->read_only_reason), "device", json_text(s->device), "device_kind",
@@ -46,7 +46,7 @@ static void print_json(const struct latent_status *s)
         "query_template", json_text(s->query_template), "collections", collections, "queue",
         "queries", (json_int_t)s->query_depth, "bulk", (json_int_t)s->bulk_depth, "pending_chunks",
         (json_int_t)s->pending_chunks, "writes", (json_int_t)s->writes_waiting, "tokens_done",
-        (json_int_t)s->tokens_done, "texts_done", (json_int_t)s->texts_done, "uptime_ms",
+        (json_int_t)s->tokens_done, "texts_done", (json_int_t)s->texts_done, "batches_done", (json_int_t)s->batches_done, "uptime_ms",
         (json_int_t)s->uptime_ms, "pid", (json_int_t)s->pid, "data_dir", json_text(s->data_dir),
         "server_key", s->server_key, "mask", s->mask, "warning", json_text(s->warning), "reranker",
         reranker_json(s->reranker)));
@@ -91,6 +91,9 @@ static void print_plain(const struct latent_status *s)
     printf("queue:       %llu queries, %llu texts, %llu chunks not searchable yet\n",
            (unsigned long long)s->query_depth, (unsigned long long)s->bulk_depth,
            (unsigned long long)s->pending_chunks);
+    if (s->batches_done)
+        printf("embedded:    %llu texts of %llu tokens in %llu batches of the device\n", (unsigned long long)s->texts_done,
+               (unsigned long long)s->tokens_done, (unsigned long long)s->batches_done);
     if (s->n_collections)
         collection_print_table(s->collections, s->n_collections);
     else

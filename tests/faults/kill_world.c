@@ -42,9 +42,9 @@ uint32_t world_text(int id, uint32_t version, char text[static WORLD_TEXT], stru
 {
     uint64_t s = (uint64_t)id << 32 | version;
     uint32_t n_words = unit_rand(&s) % 8 == 0 ? 400 : 6 + unit_rand(&s) % 10, n = 1 + unit_rand(&s) % 3;
-    int at = sprintf(text, "doc%dv%u", id, version);
+    int at = snprintf(text, WORLD_TEXT, "doc%dv%u", id, version);
     for (uint32_t i = 0; i < n_words; i++)
-        at += sprintf(text + at, " word%u", (unsigned)(unit_rand(&s) % 900));
+        at += snprintf(text + at, WORLD_TEXT - (size_t)at, " word%u", (unsigned)(unit_rand(&s) % 900));
     uint32_t from = 0;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t to = i + 1 == n ? (uint32_t)at : (uint32_t)at * (i + 1) / n;

@@ -7,7 +7,8 @@
 
 struct conn;
 
-/* Takes one message: unpacks it (a large one on another thread, while c->unpacking is set), checks rights, rate and limits, and starts its handler or answers with an error. */
+/* Takes one message: unpacks it (a large one on another thread, while c->unpacking is set), checks rights, rate and limits,
+ * and starts its handler or answers with an error. */
 void dispatch_frame(struct conn *c, const uint8_t *data, size_t len);
 
 /* Sends an error reply. text NULL: the code's own. */

@@ -400,7 +400,8 @@ struct tuning_attention_coop tuning_attention_coop(const struct gpu *g, uint32_t
     if (!chosen || !c->m || !l->shuffles)
         return none;
     const uint32_t unit = max_u32(max_u32(c->n, c->k), 8);
-    struct tuning_attention_coop t = {.subgroups = g->table.attention_subgroups, .split = true, .d8 = ceil_div(head_dim, unit) * unit / 8, .tm = c->m, .tn = c->n, .tk = c->k};
+    struct tuning_attention_coop t = {.subgroups = g->table.attention_subgroups, .split = true, .d8 = ceil_div(head_dim, unit) * unit / 8,
+                                       .tm = c->m, .tn = c->n, .tk = c->k};
     if (8 * t.d8 > 2 * head_dim)
         return none;
     for (; t.subgroups; t.subgroups /= 2) {

@@ -2,9 +2,9 @@
  *
  * A node is a fixed-size record: sketch, code, head, links of level 0 (not every kind of graph has both of the first). What is
  * read for a distance lies together, and all is as short as can be, since a walk is bound by the memory it reads. Records live
- * in chunks that never move; a directory of chunks finds them. A chunk is anonymous memory or a private (copy on write) mapping of the segment file, which has the
- * same layout, so that opening parses nothing and writing needs no second form. Links above level 0 are blocks in a
- * second set of chunks.
+ * in chunks that never move; a directory of chunks finds them. A chunk is anonymous memory or a private (copy on write) mapping
+ * of the segment file, which has the same layout, so that opening parses nothing and writing needs no second form. Links above
+ * level 0 are blocks in a second set of chunks.
  *
  * Publication: the writer fills a record, then stores its id into neighbours' lists with release order; readers load ids
  * with acquire order, so whatever id they hold has a complete record. A list carries its length and a version in one word

@@ -108,7 +108,8 @@ int vectors_header_check(const uint8_t *page, uint64_t gen, uint32_t dim, uint32
 
 bool segment_layout(const struct segment_header *h, struct segment_layout *l)
 {
-    if ((h->links != 3 && h->links != 4) || (h->links == 3 && h->n_slots > GRAPH_SHORT_MAX) || !h->stride || !h->upper_stride || h->shift < 6 || h->shift > 12 || h->n_slots > ID_LIMIT ||
+    if ((h->links != 3 && h->links != 4) || (h->links == 3 && h->n_slots > GRAPH_SHORT_MAX) || !h->stride || !h->upper_stride ||
+        h->shift < 6 || h->shift > 12 || h->n_slots > ID_LIMIT ||
         h->n_upper > ID_LIMIT || h->n_live > h->n_slots || h->n_free > h->n_slots ||
         (h->hash_mask & (h->hash_mask + 1)) || h->hash_mask < 63 ||
         h->stride > 64u << 20 || h->upper_stride > 1u << 20 || h->vec_stride > 1u << 20 || h->hash_used > h->hash_mask)

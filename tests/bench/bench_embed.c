@@ -1,9 +1,10 @@
 /* bench_embed MODEL [DEVICE [THREADS [TEXTS [LENGTH [ROUNDS [MB]]]]]]: the engine with a model file, from token ids to vectors.
  *
  * DEVICE as latentd's --device (default cpu), THREADS 0 for all, TEXTS × LENGTH tokens a call (default 16 × 128), the median of ROUNDS
- * calls (default 15) after one that warms up; MB is what of the device's memory may be used, 0 most of it. Prints the device and its driver, the time of a call, tokens/s, and the rate of
- * the decoder's matrix products alone: two operations per weight and token, so a lower bound of what the device does. On a GPU a
- * second line has the share of each product's kernel in one more call, so that it can be seen which way each took. */
+ * calls (default 15) after one that warms up; MB is what of the device's memory may be used, 0 most of it. Prints the device and its
+ * driver, the time of a call, tokens/s, and the rate of the decoder's matrix products alone: two operations per weight and token, so a
+ * lower bound of what the device does. On a GPU a second line has the share of each product's kernel in one more call, so that it can
+ * be seen which way each took. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,7 +109,8 @@ static int run(const struct model *m, const struct engine_params *p, uint32_t te
     const struct engine_info *ei = engine_info(e);
     if (ms > 0) {
         print_device(ei);
-        printf("%s, %u x %u tokens: %.3f ms, %.0f tokens/s, %.4g TFLOP/s, %u layers streamed, batches of %u, %.0f MB of device memory\n", mi->weight_type, texts, length, ms,
+        printf("%s, %u x %u tokens: %.3f ms, %.0f tokens/s, %.4g TFLOP/s, %u layers streamed, batches of %u, %.0f MB of device memory\n",
+               mi->weight_type, texts, length, ms,
                n / ms * 1e3, 2 * weights(mi) * n / ms / 1e9, ei->n_streamed, ei->batch_tokens,
                (double)ei->allocated_bytes / 1e6);
         if (ei->uuid[0])

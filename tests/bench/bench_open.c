@@ -168,7 +168,8 @@ int main(int argc, char **argv)
     must(index_info(ix, "c", &c, &em), &em);
     index_close(&ix);
     printf("%llu chunks of %u dimensions, graph files of %.0f MB; milliseconds\n\n"
-           "| time | open | reader | first dense | first text | first hybrid | all | of it CPU | found |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+           "| time | open | reader | first dense | first text | first hybrid | all | of it CPU | found |\n"
+           "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
            (unsigned long long)c.chunks, dim, (double)c.bytes_index / 1e6);
     for (int i = 0; i < TIMES; i++) {
         char what[16];

@@ -1,7 +1,9 @@
-/* bench_ops [--large | --wide TYPE] [THREADS [TEXTS [LENGTH [TIMES]]]]: the default model's ops on random q8_0 weights, straight on the CPU device, against
- * oneDNN's own int8 products on the same shapes, in turns, by the clock and by CPU time. With TIMES, only the ops, that often, for a profiler.
- * --large: a decoder of 12 layers of 768 and the same kind of pooler instead. --wide: one layer of 4096 with a feed-forward of 14336, as models of
- * 7 billion weights have 32 of, its weights q8_0 or q4_K; what it took to make the matrices is printed too. bench_embed measures the engine with a model file. */
+/* bench_ops [--large | --wide TYPE] [THREADS [TEXTS [LENGTH [TIMES]]]]: the default model's ops on random q8_0 weights, straight on the CPU device,
+ * against oneDNN's own int8 products on the same shapes, in turns, by the clock and by CPU time. With TIMES, only the ops, that often, for
+ * a profiler.
+ * --large: a decoder of 12 layers of 768 and the same kind of pooler instead. --wide: one layer of 4096 with a feed-forward of 14336, as
+ * models of 7 billion weights have 32 of, its weights q8_0 or q4_K; what it took to make the matrices is printed too. bench_embed measures
+ * the engine with a model file. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -26,8 +26,8 @@ static void fill_table(struct gpu *g, int variant)
 static void numbers_can_be_changed(void **state)
 {
     static const char *const wrong[] = {"few_row=1", "few_rows", "few_rows=", "few_rows=3", "few_rows=0", "few_rows=512", "few_rows=-4", "few_rows= 4",
-                                        "few_rows=4x", "few_rows=4 ", "few_rows=4,,row_group=8", ",", "=", "few_rows=99999999999999999999", "few_rows=4294967304",
-                                        "row_group=4"};
+                                        "few_rows=4x", "few_rows=4 ", "few_rows=4,,row_group=8", ",", "=", "few_rows=99999999999999999999",
+                                        "few_rows=4294967304", "row_group=4"};
     struct err_msg em = {0};
     struct tuning_table t, plain;
     assert_int_equal(tuning_table_fill(&plain, 0x10DE, false, "", &em), 0);

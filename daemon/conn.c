@@ -230,6 +230,14 @@ void conn_close_gently(struct conn *c)
     pump(c);
 }
 
+/* Requests may come. */
+static void opened(struct conn *c)
+{
+    c->server->n_strangers -= is_stranger(c);
+    c->open = true;
+    uv_timer_stop(&c->timer);
+}
+
 /* A peer has proved its key: is it known and not expired? On the Unix socket the user must be allowed as well. */
 static void admit(struct conn *c)
 {
@@ -251,7 +259,9 @@ static void admit(struct conn *c)
         r = session_admit(c->session);
     else
         session_refuse(c->session, r, em.text, &c->out);
-    if (r < 0) {
+    if (r == 0) {
+        opened(c);
+    } else {
         log_warn("server", "refused a client: %s", em.text[0] ? em.text : err_text(r));
         conn_close_gently(c);
     }
@@ -262,10 +272,7 @@ static void on_event(struct conn *c, int ev, const struct session_frame *frame)
     if (ev == SESSION_PEER) {
         admit(c);
     } else if (ev == SESSION_OPEN) {
-        if (c->tcp)
-            c->server->n_strangers--;
-        c->open = true;
-        uv_timer_stop(&c->timer);
+        opened(c);
     } else if (ev == SESSION_FRAME) {
         dispatch_frame(c, frame->data, frame->len);
     }

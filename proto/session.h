@@ -25,7 +25,7 @@ enum session_event {
     SESSION_FRAME = 1, /* a message has come */
     SESSION_PEER = 2,  /* server: the handshake is done and the peer's key known (session_peer_key):
                           call session_admit or session_refuse before feeding on */
-    SESSION_OPEN = 3,  /* requests may go (client), will come (server) */
+    SESSION_OPEN = 3,  /* requests may go (client), will come (server, of a plain session: session_admit opens others without a word) */
 };
 
 struct session_frame {

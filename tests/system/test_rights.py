@@ -12,6 +12,8 @@ from wire import ADD, CREATE, INFO, JOB_OPEN, LIST, REPLACE, STATUS, Wire, add, 
 
 MODEL = os.path.join(SRC, "tests", "golden", "decoders", "mistral.gguf")
 EPERM, EAUTH, ERATE = 18, 19, 30  # base/err.h
+HANDSHAKE_S = 5     # proto/maxima.h
+STRANGERS_MAX = 64  # daemon/conn.c
 RIGHTS = ("query", "ingest", "admin")
 
 
@@ -131,6 +133,23 @@ class Rights(unittest.TestCase):
                 self.addCleanup(old.socket.close)
                 self.assertEqual(old.receive().code, EAUTH)
                 old.receive()
+
+    def test_sessions_last(self):
+        """The time that a handshake may take, and the number of those who have not finished theirs, are no limits of sessions."""
+        with Daemon("--model", MODEL, "--socket-keys", "yes", "--listen", "127.0.0.1:0", wait=None) as d:
+            root = self.start(d)
+            key = Key()
+            with open(self.keys, "a", encoding="ascii") as f:
+                f.write(f"{key.text} query\n")
+            sessions = [root]
+            for to in [d.socket] + [("127.0.0.1", d.port())] * (STRANGERS_MAX + 2):
+                w = NoiseWire(to, key, self.server)
+                self.addCleanup(w.socket.close)
+                self.assertEqual(w.call(STATUS, []).code, 0)
+                sessions.append(w)
+            time.sleep(HANDSHAKE_S + 1)
+            for w in sessions:
+                self.assertEqual(w.call(STATUS, []).code, 0)
 
     def test_nothing_before_the_session(self):
         """Frames instead of a hello, and plain ones where a key is demanded: no answer but the refusal."""

@@ -89,10 +89,10 @@ class Reply:
 
 
 class Wire:
-    """A plain session on a Unix socket."""
+    """A plain session on a Unix socket; path may be a pair of host and port for those that are not plain."""
 
     def __init__(self, path, timeout=CALL_S, hello=HELLO):
-        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket = socket.socket(socket.AF_INET if isinstance(path, tuple) else socket.AF_UNIX)
         self.socket.settimeout(timeout)
         self.buffer = b""
         self.next_id = 1

@@ -113,9 +113,13 @@ int latent_add(struct latent *c, const struct latent_add *add, struct latent_add
 {
     struct part *parts;
     struct slot *s;
-    int code = add_send(c, add, false, &s);
-    if (code == 0)
-        code = exchange_wait(c, s, LATENT__V1__RESPONSE__BODY_ADD, &parts);
+    unsigned looks = 0;
+    int code;
+    do {
+        code = add_send(c, add, false, &s);
+        if (code == 0)
+            code = exchange_wait(c, s, LATENT__V1__RESPONSE__BODY_ADD, &parts);
+    } while (exchange_again(c, &code, &looks));
     return code < 0 ? code : add_result(c, parts, out);
 }
 

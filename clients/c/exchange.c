@@ -185,17 +185,27 @@ static int wait_loaded(struct latent *c)
     }
 }
 
+bool exchange_again(struct latent *c, int *code, unsigned *looks)
+{
+    if (*code == LATENT_ELOADING && c->waiting && (*code = wait_loaded(c)) == 0) {
+        *looks = 1;
+        return true;
+    }
+    /* The look that found it loaded may have been all that the key may ask in this second. */
+    if (*code != LATENT_ERATE || !*looks || *looks > RATE_LOOKS)
+        return false;
+    ++*looks;
+    nanosleep(&(struct timespec){.tv_nsec = WAIT_LOOK_MS * 1000000L}, NULL);
+    return true;
+}
+
 int exchange(struct latent *c, Latent__V1__Request *r, Latent__V1__Response__BodyCase kind, struct part **parts)
 {
-    int code = exchange_once(c, r, kind, parts);
-    const bool wait = code == LATENT_ELOADING && c->waiting;
-    while (code == LATENT_ELOADING && wait && (code = wait_loaded(c)) == 0)
+    unsigned looks = 0;
+    int code;
+    do
         code = exchange_once(c, r, kind, parts);
-    /* The look that found it loaded may have been all that the key may ask in this second. */
-    for (int i = 0; code == LATENT_ERATE && wait && i < RATE_LOOKS; i++) {
-        nanosleep(&(struct timespec){.tv_nsec = WAIT_LOOK_MS * 1000000L}, NULL);
-        code = exchange_once(c, r, kind, parts);
-    }
+    while (exchange_again(c, &code, &looks));
     return code;
 }
 

@@ -59,7 +59,10 @@ int exchange_send(struct latent *c, Latent__V1__Request *r, bool begun, struct s
 /* Waits for the slot's answer. On success *parts (owned by the caller) holds at least one part with a body of that
  * kind; the slot is free in any case. */
 int exchange_wait(struct latent *c, struct slot *s, Latent__V1__Response__BodyCase kind, struct part **parts);
-/* Both. */
+/* After a blocking call's answer: true where it is to be sent again, since the daemon was loading and that has been waited for. Else *code
+ * is what the call returns. *looks: 0 before the call's first answer. */
+bool exchange_again(struct latent *c, int *code, unsigned *looks);
+/* All three. */
 int exchange(struct latent *c, Latent__V1__Request *r, Latent__V1__Response__BodyCase kind, struct part **parts);
 /* A frame has come. */
 int exchange_receive(struct latent *c, const struct session_frame *f);

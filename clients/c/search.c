@@ -76,9 +76,13 @@ int latent_search(struct latent *c, const struct latent_search *search, struct l
 {
     struct part *parts;
     struct slot *s;
-    int code = search_send(c, search, false, &s);
-    if (code == 0)
-        code = exchange_wait(c, s, LATENT__V1__RESPONSE__BODY_SEARCH, &parts);
+    unsigned looks = 0;
+    int code;
+    do {
+        code = search_send(c, search, false, &s);
+        if (code == 0)
+            code = exchange_wait(c, s, LATENT__V1__RESPONSE__BODY_SEARCH, &parts);
+    } while (exchange_again(c, &code, &looks));
     return code < 0 ? code : search_result(c, parts, out);
 }
 

@@ -71,6 +71,16 @@ class Waiting(unittest.TestCase):
         self.assertIn('"text"', got.stdout)
         self.assertEqual(asked, [GET, STATUS, STATUS, STATUS, GET])
 
+    def test_every_command_waits(self):
+        """The library's calls that have a begin and a finish too."""
+        for asks, answers, args in ((SEARCH, {SEARCH: [(1, [(1, "a"), (7, "found")])]}, ["search", "-c", "c", "x"]),
+                                    (SEARCH, {SEARCH: []}, ["search", "-c", "c", "--json", "--mode", "text", "x"]),
+                                    (INFO, {INFO: [(1, "c")]}, ["collection", "info", "c"])):
+            got, asked = self.latent(2, answers, *args)
+            self.assertEqual(got.returncode, 0, got.stderr)
+            self.assertEqual(got.stderr, "latent: waiting for latentd, which is still loading\n")
+            self.assertEqual(asked, [asks, STATUS, STATUS, asks])
+
     def test_status_does_not_wait(self):
         got, asked = self.latent(3, {}, "status")
         self.assertEqual((got.returncode, got.stderr), (0, ""))

@@ -6,7 +6,7 @@ import time
 import unittest
 
 from harness import SRC, Daemon, main
-from noise import Key, NoiseWire
+from noise import REKEY_RECORDS, FastCipher, Key, NoiseWire
 import wire
 from wire import ADD, CREATE, INFO, JOB_OPEN, LIST, REPLACE, STATUS, Wire, add, document, unpack
 
@@ -43,6 +43,21 @@ def fields(name, c, job):
 
 
 class Rights(unittest.TestCase):
+    def test_keys_change_after_many_records(self):
+        """As PROTOCOL.md says, in both directions: a client written from it is still understood, and understands."""
+        with Daemon("--socket-keys", "yes", "--model", MODEL, wait=None) as d:
+            self.start(d).socket.close()
+            key = Key()
+            with open(self.keys, "a", encoding="ascii") as f:
+                f.write(f"{key.text} query\n")
+            with NoiseWire(d.socket, key, self.server, transport=FastCipher) as w:
+                for _ in range(REKEY_RECORDS // 128 + 2):  # at most 256 in flight
+                    sent = [w.send(wire.CANCEL, [(1, 999999999)]) for _ in range(128)]
+                    self.assertEqual(sorted(w.receive().id for _ in sent), sent)
+                self.assertLess(w.sending.n, 1000)
+                self.assertLess(w.receiving.n, 1000)
+                self.assertEqual(w.call(STATUS, []).code, 0)
+
     def start(self, d):
         """The daemon's key, from its log, and a session that may do everything."""
         while not (found := re.search(r"latentd.sock, server key (\S+)", d.log_text())):

@@ -23,15 +23,31 @@
 #define CONNECT_TIMEOUT_MS 15000
 #define READ_BYTES 65536
 
+static int record(struct latent *c, int code, const char *fmt, va_list ap)
+{
+    vsnprintf(c->message.text, sizeof c->message.text, fmt, ap);
+    c->code = code;
+    c->retryable = err_retryable(code);
+    return code;
+}
+
 int conn_fail(struct latent *c, int code, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(c->message.text, sizeof c->message.text, fmt, ap);
+    record(c, code, fmt, ap);
     va_end(ap);
-    c->code = code;
-    c->retryable = err_retryable(code);
     return code;
+}
+
+int conn_wrong_answer(struct latent *c, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    record(c, LATENT_EPROTO, fmt, ap);
+    va_end(ap);
+    latent_close(c);
+    return LATENT_EPROTO;
 }
 
 struct latent *latent_new(void)

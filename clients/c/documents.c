@@ -101,11 +101,10 @@ int latent_add_begin(struct latent *c, const struct latent_add *add, uint64_t *i
 int latent_add_finish(struct latent *c, uint64_t id, struct latent_add_result **out)
 {
     struct part *parts;
-    struct slot *s = exchange_find(c, id);
-    if (!s)
-        return c->fd < 0 && c->code ? c->code : conn_fail(c, LATENT_ENOTFOUND, "no such request is in flight");
-    c->code = 0;
-    int code = exchange_wait(c, s, LATENT__V1__RESPONSE__BODY_ADD, &parts);
+    struct slot *s;
+    int code = exchange_begun(c, id, LATENT__V1__REQUEST__BODY_ADD, &s);
+    if (code == 0)
+        code = exchange_wait(c, s, LATENT__V1__RESPONSE__BODY_ADD, &parts);
     return code < 0 ? code : add_result(c, parts, out);
 }
 

@@ -41,6 +41,18 @@ struct slot *exchange_find(struct latent *c, uint64_t id)
     return NULL;
 }
 
+int exchange_begun(struct latent *c, uint64_t id, Latent__V1__Request__BodyCase kind, struct slot **slot)
+{
+    struct slot *s = exchange_find(c, id);
+    if (!s || !s->begun)
+        return c->fd < 0 && c->code ? c->code : conn_fail(c, LATENT_ENOTFOUND, "no such request is in flight");
+    if (s->kind != kind)
+        return conn_fail(c, LATENT_EINVAL, "request %llu is of another kind, and is finished by its own function", (unsigned long long)id);
+    c->code = 0;
+    *slot = s;
+    return 0;
+}
+
 static struct slot *free_slot(struct latent *c, bool begun)
 {
     struct slot *found = NULL;
@@ -73,7 +85,7 @@ int exchange_send(struct latent *c, Latent__V1__Request *r, bool begun, struct s
     int code = message_seal(c->session, &r->base, &c->out, &em);
     if (code < 0)
         return conn_fail(c, code, "%s", em.text[0] ? em.text : err_text(code));
-    *s = (struct slot){.id = r->id, .begun = begun};
+    *s = (struct slot){.id = r->id, .kind = r->body_case, .begun = begun};
     s->parts_end = &s->parts;
     if ((code = conn_pump(c, sent, NULL, conn_deadline(c))) < 0) {
         slot_clear(s);
@@ -151,6 +163,8 @@ int exchange_wait(struct latent *c, struct slot *s, Latent__V1__Response__BodyCa
         s->parts = NULL;
     }
     slot_clear(s);
+    if (code == LATENT_EPROTO || code == LATENT_EAUTH)
+        latent_close(c);
     return code;
 }
 

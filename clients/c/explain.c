@@ -19,7 +19,7 @@ static int explain_result(struct latent *c, struct part *parts, struct latent_ex
         const Latent__V1__ExplainedText *t = e->texts[i];
         if (t->n_offsets != t->n_ids) {
             latent_free(res);
-            return conn_fail(c, LATENT_EPROTO, "the daemon tells no offset for each token");
+            return conn_wrong_answer(c, "the daemon tells no offset for each token");
         }
         texts[i] = (struct latent_explained_text){
             .prompt = t->prompt, .ids = t->ids, .offsets = t->offsets, .n_tokens = t->n_ids, .text_at = t->text_at, .start = t->start,

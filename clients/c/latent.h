@@ -20,7 +20,7 @@
  * - A result is one piece of memory, freed with latent_free; what it points to lives as long.
  *   Pointers to strings in results are never NULL.
  * - Calls block up to the connection's timeout. After LATENT_ETIMEOUT the connection stays usable.
- *   After LATENT_ECONN, LATENT_EPROTO and LATENT_EAUTH it is closed: connect again when you like.
+ *   After LATENT_ECONN, LATENT_EPROTO and LATENT_EAUTH it is closed, and what was in flight is dropped: connect again when you like.
  * - Thread-safety: one thread at a time per connection; different connections are independent.
  */
 #ifndef LATENT_H
@@ -76,7 +76,7 @@ enum latent_code {
     LATENT_ECONN = -28,       /* no daemon there, or the connection broke */
     LATENT_ELOADING = -29,
     LATENT_ERATE = -30,
-    LATENT_EINTERNAL = -31,
+    LATENT_EINTERNAL = -31
 };
 
 /* A connection to a daemon, open or not. */
@@ -131,7 +131,7 @@ enum latent_phase {
     LATENT_PHASE_OPENING_STORE,
     LATENT_PHASE_RECOVERING,
     LATENT_PHASE_READY,
-    LATENT_PHASE_STOPPING,
+    LATENT_PHASE_STOPPING
 };
 
 /* What the graph's nodes carry. AUTO: int8 from 32 dimensions on, f32 below. 1BIT takes a fifth of int8's memory at 384
@@ -427,7 +427,7 @@ LATENT_API int latent_search(struct latent *c, const struct latent_search *searc
 
 /* Begin sends a request and returns without waiting for its answer (it waits while the daemon
  * takes no more bytes); *id names it. At most LATENT_IN_FLIGHT_MAX are open: then LATENT_EBUSY.
- * Finish waits for that request's answer. latent_next waits up to timeout_ms (0: only looks) until
+ * Finish waits for that request's answer; LATENT_EINVAL: it was begun by another function, and stays. latent_next waits up to timeout_ms (0: only looks) until
  * any begun request can be finished without waiting: returns 1 and its id, or 0.
  * Blocking calls may be mixed in; answers that come meanwhile are kept. */
 #define LATENT_IN_FLIGHT_MAX 64
@@ -559,7 +559,7 @@ enum latent_job_state {
     LATENT_JOB_DONE,
     LATENT_JOB_CANCELLED,
     LATENT_JOB_FAILED,
-    LATENT_JOB_ABANDONED, /* its clients went without closing it, and nothing waits; adding to it opens it again */
+    LATENT_JOB_ABANDONED /* its clients went without closing it, and nothing waits; adding to it opens it again */
 };
 
 struct latent_job {

@@ -18,6 +18,7 @@ struct part {
 /* A request in flight. id 0: the slot is free. */
 struct slot {
     uint64_t id;
+    Latent__V1__Request__BodyCase kind;
     bool begun;    /* by a …_begin, so latent_next may name it */
     bool answered; /* the last part is there */
     struct part *parts, **parts_end;
@@ -46,6 +47,8 @@ struct latent {
 
 /* Records an error and returns code. */
 int conn_fail(struct latent *c, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* The same for an answer that cannot be: LATENT_EPROTO, and the connection is closed. Nothing of c's slots may be used afterwards. */
+int conn_wrong_answer(struct latent *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* When a call that starts now must be done, in clock_ns; UINT64_MAX: never. */
 uint64_t conn_deadline(const struct latent *c);
 /* Sends and receives until done(c, arg), the deadline, or an error; deadline 0: what goes without waiting. */
@@ -57,7 +60,7 @@ int conn_pump(struct latent *c, bool (*done)(const struct latent *c, const void 
 /* Sends a request (id and deadline are filled in) and takes a slot for its answer. */
 int exchange_send(struct latent *c, Latent__V1__Request *r, bool begun, struct slot **slot);
 /* Waits for the slot's answer. On success *parts (owned by the caller) holds at least one part with a body of that
- * kind; the slot is free in any case. */
+ * kind; the slot is free in any case. After LATENT_EPROTO and LATENT_EAUTH the connection is closed. */
 int exchange_wait(struct latent *c, struct slot *s, Latent__V1__Response__BodyCase kind, struct part **parts);
 /* After a blocking call's answer: true where it is to be sent again, since the daemon was loading and that has been waited for. Else *code
  * is what the call returns. *looks: 0 before the call's first answer. */
@@ -67,6 +70,9 @@ int exchange(struct latent *c, Latent__V1__Request *r, Latent__V1__Response__Bod
 /* A frame has come. */
 int exchange_receive(struct latent *c, const struct session_frame *f);
 struct slot *exchange_find(struct latent *c, uint64_t id);
+/* For a …_finish: the begun request of that kind. Errors, recorded: LATENT_ENOTFOUND; LATENT_EINVAL: it is of another kind; what closed the
+ * connection. */
+int exchange_begun(struct latent *c, uint64_t id, Latent__V1__Request__BodyCase kind, struct slot **slot);
 void exchange_drop_all(struct latent *c);
 void parts_free(struct part *p);
 

@@ -9,14 +9,14 @@ static int no_memory(struct latent *c)
 static int fill(struct latent *c, const Latent__V1__RerankReply *from, size_t n, struct latent_rerank_score *to)
 {
     if (from->n_scores != n || from->n_tokens != n || from->n_tokens_seen != n)
-        return conn_fail(c, LATENT_EPROTO, "the daemon's %zu scores for %zu texts", from->n_scores, n);
+        return conn_wrong_answer(c, "the daemon's %zu scores for %zu texts", from->n_scores, n);
     for (size_t i = 0; i < n; i++)
         to[i] = (struct latent_rerank_score){.score = from->scores[i], .tokens = from->tokens[i], .tokens_seen = from->tokens_seen[i],
                                              .truncated = from->tokens_seen[i] > from->tokens[i], .message = ""};
     for (size_t k = 0; k < from->n_errors; k++) {
         const Latent__V1__ItemError *e = from->errors[k];
         if (e->index >= n || !e->error)
-            return conn_fail(c, LATENT_EPROTO, "the daemon's error for text %u of %zu", e->index, n);
+            return conn_wrong_answer(c, "the daemon's error for text %u of %zu", e->index, n);
         to[e->index].code = -(int)e->error->code;
         to[e->index].message = e->error->message;
         to[e->index].truncated = false;

@@ -98,11 +98,10 @@ int latent_search_begin(struct latent *c, const struct latent_search *search, ui
 int latent_search_finish(struct latent *c, uint64_t id, struct latent_search_result **out)
 {
     struct part *parts;
-    struct slot *s = exchange_find(c, id);
-    if (!s)
-        return c->fd < 0 && c->code ? c->code : conn_fail(c, LATENT_ENOTFOUND, "no such request is in flight");
-    c->code = 0;
-    int code = exchange_wait(c, s, LATENT__V1__RESPONSE__BODY_SEARCH, &parts);
+    struct slot *s;
+    int code = exchange_begun(c, id, LATENT__V1__REQUEST__BODY_SEARCH, &s);
+    if (code == 0)
+        code = exchange_wait(c, s, LATENT__V1__RESPONSE__BODY_SEARCH, &parts);
     return code < 0 ? code : search_result(c, parts, out);
 }
 
@@ -163,11 +162,13 @@ static int embed_result(struct latent *c, struct part *parts, size_t n_inputs, s
     for (const struct part *p = parts; p && code == 0; p = p->next)
         for (size_t i = 0; i < p->response->embed->n_embeddings && code == 0; i++)
             code = embedding_fill(res, &list[at++], p->response->embed->embeddings[i]);
-    if (code == 0 && n != n_inputs)
-        code = LATENT_EPROTO;
-    if (code < 0) {
+    if (code == LATENT_ENOMEM) {
         latent_free(res);
-        return conn_fail(c, code, "the daemon's %zu embeddings for %zu inputs: %s", n, n_inputs, err_text(code));
+        return no_memory(c);
+    }
+    if (code < 0 || n != n_inputs) {
+        latent_free(res);
+        return conn_wrong_answer(c, "the daemon's %zu embeddings for %zu inputs: %s", n, n_inputs, err_text(code < 0 ? code : LATENT_EPROTO));
     }
     *out = res;
     return 0;

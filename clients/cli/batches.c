@@ -56,11 +56,26 @@ static int send_batch(struct batches *b, struct batch *t)
     return latent_add_begin(b->conn, &add, &t->id);
 }
 
+/* What is said of the first refusal holds for those behind it: a cancelled job's requests are refused one after another. */
 static int said(struct batches *b, int code)
 {
-    fprintf(stderr, "latent: %s: %s (%s)\n", b->collection, latent_error(b->conn),
-            latent_code_name(code));
+    if (!b->failed)
+        text_say("latent: %s: %s (%s)", b->collection, latent_error(b->conn), latent_code_name(code));
+    b->failed = b->failed ? b->failed : code;
     return code;
+}
+
+static void drop_oldest(struct batches *b)
+{
+    struct batch *t = b->in_flight;
+    b->in_flight = t->next;
+    b->n_in_flight--;
+    batch_free(t);
+}
+
+static bool worth_another(const struct batches *b, int code)
+{
+    return code < 0 && !b->failed && latent_is_connected(b->conn) && latent_error_retryable(b->conn);
 }
 
 /* Waits for the oldest batch. A retryable refusal is tried again with a pause, all in order: the same id
@@ -70,19 +85,20 @@ static int finish_oldest(struct batches *b)
     struct batch *t = b->in_flight;
     struct latent_add_result *r = NULL;
     int code = latent_add_finish(b->conn, t->id, &r);
-    if (code < 0 && latent_is_connected(b->conn) && latent_error_retryable(b->conn))
-        fprintf(stderr, "latent: %s: %s (%s); trying again for %d s\n", b->collection, latent_error(b->conn), latent_code_name(code),
-                RETRIES_MAX * RETRY_MS / 1000);
-    for (int tries = 0; code < 0 && latent_is_connected(b->conn) &&
-                        latent_error_retryable(b->conn) && tries < RETRIES_MAX;
-         tries++) {
+    if (worth_another(b, code))
+        text_say("latent: %s: %s (%s); trying again for %d s", b->collection, latent_error(b->conn), latent_code_name(code),
+                 RETRIES_MAX * RETRY_MS / 1000);
+    for (int tries = 0; worth_another(b, code) && tries < RETRIES_MAX; tries++) {
         nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
         code = send_batch(b, t);
         if (code == 0)
             code = latent_add_finish(b->conn, t->id, &r);
     }
-    if (code < 0)
-        return said(b, code);
+    if (code < 0) {
+        said(b, code);
+        drop_oldest(b);
+        return code;
+    }
     b->totals.accepted += r->accepted;
     b->totals.truncated += r->truncated;
     b->totals.unchanged += r->unchanged;
@@ -94,9 +110,7 @@ static int finish_oldest(struct batches *b)
     }
     b->totals.bytes_done += t->source_bytes;
     latent_free(r);
-    b->in_flight = t->next;
-    b->n_in_flight--;
-    batch_free(t);
+    drop_oldest(b);
     b->totals.current = b->in_flight ? b->in_flight->docs[0].id : b->open ? b->open->docs[0].id : NULL;
     if (b->progress)
         b->progress(b->progress_arg, &b->totals);
@@ -108,6 +122,8 @@ static int flush_open(struct batches *b)
 {
     struct batch *t = b->open;
     int code = 0;
+    if (b->failed)
+        return b->failed;
     if (!t || !t->n)
         return 0;
     while (b->n_in_flight >= BATCHES_IN_FLIGHT && code == 0)
@@ -153,10 +169,10 @@ int batches_add(struct batches *b, struct doc *d, const char *where, uint64_t so
 
 int batches_finish(struct batches *b)
 {
-    int code = flush_open(b);
-    while (b->in_flight && code == 0)
-        code = finish_oldest(b);
-    return code;
+    flush_open(b);
+    while (b->in_flight && latent_is_connected(b->conn))
+        finish_oldest(b);
+    return b->failed;
 }
 
 void batches_destroy(struct batches *b)

@@ -31,6 +31,7 @@ struct batches {
     void (*progress)(void *arg, const struct batches_totals *t); /* after each answer; may be NULL */
     void *progress_arg;
     /* private */
+    int failed;              /* the first request that was refused as a whole: nothing is sent any more; 0: none was */
     struct batch *open;      /* being filled */
     struct batch *in_flight; /* oldest first */
     size_t n_in_flight;
@@ -44,7 +45,7 @@ int batches_add(struct batches *b, struct doc *d, const char *where, uint64_t so
 void batches_item_failed(struct batches *b, const char *where, const char *id, const char *text,
                          int code, uint64_t source_bytes);
 
-/* Sends the rest and waits for every answer. */
+/* Sends the rest, unless a request was refused before, and waits for every answer. The first refusal; it has been said, once. */
 int batches_finish(struct batches *b);
 
 /* Frees what is left, also after an error. */

@@ -204,10 +204,8 @@ static int run(struct cli *c, int argc, char **argv)
     close_jsonl(jsonl);
     if (code == 0)
         code = add_files(&b, &a);
-    if (code == 0 || latent_is_connected(conn)) {
-        int rest = batches_finish(&b);
-        code = code ? code : rest;
-    }
+    const int refused = batches_finish(&b);
+    code = code ? code : refused;
     if (latent_is_connected(conn) && latent_job_close(conn, b.job, NULL) < 0 && code == 0)
         code = latent_error_code(conn);
     progress_end(&p);

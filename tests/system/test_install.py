@@ -53,10 +53,10 @@ class Install(unittest.TestCase):
         with Daemon("--config", self.found["latentd.conf"]) as d:
             self.assertEqual(d.status()["phase"], "ready")
 
-    def cc(self, language, text, name):
+    def cc(self, language, text, name, *more):
         """A program of this text against the installed header; its path."""
         program = os.path.join(self.root, name)
-        got = subprocess.run([{"c": "cc", "c++": "c++"}[language], "-x", language, "-", "-o", program, "-Wall", "-Wextra", "-pedantic", "-Werror",
+        got = subprocess.run([{"c": "cc", "c++": "c++"}[language], "-x", language, "-", "-o", program, "-Wall", "-Wextra", "-pedantic", "-Werror", *more,
                               "-I" + os.path.dirname(self.found["latent.h"])], input=text, capture_output=True, text=True, timeout=CALL_S)
         self.assertEqual(got.returncode, 0, got.stderr)
         return program
@@ -78,8 +78,10 @@ class Install(unittest.TestCase):
         got = subprocess.run([self.cc("c", text, "layout")], capture_output=True, text=True, check=True, timeout=CALL_S).stdout.splitlines()
         with open(os.path.join(SRC, "tests", "system", "liblatent.layout"), encoding="ascii") as f:
             self.assertEqual(sorted(got), sorted(f.read().splitlines()))
-        if shutil.which("c++"):
-            self.cc("c++", "#include <latent.h>\nint main() { return LATENT_OK; }\n", "plus")
+        plain = "#include <latent.h>\nint main() { return LATENT_OK; }\n"
+        for language, standards in (("c", ("c89", "c99", "c11", "c17")), ("c++", ("c++98", "c++11", "c++17"))):
+            for standard in standards if shutil.which("c++") or language == "c" else ():
+                self.cc(language, plain.replace("main()", "main(void)"), "plain", "-std=" + standard)
 
     def test_readme(self):
         """Its lines of C compile as they stand."""

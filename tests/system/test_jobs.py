@@ -153,6 +153,30 @@ class Jobs(unittest.TestCase):
                 client.kill()
                 client.wait()
 
+    def test_cancelled_while_added_to(self):
+        """The client is told, and says so once, however many of its requests are refused for it."""
+        with Daemon(env=SLOW_DEVICE) as d:
+            d.latent("collection", "create", "c")
+            client = subprocess.Popen([LATENT, "--socket", d.socket, "add", "-c", "c", "--jsonl", "-"], stdin=subprocess.PIPE,
+                                      stderr=subprocess.PIPE, text=True)
+            try:
+                for i in range(20 * 128):  # more than are in flight at a time
+                    client.stdin.write(json.dumps({"id": f"d{i}", "text": f"line number {i}"}) + "\n")
+                client.stdin.flush()
+                end = time.monotonic() + CALL_S
+                while not [j for j in d.json_lines("job", "list", "--json") if j["accepted"] >= 256]:
+                    self.assertLess(time.monotonic(), end)
+                d.latent("job", "cancel", "1")
+                said = client.communicate(timeout=CALL_S)[1]
+            finally:
+                client.kill()
+                client.wait()
+            self.assertEqual(client.returncode, 1)
+            first, last = said.splitlines()
+            self.assertEqual(first, "latent: c: the job was cancelled (LATENT_ECANCELLED)")
+            self.assertRegex(last, r"^\d+ documents? added to c ")
+            self.assertEqual(d.json_lines("job", "list", "--json")[0]["state"], "cancelled")
+
     def test_daemon_killed(self):
         """The jobs of a run that ended are nobody's: what they have is embedded, then they are abandoned."""
         with Daemon() as d:

@@ -182,8 +182,10 @@ static void test_answers(void **state)
     assert_int_equal(o.call, 0);
     assert_int_equal(o.again, LATENT_ETIMEOUT);
     assert_int_equal(answered(stray, sizeof stray, true).call, 0);
-    assert_int_equal(answered(other_kind, sizeof other_kind, true).call, LATENT_EPROTO);
-    assert_int_equal(answered(bare, sizeof bare, true).call, LATENT_EPROTO);
+    o = answered(other_kind, sizeof other_kind, true);
+    assert_true(o.call == LATENT_EPROTO && o.again == LATENT_ECONN && !o.open); /* as latent.h says of this code */
+    o = answered(bare, sizeof bare, true);
+    assert_true(o.call == LATENT_EPROTO && !o.open);
     o = answered(refused, sizeof refused, true);
     assert_int_equal(o.call, LATENT_ENOTFOUND);
     assert_string_equal(o.text, "no");
@@ -220,6 +222,7 @@ static int explained(const void *answer, size_t n)
         assert_string_equal(r->texts[0].prompt, "a");
         assert_string_equal(r->used_template, "");
     }
+    assert_true(latent_is_connected(v.c) == (code != LATENT_EPROTO));
     latent_free(r);
     end(&v);
     return code;
@@ -233,6 +236,27 @@ static void test_explanations(void **state)
     assert_int_equal(explained(good, sizeof good), 0);
     assert_int_equal(explained(more, sizeof more), LATENT_EPROTO);
     assert_int_equal(explained(none, sizeof none), LATENT_EPROTO);
+}
+
+/* A request that is finished as one of another kind is the caller's mistake: nothing happens to it, nor to the connection. */
+static void test_other_finish(void **state)
+{
+    struct script s = {hello, NULL, sizeof hello, 0, true, false, false, -1, true};
+    struct visit v = {.s = &s};
+    struct latent_document d = {.id = "a", .text = "text"};
+    struct latent_search_result *found = NULL;
+    struct latent_add_result *added = NULL;
+    uint64_t id = 0, search;
+    begin(&v);
+    assert_int_equal(latent_add_begin(v.c, &(struct latent_add){.collection = "c", .documents = &d, .n_documents = 1}, &id), 0);
+    assert_int_equal(latent_search_begin(v.c, &(struct latent_search){.collection = "c", .query = "q"}, &search), 0);
+    assert_int_equal(latent_search_finish(v.c, id, &found), LATENT_EINVAL);
+    assert_int_equal(latent_add_finish(v.c, search, &added), LATENT_EINVAL);
+    assert_int_equal(latent_add_finish(v.c, search + 1, &added), LATENT_ENOTFOUND);
+    assert_true(latent_is_connected(v.c) && latent_in_flight(v.c) == 2);
+    assert_int_equal(latent_add_finish(v.c, id, &added), LATENT_ETIMEOUT);
+    assert_int_equal(latent_in_flight(v.c), 1);
+    end(&v);
 }
 
 /* The score of one text: code of the call, and of the text in *item. */
@@ -249,6 +273,7 @@ static int scored(const void *answer, size_t n, int *item)
         assert_true(r->scores[0].score == 1 && r->scores[0].tokens == 5 && r->scores[0].tokens_seen == 7 && r->scores[0].message);
         *item = r->scores[0].code;
     }
+    assert_true(latent_is_connected(v.c) == (code != LATENT_EPROTO));
     latent_free(r);
     end(&v);
     return code;
@@ -306,7 +331,7 @@ static void test_server_key(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_greetings), cmocka_unit_test(test_frames), cmocka_unit_test(test_answers),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_greetings), cmocka_unit_test(test_frames), cmocka_unit_test(test_answers), cmocka_unit_test(test_other_finish),
                                        cmocka_unit_test(test_damage), cmocka_unit_test(test_server_key),
                                        cmocka_unit_test(test_explanations), cmocka_unit_test(test_scores)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -282,7 +282,7 @@ struct index_job {
 };
 
 /* (writer) Durable when they return; between groups. Of finished and abandoned jobs the last 1,000 are kept.
- * Cancel drops the documents that are not searchable yet. Errors: LT_ENOTFOUND, LT_EINVAL. */
+ * Cancel drops the documents that are not searchable yet; a closed job of which none is left stays as it ended. Errors: LT_ENOTFOUND, LT_EINVAL. */
 int index_job_open(struct index *ix, const char *collection, const char *label,
                    uint64_t total_documents, uint64_t total_bytes, uint64_t *job, struct err_msg *em);
 int index_job_close(struct index *ix, uint64_t job, struct err_msg *em);

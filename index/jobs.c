@@ -128,6 +128,18 @@ static int let_go(struct index *ix, uint64_t job, struct err_msg *em)
     return sql_run(st, em);
 }
 
+/* 1: documents of the job wait for their vectors; 0: none does. */
+static int has_staged(struct index *ix, uint64_t job, struct err_msg *em)
+{
+    sqlite3_stmt *st = store_stmt(ix, ST_DOC_STAGED_OF_JOB, em);
+    if (!st)
+        return LT_EIO;
+    sql_bind(st, "i", (int64_t)job);
+    int r = sql_step(st, em);
+    sqlite3_reset(st);
+    return r;
+}
+
 int index_job_cancel(struct index *ix, uint64_t job, struct err_msg *em)
 {
     int64_t state, coll;
@@ -136,6 +148,8 @@ int index_job_cancel(struct index *ix, uint64_t job, struct err_msg *em)
     int r = job_state(ix, job, &state, &coll, em);
     if (r < 0 || state == INDEX_JOB_CANCELLED)
         return r;
+    if (state == INDEX_JOB_RUNNING && (r = has_staged(ix, job, em)) <= 0)
+        return r; /* it is over: how it ended stays */
     if ((r = group_begin_alone(ix, true, em)) < 0)
         return r;
     if ((r = jobs_set_state(ix, job, INDEX_JOB_CANCELLED, em)) == 0 && (r = let_go(ix, job, em)) == 0)

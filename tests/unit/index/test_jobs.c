@@ -92,6 +92,27 @@ static void test_bytes_cancelled(void **state)
     kit_check(b->ix);
 }
 
+/* What has ended cannot be cancelled any more; what is closed and still waits can. */
+static void test_cancel_late(void **state)
+{
+    struct box *b = *state;
+    struct err_msg em;
+    const uint64_t job = job_open(b);
+    assert_int_equal(put(b, "a", "some words", 10, job), 0);
+    kit_commit(b->ix);
+    kit_ok(index_job_close(b->ix, job, &em), &em);
+    kit_embed_pending(b->ix);
+    kit_ok(index_job_cancel(b->ix, job, &em), &em);
+    expect(b, job, INDEX_JOB_DONE, 10, 10);
+    const uint64_t waiting = job_open(b);
+    assert_int_equal(put(b, "b", "some words", 10, waiting), 0);
+    kit_commit(b->ix);
+    kit_ok(index_job_close(b->ix, waiting, &em), &em);
+    kit_ok(index_job_cancel(b->ix, waiting, &em), &em);
+    expect(b, waiting, INDEX_JOB_CANCELLED, 0, 0);
+    kit_check(b->ix);
+}
+
 /* Rows that no latentd writes: listed with figures that make sense, or at least without an error. */
 static void test_forged(void **state)
 {
@@ -201,6 +222,7 @@ static void test_abandoned_many(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(test_bytes), T(test_bytes_cancelled), T(test_forged), T(test_abandoned), T(test_abandoned_many)};
+    const struct CMUnitTest tests[] = {T(test_bytes), T(test_bytes_cancelled), T(test_cancel_late),
+                                        T(test_forged), T(test_abandoned), T(test_abandoned_many)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -249,11 +249,11 @@ LATENT_API int latent_connect_private(struct latent *c, const struct latent_priv
 /* ---- collections ------------------------------------------------------------------------- */
 
 struct latent_collection_params {
-    uint32_t dim;               /* 0: the model's */
+    uint32_t dim;               /* at most 16,384; 0: the model's */
     enum latent_metric metric;
     bool vectors_only;          /* vectors come with the documents, nothing is embedded */
     bool temporary;             /* dropped at the daemon's next start */
-    uint32_t m, ef_construction; /* 0: 16 and 200 */
+    uint32_t m, ef_construction; /* 4 to 128, at most 4,096; 0: 16 and 200 */
     enum latent_codes codes;
     uint64_t reserved[4];
 };

@@ -72,7 +72,7 @@ static bool parse(struct collection_args *a, int argc, char **argv)
             a->any_create_option = true;
         switch (o) {
         case OPT_DIM:
-            if (!cli_number(cmd, "--dim", optarg, 1, 65536, &v))
+            if (!cli_number(cmd, "--dim", optarg, 1, 16384, &v))
                 return false;
             a->params.dim = (uint32_t)v;
             break;
@@ -84,7 +84,7 @@ static bool parse(struct collection_args *a, int argc, char **argv)
             a->params.vectors_only = true;
             break;
         case OPT_M:
-            if (!cli_number(cmd, "--m", optarg, 2, 256, &v))
+            if (!cli_number(cmd, "--m", optarg, 4, 128, &v))
                 return false;
             a->params.m = (uint32_t)v;
             break;

@@ -117,6 +117,15 @@ class Help(unittest.TestCase):
                 self.assertEqual({o for o in said if o.startswith("--")} - options(page), set(), "not in the manual")
                 self.assertIn(f"latentd {tool}", page)
 
+    def test_protocol_has_every_error(self):
+        """Who writes a client from PROTOCOL.md alone has their numbers there."""
+        with open(os.path.join(SRC, "base", "err.h"), encoding="utf-8") as f:
+            errors = re.findall(r'X\((\w+), (\d+), (\d), "(.*?)"\)', f.read())
+        with open(os.path.join(SRC, "proto", "PROTOCOL.md"), encoding="utf-8") as f:
+            rows = re.findall(r"(?m)^\| (\d+) \| `LT_(\w+)` \| (yes|no) \| (.*) \|$", f.read())
+        self.assertEqual(rows, [(number, name, "yes" if retryable == "1" else "no", text) for name, number, retryable, text in errors])
+        self.assertGreater(len(rows), 30)
+
     def test_what_is_not_taken_is_said(self):
         for args, words in ((["-v"], "latent: no option -v"), (["--socket"], "latent: --socket needs a value"),
                             (["search", "--limit", "3", "x"], "latent search: no option --limit"), (["add", "-c"], "latent add: -c needs a value"),

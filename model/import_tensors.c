@@ -1,5 +1,6 @@
 /* A tensor is cut into blocks of rows, a few blocks for each thread make a round: the round's blocks are quantised in any order,
- * then written in theirs. The bytes do not depend on the number of threads. */
+ * then written in theirs, which this thread does, and hashed, which one of the others does, while the next round is quantised: reading,
+ * hashing and writing 16-bit weights take about as long as one another. The bytes do not depend on the number of threads. */
 #include "model/import_tensors.h"
 
 #include <pthread.h>
@@ -15,7 +16,7 @@
 
 #define MAX_THREADS 64
 #define BLOCK_VALUES (256u << 10)
-#define BLOCKS_PER_THREAD 4
+#define BLOCKS_PER_THREAD 2 /* of each of two rounds */
 
 struct round {
     const struct import_tensor *t;
@@ -26,6 +27,11 @@ struct round {
     atomic_uint_fast64_t next; /* block */
     atomic_int error;          /* of any block */
     atomic_uint_fast64_t bad_row;
+    /* The round before. */
+    const uint8_t *before;
+    size_t before_bytes;
+    atomic_bool hashed; /* or taken to be */
+    crypto_generichash_state hash;
 };
 
 static void quantise_block(struct round *r, uint64_t first, uint64_t n, float *row)
@@ -48,6 +54,8 @@ static void quantise_block(struct round *r, uint64_t first, uint64_t n, float *r
 static void *work(void *arg)
 {
     struct round *r = arg;
+    if (!atomic_exchange(&r->hashed, true))
+        crypto_generichash_update(&r->hash, r->before, r->before_bytes);
     float *row = malloc(r->t->item->cols * sizeof *row);
     if (!row)
         atomic_store(&r->error, LT_ENOMEM);
@@ -61,17 +69,29 @@ static void *work(void *arg)
     return NULL;
 }
 
-/* On this thread and n_threads - 1 more; one that does not start is done without. */
-static void run_round(struct round *r, unsigned n_threads)
+/* On this thread, which writes the round before first, and n_threads - 1 more; one that does not start is done without. */
+static int run_round(struct round *r, unsigned n_threads, struct gguf_writer *w, struct err_msg *em)
 {
     pthread_t thread[MAX_THREADS];
     unsigned started = 0;
-    const uint64_t n_blocks = (r->n_rows + r->step - 1) / r->step;
-    while (started + 1 < n_threads && started + 1 < n_blocks && !pthread_create(&thread[started], NULL, work, r))
+    const uint64_t n_tasks = (r->n_rows + r->step - 1) / r->step + (r->before_bytes > 0);
+    atomic_store(&r->next, 0);
+    atomic_store(&r->hashed, r->before_bytes == 0);
+    while (started + 1 < n_threads && started + 1 < n_tasks && !pthread_create(&thread[started], NULL, work, r))
         started++;
+    const int e = r->before_bytes ? gguf_write_data(w, r->before, r->before_bytes, em) : 0;
     work(r);
     for (unsigned i = 0; i < started; i++)
         pthread_join(thread[i], NULL);
+    return e;
+}
+
+static int bad_weight(const struct import_tensors *all, const struct round *r, int code, struct err_msg *em)
+{
+    return err_set(em, code, "%s: tensor %s, row %llu: %s", all->dir, r->t->item->source, (unsigned long long)atomic_load(&r->bad_row),
+                   code == LT_ENAN     ? "a weight is NaN or infinite"
+                   : code == LT_ELIMIT ? "a weight is too large for its type"
+                                       : err_text(code));
 }
 
 /* Squares of the gains: by how much each column's input varies. No column counts for nothing. */
@@ -105,35 +125,31 @@ static int write_tensor(const struct import_tensors *all, struct import_tensor *
     const size_t bytes = tensor_row_bytes(t->type, it->cols);
     const uint64_t step = BLOCK_VALUES / it->cols ? BLOCK_VALUES / it->cols : 1;
     const uint64_t most = step * n_threads * BLOCKS_PER_THREAD < it->rows ? step * n_threads * BLOCKS_PER_THREAD : it->rows;
-    struct round round = {.t = t, .step = step, .out = malloc(most * bytes)};
+    uint8_t *room[2] = {malloc(most * bytes), malloc(most * bytes)};
+    struct round round = {.t = t, .step = step};
     float *importance = NULL;
-    crypto_generichash_state hash;
-    crypto_generichash_init(&hash, NULL, 0, DIGEST_BYTES);
-    int r = round.out ? make_importance(t, &importance, em) : err_set(em, LT_ENOMEM, "no memory for rows of %s", it->name);
+    crypto_generichash_init(&round.hash, NULL, 0, DIGEST_BYTES);
+    int r = room[0] && room[1] ? make_importance(t, &importance, em) : err_set(em, LT_ENOMEM, "no memory for rows of %s", it->name);
     round.importance = importance;
-    for (uint64_t first = 0; !r && first < it->rows; first += most) {
-        round.first = first;
-        round.n_rows = it->rows - first < most ? it->rows - first : most;
-        atomic_store(&round.next, 0);
-        run_round(&round, n_threads);
+    for (unsigned turn = 0; !r && (round.first < it->rows || round.before_bytes); turn ^= 1) {
+        round.n_rows = it->rows - round.first < most ? it->rows - round.first : most;
+        round.out = room[turn];
+        r = run_round(&round, n_threads, w, em);
         const int bad = atomic_load(&round.error);
-        if (bad)
-            r = err_set(em, bad, "%s: tensor %s, row %llu: %s", all->dir, it->source,
-                        (unsigned long long)atomic_load(&round.bad_row),
-                        bad == LT_ENAN     ? "a weight is NaN or infinite"
-                        : bad == LT_ELIMIT ? "a weight is too large for its type"
-                                           : err_text(bad));
-        else
-            r = gguf_write_data(w, round.out, round.n_rows * bytes, em);
-        crypto_generichash_update(&hash, round.out, round.n_rows * bytes);
-        checkpoint_done_with(t->source, (first + round.n_rows) * (t->source->len_bytes / it->rows));
+        if (!r && bad)
+            r = bad_weight(all, &round, bad, em);
+        round.before = round.out;
+        round.before_bytes = round.n_rows * bytes;
+        round.first += round.n_rows;
+        checkpoint_done_with(t->source, round.first * (t->source->len_bytes / it->rows));
         *done += round.n_rows * it->cols;
         if (!r && all->progress && all->progress(all->progress_arg, *done))
             r = err_set(em, LT_ECANCELLED, "%s: import stopped", all->dir);
     }
-    crypto_generichash_final(&hash, t->digest, DIGEST_BYTES);
+    crypto_generichash_final(&round.hash, t->digest, DIGEST_BYTES);
     free(importance);
-    free(round.out);
+    free(room[0]);
+    free(room[1]);
     return r;
 }
 

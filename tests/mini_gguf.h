@@ -123,7 +123,7 @@ static inline struct mini_gguf mini_sentencepiece(void)
     static float scores[MINI_PIECE_TOKENS];
     static int32_t types[MINI_PIECE_TOKENS];
     static const char *const first[] = {"<unk>", "<s>", "</s>"};
-    static const char *const more[] = {"\xE2\x96\x81", "a", "b", "c", "ab", "bc", "\xE2\x96\x81" "a", "abc", "xa", "aa", "aaaa", "\xC3\xA9"};
+    static const char *const more[] = {"\xE2\x96\x81", "a", "b", "c", "ab", "bc", ("\xE2\x96\x81" "a"), "abc", "xa", "aa", "aaaa", "\xC3\xA9"};
     static const float score[] = {-9, -9, -9, -9, -2, -1, -3, -3, -4, -5, -5, -9};
     for (int i = 0; i < 3; i++) {
         tokens[i] = first[i];

@@ -25,8 +25,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 size_t fuzz_seed(int i, uint8_t *buf, size_t cap)
 {
     static const char *const seed[] = {
-        "{\"metadata\":{\"total_size\":12},\"weight_map\":{\"a.weight\":\"model-00001-of-00002.safetensors\","
-        "\"b.weight\":\"model-00002-of-00002.safetensors\",\"c\\u00e9\":\"model-00001-of-00002.safetensors\"}}",
+        ("{\"metadata\":{\"total_size\":12},\"weight_map\":{\"a.weight\":\"model-00001-of-00002.safetensors\","
+         "\"b.weight\":\"model-00002-of-00002.safetensors\",\"c\\u00e9\":\"model-00001-of-00002.safetensors\"}}"),
         "{\"weight_map\":{\"a\":\"../x\",\"b\":\"\",\"c\":\".hidden\",\"d\":\"x\\u0000y\"}}",
         "{\"weight_map\":{\"a\":\"x\",\"a\":\"y\"}}",
     };

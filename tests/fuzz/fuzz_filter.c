@@ -21,8 +21,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 size_t fuzz_seed(int i, uint8_t *buf, size_t cap)
 {
     static const char *const seeds[] = {
-        "kind = 'a' and not (n < 3 or tags in ('x', \"y\", 2.5, true, null)) or exists a.b\n"
-        "{\"kind\":\"a\",\"n\":4,\"tags\":[\"x\",{\"y\":[1,2]}],\"a\":{\"b\":null}}",
+        ("kind = 'a' and not (n < 3 or tags in ('x', \"y\", 2.5, true, null)) or exists a.b\n"
+         "{\"kind\":\"a\",\"n\":4,\"tags\":[\"x\",{\"y\":[1,2]}],\"a\":{\"b\":null}}"),
         "p startswith 'a\u00e9' or q not startswith \"\"\n{\"p\":\"a\\u00e9b\",\"q\":[\"\"]}",
         "`odd key` >= -1e3 && !flag || name not in [\"it''s\"]\n{\"odd key\":1,\"flag\":false,\"name\":\"\\u00e9\"}",
     };

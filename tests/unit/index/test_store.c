@@ -411,7 +411,7 @@ static void test_cut_vectors(void **state)
                 uint64_t seed = dim * 10 + (unsigned)n;
                 for (uint32_t j = 0; j < dim; j++)
                     v[j] = (float)(unit_rand(&seed) >> 40) / (1 << 24);
-                struct index_doc d = {.collection = name, .id = "abcdefg" + n, .id_len = 1, .vectors = v, .dim = dim};
+                struct index_doc d = {.collection = name, .id = &"abcdefg"[n], .id_len = 1, .vectors = v, .dim = dim};
                 struct index_query q = {.collection = name, .vector = v, .dim = dim, .k = 1, .mode = INDEX_DENSE};
                 struct index_result res;
                 if (pass == 0) {
@@ -421,7 +421,7 @@ static void test_cut_vectors(void **state)
                 kit_ok(index_search(b->r, &q, &res, &em), &em);
                 assert_int_equal(res.n, 1);
                 if (n != 3) { /* that one is deleted below */
-                    assert_memory_equal(res.hits[0].id, "abcdefg" + n, 1);
+                    assert_memory_equal(res.hits[0].id, &"abcdefg"[n], 1);
                     assert_true(res.hits[0].score == 0);
                 }
                 index_result_finish(&res);

@@ -161,7 +161,7 @@ static void test_release(void **state)
     struct layout_item *items = NULL;
     struct err_msg em = {{0}};
     uint64_t n_weights = 0;
-    size_t n;
+    size_t n = 0;
     snprintf(dir, sizeof dir, "%s/golden/nv-embed-v2-files", getenv("LATENTD_SHARED") ? getenv("LATENTD_SHARED") : ".");
     if (access(dir, R_OK)) {
         print_message("skipped: no %s\n", dir);

@@ -20,6 +20,7 @@ static void test_f16_round_trip(void **state)
 /* Against the compiler's own conversion, over values between, at and beyond the representable. */
 static void test_f16_rounding(void **state)
 {
+#ifdef __FLT16_MAX__ /* it has one */
     uint64_t s = unit_seed();
     for (int i = 0; i < 2000000; i++) {
         uint32_t u = (uint32_t)unit_rand(&s);
@@ -33,6 +34,7 @@ static void test_f16_rounding(void **state)
         if (f32_to_f16(f) != w)
             fail_msg("%a -> %04x, want %04x", (double)f, f32_to_f16(f), w);
     }
+#endif
     assert_int_equal(f32_to_f16(65519.99f), 0x7BFF);
     assert_int_equal(f32_to_f16(65520.0f), 0x7C00);
 }

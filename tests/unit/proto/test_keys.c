@@ -46,7 +46,7 @@ static void test_text(void **state)
         assert_int_equal(k[i], i);
     key_text(k, t);
     assert_string_equal(t, A);
-    const char *bad[] = {"", "AAAA", A "=", " " A, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8 ",
+    const char *bad[] = {"", "AAAA", (A "="), (" " A), "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8 ",
                          "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh9=", /* stray bits */
                          "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh88", "AAECAwQFBgcICQoLDA0O-xAREhMUFRYXGBkaGxwdHh8="};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)

@@ -364,6 +364,11 @@ bool session_is_sealed(const struct session *s)
     return s->mode == MODE_NOISE;
 }
 
+bool session_awaits_proof(const struct session *s)
+{
+    return s->state == WAIT_MESSAGE_2;
+}
+
 const uint8_t *session_peer_key(const struct session *s)
 {
     return s->server && s->noise ? noise_remote(s->noise) : NULL;

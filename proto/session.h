@@ -67,6 +67,9 @@ bool session_is_open(const struct session *s);
 /* True when records are encrypted. */
 bool session_is_sealed(const struct session *s);
 
+/* Client: the daemon is there and has answered the hello, and has yet to prove that it has the key that was named. */
+bool session_awaits_proof(const struct session *s);
+
 /* Server, after SESSION_PEER. The peer's static key, KEY_BYTES; NULL on plain sessions. */
 const uint8_t *session_peer_key(const struct session *s);
 /* Opens the session. */

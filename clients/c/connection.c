@@ -129,9 +129,11 @@ static int wait_fd(struct latent *c, int fd, short events, uint64_t deadline_ns)
 
 static int broken(struct latent *c, const char *what)
 {
-    conn_fail(c, LATENT_ECONN, "%s", what);
+    const bool unproved = c->session && session_awaits_proof(c->session);
+    int code = unproved ? conn_fail(c, LATENT_EAUTH, "the daemon closed the connection without proving that it has the key that was named for it")
+                        : conn_fail(c, LATENT_ECONN, "%s", what);
     latent_close(c);
-    return LATENT_ECONN;
+    return code;
 }
 
 /* Sends what the socket takes now. To a daemon that closed the connection nothing goes out any more, and that is no error yet:

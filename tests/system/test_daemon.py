@@ -260,7 +260,8 @@ class Remote(unittest.TestCase):
                 self.assertIn("LATENT_EPERM", got.stderr)
             # another server's key
             got = self.remote(d, writer, "status", server_key=reader_public, check=False)
-            self.assertNotEqual(got.returncode, 0)
+            self.assertEqual(got.returncode, 2)
+            self.assertIn("without proving that it has the key that was named for it (LATENT_EAUTH)", got.stderr)
             # a revoked key stays outside
             subprocess.run([LATENT, "key", "revoke", reader_public, "--file", os.path.join(d.data, "authorized_keys")], check=True)
             got = self.remote(d, reader, "search", "-c", "open", "x", check=False)

@@ -2,6 +2,7 @@
 """The command line from end to end, as a user types it."""
 import json
 import os
+import re
 import subprocess
 import tempfile
 import time
@@ -63,6 +64,24 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(s["pooling"], "latent")
         self.assertRegex(s["fingerprint"], "^[0-9a-f]{64}$")
         self.assertIn("device", self.daemon.latent("status").stdout)
+
+    def test_json_fields_are_in_the_manual(self):
+        """Each one that is printed, below its command."""
+        self.fresh("fields")
+        with open(os.path.join(SRC, "man", "latent.1"), encoding="utf-8") as f:
+            parts = f.read().split('.SH "JSON FIELDS"')[1].split(".SH FILTERS")[0].split(".SS ")[1:]
+        told = {part.split()[0]: set(re.findall(r"\w+", part)) for part in parts}
+
+        def keys(value):
+            for key, inner in value.items():
+                yield key
+                if isinstance(inner, dict):
+                    yield from keys(inner)
+
+        for command in (["status"], ["collection", "list"], ["job", "list"]):
+            got = self.daemon.json_lines(*command, "--json")
+            self.assertTrue(got)
+            self.assertEqual({key for one in got for key in keys(one)} - told[command[0]], set(), command)
 
     def test_search_by_meaning_words_and_both(self):
         name = self.fresh("modes")

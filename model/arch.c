@@ -5,6 +5,10 @@
 #include <string.h>
 #include <strings.h>
 
+#include "model/layout.h"
+#include "model/tokenizer_gguf.h"
+#include "model/tokenizer_words.h"
+
 struct family {
     const char *name; /* general.architecture */
     bool rope_pairs;  /* the converter reorders query and key rows */
@@ -86,6 +90,8 @@ static int read_sizes(struct reader *r)
         return e;
     if (n_experts)
         return unsupported(r, "a mixture of experts");
+    if (i->token_limit > LAYOUT_MAX_TOKENS)
+        i->token_limit = LAYOUT_MAX_TOKENS;
     if ((e = get_u32(r, "feed_forward_length", &i->ffn)) < 0 ||
         (e = get_u32(r, "attention.head_count", &i->n_heads)) < 0)
         return e;
@@ -190,7 +196,10 @@ static int read_gemma(struct reader *r)
     i->embed_scale = sqrtf((float)i->hidden);
     i->window_period = 6;
     i->rope_theta_local = 10000;
-    if ((e = get_u32(r, "attention.sliding_window", &i->window)) < 0 ||
+    e = get_u32(r, "attention.sliding_window", &i->window);
+    if (e == LT_ENOTFOUND && !r->family->full_mask)
+        e = 0; /* no layer is local */
+    if (e < 0 ||
         (e = maybe_u32(r, "attention.sliding_window_pattern", &i->window_period)) < 0 ||
         (e = maybe_f32(r, "rope.freq_base_swa", &i->rope_theta_local)) < 0)
         return e;
@@ -281,10 +290,10 @@ static int read_tokens(struct reader *r)
         i->eos = 2;
         i->unk = 0;
     }
-    i->add_bos = sentencepiece || is(pre, pre_len, "llama-bpe") || is(pre, pre_len, "llama3") || is(pre, pre_len, "llama-v3");
-    if ((e = maybe(gguf_i32(r->g, TOKENIZER "bos_token_id", &i->bos, r->em))) < 0 ||
-        (e = maybe(gguf_i32(r->g, TOKENIZER "eos_token_id", &i->eos, r->em))) < 0 ||
-        (e = maybe(gguf_i32(r->g, TOKENIZER "unknown_token_id", &i->unk, r->em))) < 0 ||
+    i->add_bos = sentencepiece || words_whole_first(pre, pre_len);
+    if ((e = tokenizer_gguf_id(r->g, TOKENIZER "bos_token_id", &i->bos, r->em)) < 0 ||
+        (e = tokenizer_gguf_id(r->g, TOKENIZER "eos_token_id", &i->eos, r->em)) < 0 ||
+        (e = tokenizer_gguf_id(r->g, TOKENIZER "unknown_token_id", &i->unk, r->em)) < 0 ||
         (e = maybe(gguf_bool(r->g, TOKENIZER "add_bos_token", &i->add_bos, r->em))) < 0 ||
         (e = maybe(gguf_bool(r->g, TOKENIZER "add_eos_token", &i->add_eos, r->em))) < 0)
         return e;
@@ -297,9 +306,12 @@ int arch_read(const struct gguf *g, struct model_info *i, struct err_msg *em)
     struct reader r = {.g = g, .i = i, .em = em};
     const char *arch;
     size_t len;
+    uint32_t n_files = 1;
     int e = gguf_str(g, "general.architecture", &arch, &len, em);
-    if (e < 0)
+    if (e < 0 || (e = maybe(gguf_u32(g, "split.count", &n_files, em))) < 0)
         return e;
+    if (n_files > 1)
+        return err_set(em, LT_EUNSUPPORTED, "model: the file is one of %u of a model; \"llama-gguf-split --merge\" makes one of them", n_files);
     for (size_t f = 0; f < sizeof families / sizeof *families; f++)
         if (is(arch, len, families[f].name))
             r.family = &families[f];

@@ -141,9 +141,9 @@ static int parse_keys(struct gguf *g, uint64_t n)
         g->alignment = GGUF_ALIGNMENT;
     else if (r < 0)
         return r;
-    if (g->alignment < GGUF_ALIGNMENT || g->alignment > GGUF_MAX_ALIGNMENT || g->alignment & (g->alignment - 1))
+    if (g->alignment < GGUF_MIN_ALIGNMENT || g->alignment > GGUF_MAX_ALIGNMENT || g->alignment & (g->alignment - 1))
         return err_set(g->em, LT_EFORMAT, "GGUF: general.alignment is %u: must be a power of two from %d to %d",
-                       g->alignment, GGUF_ALIGNMENT, GGUF_MAX_ALIGNMENT);
+                       g->alignment, GGUF_MIN_ALIGNMENT, GGUF_MAX_ALIGNMENT);
     return 0;
 }
 

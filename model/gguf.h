@@ -17,6 +17,7 @@
 #define GGUF_MAGIC "GGUF"
 #define GGUF_VERSION 3
 #define GGUF_ALIGNMENT 32      /* where general.alignment is absent */
+#define GGUF_MIN_ALIGNMENT 8
 #define GGUF_MAX_ALIGNMENT 65536
 #define GGUF_MAX_KEYS 65536
 #define GGUF_MAX_TENSORS 65536

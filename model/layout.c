@@ -64,7 +64,7 @@ static int check_foreign(const struct model_info *i, struct err_msg *em)
 int layout_check(const struct model_info *i, struct err_msg *em)
 {
     int r;
-    if ((r = in_range("token limit", i->token_limit, 1, 1u << 20, em)) < 0 ||
+    if ((r = in_range("token limit", i->token_limit, 1, LAYOUT_MAX_TOKENS, em)) < 0 ||
         (r = in_range("hidden size", i->hidden, 1, 65536, em)) < 0 ||
         (r = in_range("number of layers", i->n_layers, 1, 1024, em)) < 0 ||
         (r = in_range("feed-forward length", i->ffn, 1, 1u << 20, em)) < 0 ||

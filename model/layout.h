@@ -6,6 +6,8 @@
 
 #include "model/model.h"
 
+#define LAYOUT_MAX_TOKENS (1u << 20) /* of one text */
+
 struct layout_item {
     char name[64];      /* in the model file */
     char source[112];   /* in NV-Embed's checkpoint; "" where it has none */

@@ -21,6 +21,7 @@
 #include "model/tokenizer_gguf.h"
 
 #define MAX_TEMPLATE 4096     /* bytes */
+#define MAX_FOREIGN_NAME 65535
 #define MAX_GOLDENS 64
 #define MAX_GOLDEN_IDS 4096   /* of one sequence */
 
@@ -108,12 +109,19 @@ static int read_tokens(struct model *m)
     return 0;
 }
 
+/* Other programs' may be longer: what there is room for in whole characters. */
 static int read_name(struct model *m)
 {
+    const size_t room = sizeof m->info.name - 1;
     char *name = NULL;
-    int r = gguf_text(m->gguf, "general.name", sizeof m->info.name - 1, &name, m->em);
-    if (r == 0)
-        snprintf(m->info.name, sizeof m->info.name, "%s", name);
+    int r = gguf_text(m->gguf, "general.name", m->info.foreign ? MAX_FOREIGN_NAME : room, &name, m->em);
+    if (r == 0) {
+        size_t n = strnlen(name, room);
+        while (n && ((unsigned char)name[n] & 0xC0) == 0x80)
+            n--;
+        memcpy(m->info.name, name, n);
+        m->info.name[n] = 0;
+    }
     free(name);
     return r;
 }

@@ -25,7 +25,7 @@ struct tensor {
     const char *name;
     enum tensor_type type;
     uint64_t rows, cols; /* [out, in], row-major; a vector is one row */
-    const void *data;    /* borrowed: as long as its model; not necessarily aligned beyond 32 bytes */
+    const void *data;    /* borrowed: as long as its model; not necessarily aligned beyond 8 bytes */
     size_t len_bytes;
 };
 

@@ -381,8 +381,7 @@ static int read_sentencepiece(struct reader *r)
         return err_set(r->em, LT_EFORMAT, "tokenizer: key " KEY "scores is missing");
     t->byte_fallback = t->fuse_unk = true;
     int32_t unk = 0;
-    e = gguf_i32(r->g, KEY "unknown_token_id", &unk, r->em);
-    if ((e < 0 && e != LT_ENOTFOUND) || (e = put_text_pieces(r)) < 0 || (e = make_merges(r)) < 0 ||
+    if ((e = tokenizer_gguf_id(r->g, KEY "unknown_token_id", &unk, r->em)) < 0 || (e = put_text_pieces(r)) < 0 || (e = make_merges(r)) < 0 ||
         (e = flag(r, KEY "add_space_prefix", true, &prefix)) < 0)
         return e;
     t->info.unk = unk >= 0 && (size_t)unk < r->n ? unk : -1;
@@ -452,6 +451,15 @@ int tokenizer_create_gguf(struct tokenizer **out, const struct gguf *g, struct e
     else
         *out = t;
     return e;
+}
+
+int tokenizer_gguf_id(const struct gguf *g, const char *key, int32_t *id, struct err_msg *em)
+{
+    uint32_t v = UINT32_MAX;
+    const int e = gguf_u32(g, key, &v, em);
+    if (e == 0 && v != UINT32_MAX)
+        *id = v < INT32_MAX ? (int32_t)v : INT32_MAX;
+    return e == LT_ENOTFOUND ? 0 : e;
 }
 
 int tokenizer_gguf_blob(const struct gguf *g, const char *key, const uint8_t **data, size_t *len, struct err_msg *em)

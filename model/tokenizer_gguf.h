@@ -15,6 +15,10 @@
  *         LT_ENOMEM. */
 int tokenizer_create_gguf(struct tokenizer **t, const struct gguf *g, struct err_msg *em);
 
+/* The id of a special piece. *id untouched where there is no such key, or where it is 4294967295, as llama.cpp's own writer puts it for none;
+ * INT32_MAX for one that no vocabulary has. Errors: LT_EFORMAT. */
+int tokenizer_gguf_id(const struct gguf *g, const char *key, int32_t *id, struct err_msg *em);
+
 /* The bytes of a string array, for hashing; borrowed from the file. Errors: as gguf_strings. */
 int tokenizer_gguf_blob(const struct gguf *g, const char *key, const uint8_t **data, size_t *len, struct err_msg *em);
 

@@ -22,7 +22,8 @@ enum words_kind {
 
 /* WORDS_NONE for a name that is not known. */
 enum words_kind words_kind_find(const char *name, size_t len);
-/* Whether a vocabulary of this kind takes a word that is a piece as it is, whatever the merges say. */
+/* Whether a vocabulary of this kind takes a word that is a piece as it is, whatever the merges say. BOS goes before a text of
+ * such a kind, where the file does not say. */
 bool words_whole_first(const char *name, size_t len);
 
 /* Calls word with each word's bytes [from, to), in order and without gaps, until it returns something else than 0;

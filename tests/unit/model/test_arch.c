@@ -23,6 +23,10 @@ struct file {
         const char *key, *v;
     } str[3];
     const char *tensor; /* one more, 4 floats */
+    struct {
+        const char *key; /* as it stands */
+        uint32_t v;
+    } raw[2];
 };
 
 static void put_u32(struct gguf_writer *w, const struct file *f, const char *key, uint32_t v)
@@ -61,6 +65,8 @@ static int read_arch(const struct file *f, struct model_info *i, struct err_msg 
     }
     for (int k = 0; k < 3 && f->str[k].key; k++)
         gguf_write_str(w, f->str[k].key, f->str[k].v, strlen(f->str[k].v));
+    for (int k = 0; k < 2 && f->raw[k].key; k++)
+        gguf_write_u32(w, f->raw[k].key, f->raw[k].v);
     gguf_write_tensor(w, "token_embd.weight", TENSOR_F32, 8, 32);
     if (f->tensor)
         gguf_write_tensor(w, f->tensor, TENSOR_F32, 1, 4);
@@ -102,6 +108,13 @@ static void test_defaults(void **state)
     assert_true(arch_layer_is_local(&i, 0) && arch_layer_is_local(&i, 4) && !arch_layer_is_local(&i, 5));
     assert_int_equal(read_arch(&(struct file){.arch = "gemma-embedding", .u32 = {{"attention.sliding_window", 512}}}, &i, &em), 0);
     assert_true(!i.causal && i.window == 257);
+    /* Converted from a configuration without local layers. */
+    assert_int_equal(read_arch(&(struct file){.arch = "gemma3"}, &i, &em), 0);
+    for (uint32_t layer = 0; layer < 12; layer++)
+        assert_false(arch_layer_is_local(&i, layer));
+    /* More positions than are ever taken at once. */
+    assert_int_equal(read_arch(&(struct file){.arch = "llama", .skip = "context_length", .raw = {{"llama.context_length", 4194304}}}, &i, &em), 0);
+    assert_int_equal(i.token_limit, 1 << 20);
 }
 
 static void test_tokens(void **state)
@@ -115,6 +128,20 @@ static void test_tokens(void **state)
     assert_int_equal(read_arch(&(struct file){.arch = "llama", .str = {{"tokenizer.ggml.model", "gpt2"},
                                                                        {"tokenizer.ggml.pre", "llama-bpe"}}}, &i, &em), 0);
     assert_true(i.add_bos);
+    static const char *const with_bos[] = {"llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"};
+    for (size_t k = 0; k < sizeof with_bos / sizeof *with_bos; k++) {
+        const struct file f = {.arch = "llama", .str = {{"tokenizer.ggml.model", "gpt2"}, {"tokenizer.ggml.pre", with_bos[k]}}};
+        assert_int_equal(read_arch(&f, &i, &em), 0);
+        assert_true(i.add_bos);
+    }
+    /* How llama.cpp's own writer says that there is none: what a file that does not say means. */
+    const struct file none = {.arch = "llama", .str = {{"tokenizer.ggml.model", "llama"}},
+                              .raw = {{"tokenizer.ggml.bos_token_id", UINT32_MAX}, {"tokenizer.ggml.unknown_token_id", UINT32_MAX}}};
+    assert_int_equal(read_arch(&none, &i, &em), 0);
+    assert_true(i.bos == 1 && i.unk == 0);
+    const struct file wild = {.arch = "llama", .str = {{"tokenizer.ggml.model", "gpt2"}}, .raw = {{"tokenizer.ggml.eos_token_id", UINT32_MAX - 1}}};
+    assert_int_equal(read_arch(&wild, &i, &em), 0); /* which layout_check refuses */
+    assert_true(i.bos == -1 && i.eos == INT32_MAX);
     assert_int_equal(read_arch(&(struct file){.arch = "llama", .str = {{"tokenizer.ggml.model", "no_vocab"}}}, &i, &em), 0);
     assert_false(i.has_tokenizer);
 }
@@ -170,7 +197,8 @@ static void test_refused(void **state)
             "attention.temperature_scale");
     refused(&(struct file){.arch = "llama", .f32 = {{"rope.scaling.factor", -1}}}, LT_EFORMAT, "factor");
     refused(&(struct file){.arch = "llama", .f32 = {{"rope.scaling.factor", NAN}}}, LT_EFORMAT, "factor");
-    refused(&(struct file){.arch = "gemma3"}, LT_ENOTFOUND, "attention.sliding_window");
+    refused(&(struct file){.arch = "gemma-embedding"}, LT_ENOTFOUND, "attention.sliding_window");
+    refused(&(struct file){.arch = "llama", .raw = {{"split.no", 0}, {"split.count", 3}}}, LT_EUNSUPPORTED, "one of 3");
 }
 
 static void test_rope(void **state)

@@ -75,7 +75,7 @@ static int parse(const struct forge *f, struct err_msg *em)
     bytes_put_u32(&o, f->alignment);
     put_tensor(&o, "x", f->name_len, f, f->offset);
     put_tensor(&o, f->second_name, 1, f, f->second_offset);
-    while (o.len % 32)
+    while (o.len % (f->alignment == 8 || f->alignment == 16 ? f->alignment : 32))
         bytes_put_u8(&o, 0);
     for (int i = 0; i < 16; i++)
         bytes_put_f32(&o, (float)i);
@@ -102,6 +102,8 @@ static void test_good(void **state)
     struct forge f = good;
     f.version = 2;
     assert_int_equal(parse(&f, &em), 0);
+    for (f.alignment = 8; f.alignment <= 32; f.alignment *= 2)
+        assert_int_equal(parse(&f, &em), 0);
 }
 
 /* One forged field each: refused with this code and a message. */
@@ -137,6 +139,7 @@ static void test_forged(void **state)
     FORGED(LT_EFORMAT, f.array_count = UINT64_MAX / 4 + 1);
     FORGED(LT_EFORMAT, f.boolean = 2);
     FORGED(LT_EFORMAT, f.alignment = 0);
+    FORGED(LT_EFORMAT, f.alignment = 4);
     FORGED(LT_EFORMAT, f.alignment = 48);
     FORGED(LT_EFORMAT, f.alignment = 1u << 31);
     FORGED(LT_EFORMAT, f.name_len = 0);

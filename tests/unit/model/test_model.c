@@ -20,10 +20,12 @@ struct forge {
     enum tensor_type norm_type;
     uint64_t q_rows;
     const char *digests; /* NULL: no such key */
+    const char *name;    /* NULL: no such key */
+    bool foreign;        /* the keys are llama.cpp's */
 };
 
 static const struct forge good = {"latentd", "mean", "", "", NULL, "", 1, D, 2, 1, 2, VOCAB, 16, 1e-5f, 1, 10000, 1, 3, 0, 2,
-                                  TENSOR_F32, D, NULL};
+                                  TENSOR_F32, D, NULL, NULL, false};
 
 static char digests[32 * DIGEST_HEX + 1]; /* of the last good file */
 static size_t n_digests;
@@ -69,6 +71,19 @@ static void put_keys(struct gguf_writer *w, const struct forge *f)
     gguf_write_array(w, "latentd.golden.vectors", GGUF_F32, vec, D, NULL);
 }
 
+/* The same model as llama.cpp's converter writes it. */
+static void put_foreign_keys(struct gguf_writer *w, const struct forge *f)
+{
+    gguf_write_str(w, "general.architecture", "llama", 5);
+    gguf_write_u32(w, "llama.context_length", f->limit);
+    gguf_write_u32(w, "llama.embedding_length", f->hidden);
+    gguf_write_u32(w, "llama.block_count", 1);
+    gguf_write_u32(w, "llama.feed_forward_length", F);
+    gguf_write_u32(w, "llama.attention.head_count", f->heads);
+    gguf_write_u32(w, "llama.attention.head_count_kv", f->kv_heads);
+    gguf_write_f32(w, "llama.attention.layer_norm_rms_epsilon", f->eps);
+}
+
 static int open_forged(const struct forge *f, struct err_msg *em, struct model_info *info)
 {
     struct gguf_writer *w = NULL;
@@ -79,7 +94,12 @@ static int open_forged(const struct forge *f, struct err_msg *em, struct model_i
     assert_true(fd >= 0);
     close(fd);
     assert_int_equal(gguf_write_create(&w, path, em), 0);
-    put_keys(w, f);
+    if (f->foreign)
+        put_foreign_keys(w, f);
+    else
+        put_keys(w, f);
+    if (f->name)
+        gguf_write_str(w, "general.name", f->name, strlen(f->name));
     const struct {
         const char *name;
         enum tensor_type type;
@@ -192,7 +212,32 @@ static void test_forged(void **state)
     FORGED(LT_EFORMAT, f.extra_tensor = "blk.1.ffn_up.weight");
     FORGED(LT_EFORMAT, f.norm_type = TENSOR_F16);
     FORGED(LT_EFORMAT, f.q_rows = D + 1);
+    char name[200];
+    memset(name, 'x', sizeof name);
+    name[128] = 0;
+    FORGED(LT_ELIMIT, f.name = name);
 #undef FORGED
+}
+
+/* A name is for people only: another program's longer one is cut, between characters. */
+static void test_foreign_name(void **state)
+{
+    struct err_msg em;
+    struct model_info i;
+    struct forge f = good;
+    char name[301];
+    f.foreign = true;
+    f.name = "short";
+    assert_int_equal(open_forged(&f, &em, &i), 0);
+    assert_string_equal(i.name, "short");
+    memset(name, 'x', 300);
+    name[300] = 0;
+    f.name = name;
+    assert_int_equal(open_forged(&f, &em, &i), 0);
+    assert_true(strlen(i.name) == 127 && !strncmp(i.name, name, 127));
+    memcpy(name + 125, "\xE2\x96\x81", 3); /* its last byte would be the 128th */
+    assert_int_equal(open_forged(&f, &em, &i), 0);
+    assert_true(strlen(i.name) == 125);
 }
 
 int main(void)
@@ -200,6 +245,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good),
         cmocka_unit_test(test_forged),
+        cmocka_unit_test(test_foreign_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

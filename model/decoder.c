@@ -37,7 +37,7 @@ static const struct tensor *layer_tensor(const struct model *m, uint32_t layer, 
     return model_tensor(m, name);
 }
 
-/* A vector's data is f32 in the file, 32 bytes aligned. */
+/* A vector's data is f32 in the file, aligned as that wants it. */
 static int load_vec(struct ops *o, const struct tensor *t, struct ops_vec **v, struct err_msg *em)
 {
     return o->v->vec_create(o, t->data, t->cols, v, em);
@@ -212,6 +212,8 @@ static int load(struct decoder *d, const struct decoder_params *p, struct err_ms
     struct ops *o = d->o;
     int r;
     const float scale = (float)arch_attention_scale(i);
+    if (i->head_dim > o->info.max_head_dim)
+        return err_set(em, LT_EUNSUPPORTED, "%s: attention heads of %u values, %u at most", o->info.name, i->head_dim, o->info.max_head_dim);
     d->attention = (struct ops_attention){i->n_heads, i->n_kv_heads, i->head_dim, i->causal, scale, 0, may_be_half(d)};
     d->local = d->attention;
     d->local.window = i->window;

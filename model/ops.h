@@ -169,6 +169,7 @@ struct ops_info {
     char uuid[40];           /* empty where there is none */
     bool software;           /* a Vulkan driver that runs on the CPU */
     uint32_t max_batch_tokens; /* most rows begin() takes */
+    uint32_t max_head_dim;   /* largest head that attention takes */
     uint64_t memory_bytes;   /* of the device, for everything; 0: not known */
     uint64_t free_bytes;     /* of those, what others had not taken when it was opened; 0: not known */
     bool rooms;              /* buffers of a room share its memory */

@@ -390,6 +390,7 @@ int ops_cpu_create(struct ops **out, const struct ops_cpu_params *p, struct err_
         goto out;
     o->int8 = !p->f32_only && cpu_dnnl_exact_int8(o->dnnl);
     o->half = o->int8 ? attention_half_choose() : NULL;
+    base->info.max_head_dim = ATTENTION_MAX_DIM;
     base->info.attention_rounding = o->half ? ATTENTION_HALF_ROUNDING : 0;
     name_cpu(o);
     *out = base;

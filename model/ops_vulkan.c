@@ -5,7 +5,7 @@
 
 #include "base/bytes.h"
 #include "gpu/tuning.h"
-#include "model/ops_vulkan_impl.h"
+#include "model/ops_vulkan_op.h"
 
 #define DEFAULT_BATCH_TOKENS 8192
 #define FREQ_MAX 256 /* vectors up to this length keep a host copy */
@@ -251,6 +251,7 @@ int ops_vulkan_create(struct ops **out, const struct ops_vulkan_params *p, struc
     o->info.software = info->software;
     o->info.memory_bytes = info->memory_bytes;
     o->info.free_bytes = gpu_memory_free(v->g);
+    o->info.max_head_dim = ATTENTION_MAX_DIM;
     o->info.rooms = true;
     o->info.rounding = o->info.attention_rounding = tuning_rounding(v->g);
     o->info.int8_blocks = tuning_rounds_to_int8(v->g);

@@ -60,9 +60,11 @@ static inline uint32_t qkv_cols(const struct ops_attention *a)
     return (a->n_heads + 2 * a->n_kv_heads) * a->head_dim;
 }
 
+#define ATTENTION_MAX_DIM 256 /* of a head */
+
 static inline int check_attention(const struct ops_attention *a, struct err_msg *em)
 {
-    if (!a->n_kv_heads || a->n_heads % a->n_kv_heads || !a->head_dim || a->head_dim > 256 ||
+    if (!a->n_kv_heads || a->n_heads % a->n_kv_heads || !a->head_dim || a->head_dim > ATTENTION_MAX_DIM ||
         a->n_heads > 4096)
         return err_set(em, LT_EINVAL, "attention of %u heads, %u for keys, of size %u", a->n_heads,
                        a->n_kv_heads, a->head_dim);

@@ -3,7 +3,7 @@
  * A golden checkpoint whose feed-forward takes in values many times as large, up to 1e8, so that what its gate and its up projection make, and
  * the stream behind it, leave f16's range and then come near the end of f32's. Vectors are as near to the float64 reference as those of the
  * plain checkpoint: f32 5e-6, f16 2e-3, q8_0 cosine 0.999 with the same weights. Where values are beyond f32's too, the device says so
- * at its self-test: nothing that isn't a number is served. */
+ * at its self-test: nothing that isn't a number is served. A model whose heads are larger than the device's attention takes is refused by their size. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +15,7 @@
 #include "model/model.h"
 #include "model/ref/ref_forward.h"
 #include "tests/golden/golden.h"
+#include "tests/tools/checkpoint_maker.h"
 
 enum { N_TEXTS = 6 };
 
@@ -102,6 +103,31 @@ static void check(const char *device, const struct golden *g, const char *folder
     model_destroy(&m);
 }
 
+static void check_heads(const char *device)
+{
+    enum { TOO_MANY = 514 };
+    const struct checkpoint_shape shape = {.hidden = 32, .layers = 1, .heads = 1, .kv_heads = 1, .head_dim = TOO_MANY, .ffn = 32, .vocab = 64,
+                                           .positions = 16, .latents = 2, .latent_heads = 1, .latent_head_dim = 8, .type = TENSOR_F16, .seed = 1};
+    struct model *m;
+    struct engine *e = NULL;
+    struct err_msg em = {{0}};
+    char dir[] = "/tmp/golden_range.XXXXXX", command[64], number[16];
+    if (!mkdtemp(dir) || checkpoint_make(dir, &shape, NULL, &em) < 0)
+        die(dir, em.text);
+    char *path = golden_import(dir, TENSOR_F16);
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    if (model_open(&m, path, &em) < 0 || system(command))
+        die(path, em.text);
+    golden_remove(&path);
+    snprintf(number, sizeof number, "%d", TOO_MANY);
+    const int r = golden_engine(&e, m, &(struct engine_params){.device = device, .n_threads = 2}, &em);
+    const bool good = r == LT_EUNSUPPORTED && strstr(em.text, number);
+    printf("%s%s, heads of %d: %s\n", good ? "" : "FAIL ", device, TOO_MANY, r < 0 ? em.text : "served");
+    n_bad += !good;
+    engine_destroy(&e);
+    model_destroy(&m);
+}
+
 int main(int argc, char **argv)
 {
     static const enum tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_Q8_0};
@@ -118,6 +144,7 @@ int main(int argc, char **argv)
         for (size_t s = 0; s < sizeof scales / sizeof *scales; s++)
             check(device, &g, folder, types[t], scales[s]);
     golden_free(&g);
+    check_heads(device);
     if (gpu_validation_messages()) {
         printf("FAIL messages of the validation layers\n");
         n_bad++;

@@ -14,6 +14,8 @@
 #define BULK_BATCH_MS 25
 /* The smallest bulk batch; fewer rows waste the matrix units. */
 #define BULK_TOKENS_MIN 256
+/* Times that what status tells of the device may change: a device that is lost ever again and keeps coming back otherwise is told so often. */
+#define INFOS_MAX 16
 /* Batches of questions after which waiting bulk work gets one. */
 #define QUERY_STREAK_MAX 16
 
@@ -40,8 +42,9 @@ struct device {
     const struct model *model;
     struct engine_params params;
     struct engine *engine;
-    /* What others may read of the engine: the first from the start on, the second once the CPU has taken over. */
-    struct engine_info infos[2];
+    /* What others may read of the engine: the first from the start on, the next once something has changed. */
+    struct engine_info infos[INFOS_MAX];
+    size_t n_infos;
     _Atomic(const struct engine_info *) info;
     uint32_t dim;
     bool failing;         /* the last batch failed as a whole, which has been said */
@@ -184,15 +187,16 @@ static void finish_texts(struct device *d, size_t n, int r, const struct err_msg
     }
 }
 
-/* Once at most: there is no way back from the CPU. */
-static void publish_move(struct device *d)
+/* After a lost device was opened again, or the CPU has taken over, which happens once at most and has the last place. */
+static void publish_change(struct device *d)
 {
-    const struct engine_info *now = engine_info(d->engine);
-    if (device_info(d) == &d->infos[0] && strcmp(d->infos[0].kind, now->kind) != 0) {
-        d->infos[1] = *now;
-        atomic_store(&d->info, &d->infos[1]);
-        d->tokens_per_ms = 0;
-    }
+    const struct engine_info *now = engine_info(d->engine), *told = device_info(d);
+    const bool moved = strcmp(told->kind, now->kind) != 0;
+    if ((!moved && now->n_streamed == told->n_streamed) || d->n_infos + !moved >= INFOS_MAX)
+        return;
+    d->infos[d->n_infos] = *now;
+    atomic_store(&d->info, &d->infos[d->n_infos++]);
+    d->tokens_per_ms = 0;
 }
 
 static void run_batch(struct device *d, size_t n, struct queue *q)
@@ -209,7 +213,7 @@ static void run_batch(struct device *d, size_t n, struct queue *q)
     else if (r == 0 && d->failing)
         log_info("device", "texts are embedded again");
     d->failing = r < 0;
-    publish_move(d);
+    publish_change(d);
     double ms = (double)(clock_ns() - t0) / 1e6;
     if (q == &d->bulk && ms > 0.01 && tokens >= BULK_TOKENS_MIN / 2 && !fault("device.unmeasured")) {
         double rate = (double)tokens / ms;
@@ -259,6 +263,7 @@ static void *device_main(void *arg)
     int r = engine_create(&d->engine, d->model, &d->params, &d->start_message);
     if (r == 0) {
         d->infos[0] = *engine_info(d->engine);
+        d->n_infos = 1;
         atomic_store(&d->info, &d->infos[0]);
         d->out = malloc(BATCH_TEXTS * (size_t)d->dim * sizeof(float));
         if (!d->out)

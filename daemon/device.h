@@ -49,7 +49,8 @@ struct device_job {
  * m is borrowed and must outlive the device. Errors: as engine_create. */
 int device_create(struct device **d, const struct model *m, const struct engine_params *p, struct err_msg *em);
 
-/* What the engine said when it was opened, or when the CPU took over from a lost device; lives as long as the device. */
+/* What the engine said when it was opened, when a lost device came back with another number of layers, or when the CPU took over from it; lives as
+ * long as the device. */
 const struct engine_info *device_info(const struct device *d);
 
 /* Never blocks, never fails. */

@@ -33,6 +33,7 @@ struct engine {
     bool testing;          /* they get vectors even so, of what the head would see */
     struct verify *verify; /* NULL: nothing to compare */
     uint32_t max_seqs;
+    size_t note_len;       /* of info.note without what is said of streaming, which comes last on a GPU */
     bool serving; /* chosen and checked: a device that is lost from here on is replaced by the CPU */
     /* one batch, packed */
     int32_t *ids;
@@ -102,8 +103,10 @@ __attribute__((format(printf, 2, 3))) static void add_note(struct engine *e, con
     va_end(ap);
 }
 
+/* Instead of what was said of it before. */
 static void note_streaming(struct engine *e)
 {
+    e->info.note[e->note_len] = 0;
     e->info.n_streamed = decoder_n_streamed(e->decoder);
     if (e->info.n_streamed)
         add_note(e, "%u of %u layers do not fit the device and are streamed", e->info.n_streamed, e->mi->n_layers);
@@ -211,6 +214,8 @@ static int reopen_device(struct engine *e, struct err_msg *em)
     e->params.max_batch_tokens = asked;
     if (r == 0 && (e->info.batch_tokens < tokens || e->info.max_batch_tokens < most))
         r = err_set(em, LT_EDEVICELOST, "%s came back with less memory", e->info.device);
+    if (r == 0)
+        note_streaming(e);
     return r < 0 ? r : resize(e, rows, em);
 }
 
@@ -444,6 +449,7 @@ static int choose(struct engine *e, struct err_msg *em)
         struct err_msg why = {{0}};
         r = try_candidate(e, &list[i], &why);
         if (r == 0) {
+            e->note_len = strlen(e->info.note);
             note_streaming(e);
             if (!named && n == 1 && gpu_access(GPU_NODES, &why) < 0)
                 add_note(e, "%s", why.text);
@@ -467,10 +473,13 @@ static int move_to_cpu(struct engine *e, struct err_msg *em)
     memcpy(lost, e->info.device, sizeof lost);
     log_error("model", "%s %s: %s; the CPU serves from here on", lost, e->info.n_lost ? "was lost again" : "is given up", em->text);
     close_device(e);
+    e->info.note[e->note_len] = 0;
     int r = engine_candidates("cpu", list, &n, &named, em);
     add_note(e, e->info.n_lost ? "%.80s was lost, and lost again when it was opened anew" : "%.80s has no memory left for batches", lost);
-    if (r == 0 && (r = try_candidate(e, &list[0], em)) == 0)
+    if (r == 0 && (r = try_candidate(e, &list[0], em)) == 0) {
+        e->note_len = strlen(e->info.note);
         note_streaming(e);
+    }
     return r;
 }
 

@@ -15,6 +15,8 @@
 
 #define TEXTS_MAX 64
 #define CALLS_MAX 2000
+#define MUCH "12582912" /* of memory, for all layers */
+#define LITTLE "6291456" /* for none */
 
 enum outcome { WRONG = 1, SERVED, RECOVERED, MOVED, REFUSED, N_OUTCOMES };
 
@@ -121,6 +123,49 @@ static enum outcome run_child(void)
     return o;
 }
 
+/* A device that is lost while others take its memory, or give it back: how many layers are streamed is told anew. */
+static enum outcome run_streaming(const char *before, const char *after)
+{
+    struct err_msg em = {{0}};
+    struct model *m = NULL;
+    struct engine *e = NULL;
+    /* batches as small as can be, so that only layers can make room */
+    const struct engine_params p = {.device = device, .n_threads = 2, .cache_dir = cache, .max_batch_tokens = 1};
+    setenv("LIE_BUDGET", before, 1);
+    if (model_open(&m, file, &em) < 0 || engine_create(&e, m, &p, &em) < 0) {
+        printf("FAIL %s\n", em.text);
+        return WRONG;
+    }
+    const struct engine_info *i = engine_info(e);
+    const uint32_t n_before = i->n_streamed;
+    setenv("LIE_BUDGET", after, 1);
+    setenv("LIE_LOST_NOW", "1", 1);
+    enum outcome o = embed(e);
+    const char *said = strstr(i->note, "layers do not fit");
+    const uint32_t n_told = said ? (uint32_t)strtoul(i->note, NULL, 10) : 0;
+    printf("LIE_BUDGET=%s, lost, then %s: %u layers streamed, then %u on %s, \"%s\"\n", before, after, n_before, i->n_streamed, i->kind, i->note);
+    if (i->n_lost != 1 || strcmp(i->kind, "vulkan") || n_before == i->n_streamed || n_told != i->n_streamed ||
+        (said && strstr(said + 1, "layers do not fit")))
+        o = WRONG;
+    engine_destroy(&e);
+    model_destroy(&m);
+    fflush(stdout);
+    return o;
+}
+
+static int check_streaming(const char *before, const char *after)
+{
+    int status = 0;
+    fflush(stdout);
+    const pid_t pid = fork();
+    if (pid == 0)
+        _exit(run_streaming(before, after));
+    const bool good = pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == SERVED;
+    if (!good)
+        printf("FAIL LIE_BUDGET=%s, then %s: %d\n", before, after, status);
+    return !good;
+}
+
 /* lie: "NAME=VALUE NAME=VALUE" */
 static enum outcome run_case(const char *lie)
 {
@@ -196,6 +241,8 @@ int main(int argc, char **argv)
     bad += check_each("LIE_FAIL", slow ? 16 : 5, REFUSED);
     bad += check_each("LIE_LOST", slow ? 16 : 5, RECOVERED);
     bad += check_each("LIE_LOST_FROM", slow ? 16 : 5, MOVED);
+    bad += check_streaming(MUCH, LITTLE);
+    bad += check_streaming(LITTLE, MUCH);
     golden_remove(&imported);
     golden_free(&g);
     snprintf(path, sizeof path, "rm -r %s", cache);

@@ -4,11 +4,13 @@
  *   LIE_RANGE=BYTES        maxStorageBufferRange
  *   LIE_ALLOCATION=BYTES   maxMemoryAllocationSize
  *   LIE_HEAP=BYTES         size of each memory heap, and its budget
- *   LIE_BUDGET=BYTES       how much of each heap may be used; the rest is others'. A driver without VK_EXT_memory_budget gets it here
+ *   LIE_BUDGET=BYTES       how much of each heap may be used; the rest is others'. A driver without VK_EXT_memory_budget gets it here.
+ *                          Looked at again whenever a device is made
  *   LIE_FULL=BYTES         size of each heap, of which nothing is said beforehand
  *   LIE_FAIL=N             the Nth vkAllocateMemory, from 1, fails: VK_ERROR_OUT_OF_DEVICE_MEMORY
  *   LIE_LOST=N             the Nth vkQueueSubmit, from 1, and all calls on that device that can say so: VK_ERROR_DEVICE_LOST
  *   LIE_LOST_FROM=N        the same for every submission from the Nth on, whatever the device
+ *   LIE_LOST_NOW           the same for the next submission: looked for at each, and unset
  * The device's name ends in " (lies)", so that a test sees that the layer is there. Who goes beyond what it was told (a binding, an
  * allocation, all allocations of a heap) is ended by abort(): no driver has to bear that.
  * Thread-safety: as much as latentd needs, one thread a device. Several instances may exist. */
@@ -244,7 +246,9 @@ static VKAPI_ATTR VkResult VKAPI_CALL queue_submit(VkQueue queue, uint32_t n, co
 {
     struct below *b = find(queue);
     const uint64_t k = ++n_submitted;
-    if (!b->lost && (k == lies.lost || (lies.lost_from && k >= lies.lost_from))) {
+    const bool now = getenv("LIE_LOST_NOW");
+    if (!b->lost && (now || k == lies.lost || (lies.lost_from && k >= lies.lost_from))) {
+        unsetenv("LIE_LOST_NOW");
         b->lost = true;
         BELOW_D(b, vkDeviceWaitIdle)(b->dev); /* nothing runs on a lost device, so what was sent before must not either */
     }
@@ -320,6 +324,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_device(VkPhysicalDevice phys, const
         return r;
     b.dev = *dev;
     add(*dev, b);
+    lies.budget = lies.budget ? option("LIE_BUDGET") : 0;
     return r;
 }
 

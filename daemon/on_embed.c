@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "daemon/handlers.h"
+#include "daemon/packing.h"
 #include "daemon/request.h"
 #include "model/text.h"
 
@@ -16,7 +17,6 @@ struct embed_input {
     struct err_msg why;
     uint32_t tokens, seen;
     bool truncated;
-    size_t at;     /* of its ids */
     size_t packed; /* its text on the device */
 };
 
@@ -24,10 +24,7 @@ struct embed {
     struct request *rq;
     const Latent__V1__EmbedRequest *msg;
     struct device_job job;
-    struct device_text *texts;
-    size_t n_texts;
-    int32_t *ids;
-    size_t n_ids, cap_ids;
+    struct packing packing;
     float *vectors;
     uint32_t dim;
     struct embed_input inputs[];
@@ -35,8 +32,7 @@ struct embed {
 
 static void embed_end(struct embed *e)
 {
-    free(e->texts);
-    free(e->ids);
+    packing_finish(&e->packing);
     free(e->vectors);
     free(e);
 }
@@ -63,7 +59,7 @@ static int reply_part(struct embed *e, size_t from, size_t to, bool more)
         refs[i] = &list[i];
         list[i].tokens_seen = in->seen;
         if (in->status == 0) {
-            uint8_t *view = message_vector_view(e->rq->pool, e->texts[in->packed].out, e->dim);
+            uint8_t *view = message_vector_view(e->rq->pool, e->packing.texts[in->packed].out, e->dim);
             if (!view)
                 r = LT_ENOMEM;
             list[i].vector = (ProtobufCBinaryData){e->dim * 4ul, view};
@@ -97,8 +93,8 @@ static void reply(struct work_item *w, void *state)
     for (size_t i = 0; i < n; i++) {
         struct embed_input *in = &e->inputs[i];
         if (in->status == 0) {
-            in->status = e->texts[in->packed].status;
-            if (e->texts[in->packed].device)
+            in->status = e->packing.texts[in->packed].status;
+            if (e->packing.texts[in->packed].device)
                 in->why = e->job.why;
         }
         if (in->status == LT_ESHUTDOWN || in->status == LT_ECANCELLED || in->status == LT_ETIMEOUT) {
@@ -123,20 +119,13 @@ static void embedded(struct device_job *job)
     request_submit(e->rq, e->rq->core->searchers, reply);
 }
 
-static int room(struct embed *e, size_t n)
+/* Where the next text's vector goes. */
+static float *next_vector(const struct embed *e)
 {
-    if (e->n_ids + n <= e->cap_ids)
-        return 0;
-    size_t cap = (e->n_ids + n) * 2;
-    int32_t *ids = realloc(e->ids, cap * sizeof *ids);
-    if (!ids)
-        return LT_ENOMEM;
-    e->ids = ids;
-    e->cap_ids = cap;
-    return 0;
+    return e->vectors + e->packing.n_texts * e->dim;
 }
 
-static int take_ids(struct embed *e, const Latent__V1__EmbedInput *m, struct embed_input *in, struct device_text *t)
+static int take_ids(struct embed *e, const Latent__V1__EmbedInput *m, struct embed_input *in)
 {
     const struct model_info *info = model_info(e->rq->core->model);
     in->seen = (uint32_t)(m->n_ids > UINT32_MAX ? UINT32_MAX : m->n_ids);
@@ -146,35 +135,22 @@ static int take_ids(struct embed *e, const Latent__V1__EmbedInput *m, struct emb
         return err_set(&in->why, LT_ETOOLONG, "%zu tokens, the limit is %u", m->n_ids, info->token_limit);
     if (m->instruction_len >= m->n_ids)
         return err_set(&in->why, LT_EEMPTY, "all %zu tokens are left out of the pool", m->n_ids);
-    int r = room(e, m->n_ids);
-    for (size_t k = 0; k < m->n_ids && r == 0; k++) {
+    for (size_t k = 0; k < m->n_ids; k++)
         if (m->ids[k] >= info->vocab)
             return err_set(&in->why, LT_EINVAL, "id %u at position %zu is outside the vocabulary of %u", m->ids[k], k,
                            info->vocab);
-        e->ids[e->n_ids + k] = (int32_t)m->ids[k];
-    }
-    t->n = (uint32_t)m->n_ids;
-    t->n_skip = m->instruction_len;
-    return r;
+    return packing_put(&e->packing, e->rq, (const int32_t *)m->ids, (uint32_t)m->n_ids, m->instruction_len, next_vector(e));
 }
 
-static int take_text(struct embed *e, const Latent__V1__EmbedInput *m, struct embed_input *in, struct device_text *t,
-                     struct text_tokens *tokens)
+static int take_text(struct embed *e, const Latent__V1__EmbedInput *m, struct embed_input *in, struct text_tokens *tokens)
 {
     struct text_input text = {.text = m->text, .len = strlen(m->text), .query = e->msg->query,
                               .instruct = *e->msg->instruct ? e->msg->instruct : NULL,
                               .truncate = e->msg->on_long == LATENT__V1__ON_LONG__ON_LONG_TRUNCATE};
     int r = text_encode(e->rq->core->model, &text, tokens, &in->why);
     in->seen = tokens->n_seen;
-    if (r == 0)
-        r = room(e, tokens->n);
-    if (r < 0)
-        return r;
-    memcpy(e->ids + e->n_ids, tokens->ids, tokens->n * sizeof *tokens->ids);
-    t->n = tokens->n;
-    t->n_skip = tokens->n_skip;
     in->truncated = tokens->truncated;
-    return 0;
+    return r < 0 ? r : packing_put(&e->packing, e->rq, tokens->ids, tokens->n, tokens->n_skip, next_vector(e));
 }
 
 static void prepare(struct work_item *w, void *scratch)
@@ -185,29 +161,22 @@ static void prepare(struct work_item *w, void *scratch)
     for (size_t i = 0; i < e->msg->n_inputs && over == 0; i++) {
         const Latent__V1__EmbedInput *m = e->msg->inputs[i];
         struct embed_input *in = &e->inputs[i];
-        struct device_text *t = &e->texts[e->n_texts];
-        in->status = m->n_ids ? take_ids(e, m, in, t) : take_text(e, m, in, t, scratch);
-        over = request_over(rq);
+        in->status = m->n_ids ? take_ids(e, m, in) : take_text(e, m, in, scratch);
+        over = in->status == LT_EBUSY ? LT_EBUSY : request_over(rq);
         if (in->status < 0)
             continue;
-        in->tokens = t->n;
-        in->at = e->n_ids;
-        in->packed = e->n_texts;
-        t->out = e->vectors + e->n_texts++ * e->dim;
-        e->n_ids += t->n;
+        in->packed = e->packing.n_texts - 1;
+        in->tokens = e->packing.texts[in->packed].n;
     }
     if (over < 0) {
         embed_fail(e, over);
         return;
     }
-    /* Only now the ids stay where they are. */
-    for (size_t i = 0; i < e->msg->n_inputs; i++)
-        if (e->inputs[i].status == 0)
-            e->texts[e->inputs[i].packed].ids = e->ids + e->inputs[i].at;
-    e->job = (struct device_job){.texts = e->texts, .n_texts = e->n_texts, .deadline_ns = rq->deadline_ns,
+    packing_settle(&e->packing);
+    e->job = (struct device_job){.texts = e->packing.texts, .n_texts = e->packing.n_texts, .deadline_ns = rq->deadline_ns,
                                  .cancelled = &rq->cancelled, .done = embedded,
                                  .owner = rq->owner, .bulk = e->msg->n_inputs > DEVICE_INTERACTIVE_MAX};
-    if (e->n_texts)
+    if (e->packing.n_texts)
         device_submit(rq->core->device, &e->job);
     else
         embedded(&e->job);
@@ -233,11 +202,9 @@ void on_embed(struct request *rq)
         return;
     }
     struct embed *e = calloc(1, sizeof *e + n * sizeof e->inputs[0]);
-    if (e) {
-        e->texts = calloc(n, sizeof *e->texts);
+    if (e)
         e->vectors = malloc(n * dim * sizeof(float));
-    }
-    if (!e || !e->texts || !e->vectors) {
+    if (!e || packing_init(&e->packing, n) < 0 || !e->vectors) {
         if (e)
             embed_end(e);
         request_fail(rq, LT_ENOMEM, NULL);

@@ -59,12 +59,11 @@ struct rerank *rerank_create(struct request *rq, const char *query, size_t n)
     struct rerank *r = calloc(1, sizeof *r + n * sizeof r->items[0]);
     if (!r)
         return NULL;
-    r->texts = calloc(n + 1, sizeof *r->texts);
     r->scores = calloc(n + 1, sizeof *r->scores);
     r->rq = rq;
     r->query = query;
     r->n = n;
-    if (!r->texts || !r->scores)
+    if (packing_init(&r->packing, n) < 0 || !r->scores)
         rerank_destroy(&r);
     return r;
 }
@@ -74,9 +73,8 @@ void rerank_destroy(struct rerank **rp)
     struct rerank *r = *rp;
     if (!r)
         return;
-    free(r->texts);
+    packing_finish(&r->packing);
     free(r->scores);
-    free(r->ids);
     free(r);
     *rp = NULL;
 }
@@ -93,38 +91,15 @@ int rerank_check(const struct rerank *r, struct err_msg *em)
     return 0;
 }
 
-/* Room for n more ids, which count as the request's memory. */
-static int room(struct rerank *r, size_t n)
-{
-    const size_t cap = (r->n_ids + n) * 2;
-    if (r->n_ids + n <= r->cap_ids)
-        return 0;
-    if (!request_charge(r->rq, (cap - r->cap_ids) * sizeof *r->ids))
-        return LT_EBUSY;
-    int32_t *ids = realloc(r->ids, cap * sizeof *ids);
-    if (!ids)
-        return LT_ENOMEM;
-    r->ids = ids;
-    r->cap_ids = cap;
-    return 0;
-}
-
 static int encode(struct rerank *r, const struct rank_rules *rules, struct rerank_item *it, struct text_tokens *t)
 {
     const struct rank_input in = {.query = r->query, .query_len = strlen(r->query), .title = it->title, .title_len = it->title ? strlen(it->title) : 0,
                                   .text = it->text, .len = strlen(it->text), .truncate = r->truncate};
     int e = rank_encode(rules, &in, t, &it->why);
     it->seen = t->n_seen;
-    if (e < 0 || (e = room(r, t->n)) < 0)
-        return e;
-    memcpy(r->ids + r->n_ids, t->ids, t->n * sizeof *t->ids);
     it->tokens = t->n;
-    it->at = r->n_ids;
-    it->packed = r->n_texts;
-    r->texts[r->n_texts] = (struct device_text){.n = t->n, .n_skip = t->n_skip, .out = r->scores + r->n_texts};
-    r->n_texts++;
-    r->n_ids += t->n;
-    return 0;
+    it->packed = r->packing.n_texts;
+    return e < 0 ? e : packing_put(&r->packing, r->rq, t->ids, t->n, t->n_skip, r->scores + it->packed);
 }
 
 static void scored(struct device_job *job)
@@ -134,7 +109,7 @@ static void scored(struct device_job *job)
         struct rerank_item *it = &r->items[i];
         if (it->status < 0)
             continue;
-        const struct device_text *t = &r->texts[it->packed];
+        const struct device_text *t = &r->packing.texts[it->packed];
         it->status = t->status;
         it->score = t->status == 0 ? *t->out : 0;
         if (t->device)
@@ -153,14 +128,11 @@ void rerank_run(struct rerank *r, struct text_tokens *scratch)
         if (over == 0)
             over = it->status == LT_EBUSY || it->status == LT_ENOMEM ? it->status : request_over(r->rq);
     }
-    /* Only now the ids stay where they are. */
-    for (size_t i = 0; i < r->n; i++)
-        if (r->items[i].status == 0)
-            r->texts[r->items[i].packed].ids = r->ids + r->items[i].at;
-    r->job = (struct device_job){.texts = r->texts, .n_texts = r->n_texts, .deadline_ns = r->rq->deadline_ns, .cancelled = &r->rq->cancelled,
+    packing_settle(&r->packing);
+    r->job = (struct device_job){.texts = r->packing.texts, .n_texts = r->packing.n_texts, .deadline_ns = r->rq->deadline_ns, .cancelled = &r->rq->cancelled,
                                  .done = scored, .owner = r->rq->owner, .bulk = r->n > DEVICE_INTERACTIVE_MAX};
     r->over = over;
-    if (over == 0 && r->n_texts)
+    if (over == 0 && r->packing.n_texts)
         device_submit(r->rq->core->ranker, &r->job);
     else
         r->done(r);

@@ -6,6 +6,7 @@
 #define DAEMON_RERANK_H
 
 #include "daemon/core.h"
+#include "daemon/packing.h"
 
 struct request;
 struct text_tokens;
@@ -24,7 +25,7 @@ struct rerank_item {
     int status;            /* 0, or why there is none: rank_encode's and engine_embed's codes */
     struct err_msg why;    /* may be empty */
     uint32_t tokens, seen; /* used; before cutting */
-    size_t at, packed;     /* of its ids; its place on the device */
+    size_t packed;         /* its place on the device */
 };
 
 struct rerank {
@@ -34,9 +35,7 @@ struct rerank {
     void (*done)(struct rerank *r); /* on any thread: hand on, do not work here */
     /* its own */
     struct device_job job;
-    struct device_text *texts;
-    int32_t *ids;
-    size_t n_texts, n_ids, cap_ids;
+    struct packing packing;
     float *scores;
     int over; /* why it ended before the device had it; 0: it did not */
     size_t n;

@@ -89,14 +89,40 @@ vec4 s[RPL * PER_ROW * 2]; // scores of an invocation's rows, then their weights
 float by[RPL];  // what makes scores of a row's products
 float top[RPL];
 
+// What this invocation works at, see take_place.
+uvec4 block;
+uint head, kv_head;
+uint begin, end;   // keys that a row of the block may see
+uint own0;         // this subgroup's first row
+uint r0, part;     // this invocation's first row of the subgroup's, and its share of it
+uint patch_at;
+
 // What this subgroup wrote to shared memory is there for the subgroup. All subgroups come here as often, since a driver may wait for all.
 void subgroup_shared()
 {
     controlBarrier(gl_ScopeSubgroup, gl_ScopeSubgroup, gl_StorageSemanticsShared, gl_SemanticsAcquireRelease);
 }
 
+void take_place()
+{
+    block = blocks[gl_WorkGroupID.x];
+    head = gl_WorkGroupID.y;
+    kv_head = head / (p.n_heads / p.n_kv_heads);
+    own0 = block.z + gl_SubgroupID * TM;
+    r0 = gl_SubgroupInvocationID % TM;
+    part = gl_SubgroupInvocationID / TM;
+    patch_at = gl_SubgroupID * PATCH;
+    begin = block.x;
+    end = CAUSAL != 0 ? min(block.y, block.z + BQ) : block.y;
+    if (p.window != PARAMS_NO_WINDOW) { // whole tiles that no row of the block sees
+        if (block.z - block.x >= p.window)
+            begin += (block.z - block.x - p.window + 1) / BK * BK;
+        end = block.z + BQ + p.window - 1 > block.z ? min(end, block.z + BQ + p.window - 1) : end;
+    }
+}
+
 // The tile of keys (0) or values (1) of rows first … end - 1; rows beyond are zero.
-void fetch(uint what, uint kv_head, uint first, uint end)
+void fetch(uint what, uint first)
 {
     uint from = ((what * p.n_kv_heads + kv_head) * p.n_tokens + first) * D8;
     [[unroll]] for (uint l = 0; l < LOADS; l++) {
@@ -135,14 +161,14 @@ vec4 load_q4(uint at, uint c)
 
 // Row own0 + r of q as f16 in shared memory, or, low, what that rounding took away; returns its scale. Values that are no numbers do not
 // count.
-float put_q(uint own0, uint r, uint part, uint head, uint end, bool low)
+float put_q(uint r, bool low)
 {
     vec4 q[2 * Q_UNITS];
     float largest = 0.0;
     uint at = (own0 + r) * (p.n_heads + 2 * p.n_kv_heads) * D + head * D;
     [[unroll]] for (uint u = 0; u < Q_UNITS; u++) {
         [[unroll]] for (uint k = 0; k < 2; k++) {
-            vec4 v = own0 + r < end ? load_q4(at, (part + LPR * u) * 8 + 4 * k) : vec4(0.0);
+            vec4 v = own0 + r < block.y ? load_q4(at, (part + LPR * u) * 8 + 4 * k) : vec4(0.0);
             q[2 * u + k] = v;
             [[unroll]] for (uint e = 0; e < 4; e++) {
                 float a = abs(v[e]);
@@ -166,8 +192,53 @@ float put_q(uint own0, uint r, uint part, uint head, uint end, bool low)
     return uintBitsToFloat(uint(127 + e) << 23);
 }
 
+// This invocation's rows of q, the first time with what follows for their scores; then they are there for the subgroup.
+void put_q_rows(bool low)
+{
+    if (low)
+        subgroup_shared(); // what was there has been read
+    [[unroll]] for (uint i = 0; i < RPL; i++) {
+        float q_scale = put_q(r0 + i * LANES, low);
+        if (!low) {
+            by[i] = q_scale * p.scale * 1.44269504;
+            top[i] = MASKED;
+        }
+    }
+    subgroup_shared();
+}
+
+// What a product with eights of q adds to scores of TN keys, which lie in the tile from `at` on.
+SUM_F32 add_keys(A_F16 q, A_F16 q_low, uint at, SUM_F32 products)
+{
+    B_F16 b;
+    coopMatLoad(b, tiles, at, ROW, gl_CooperativeMatrixLayoutColumnMajor);
+    products = coopMatMulAdd(q, b, products);
+    if (SPLIT != 0)
+        products = coopMatMulAdd(q_low, b, products);
+    return products;
+}
+
+// What weights a add to TN columns of the output.
+SUM_F32 add_values(A_F16 a, uint at, SUM_F32 sums)
+{
+    B_F16 b;
+    coopMatLoad(b, tiles, at, ROW, gl_CooperativeMatrixLayoutRowMajor);
+    return coopMatMulAdd(a, b, sums);
+}
+
+// This invocation's products of a pass out of the patch.
+void take_products(uint pass)
+{
+    [[unroll]] for (uint i = 0; i < RPL * UNITS; i++) {
+        uint at = patch_at + (r0 + i / UNITS * LANES) * PROW + (part + LPR * (i % UNITS)) * 2;
+        uint to = 2 * (i / UNITS * PER_ROW + pass * UNITS + i % UNITS);
+        s[to] = uintBitsToFloat(patches[at]);
+        s[to + 1] = uintBitsToFloat(patches[at + 1]);
+    }
+}
+
 // A row's scores of this tile from its products; hides what the row does not see, where edge says that there may be such.
-void finish_scores(uint i, uint row, uint part, float k_scale, bool edge, uint first, uint end)
+void finish_scores(uint i, uint row, float k_scale, bool edge, uint first)
 {
     [[unroll]] for (uint u = 0; u < PER_ROW; u++) {
         [[unroll]] for (uint k = 0; k < 2; k++) {
@@ -201,7 +272,7 @@ float move_top(uint i)
     return exp2(before - top[i]);
 }
 
-void put_weights(uint i, uint r, uint part, uint patch_at)
+void put_weights(uint i, uint r)
 {
     [[unroll]] for (uint u = 0; u < PER_ROW; u++) {
         vec4 a = exp2(s[2 * (i * PER_ROW + u)] - top[i]), b = exp2(s[2 * (i * PER_ROW + u) + 1] - top[i]);
@@ -209,45 +280,51 @@ void put_weights(uint i, uint r, uint part, uint patch_at)
     }
 }
 
-void store(uint row, uint head, uint c, float v)
+// From products to weights, which take the scores' place in the patch; whether a row's top moved, which is then in factors.
+bool weigh(float k_scale, uint first)
 {
-    y[(row * p.n_heads + head) * D + c] = v;
+    uint last = first + BK - 1, own_last = own0 + TM - 1;
+    bool edge = last >= end || (CAUSAL != 0 && last > own0) ||
+        uint(max(int(own_last) - int(first), int(last) - int(own0))) >= p.window;
+    bool moved = false;
+    [[unroll]] for (uint i = 0; i < RPL; i++) {
+        finish_scores(i, own0 + r0 + i * LANES, k_scale, edge, first);
+        float shrink = move_top(i);
+        if (part == 0)
+            factors[gl_SubgroupID * TM + r0 + i * LANES] = shrink;
+        moved = moved || shrink != 1.0;
+    }
+    moved = subgroupAny(moved) && first > begin;
+    subgroup_shared(); // the scores have been read
+    [[unroll]] for (uint i = 0; i < RPL; i++)
+        put_weights(i, r0 + i * LANES);
+    subgroup_shared();
+    return moved;
 }
 
-// As long as it is because the matrices stay in it: arrays of them that are passed to functions may be copied through memory.
+// PASS columns of the output, of which the first is c0, from the patch.
+void store(uint c0, float v_scale)
+{
+    for (uint i = gl_SubgroupInvocationID; i < TM * PASS; i += LANES) {
+        uint row = i / PASS, c = i % PASS;
+        if (own0 + row < block.y && c0 + c < D)
+            y[((own0 + row) * p.n_heads + head) * D + c0 + c] = uintBitsToFloat(patches[patch_at + row * PROW + c / 4][c % 4]) * v_scale;
+    }
+}
+
+// The matrices stay in here, and functions are given one at a time: arrays of them that are passed to functions may be copied through memory.
 void main()
 {
-    uvec4 block = blocks[gl_WorkGroupID.x];
-    uint head = gl_WorkGroupID.y;
-    uint kv_head = head / (p.n_heads / p.n_kv_heads);
-    uint own0 = block.z + gl_SubgroupID * TM; // this subgroup's first row
-    uint lane = gl_SubgroupInvocationID;
-    uint r0 = lane % TM, part = lane / TM; // this invocation's first row of the subgroup's, and its share of it
-    uint patch_at = gl_SubgroupID * PATCH;
+    take_place();
     bool busy = own0 < block.y; // the same for all of a subgroup; others spare themselves the products
-    uint begin = block.x;
-    uint end = CAUSAL != 0 ? min(block.y, block.z + BQ) : block.y;
-    if (p.window != PARAMS_NO_WINDOW) { // whole tiles that no row of the block sees
-        if (block.z - block.x >= p.window)
-            begin += (block.z - block.x - p.window + 1) / BK * BK;
-        end = block.z + BQ + p.window - 1 > block.z ? min(end, block.z + BQ + p.window - 1) : end;
-    }
-
-    fetch(0, kv_head, begin, end);
-    [[unroll]] for (uint i = 0; i < RPL; i++) {
-        by[i] = put_q(own0, r0 + i * LANES, part, head, block.y, false) * p.scale * 1.44269504;
-        top[i] = MASKED;
-    }
-    subgroup_shared();
+    fetch(0, begin);
+    put_q_rows(false);
     A_F16 q[NQ];
     [[unroll]] for (uint i = 0; i < NQ; i++)
         coopMatLoad(q[i], tiles, gl_SubgroupID * TM * ROW + i * TK / 8, ROW, gl_CooperativeMatrixLayoutRowMajor);
     A_F16 q_low[Q_LOW];
     if (SPLIT != 0) {
-        subgroup_shared();
-        [[unroll]] for (uint i = 0; i < RPL; i++)
-            put_q(own0, r0 + i * LANES, part, head, block.y, true);
-        subgroup_shared();
+        put_q_rows(true);
         [[unroll]] for (uint i = 0; i < Q_LOW; i++)
             coopMatLoad(q_low[i], tiles, gl_SubgroupID * TM * ROW + i * TK / 8, ROW, gl_CooperativeMatrixLayoutRowMajor);
     }
@@ -260,55 +337,26 @@ void main()
 
     for (uint first = begin; first < end; first += BK) {
         uint of = kv_head * p.n_blocks + block.w + (first - block.x) / BQ;
-        float k_scale = scales[of];
-        float tile_scale = scales[p.n_kv_heads * p.n_blocks + of];
+        float k_scale = scales[of], tile_scale = scales[p.n_kv_heads * p.n_blocks + of];
         put(0);
         barrier();
-        fetch(1, kv_head, first, end);
+        fetch(1, first);
         [[unroll]] for (uint pass = 0; pass < PASSES; pass++) {
             SUM_F32 products[NS];
             [[unroll]] for (uint t = 0; t < NS; t++)
                 products[t] = SUM_F32(0.0);
-            if (busy) {
-                [[unroll]] for (uint i = 0; i < NQ; i++) {
-                    [[unroll]] for (uint t = 0; t < NS; t++) {
-                        B_F16 b;
-                        coopMatLoad(b, tiles, (pass * PASS + t * TN) * ROW + i * TK / 8, ROW, gl_CooperativeMatrixLayoutColumnMajor);
-                        products[t] = coopMatMulAdd(q[i], b, products[t]);
-                        if (SPLIT != 0)
-                            products[t] = coopMatMulAdd(q_low[i % Q_LOW], b, products[t]);
-                    }
-                }
-            }
+            if (busy)
+                [[unroll]] for (uint i = 0; i < NQ; i++)
+                    [[unroll]] for (uint t = 0; t < NS; t++)
+                        products[t] = add_keys(q[i], q_low[i % Q_LOW], (pass * PASS + t * TN) * ROW + i * TK / 8, products[t]);
             if (pass > 0)
                 subgroup_shared(); // the columns before have been read
             [[unroll]] for (uint t = 0; t < NS; t++)
                 coopMatStore(products[t], patches, patch_at + t * TN / 4, PROW, gl_CooperativeMatrixLayoutRowMajor);
             subgroup_shared();
-            [[unroll]] for (uint i = 0; i < RPL * UNITS; i++) {
-                uint at = patch_at + (r0 + i / UNITS * LANES) * PROW + (part + LPR * (i % UNITS)) * 2;
-                uint to = 2 * (i / UNITS * PER_ROW + pass * UNITS + i % UNITS);
-                s[to] = uintBitsToFloat(patches[at]);
-                s[to + 1] = uintBitsToFloat(patches[at + 1]);
-            }
+            take_products(pass);
         }
-        uint last = first + BK - 1, own_last = own0 + TM - 1;
-        bool edge = last >= end || (CAUSAL != 0 && last > own0) ||
-            uint(max(int(own_last) - int(first), int(last) - int(own0))) >= p.window;
-        bool moved = false;
-        [[unroll]] for (uint i = 0; i < RPL; i++) {
-            finish_scores(i, own0 + r0 + i * LANES, part, k_scale, edge, first, end);
-            float shrink = move_top(i);
-            if (part == 0)
-                factors[gl_SubgroupID * TM + r0 + i * LANES] = shrink;
-            moved = moved || shrink != 1.0;
-        }
-        moved = subgroupAny(moved) && first > begin;
-        subgroup_shared(); // the scores have been read
-        [[unroll]] for (uint i = 0; i < RPL; i++)
-            put_weights(i, r0 + i * LANES, part, patch_at);
-        subgroup_shared();
-        if (moved) {
+        if (weigh(k_scale, first)) {
             SUM_F32 f; // every column the rows' factors
             coopMatLoad(f, factors, gl_SubgroupID * TM, 0, gl_CooperativeMatrixLayoutColumnMajor);
             weights *= f;
@@ -318,7 +366,7 @@ void main()
         put(1);
         barrier();
         if (first + BK < end)
-            fetch(0, kv_head, first + BK, end);
+            fetch(0, first + BK);
         if (busy) {
             if (tile_scale > v_scale) {
                 [[unroll]] for (uint j = 0; j < NO; j++)
@@ -331,26 +379,18 @@ void main()
                 weights = coopMatMulAdd(a, ones, weights);
                 if (tile_scale < v_scale)
                     a *= float16_t(tile_scale / v_scale);
-                [[unroll]] for (uint j = 0; j < NO; j++) {
-                    B_F16 b;
-                    coopMatLoad(b, tiles, (BK + i * TK) * ROW + j * TN / 8, ROW, gl_CooperativeMatrixLayoutRowMajor);
-                    sums[j] = coopMatMulAdd(a, b, sums[j]);
-                }
+                [[unroll]] for (uint j = 0; j < NO; j++)
+                    sums[j] = add_values(a, (BK + i * TK) * ROW + j * TN / 8, sums[j]);
             }
         }
     }
 
     [[unroll]] for (uint j = 0; j < NO; j += NS) {
         subgroup_shared();
-        [[unroll]] for (uint t = 0; t < NS; t++) {
+        [[unroll]] for (uint t = 0; t < NS; t++)
             if (j + t < NO)
                 coopMatStore(sums[j + t] / weights, patches, patch_at + t * TN / 4, PROW, gl_CooperativeMatrixLayoutRowMajor);
-        }
         subgroup_shared();
-        for (uint i = lane; i < TM * PASS; i += LANES) {
-            uint row = i / PASS, c = i % PASS;
-            if (own0 + row < block.y && j * TN + c < D)
-                store(own0 + row, head, j * TN + c, uintBitsToFloat(patches[patch_at + row * PROW + c / 4][c % 4]) * v_scale);
-        }
+        store(j * TN, v_scale);
     }
 }

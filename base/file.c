@@ -50,12 +50,18 @@ int file_read_full(int fd, void *data, size_t len)
     return 0;
 }
 
+/* Without waiting for whoever might write to a pipe: only files are read. */
+static int open_file(const char *path)
+{
+    return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+}
+
 int file_read(const char *path, size_t max, char **data, size_t *len, struct err_msg *em)
 {
     int r = 0;
     char *buf = NULL;
     struct stat st;
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    int fd = open_file(path);
     if (fd < 0)
         return fail(em, path, "cannot open");
     if (fstat(fd, &st) < 0) {
@@ -183,7 +189,7 @@ int file_map(const char *path, struct file_map *map, struct err_msg *em)
     int r = 0;
     struct stat st;
     *map = (struct file_map){0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open_file(path);
     if (fd < 0)
         return fail(em, path, "cannot open");
     if (fstat(fd, &st) < 0) {

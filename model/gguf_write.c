@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -62,10 +63,15 @@ static int give_name(struct gguf_writer *w)
 
 int gguf_write_create(struct gguf_writer **out, const char *path, struct err_msg *em)
 {
+    struct stat there;
     struct gguf_writer *w = calloc(1, sizeof *w);
     if (!w)
         return err_set(em, LT_ENOMEM, "no memory");
     w->fd = -1;
+    if (stat(path, &there) == 0 && !S_ISREG(there.st_mode)) {
+        gguf_write_destroy(&w);
+        return err_set(em, LT_EINVAL, "%s: not a regular file", path);
+    }
     w->keys.max = w->tensors.max = MAX_HEADER;
     w->path = strdup(path);
     w->buf = malloc(BUFFER_BYTES);
@@ -111,7 +117,7 @@ static int fail(struct gguf_writer *w, int code, struct err_msg *em)
 {
     if (!w->error)
         w->error = code;
-    return err_set(em, w->error, "%s: cannot write: %s", w->tmp, err_text(w->error));
+    return err_set(em, w->error, "%s: cannot write: %s", w->tmp, w->error == LT_ENOSPC ? "no space left" : err_text(w->error));
 }
 
 static void put_string(struct bytes_out *b, const char *s, size_t len)

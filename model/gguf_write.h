@@ -15,7 +15,7 @@
 
 struct gguf_writer;
 
-/* Errors: LT_EIO, LT_EPERM, LT_ENOSPC, LT_ENOTFOUND (no such folder). */
+/* Errors: LT_EIO, LT_EPERM, LT_ENOSPC, LT_ENOTFOUND (no such folder), LT_EINVAL (what is there is no file). */
 int gguf_write_create(struct gguf_writer **w, const char *path, struct err_msg *em);
 /* Without a commit before it, removes what was written. */
 void gguf_write_destroy(struct gguf_writer **w);

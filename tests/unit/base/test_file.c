@@ -56,6 +56,21 @@ static void test_map(void **state)
     assert_null(m.data);
 }
 
+/* Whatever has no bytes of its own is refused at once, a pipe that nobody writes to as well. */
+static void test_no_files(void **state)
+{
+    char path[128], *data;
+    struct file_map m;
+    size_t len;
+    struct err_msg em;
+    snprintf(path, sizeof path, "%s/pipe", dir);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(file_read(path, 4, &data, &len, &em), LT_EINVAL);
+    assert_int_equal(file_map(path, &m, &em), LT_EINVAL);
+    assert_int_equal(file_read("/dev/null", 4, &data, &len, &em), LT_EINVAL);
+    assert_int_equal(file_map(dir, &m, &em), LT_EINVAL);
+}
+
 static void test_make_dirs(void **state)
 {
     char path[128];
@@ -73,6 +88,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_replace_and_read),
         cmocka_unit_test(test_map),
+        cmocka_unit_test(test_no_files),
         cmocka_unit_test(test_make_dirs),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);

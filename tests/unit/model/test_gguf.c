@@ -167,6 +167,19 @@ static void test_forged(void **state)
 #undef FORGED
 }
 
+/* What is no file is not replaced by one: a folder, or a device, which a user who may would lose. */
+static void test_no_files(void **state)
+{
+    static const char *const paths[] = {"/tmp", "/dev/null"};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        struct err_msg em = {{0}};
+        struct gguf_writer *w = NULL;
+        assert_int_equal(gguf_write_create(&w, paths[i], &em), LT_EINVAL);
+        assert_null(w);
+        assert_non_null(strstr(em.text, paths[i]));
+    }
+}
+
 static void test_write_read(void **state)
 {
     struct err_msg em;
@@ -261,6 +274,7 @@ int main(void)
         cmocka_unit_test(test_good),
         cmocka_unit_test(test_forged),
         cmocka_unit_test(test_write_read),
+        cmocka_unit_test(test_no_files),
         cmocka_unit_test(test_write_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

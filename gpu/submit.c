@@ -68,9 +68,13 @@ static int wait_oldest(struct gpu *g, uint64_t ns, struct err_msg *em)
         g->lost = g->hung = true;
         return err_set(em, LT_EDEVICELOST, "%s: no answer for %llu ms", g->info.name, (unsigned long long)(ns / 1000000));
     }
-    if ((r = VK(g, em, result)) < 0) {
+    if (result == VK_ERROR_DEVICE_LOST)
         g->n_flying = 0; /* on a lost device nothing runs any more */
-        return r;
+    else if (result < 0)
+        g->lost = g->hung = true; /* it may still run, but nobody can tell when it is done */
+    if (result < 0) {
+        vk_check(g, em, result, "vkWaitForFences");
+        return LT_EDEVICELOST;
     }
     g->n_flying--;
     uint64_t now = clock_ns(), from = s->sent_ns > g->idle_ns ? s->sent_ns : g->idle_ns;
@@ -80,9 +84,9 @@ static int wait_oldest(struct gpu *g, uint64_t ns, struct err_msg *em)
             g->counts.longest_ns = now - from;
         budget_learn(&g->budget, s->work, now - from);
     }
-    if ((r = profile_collect(g, (uint32_t)(s - g->slots), em)) < 0)
+    if ((r = VK(g, em, vkResetFences(g->dev, 1, &s->fence))) < 0)
         return r;
-    return VK(g, em, vkResetFences(g->dev, 1, &s->fence));
+    return profile_collect(g, (uint32_t)(s - g->slots), em);
 }
 
 int submit_wait(struct gpu *g, struct err_msg *em)

@@ -241,6 +241,7 @@ int main(int argc, char **argv)
     bad += check_each("LIE_FAIL", slow ? 16 : 5, REFUSED);
     bad += check_each("LIE_LOST", slow ? 16 : 5, RECOVERED);
     bad += check_each("LIE_LOST_FROM", slow ? 16 : 5, MOVED);
+    bad += check_each("LIE_WAIT", slow ? 16 : 5, RECOVERED);
     bad += check_streaming(MUCH, LITTLE);
     bad += check_streaming(LITTLE, MUCH);
     golden_remove(&imported);

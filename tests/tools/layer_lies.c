@@ -10,6 +10,7 @@
  *   LIE_FAIL=N             the Nth vkAllocateMemory, from 1, fails: VK_ERROR_OUT_OF_DEVICE_MEMORY
  *   LIE_LOST=N             the Nth vkQueueSubmit, from 1, and all calls on that device that can say so: VK_ERROR_DEVICE_LOST
  *   LIE_LOST_FROM=N        the same for every submission from the Nth on, whatever the device
+ *   LIE_WAIT=N             the Nth vkWaitForFences, from 1, returns at once: VK_ERROR_OUT_OF_HOST_MEMORY
  *   LIE_LOST_NOW           the same for the next submission: looked for at each, and unset
  * The device's name ends in " (lies)", so that a test sees that the layer is there. Who goes beyond what it was told (a binding, an
  * allocation, all allocations of a heap) is ended by abort(): no driver has to bear that.
@@ -47,11 +48,11 @@ struct allocation {
 };
 
 static struct lies {
-    uint64_t range, allocation, heap, budget, full, fail, lost, lost_from; /* 0: none */
+    uint64_t range, allocation, heap, budget, full, fail, lost, lost_from, wait; /* 0: none */
 } lies;
 static struct below table[ENTRIES_MAX];
 static struct allocation allocations[65536];
-static uint64_t n_allocated, n_submitted;
+static uint64_t n_allocated, n_submitted, n_waited;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static struct below *find(const void *object)
@@ -258,6 +259,8 @@ static VKAPI_ATTR VkResult VKAPI_CALL queue_submit(VkQueue queue, uint32_t n, co
 static VKAPI_ATTR VkResult VKAPI_CALL wait_fences(VkDevice dev, uint32_t n, const VkFence *fences, VkBool32 all, uint64_t ns)
 {
     struct below *b = find(dev);
+    if (++n_waited == lies.wait)
+        return VK_ERROR_OUT_OF_HOST_MEMORY;
     return b->lost ? VK_ERROR_DEVICE_LOST : BELOW_D(b, vkWaitForFences)(dev, n, fences, all, ns);
 }
 
@@ -283,7 +286,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_instance(const VkInstanceCreateInfo
     if (r != VK_SUCCESS)
         return r;
     lies = (struct lies){option("LIE_RANGE"), option("LIE_ALLOCATION"), option("LIE_HEAP"), option("LIE_BUDGET"), option("LIE_FULL"),
-                         option("LIE_FAIL"), option("LIE_LOST"), option("LIE_LOST_FROM")};
+                         option("LIE_FAIL"), option("LIE_LOST"), option("LIE_LOST_FROM"), option("LIE_WAIT")};
     b.instance = *instance;
     add(*instance, b);
     return r;

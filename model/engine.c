@@ -190,7 +190,7 @@ static int run_batch(struct engine *e, uint32_t n_seqs, struct err_msg *em)
         if ((r = e->ops->v->begin(e->ops, &b, em)) == 0) {
             if ((r = decoder_run(e->decoder, part, b.n_tokens, n_pooled, &hidden)) < 0 ||
                 (last && (r = pooler_run(e->pooler, hidden, n_pooled, n_seqs, &out)) < 0))
-                err_set(em, r, "cannot record the batch: %s", err_text(r));
+                err_set(em, r, "cannot record the batch: %s", e->ops->info.failed.text[0] ? e->ops->info.failed.text : err_text(r));
             else
                 r = e->ops->v->end(e->ops, last ? out : NULL, last ? n_seqs : 0, e->vectors, em);
         }

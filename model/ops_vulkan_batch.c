@@ -92,6 +92,7 @@ int ops_vulkan_begin(struct ops *o, const struct ops_batch *b, struct err_msg *e
     int r;
     v->in_batch = false;
     v->failed = 0;
+    o->info.failed.text[0] = 0;
     ops_vulkan_forget_late(v);
     if ((r = check_batch(v, b, em)) < 0)
         return r;

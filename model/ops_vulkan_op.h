@@ -9,12 +9,13 @@
 /* Operations of a kernel that touches each value once or twice, and of one that makes an exponential or a root of it. */
 #define WORK_PER_VALUE 16
 
-/* Remembers the batch's first error and logs it: the op's caller gets the code only. */
+/* Remembers the batch's first error: the op's caller gets the code only. */
 static inline int finish(struct ops_vulkan *v, int r, const struct err_msg *em)
 {
     if (r < 0 && !v->failed) {
         v->failed = r;
-        log_error("model", "%s", em->text);
+        v->base.info.failed = *em;
+        log_debug("model", "%s", em->text);
     }
     return r;
 }

@@ -46,6 +46,8 @@ static bool short_of(const char *text)
 
 static bool said_why(int r, const struct err_msg *em)
 {
+    if (strstr(em->text, "VK_ERROR_OUT_OF_HOST_MEMORY"))
+        return r == LT_ENOMEM;
     if (r == LT_ENOMEM || strstr(em->text, "a buffer of"))
         return short_of(em->text);
     return (r == LT_ELIMIT || r == LT_EDEVICELOST) && em->text[0];
@@ -242,6 +244,7 @@ int main(int argc, char **argv)
     bad += check_each("LIE_LOST", slow ? 16 : 5, RECOVERED);
     bad += check_each("LIE_LOST_FROM", slow ? 16 : 5, MOVED);
     bad += check_each("LIE_WAIT", slow ? 16 : 5, RECOVERED);
+    bad += check_each("LIE_CALL", slow ? 100 : 40, REFUSED);
     bad += check_streaming(MUCH, LITTLE);
     bad += check_streaming(LITTLE, MUCH);
     golden_remove(&imported);

@@ -11,6 +11,7 @@
  *   LIE_LOST=N             the Nth vkQueueSubmit, from 1, and all calls on that device that can say so: VK_ERROR_DEVICE_LOST
  *   LIE_LOST_FROM=N        the same for every submission from the Nth on, whatever the device
  *   LIE_WAIT=N             the Nth vkWaitForFences, from 1, returns at once: VK_ERROR_OUT_OF_HOST_MEMORY
+ *   LIE_CALL=N             the same of all calls of some kinds together, those that make, record, submit and reset (FAILING below)
  *   LIE_LOST_NOW           the same for the next submission: looked for at each, and unset
  * The device's name ends in " (lies)", so that a test sees that the layer is there. Who goes beyond what it was told (a binding, an
  * allocation, all allocations of a heap) is ended by abort(): no driver has to bear that.
@@ -48,11 +49,11 @@ struct allocation {
 };
 
 static struct lies {
-    uint64_t range, allocation, heap, budget, full, fail, lost, lost_from, wait; /* 0: none */
+    uint64_t range, allocation, heap, budget, full, fail, lost, lost_from, wait, call; /* 0: none */
 } lies;
 static struct below table[ENTRIES_MAX];
 static struct allocation allocations[65536];
-static uint64_t n_allocated, n_submitted, n_waited;
+static uint64_t n_allocated, n_submitted, n_waited, n_called;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static struct below *find(const void *object)
@@ -246,6 +247,8 @@ static VKAPI_ATTR void VKAPI_CALL update_sets(VkDevice dev, uint32_t n, const Vk
 static VKAPI_ATTR VkResult VKAPI_CALL queue_submit(VkQueue queue, uint32_t n, const VkSubmitInfo *submits, VkFence fence)
 {
     struct below *b = find(queue);
+    if (++n_called == lies.call)
+        return VK_ERROR_OUT_OF_HOST_MEMORY;
     const uint64_t k = ++n_submitted;
     const bool now = getenv("LIE_LOST_NOW");
     if (!b->lost && (now || k == lies.lost || (lies.lost_from && k >= lies.lost_from))) {
@@ -270,6 +273,30 @@ static VKAPI_ATTR VkResult VKAPI_CALL wait_idle(VkDevice dev)
     return b->lost ? VK_ERROR_DEVICE_LOST : BELOW_D(b, vkDeviceWaitIdle)(dev);
 }
 
+/* name, parameters, arguments, the first of which is a device or a command buffer */
+#define FAILING(X)                                                                                                                  \
+    X(vkCreateBuffer, (VkDevice o, const VkBufferCreateInfo *i, const VkAllocationCallbacks *cb, VkBuffer *b), (o, i, cb, b))      \
+    X(vkMapMemory, (VkDevice o, VkDeviceMemory m, VkDeviceSize at, VkDeviceSize n, VkMemoryMapFlags f, void **p), (o, m, at, n, f, p)) \
+    X(vkBindBufferMemory, (VkDevice o, VkBuffer b, VkDeviceMemory m, VkDeviceSize at), (o, b, m, at))                               \
+    X(vkCreateComputePipelines, (VkDevice o, VkPipelineCache c, uint32_t n, const VkComputePipelineCreateInfo *i,                  \
+                                 const VkAllocationCallbacks *cb, VkPipeline *p), (o, c, n, i, cb, p))                              \
+    X(vkCreateShaderModule, (VkDevice o, const VkShaderModuleCreateInfo *i, const VkAllocationCallbacks *cb, VkShaderModule *m), (o, i, cb, m)) \
+    X(vkCreateDescriptorPool, (VkDevice o, const VkDescriptorPoolCreateInfo *i, const VkAllocationCallbacks *cb, VkDescriptorPool *p), \
+      (o, i, cb, p))                                                                                                                \
+    X(vkAllocateDescriptorSets, (VkDevice o, const VkDescriptorSetAllocateInfo *i, VkDescriptorSet *s), (o, i, s))                 \
+    X(vkResetDescriptorPool, (VkDevice o, VkDescriptorPool p, VkDescriptorPoolResetFlags f), (o, p, f))                            \
+    X(vkResetCommandPool, (VkDevice o, VkCommandPool p, VkCommandPoolResetFlags f), (o, p, f))                                     \
+    X(vkResetFences, (VkDevice o, uint32_t n, const VkFence *f), (o, n, f))                                                        \
+    X(vkBeginCommandBuffer, (VkCommandBuffer o, const VkCommandBufferBeginInfo *i), (o, i))                                        \
+    X(vkEndCommandBuffer, (VkCommandBuffer o), (o))
+
+#define FAIL(name, params, args)                                                                    \
+    static VKAPI_ATTR VkResult VKAPI_CALL fail_##name params                                        \
+    {                                                                                               \
+        return ++n_called == lies.call ? VK_ERROR_OUT_OF_HOST_MEMORY : BELOW_D(find(o), name) args; \
+    }
+FAILING(FAIL)
+
 /* ---- instances and devices ---- */
 
 static VKAPI_ATTR VkResult VKAPI_CALL create_instance(const VkInstanceCreateInfo *info, const VkAllocationCallbacks *cb,
@@ -286,7 +313,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_instance(const VkInstanceCreateInfo
     if (r != VK_SUCCESS)
         return r;
     lies = (struct lies){option("LIE_RANGE"), option("LIE_ALLOCATION"), option("LIE_HEAP"), option("LIE_BUDGET"), option("LIE_FULL"),
-                         option("LIE_FAIL"), option("LIE_LOST"), option("LIE_LOST_FROM"), option("LIE_WAIT")};
+                         option("LIE_FAIL"), option("LIE_LOST"), option("LIE_LOST_FROM"), option("LIE_WAIT"), option("LIE_CALL")};
     b.instance = *instance;
     add(*instance, b);
     return r;
@@ -370,6 +397,9 @@ static PFN_vkVoidFunction ours(const char *name, bool of_device)
         {"vkQueueSubmit", true, (PFN_vkVoidFunction)queue_submit},
         {"vkWaitForFences", true, (PFN_vkVoidFunction)wait_fences},
         {"vkDeviceWaitIdle", true, (PFN_vkVoidFunction)wait_idle},
+#define ROW(name, params, args) {#name, true, (PFN_vkVoidFunction)fail_##name},
+        FAILING(ROW)
+#undef ROW
     };
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
         if (strcmp(list[i].name, name) == 0 && (list[i].of_device || !of_device))

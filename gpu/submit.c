@@ -63,7 +63,6 @@ static int wait_oldest(struct gpu *g, uint64_t ns, struct err_msg *em)
 {
     struct gpu_slot *s = oldest(g);
     VkResult result = vkWaitForFences(g->dev, 1, &s->fence, VK_TRUE, ns);
-    int r;
     if (result == VK_TIMEOUT) {
         g->lost = g->hung = true;
         return err_set(em, LT_EDEVICELOST, "%s: no answer for %llu ms", g->info.name, (unsigned long long)(ns / 1000000));
@@ -84,8 +83,6 @@ static int wait_oldest(struct gpu *g, uint64_t ns, struct err_msg *em)
             g->counts.longest_ns = now - from;
         budget_learn(&g->budget, s->work, now - from);
     }
-    if ((r = VK(g, em, vkResetFences(g->dev, 1, &s->fence))) < 0)
-        return r;
     return profile_collect(g, (uint32_t)(s - g->slots), em);
 }
 
@@ -112,7 +109,8 @@ int submit_record(struct gpu *g, struct err_msg *em)
     int r = 0;
     if (g->n_flying == GPU_SLOTS && (r = wait_oldest(g, g->timeout_ns, em)) < 0)
         return r;
-    if ((r = VK(g, em, vkResetCommandPool(g->dev, s->pool, 0))) < 0)
+    /* Here and not once it has been waited for: where it fails the slot is not used. */
+    if ((r = VK(g, em, vkResetFences(g->dev, 1, &s->fence))) < 0 || (r = VK(g, em, vkResetCommandPool(g->dev, s->pool, 0))) < 0)
         return r;
     VkCommandBufferBeginInfo begin = {
         .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,

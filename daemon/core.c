@@ -1,5 +1,6 @@
 #include "daemon/core.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +23,7 @@
 #define STOP_MAX_MS 20000
 /* Descriptors for connections, store and segments. */
 #define FILES_WANTED 65536
+#define LARGE_BLOCK (1 << 20)
 
 struct run {
     struct core core;
@@ -224,6 +226,14 @@ static void raise_file_limit(void)
     }
 }
 
+/* Before there are threads: large blocks go back to the system as soon as they are freed. Left to itself glibc lets sizes that were freed once, up to
+ * 32 MiB, and twice as much at each heap's end, stay with the thread that had them. */
+static void return_large_blocks(void)
+{
+    mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK);
+    mallopt(M_TRIM_THRESHOLD, LARGE_BLOCK);
+}
+
 int core_run(const struct settings *s)
 {
     struct err_msg em = {""};
@@ -239,6 +249,7 @@ int core_run(const struct settings *s)
     pthread_mutex_init(&c->lock, NULL);
     signal(SIGPIPE, SIG_IGN);
     raise_file_limit();
+    return_large_blocks();
     int r = own_folder(c, &em);
     const bool owned = r == 0;
     if (owned)

@@ -109,6 +109,12 @@ static int start_searchers(struct core *c, struct err_msg *em)
     return workers_create(&c->searchers, &p, em);
 }
 
+/* What a large text took is not kept. */
+static void after_text(void *scratch)
+{
+    text_tokens_trim(scratch);
+}
+
 static int start_tokenisers(struct core *c, struct err_msg *em)
 {
     void *states[TOKENISERS];
@@ -118,7 +124,7 @@ static int start_tokenisers(struct core *c, struct err_msg *em)
             return err_set(em, LT_ENOMEM, "out of memory");
         states[c->n_scratch] = c->scratch[c->n_scratch];
     }
-    struct workers_params p = {.name = "tokeniser", .n_threads = TOKENISERS, .states = states};
+    struct workers_params p = {.name = "tokeniser", .n_threads = TOKENISERS, .states = states, .after = after_text};
     return workers_create(&c->tokenisers, &p, em);
 }
 

@@ -325,8 +325,10 @@ static int prepare_one(struct add *a, size_t i, const struct index_collection *c
                             .title_len = strlen(m->title),
                             .truncate = a->msg->on_long == LATENT__V1__ON_LONG__ON_LONG_TRUNCATE};
     r = text_encode(model, &in, tokens, &d->why);
-    if (r == LT_ETOOLONG && a->msg->on_long == LATENT__V1__ON_LONG__ON_LONG_CHUNK)
+    if (r == LT_ETOOLONG && a->msg->on_long == LATENT__V1__ON_LONG__ON_LONG_CHUNK) {
+        text_tokens_trim(tokens); /* all of the text's, and now come those of its parts */
         return cut(a, &in, d, tokens);
+    }
     if (r == 0) {
         d->tokens = tokens->n;
         d->truncated = tokens->truncated;

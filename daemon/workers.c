@@ -14,6 +14,7 @@ struct workers {
     pthread_cond_t wake;
     struct work_item *head, **tail;
     bool stop;
+    void (*after)(void *thread_state);
     unsigned n;
     struct worker list[];
 };
@@ -34,6 +35,8 @@ static void *worker_main(void *arg)
             p->tail = &p->head;
         pthread_mutex_unlock(&p->lock);
         t->run(t, w->state);
+        if (p->after)
+            p->after(w->state);
         pthread_mutex_lock(&p->lock);
     }
     pthread_mutex_unlock(&p->lock);
@@ -48,6 +51,7 @@ int workers_create(struct workers **out, const struct workers_params *params, st
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
     p->tail = &p->head;
+    p->after = params->after;
     for (unsigned i = 0; i < params->n_threads; i++) {
         p->list[i] = (struct worker){.workers = p, .state = params->states ? params->states[i] : NULL};
         int e = pthread_create(&p->list[i].thread, NULL, worker_main, &p->list[i]);

@@ -17,6 +17,7 @@ struct workers_params {
     const char *name; /* of the threads, at most 12 bytes */
     unsigned n_threads;
     void **states; /* n_threads values handed to run(), borrowed for the call; NULL: all NULL */
+    void (*after)(void *thread_state); /* each item; NULL: nothing */
 };
 
 int workers_create(struct workers **p, const struct workers_params *params, struct err_msg *em);

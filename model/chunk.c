@@ -299,6 +299,19 @@ static int plan(struct chunker *c)
     return 0;
 }
 
+/* The text alone to ids: those that there are, where nothing stood before it. They are of a large text, so only one of both stays. */
+static int encode_text(struct chunker *c)
+{
+    struct text_tokens *t = &c->tokens;
+    if (t->text_at == 0 && t->len == c->len) {
+        c->ids = t->scratch;
+        t->scratch = (struct tokenizer_ids){0};
+    }
+    const bool there = c->ids.n > 0;
+    text_tokens_finish(t);
+    return there ? 0 : tokenizer_encode(c->rules->tokenizer, c->text, c->len, &c->ids, c->em);
+}
+
 int chunk_text_rules(const struct text_rules *rules, const char *title, size_t title_len, const char *text,
                      size_t len, const struct chunk_params *p, struct chunk_span **spans, size_t *n,
                      size_t *title_used, struct err_msg *em)
@@ -322,8 +335,7 @@ int chunk_text_rules(const struct text_rules *rules, const char *title, size_t t
                 : err_set(em, LT_EEMPTY, "the text is empty, and what fits of the title is blank");
         goto out;
     }
-    if ((e = plan(&c)) < 0 || (e = tokenizer_encode(rules->tokenizer, text, len, &c.ids, em)) < 0 ||
-        (e = find_levels(&c)) < 0)
+    if ((e = plan(&c)) < 0 || (e = encode_text(&c)) < 0 || (e = find_levels(&c)) < 0)
         goto out;
     e = cut_all(&c);
 out:

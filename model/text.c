@@ -218,3 +218,10 @@ void text_tokens_finish(struct text_tokens *t)
     tokenizer_ids_finish(&t->scratch);
     memset(t, 0, sizeof *t);
 }
+
+void text_tokens_trim(struct text_tokens *t)
+{
+    const struct tokenizer_ids *s = &t->scratch;
+    if (t->joined_cap + t->cap * sizeof *t->ids + s->cap * (sizeof *s->ids + sizeof *s->starts) > TEXT_KEPT)
+        text_tokens_finish(t);
+}

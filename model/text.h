@@ -94,5 +94,8 @@ int text_ids_room(struct text_tokens *t, size_t n, struct err_msg *em);
 
 /* Frees the arrays and zeroes the struct. */
 void text_tokens_finish(struct text_tokens *t);
+/* The same, if they take more than TEXT_KEPT bytes together, as after a large text. */
+#define TEXT_KEPT (1u << 20)
+void text_tokens_trim(struct text_tokens *t);
 
 #endif

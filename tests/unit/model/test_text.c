@@ -292,6 +292,23 @@ static void test_nv_embed_query(void **state)
     tokenizer_destroy(&t);
 }
 
+/* A large text's memory is given back, an ordinary one's is kept for the next; either way the next has its ids. */
+static void test_trim(void **state)
+{
+    static char large[512 << 10];
+    memset(large, 'd', sizeof large - 1);
+    struct text_input in = passage(NULL, large);
+    in.truncate = true;
+    assert_int_equal(text_encode_rules(&rules, &in, &tokens, NULL), 0);
+    text_tokens_trim(&tokens);
+    assert_true(!tokens.joined && !tokens.ids && !tokens.scratch.ids);
+    in = passage("d", "cd");
+    check(&in, "1 259 263 259 273 2", 0);
+    const char *kept = tokens.joined;
+    text_tokens_trim(&tokens);
+    assert_true(kept && tokens.joined == kept && tokens.n == 6);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -299,7 +316,7 @@ int main(void)
         cmocka_unit_test(test_cut),
         cmocka_unit_test(test_other_models), cmocka_unit_test(test_prompt),
         cmocka_unit_test(test_query_to_the_letter),
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_beyond_the_tokeniser),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_beyond_the_tokeniser), cmocka_unit_test(test_trim),
         cmocka_unit_test(test_latent_mini_cases),
         cmocka_unit_test(test_nv_embed_query),
     };

@@ -109,7 +109,7 @@ static int copy_store(const struct index_backup *p, const char *part, struct ind
         r = join(copy, part, "store.db", em);
     if (r == 0 && access(source, F_OK) < 0)
         r = err_set(em, err_from_errno(errno), "%.300s: %s", source, strerror(errno));
-    if (r < 0 || (r = schema_open_reader(&from, source, NULL, em)) < 0)
+    if (r < 0 || (r = schema_open_reader(&from, source, NULL, 0, em)) < 0)
         return r;
     if ((r = sql_prepare(from, &st, "PRAGMA application_id", em)) == 0)
         r = sql_int(st, 0, &ours, em);

@@ -26,7 +26,7 @@ int check_sqlite(struct check *c, struct err_msg *em)
     sqlite3_stmt *st = NULL;
     if (c->ix->inspect && c->ix->log_damage[0])
         check_problem(c, "%s", c->ix->log_damage);
-    int r = schema_open_reader(&db, c->ix->db_path, NULL, em);
+    int r = schema_open_reader(&db, c->ix->db_path, NULL, 0, em);
     if (r < 0)
         return r;
     /* From 3.44 on virtual tables are asked too, and one that does not open ends the check of all others. Where there is no module for them

@@ -25,6 +25,8 @@
 #define FIRST_BYTES (4u << 20)    /* of exact vectors in memory, of a graph that is made anew: saved, they are mapped */
 #define CLOSE_BYTES (256u << 20)  /* quickly written: also when closing */
 #define ALARM_MS 600000           /* wanted for so long and not done */
+#define LEAN_BYTES (8u << 20)     /* of a graph in memory that are worth a save where memory is short, … */
+#define LEAN_SHARE 4u             /* … or this share of the graph, if that is more */
 #define TRIES_MAX 3u              /* of a graph without free slots that changes end */
 
 void compact_note_change(struct collection *c)
@@ -94,6 +96,20 @@ static bool is_sparse(const struct graph_info *gi, uint64_t share)
     return gi->covered_seq && n_free * share > gi->n_live && n_free * per_slot >= WASTE_MIN;
 }
 
+void compact_lean(struct index *ix, struct collection *c, bool lean)
+{
+    struct graph_info gi;
+    struct err_msg em = {""};
+    graph_info(c->graph, &gi);
+    const uint64_t own = graph_own_bytes(c->graph), share = gi.bytes_codes / LEAN_SHARE;
+    graph_set_lean(c->graph, lean);
+    if (lean && gi.n_live && own >= (share > LEAN_BYTES ? share : LEAN_BYTES) && !ix->read_only && clock_ns() >= c->compaction.retry_ns) {
+        (void)save_at_once(ix, c, false, &em); /* what goes wrong is noted; damage shows again at the next save */
+        graph_set_lean(c->graph, true);
+    }
+    atomic_store(&c->compaction.own_bytes, graph_own_bytes(c->graph));
+}
+
 int compact_step(struct index *ix, struct collection *c, struct err_msg *em)
 {
     const struct compaction *k = &c->compaction;
@@ -102,6 +118,7 @@ int compact_step(struct index *ix, struct collection *c, struct err_msg *em)
     if (ix->read_only || now < k->retry_ns || graph_saving(c->graph))
         return 0;
     graph_info(c->graph, &gi);
+    atomic_store(&c->compaction.own_bytes, graph_own_bytes(c->graph));
     bool whole = !atomic_load(&c->behind) &&
                  is_sparse(&gi, now - k->changed_ns >= ix->rest_ns ? REST_SHARE : 1) &&
                  now - k->whole_end_ns >= TIME_SHARE * k->whole_took_ns;

@@ -11,6 +11,7 @@
 #define M_DEFAULT 16u
 #define EF_CONSTRUCTION_DEFAULT 200u
 #define INT8_FROM_DIM 32u /* below, eight bits a dimension tell too few vectors apart, and f32 is small anyway */
+#define CHANGE_BYTES (128u << 10) /* pages of a mapped graph that a change makes the process's own: a link in each of some 32 nodes */
 #define CHANGES_MIN 4096u /* checkpoints are not wanted for fewer, except at the end */
 #define BYTES_CHEAP (256u << 20) /* a graph that is quickly written is written at the end for any change */
 
@@ -180,6 +181,37 @@ void graph_info(const struct graph *g, struct graph_info *out)
         .kernel = c->kernel->name,
     };
     pthread_mutex_unlock(g->swap);
+}
+
+void graph_set_lean(struct graph *g, bool lean)
+{
+    struct core *c = graph_core(g);
+    if (lean && !g->lean)
+        segment_sparing(c->seg);
+    if (lean)
+        core_reclaim(c); /* what the last move left, as soon as no search needs it */
+    g->lean = lean;
+}
+
+/* Chunks in memory, the last one as far as it is in use. */
+static uint64_t own_chunks(const struct core *c, _Atomic(uint8_t *) *dir, uint32_t n, uint32_t shift, uint32_t stride)
+{
+    uint64_t own = 0;
+    for (uint32_t i = 0; (uint64_t)i << shift < n; i++) {
+        const uint32_t left = n - (i << shift), each = 1u << shift;
+        if (!c->seg || !segment_has(c->seg, atomic_load(&dir[i])))
+            own += left < each ? left : each;
+    }
+    return own * stride;
+}
+
+uint64_t graph_own_bytes(const struct graph *g)
+{
+    const struct core *c = graph_core(g);
+    const uint32_t n = core_n_slots(c), n_upper = atomic_load(&c->n_upper);
+    const uint64_t nodes = own_chunks(c, c->dir, n, c->shift, c->stride) + own_chunks(c, c->upper_dir, n_upper, UPPER_SHIFT, c->upper_stride);
+    const uint64_t mapped = bytes_codes(c) - nodes, changed = atomic_load(&g->n_changes) * CHANGE_BYTES;
+    return nodes + (changed < mapped ? changed : mapped) + (c->has_vectors && c->vec_fd < 0 ? (uint64_t)n * c->vec_stride : 0);
 }
 
 bool graph_lost(const struct graph *g)

@@ -185,6 +185,13 @@ int graph_save_begin(struct graph *g, bool whole, struct err_msg *em);
  * Errors: LT_ENOSPC, LT_EIO, LT_ENOMEM, LT_EBUSY (whole: the graph has changed), LT_ECORRUPT: the caller drops the files and refills. */
 int graph_save_step(struct graph *g, uint64_t seq, uint64_t until_ns, bool *done, struct err_msg *em);
 
+/* While lean, a graph moves into the file of each save that is not `whole`, also from memory of the process's own, which goes back to the
+ * system; else only from a former file. Nodes that change then take a page of memory each again. Writer thread only. */
+void graph_set_lean(struct graph *g, bool lean);
+
+/* Memory of the process's own that nodes, links and exact vectors take, about. Writer thread only. */
+uint64_t graph_own_bytes(const struct graph *g);
+
 /* True between a begin and the end. Writer thread only. */
 bool graph_saving(const struct graph *g);
 

@@ -1,5 +1,6 @@
 /* After a save: a graph that is mapped from its former file moves to the new one. The former has no name any more, but the disk keeps its
- * bytes while it is mapped, and what changed since it was mapped takes memory besides.
+ * bytes while it is mapped, and what changed since it was mapped takes memory besides. One that lies in memory does so where memory is
+ * short (graph_set_lean).
  *
  * Chunk by chunk: what changed after the save's moment is copied into the new mapping, which then takes the chunk's place by one
  * store. Searches that hold a place in the old chunk read what it was until they end; the old mapping goes when none is left. */
@@ -36,6 +37,8 @@ bool save_move_begin(struct save *s)
     struct core *c = s->c;
     s->to = segment_map_file(s->out.fd, s->l.end, &c->lost);
     s->at = 0;
+    if (s->g->lean)
+        segment_sparing(s->to);
     return s->to != NULL;
 }
 
@@ -44,7 +47,7 @@ static void replace_chunk(struct core *c, _Atomic(uint8_t *) *place, uint8_t *to
 {
     uint8_t *old = atomic_load(place);
     atomic_store_explicit(place, to, memory_order_release);
-    if (segment_has(c->seg, old))
+    if (c->seg && segment_has(c->seg, old))
         return;
     struct chunk *k = malloc(sizeof *k);
     if (k)
@@ -110,6 +113,8 @@ static void change_mapping(struct save *s, bool let_go)
     struct segment *old = c->seg;
     c->seg = s->to;
     s->to = NULL;
+    if (!old)
+        return;
     if (!let_go || core_retire(c, ID_NONE, old, drop_segment) < 0)
         segment_keep(c->seg, old);
 }

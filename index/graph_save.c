@@ -178,7 +178,7 @@ static int step(struct save *s, uint64_t seq, struct err_msg *em)
         return name_files(s, em);
     case SAVE_END:
         take_over(s);
-        s->phase = !s->whole && s->c->seg && save_move_begin(s) ? SAVE_MOVE : SAVE_DONE;
+        s->phase = !s->whole && (s->c->seg || s->g->lean) && save_move_begin(s) ? SAVE_MOVE : SAVE_DONE;
         return 0;
     case SAVE_MOVE:
         s->phase = save_move(s) ? SAVE_DONE : SAVE_MOVE;

@@ -191,6 +191,8 @@ int index_open(struct index **out, const struct index_params *p, struct err_msg 
         goto out;
     ix->inspect = p->inspect;
     ix->n_threads = p->threads;
+    ix->writer_kib = p->writer_kib ? p->writer_kib : SCHEMA_WRITER_KIB;
+    ix->reader_kib = p->reader_kib ? p->reader_kib : SCHEMA_READER_KIB;
     ix->recover = p->recover;
     compact_init(ix, p);
     if (ix->inspect && access(ix->db_path, F_OK) < 0) {
@@ -204,7 +206,7 @@ int index_open(struct index **out, const struct index_params *p, struct err_msg 
     if (!ix->inspect)
         space_open(ix);
     look_at_log(ix);
-    if ((r = schema_open_writer(&ix->db, ix->db_path, p->vfs, em)) < 0) {
+    if ((r = schema_open_writer(&ix->db, ix->db_path, p->vfs, ix->writer_kib, em)) < 0) {
         struct err_msg why = em ? *em : (struct err_msg){""};
         if (r == LT_ECORRUPT)
             err_set(em, r, "%s: %.300s (latent check tells more)", ix->db_path, why.text);
@@ -324,8 +326,25 @@ void index_get_status(struct index *ix, struct index_status *out)
     for (size_t i = 0; i < ix->n_collections; i++) {
         const struct collection *c = ix->collections[i];
         out->pending_chunks += (uint64_t)atomic_load(&c->pending);
+        out->bytes_graphs += atomic_load(&c->compaction.own_bytes);
     }
     out->recovered_percent = recovered_percent(ix);
+    out->bytes_database = (uint64_t)sqlite3_memory_used();
     pthread_mutex_unlock(&ix->lock);
     out->seq = atomic_load(&ix->committed_seq);
+}
+
+int index_set_caches(struct index *ix, uint32_t writer_kib, uint32_t reader_kib, struct err_msg *em)
+{
+    ix->writer_kib = writer_kib;
+    ix->reader_kib = reader_kib;
+    return refill_set_cache(ix, em);
+}
+
+void index_set_lean(struct index *ix, bool lean)
+{
+    if (lean)
+        (void)sqlite3_db_release_memory(ix->db);
+    for (size_t i = 0; i < ix->n_collections; i++)
+        compact_lean(ix, ix->collections[i], lean);
 }

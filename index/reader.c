@@ -13,7 +13,7 @@ int index_reader_create(struct index_reader **out, struct index *ix, struct err_
     if (!r)
         return err_set(em, LT_ENOMEM, "no memory for a searcher");
     r->ix = ix;
-    int ret = schema_open_reader(&r->db, ix->db_path, ix->vfs[0] ? ix->vfs : NULL, em);
+    int ret = schema_open_reader(&r->db, ix->db_path, ix->vfs[0] ? ix->vfs : NULL, ix->reader_kib, em);
     if (ret < 0)
         goto out;
     if ((ret = graph_scratch_create(&r->scratch)) < 0) {

@@ -30,7 +30,13 @@ int refill_cache(struct index *ix, struct err_msg *em)
     if (behind == ix->refilling)
         return 0;
     ix->refilling = behind;
-    return schema_cache(ix->db, !behind, em);
+    return refill_set_cache(ix, em);
+}
+
+int refill_set_cache(struct index *ix, struct err_msg *em)
+{
+    const uint32_t kib = ix->refilling && ix->writer_kib > SCHEMA_REFILL_KIB ? SCHEMA_REFILL_KIB : ix->writer_kib;
+    return schema_cache(ix->db, kib, em);
 }
 
 #define BATCH_FLOATS (1u << 20)

@@ -4,9 +4,6 @@
 
 #include "index/sql.h"
 
-/* Words are merged in large transactions, whose pages come back again and again. */
-#define CACHE_WRITES_KIB 65536
-#define CACHE_REFILL_KIB 4096
 /* With so many segments of a size FTS5 merges them all at once, whatever they take: for 16 of them, its own value, a disk that is nearly
  * full may have no room. Its other merges are in proportion to what is written, and come long before. */
 #define WORDS_CRISIS 32
@@ -130,12 +127,12 @@ static int prepare_tables(sqlite3 *db, int64_t version, int64_t n_tables, struct
     return r;
 }
 
-int schema_cache(sqlite3 *db, bool for_writes, struct err_msg *em)
+int schema_cache(sqlite3 *db, uint32_t kib, struct err_msg *em)
 {
-    return sql_execf(db, em, "PRAGMA cache_size = -%d", for_writes ? CACHE_WRITES_KIB : CACHE_REFILL_KIB);
+    return sql_execf(db, em, "PRAGMA cache_size = -%u", kib);
 }
 
-int schema_open_writer(sqlite3 **db, const char *path, const char *vfs, struct err_msg *em)
+int schema_open_writer(sqlite3 **db, const char *path, const char *vfs, uint32_t kib, struct err_msg *em)
 {
     int64_t version = 0, n_tables = 0;
     int r = open_db(db, path, vfs, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, em);
@@ -148,7 +145,7 @@ int schema_open_writer(sqlite3 **db, const char *path, const char *vfs, struct e
                       "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;"
                       "PRAGMA journal_size_limit = 8388608; PRAGMA temp_store = MEMORY",
                       em)) < 0 ||
-        (r = schema_cache(*db, true, em)) < 0 ||
+        (r = schema_cache(*db, kib, em)) < 0 ||
         (r = prepare_tables(*db, version, n_tables, em)) < 0) {
         sqlite3_close(*db);
         *db = NULL;
@@ -156,15 +153,13 @@ int schema_open_writer(sqlite3 **db, const char *path, const char *vfs, struct e
     return r;
 }
 
-int schema_open_reader(sqlite3 **db, const char *path, const char *vfs, struct err_msg *em)
+int schema_open_reader(sqlite3 **db, const char *path, const char *vfs, uint32_t kib, struct err_msg *em)
 {
     int r = open_db(db, path, vfs, SQLITE_OPEN_READONLY, em);
     if (r < 0)
         return r;
-    if ((r = sql_exec(*db,
-                      "PRAGMA query_only = 1; PRAGMA wal_autocheckpoint = 0;"
-                      "PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY",
-                      em)) < 0) {
+    if ((r = sql_exec(*db, "PRAGMA query_only = 1; PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY", em)) < 0 ||
+        (r = schema_cache(*db, kib ? kib : SCHEMA_READER_KIB, em)) < 0) {
         sqlite3_close(*db);
         *db = NULL;
     }

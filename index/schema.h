@@ -13,12 +13,15 @@
 
 /* The writing connection: creates or checks the tables, WAL, a sync before each commit returns.
  * Errors: LT_EVERSION (written by a newer version), LT_EFORMAT (another program's), LT_ECORRUPT … */
-int schema_open_writer(sqlite3 **db, const char *path, const char *vfs, struct err_msg *em);
-/* How much of the file the writing connection keeps in memory: for writes, or, while graphs are made anew from the rows, which are
- * read once each, hardly anything. */
-int schema_cache(sqlite3 *db, bool for_writes, struct err_msg *em);
-/* A read-only connection that never checkpoints. */
-int schema_open_reader(sqlite3 **db, const char *path, const char *vfs, struct err_msg *em);
+int schema_open_writer(sqlite3 **db, const char *path, const char *vfs, uint32_t kib, struct err_msg *em);
+/* How much of the file a connection keeps in memory: words are merged in large transactions, whose pages come back again and again;
+ * while graphs are made anew from the rows, which are read once each, hardly anything is worth keeping. */
+#define SCHEMA_WRITER_KIB 65536u
+#define SCHEMA_REFILL_KIB 4096u
+#define SCHEMA_READER_KIB 32768u
+int schema_cache(sqlite3 *db, uint32_t kib, struct err_msg *em);
+/* A read-only connection that never checkpoints; kib 0: SCHEMA_READER_KIB. */
+int schema_open_reader(sqlite3 **db, const char *path, const char *vfs, uint32_t kib, struct err_msg *em);
 
 /* A collection's word index: words_ID, its view of the texts, and vocab_ID. In the open transaction. */
 int schema_words_create(sqlite3 *db, int64_t coll, struct err_msg *em);

@@ -54,6 +54,12 @@ struct segment *segment_map_file(int fd, size_t len, atomic_bool *lost)
     return NULL;
 }
 
+void segment_sparing(struct segment *s)
+{
+    if (s)
+        (void)madvise(s->base, s->len, MADV_RANDOM);
+}
+
 uint8_t *segment_base(const struct segment *s)
 {
     return s->base;

@@ -88,6 +88,8 @@ void report_problem(struct graph_report *rep, const char *fmt, ...)
 /* A segment's file mapped privately, so that changes stay in memory; NULL: no memory. lost as for guard_add. */
 struct segment *segment_map_file(int fd, size_t len, atomic_bool *lost);
 uint8_t *segment_base(const struct segment *s);
+/* Where memory is short: no page of it is read but those that are asked for. NULL is accepted. */
+void segment_sparing(struct segment *s);
 /* True when p lies in it. */
 bool segment_has(const struct segment *s, const uint8_t *p);
 /* A former mapping that something may still lead to goes when s does. */

@@ -29,6 +29,7 @@ struct compaction {
     atomic_llong due_ms;    /* since when it is wanted */
     atomic_llong failed_ms; /* since when it does not succeed */
     atomic_ullong bytes;    /* written since the start */
+    atomic_ullong own_bytes; /* graph_own_bytes, at the last look */
     char error[160];        /* under the index's lock */
     /* (writer) */
     uint64_t retry_ns;   /* not before */
@@ -165,6 +166,7 @@ struct index {
     bool inspect;    /* opened for a check */
     bool recover;    /* without graphs */
     bool refilling;  /* graphs are being refilled, with a small cache */
+    uint32_t writer_kib, reader_kib; /* as index_params has them, filled in */
     float vector[INDEX_DIM_MAX]; /* (writer) one read from the store */
     struct refill_batch batch;   /* (writer) */
     unsigned n_threads;          /* that insert into a graph */
@@ -250,6 +252,8 @@ int jobs_set_state(struct index *ix, uint64_t job, int64_t state, struct err_msg
 int refill_step(struct index *ix, struct collection *c, uint64_t until_ns, bool *done, struct err_msg *em);
 /* Before and after: while a collection is behind, the store's cache is kept small. */
 int refill_cache(struct index *ix, struct err_msg *em);
+/* Sets the cache to what it is to be now. */
+int refill_set_cache(struct index *ix, struct err_msg *em);
 /* Chunks with vseq beyond graph_seq. */
 int refill_count(struct index *ix, const struct collection *c, uint64_t *n, struct err_msg *em);
 /* Counts searchable chunks up to graph_seq that have no node into c->left_out. 1: their vectors cannot be used, all of them;
@@ -273,6 +277,8 @@ void compact_note_change(struct collection *c);
 /* Begins to save c's graph if it is time to, and goes on with it until the time is over, a bite at least; *more: it is not done.
  * What fails is noted and tried again later; only damage is an error, LT_ECORRUPT: c's graph has to be made anew. */
 int compact_step(struct index *ix, struct collection *c, struct err_msg *em);
+/* index_set_lean, for one of them. */
+void compact_lean(struct index *ix, struct collection *c, bool lean);
 int compact_go_on(struct index *ix, struct collection *c, uint64_t until_ns, bool *more, struct err_msg *em);
 /* c goes, or gets another graph: a save under way ends. */
 void compact_stop(struct collection *c);

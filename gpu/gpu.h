@@ -35,6 +35,8 @@ struct gpu_device_info {
     char uuid[40];         /* 8-4-4-4-12 hex digits; stable for a device and driver version */
     enum gpu_kind kind;
     bool software;         /* runs on the CPU (llvmpipe, SwiftShader): for tests, only when named */
+    bool unified;          /* its memory is the machine's: a software driver, an integrated GPU, any other that has no memory but its own and is
+                            * no card */
     uint64_t memory_bytes; /* largest device-local heap */
 };
 
@@ -86,6 +88,7 @@ struct gpu_params {
     bool validate;           /* as LATENTD_VULKAN_VALIDATE=1 */
     bool words_only;         /* do as if there were no 8- and 16-bit storage */
     uint64_t memory_bytes;   /* how much of the device's is to be used, for what is made by the way (gpu/tuning.h); 0: all. Not enforced */
+    uint64_t host_bytes;     /* the same of the machine's, for a unified device; the smaller one counts */
     uint64_t fake_max_range; /* bytes: pretend the device's maxStorageBufferRange is smaller; 0: the truth */
     uint64_t fake_heap;      /* bytes: pretend that no memory heap is larger; 0: the truth. In test builds the fault point
                               * gpu_small pretends a small device: 20 MiB, bindings of 1.5 MiB */

@@ -214,11 +214,14 @@ static void fill_info(VkPhysicalDevice phys, struct gpu_device_info *info)
     }
     info->software = info->kind == GPU_CPU || driver.driverID == VK_DRIVER_ID_MESA_LLVMPIPE ||
                      driver.driverID == VK_DRIVER_ID_GOOGLE_SWIFTSHADER;
+    bool own = true;
     for (uint32_t i = 0; i < mem.memoryHeapCount; i++) {
-        if (mem.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT &&
-            mem.memoryHeaps[i].size > info->memory_bytes)
+        const bool local = mem.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT;
+        own = own && local;
+        if (local && mem.memoryHeaps[i].size > info->memory_bytes)
             info->memory_bytes = mem.memoryHeaps[i].size;
     }
+    info->unified = info->software || info->kind == GPU_INTEGRATED || (own && info->kind != GPU_DISCRETE);
 }
 
 /* In test builds SwiftShader may pass for a card, so that the choice among devices is seen. */
@@ -226,7 +229,7 @@ static void pretend(struct gpu_device_info *info)
 {
     if (fault("gpu_discrete") && strstr(info->name, "SwiftShader")) {
         info->kind = GPU_DISCRETE;
-        info->software = false;
+        info->software = info->unified = false;
     }
 }
 

@@ -35,7 +35,7 @@ static int choose_type(const struct gpu *g, enum gpu_mem mem, uint32_t bits)
     const VkMemoryPropertyFlags host =
         VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
     const VkMemoryPropertyFlags local = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
-    bool unified = g->info.software || g->info.kind == GPU_INTEGRATED;
+    const bool unified = g->info.unified;
     int type = -1;
     switch (mem) {
     case GPU_MEM_DEVICE:

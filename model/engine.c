@@ -11,6 +11,7 @@
 #include "model/activations.h"
 #include "model/decoder.h"
 #include "model/engine_device.h"
+#include "model/engine_memory.h"
 #include "model/golden.h"
 #include "model/head.h"
 #include "model/model.h"
@@ -53,30 +54,6 @@ static void close_device(struct engine *e)
     ops_destroy(&e->ops);
 }
 
-/* Memory of the device that is open, for everything; 0: most of what others leave. */
-static uint64_t memory_bytes(const struct engine *e)
-{
-    const struct ops_info *i = &e->ops->info;
-    const uint64_t taken = e->device.cpu ? 0 : e->params.taken_bytes;
-    const double share = e->params.memory_share > 0 ? e->params.memory_share : 1;
-    uint64_t there = i->memory_bytes > taken ? i->memory_bytes - taken : 0;
-    if (e->params.memory_bytes || (share == 1 && !taken))
-        return e->params.memory_bytes;
-    there = i->free_bytes && i->free_bytes < there ? i->free_bytes : there;
-    return (uint64_t)((double)there * 0.9 * share) + 1;
-}
-
-/* For the device that is open. */
-static void make_plan(const struct engine *e, uint32_t most, struct plan *p)
-{
-    struct plan_weights w = {0};
-    const uint8_t *digest;
-    const struct tensor *t;
-    for (size_t i = 0; (t = model_tensor_at(e->model, i, &digest)); i++)
-        plan_add(&w, e->ops, t);
-    plan_make(e->mi, e->ops, &w, memory_bytes(e), e->params.max_batch_tokens, most, p);
-}
-
 /* Activation buffers for n rows: more than a submission's only for a text that is longer. */
 static int resize(struct engine *e, uint32_t n, struct err_msg *em)
 {
@@ -116,14 +93,13 @@ static void note_streaming(struct engine *e)
 static int load_device(struct engine *e, uint32_t most, struct err_msg *em)
 {
     struct plan plan;
-    make_plan(e, most, &plan);
-    e->info.max_batch_tokens = most;
-    e->info.batch_tokens = plan.tokens;
-    e->info.planned_bytes = plan.bytes;
+    int r = engine_plan(&e->params, e->model, e->ops, most, &plan, &e->info, em);
+    if (r < 0)
+        return r;
     e->max_seqs = plan.texts;
     activations_init(&e->activations, e->mi, e->ops);
     const struct decoder_params p = {&e->activations, plan.layer_bytes, e->params.progress, e->params.progress_arg};
-    int r = resize(e, plan.tokens, em);
+    r = resize(e, plan.tokens, em);
     if (r == 0)
         r = decoder_create(&e->decoder, e->model, e->ops, &p, em);
     if (r == 0)
@@ -133,15 +109,14 @@ static int load_device(struct engine *e, uint32_t most, struct err_msg *em)
 
 static int open_device(struct engine *e, const struct engine_candidate *c, struct err_msg *em)
 {
-    const uint32_t asked = e->params.max_batch_tokens, limit = e->mi->token_limit;
-    uint32_t tokens = plan_tokens(e->mi, !c->cpu, e->params.memory_bytes, asked), most = tokens > limit ? tokens : limit;
+    const uint32_t limit = e->mi->token_limit;
     e->device = *c;
-    int r = engine_open_device(c, &e->params, most > PLAN_TOKENS_MOST || asked ? most : PLAN_TOKENS_MOST, activations_widest(e->mi),
-                               &e->ops, em);
+    int r = engine_open_for(c, &e->params, e->mi, &e->ops, em);
     if (r < 0)
         return r;
-    tokens = plan_tokens(e->mi, e->ops->info.rooms, memory_bytes(e) ? memory_bytes(e) : e->ops->info.memory_bytes, asked);
-    most = tokens > limit ? tokens : limit;
+    const uint64_t memory = engine_memory(&e->params, e->ops);
+    const uint32_t tokens = plan_tokens(e->mi, e->ops->info.rooms, memory ? memory : e->ops->info.memory_bytes, e->params.max_batch_tokens);
+    uint32_t most = tokens > limit ? tokens : limit;
     most = most > e->ops->info.max_batch_tokens ? e->ops->info.max_batch_tokens : most;
     if ((r = load_device(e, most, em)) < 0) {
         close_device(e);
@@ -514,9 +489,10 @@ int engine_create(struct engine **out, const struct model *m, const struct engin
         r = choose(e, em);
     if (!r)
         r = verify_start(&e->verify, m, em);
-    /* The caller's strings and its progress live for this call only. */
+    /* What the caller lent lives for this call only. */
     e->params.device = NULL;
     e->params.progress = NULL;
+    e->params.least_bytes = NULL;
     e->params.cache_dir = p->cache_dir && r == 0 ? strdup(p->cache_dir) : NULL;
     e->serving = r == 0;
     if (r < 0)

@@ -5,6 +5,7 @@
 #ifndef MODEL_ENGINE_H
 #define MODEL_ENGINE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +26,11 @@ struct engine_params {
                                * are streamed from the host's memory in every batch */
     double memory_share;      /* 0…1: of memory_bytes, or of what others leave, where another model is to have the rest; 0: all */
     uint64_t taken_bytes;     /* of a GPU, by another engine of this process: not every driver counts it */
+    uint64_t host_bytes;      /* of the machine's memory, for weights and batches on a device that has no other (the CPU, software drivers,
+                               * integrated GPUs), elsewhere for copies: what is left of it for other things is the caller's concern. Of what is beyond
+                               * the least memory_share is taken. 0: no bound but memory_bytes */
+    bool host_anyway;         /* where host_bytes is too little, go on with the least */
+    uint64_t *least_bytes;    /* NULL, or where engine_create puts what it needs of that at least, also where it is refused for that */
     /* Called from engine_create with 0…1 while weights are loaded; may be NULL. */
     void (*progress)(void *arg, double fraction);
     void *progress_arg;
@@ -42,6 +48,9 @@ struct engine_info {
     uint32_t batch_tokens;     /* of one submission; a longer text gets one of its own, with memory of its own */
     uint64_t planned_bytes;    /* that weights, in memory or streamed through it, and one submission's buffers take on the device */
     uint32_t n_lost;           /* times the device was lost so far */
+    bool host_shared;          /* the device has no memory but the machine's */
+    uint64_t host_bytes;       /* of the machine's memory that is taken at most, the longest text's included */
+    uint64_t unseen_bytes;     /* of those, what the kernel does not count as this process's: an integrated GPU's driver has it */
     uint64_t allocated_bytes;  /* of the device's memory after the last batch; 0: not counted (the CPU) */
     uint32_t n_streamed;       /* layers that do not fit the device: they pass through it in every batch */
     uint64_t n_submits, n_readbacks; /* so far; refreshed by engine_embed. A batch is one of each, a submission more for
@@ -61,9 +70,13 @@ struct engine_seq {
  * Ownership: *e is the caller's, freed by engine_destroy; untouched on error.
  * Blocks: until the weights are on the device and the self-test is done.
  * Errors: LT_EDEVICE (no such device, or one asked for by name fails the self-test: figures in the message);
- *         LT_ENOMEM. Under "auto" a device that fails is skipped and named in engine_info.note. */
+ *         LT_ENOMEM, also where host_bytes is too little. Under "auto" a device that fails is skipped and named in engine_info.note. */
 int engine_create(struct engine **e, const struct model *m, const struct engine_params *p, struct err_msg *em);
 void engine_destroy(struct engine **e);
+
+/* What an engine needs of params.host_bytes at least, by the first device that opens, which is opened for it where its memory is the machine's.
+ * Errors: as engine_create. */
+int engine_least(const struct model *m, const struct engine_params *p, uint64_t *bytes, struct err_msg *em);
 
 /* Embeds n_seqs texts, in submissions of whole texts.
  *

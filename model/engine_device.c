@@ -13,14 +13,14 @@
 
 static void add_cpu(struct engine_candidate *list, size_t *n)
 {
-    list[*n] = (struct engine_candidate){.cpu = true, .name = "cpu"};
+    list[*n] = (struct engine_candidate){.cpu = true, .shared = true, .name = "cpu"};
     *n += 1;
 }
 
 static void add_gpu(struct engine_candidate *list, size_t *n, const struct gpu_device_info *d)
 {
     struct engine_candidate *c = &list[*n];
-    *c = (struct engine_candidate){.cpu = false};
+    *c = (struct engine_candidate){.shared = d->unified};
     memcpy(c->uuid, d->uuid, sizeof c->uuid);
     memcpy(c->name, d->name, sizeof c->name);
     *n += 1;
@@ -93,6 +93,6 @@ int engine_open_device(const struct engine_candidate *c, const struct engine_par
     }
     struct ops_vulkan_params gpu = {.device = c->uuid, .cache_dir = p->cache_dir,
                                     .max_batch_tokens = max_batch_tokens, .max_cols = max_cols, .memory_bytes = p->memory_bytes,
-                                    .path = c->plain ? tuning_path_name(TUNING_F32) : NULL, .words_only = c->plain};
+                                    .host_bytes = p->host_bytes, .path = c->plain ? tuning_path_name(TUNING_F32) : NULL, .words_only = c->plain};
     return ops_vulkan_create(o, &gpu, em);
 }

@@ -168,6 +168,7 @@ struct ops_info {
     char kind[16];           /* "cpu" or "vulkan" */
     char uuid[40];           /* empty where there is none */
     bool software;           /* a Vulkan driver that runs on the CPU */
+    bool shared;             /* its memory is the machine's own */
     uint32_t max_batch_tokens; /* most rows begin() takes */
     uint32_t max_head_dim;   /* largest head that attention takes */
     uint64_t memory_bytes;   /* of the device, for everything; 0: not known */

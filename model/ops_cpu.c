@@ -375,6 +375,7 @@ int ops_cpu_create(struct ops **out, const struct ops_cpu_params *p, struct err_
     o->n_threads = p->n_threads ? p->n_threads : usable_cpus();
     if (o->n_threads > CPU_MAX_THREADS)
         o->n_threads = CPU_MAX_THREADS;
+    base->info.shared = true;
     base->info.memory_bytes = available_memory() / SHARE_OF_MEMORY;
     base->info.max_batch_tokens = p->max_batch_tokens ? p->max_batch_tokens : DEFAULT_BATCH_TOKENS;
     o->kernels = cpu_kernels_choose();

@@ -229,6 +229,7 @@ int ops_vulkan_create(struct ops **out, const struct ops_vulkan_params *p, struc
         .cache_dir = p->cache_dir,
         .path = p->path,
         .memory_bytes = p->memory_bytes,
+        .host_bytes = p->host_bytes,
         .validate = p->validate,
         .words_only = p->words_only,
         .fake_max_range = p->fake_max_range,
@@ -249,6 +250,7 @@ int ops_vulkan_create(struct ops **out, const struct ops_vulkan_params *p, struc
     memcpy(o->info.uuid, info->uuid, sizeof o->info.uuid);
     strcpy(o->info.kind, "vulkan");
     o->info.software = info->software;
+    o->info.shared = info->unified;
     o->info.memory_bytes = info->memory_bytes;
     o->info.free_bytes = gpu_memory_free(v->g);
     o->info.max_head_dim = ATTENTION_MAX_DIM;

@@ -16,7 +16,7 @@ struct ops_vulkan_params {
     uint32_t max_batch_tokens; /* 0: 8192; lowered to what the device's limits allow */
     uint32_t max_cols;         /* widest activation row of the model, in floats; 0: not known. Lowers
                                 * max_batch_tokens so that such a buffer fits one storage binding */
-    uint64_t memory_bytes;    /* gpu_params.memory_bytes */
+    uint64_t memory_bytes, host_bytes; /* as in gpu_params */
     const char *path;          /* of matrix products: gpu_params.path */
     bool validate;             /* validation layers, as LATENTD_VULKAN_VALIDATE=1 */
     bool words_only;           /* do as if the device had no 8- and 16-bit storage */

@@ -88,6 +88,17 @@ static uint64_t bound(const struct ops *o, uint64_t told)
     return told && (told <= there || !there || !strcmp(i->kind, "cpu")) ? told : there / 10 * 9;
 }
 
+/* Room for a layer on its way through. */
+static uint64_t passage(const struct model_info *info, const struct plan_weights *w)
+{
+    return info->n_layers ? w->layers / info->n_layers : 0;
+}
+
+uint64_t plan_least(const struct model_info *info, struct ops *o, const struct plan_weights *w)
+{
+    return w->others + pooler_folded_bytes(info, o) + passage(info, w) + batch_bytes(info, o, PLAN_TOKENS);
+}
+
 void plan_make(const struct model_info *info, struct ops *o, const struct plan_weights *w, uint64_t memory_bytes, uint32_t asked, uint32_t most,
                struct plan *p)
 {
@@ -105,5 +116,14 @@ void plan_make(const struct model_info *info, struct ops *o, const struct plan_w
     const uint64_t layers = left(room, batch_bytes(info, o, n));
     *p = (struct plan){.tokens = n, .texts = texts_of(n), .layer_bytes = !all ? 0 : layers ? layers : 1};
     p->streams = all && layers < w->layers;
-    p->bytes = others + batch_bytes(info, o, n) + (p->streams ? layers : w->layers);
+    p->bytes = others + batch_bytes(info, o, n) + (!p->streams ? w->layers : layers > passage(info, w) ? layers : passage(info, w));
+}
+
+uint32_t plan_longest(const struct model_info *info, struct ops *o, const struct plan *p, uint64_t room, uint32_t most, uint64_t *bytes)
+{
+    const uint64_t weights = p->bytes - batch_bytes(info, o, p->tokens);
+    const uint32_t n = fit(info, o, left(room, weights), p->tokens, most);
+    if (bytes)
+        *bytes = weights + batch_bytes(info, o, n);
+    return n;
 }

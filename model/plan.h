@@ -24,7 +24,7 @@ struct plan {
     uint32_t tokens, texts; /* of a submission */
     uint64_t layer_bytes;   /* for the layers, decoder_params.layer_bytes; 0: no bound */
     bool streams;           /* which is less than they take */
-    uint64_t bytes;         /* of all weights and one submission's buffers */
+    uint64_t bytes;         /* of all weights, streamed ones by what they pass through, and one submission's buffers */
 };
 
 /* Tokens of a submission before the device is open: what was asked for, or what its buffers may take. */
@@ -35,6 +35,13 @@ uint32_t plan_tokens(const struct model_info *info, bool rooms, uint64_t memory_
  * most          but no more than these */
 void plan_make(const struct model_info *info, struct ops *o, const struct plan_weights *w, uint64_t memory_bytes, uint32_t asked, uint32_t most,
                struct plan *p);
+
+/* The fewest bytes that any plan takes: all layers streamed, through room for one, and PLAN_TOKENS tokens. */
+uint64_t plan_least(const struct model_info *info, struct ops *o, const struct plan_weights *w);
+
+/* The longest text, of `most` tokens at most, that p's weights leave room for in so many bytes; never less than p->tokens. *bytes, if it is not
+ * NULL, is what they take together then. */
+uint32_t plan_longest(const struct model_info *info, struct ops *o, const struct plan *p, uint64_t room, uint32_t most, uint64_t *bytes);
 
 /* What batches of so many tokens will be like, for the ops. */
 struct ops_use plan_use(const struct model_info *info, uint32_t tokens, uint32_t texts);

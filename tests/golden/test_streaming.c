@@ -1,5 +1,6 @@
 /* A device with less memory than the model wants: golden_streaming DEVICE [small]. With layers streamed the vectors are those of the engine that
  * holds them all, and so are those of texts longer than a submission; and no more is taken than was allowed, as soon as one layer has a place.
+ * Within a bound on the machine's memory likewise.
  * small: a device that has 20 MiB and bindings of 1.5 MiB (fault point gpu_small) gives what the CPU gives. */
 #include <math.h>
 #include <stdio.h>
@@ -51,6 +52,22 @@ static void embed(const struct model *m, const char *device, uint32_t rows, uint
     engine_destroy(&e);
 }
 
+/* The same, by any params. */
+static void bounded(const struct model *m, const struct engine_params *p, const struct engine_seq *seqs, float *out, struct engine_info *info)
+{
+    struct engine *e = NULL;
+    struct err_msg em = {{0}};
+    int status[N];
+    if (golden_engine(&e, m, p, &em) < 0 || engine_embed(e, seqs, N, out, status, &em) < 0) {
+        printf("FAIL %s\n", em.text);
+        exit(1);
+    }
+    for (int i = 0; i < N; i++)
+        expect(status[i] == 0, err_name(status[i]), i);
+    *info = *engine_info(e);
+    engine_destroy(&e);
+}
+
 static void check(const struct model *m, const char *device, const struct engine_seq *seqs)
 {
     const size_t dim = model_info(m)->dim;
@@ -92,6 +109,49 @@ static void check(const struct model *m, const char *device, const struct engine
     expect(info.allocated_bytes <= 48 << 20, "bytes allocated of 48 MiB", (double)info.allocated_bytes);
     expect(info.n_streamed == 0 && info.batch_tokens >= 512 && info.batch_tokens < 8192, "tokens of a batch in 48 MiB", info.batch_tokens);
     expect(streamed > 0 && streamed < LAYERS, "at some size a part of the layers streams", streamed);
+    free(want);
+    free(got);
+}
+
+/* In the machine's memory: less than the least is refused, or taken all the same where the caller wants to go on; what is told to be taken at
+ * most is within the bound, and another model gets its share. */
+static void check_host(const struct model *m, const char *device, const struct engine_seq *seqs)
+{
+    const size_t dim = model_info(m)->dim;
+    float *want = calloc(N * dim, sizeof *want), *got = calloc(N * dim, sizeof *got);
+    struct err_msg em = {""};
+    uint64_t least = 0, told = 0;
+    struct engine *e = NULL;
+    struct engine_info info, all;
+    struct engine_params p = {.device = device, .n_threads = 2};
+    if (!want || !got)
+        exit(1);
+    expect(engine_least(m, &p, &least, &em) == 0 && least > 1 << 20, "the least", (double)least);
+    p.host_bytes = least - 1;
+    p.least_bytes = &told;
+    expect(engine_create(&e, m, &p, &em) == LT_ENOMEM && strstr(em.text, "machine's memory"), em.text, 0);
+    expect(told == least, "the least that is told by a refusal", (double)told);
+    bounded(m, &(struct engine_params){.device = device, .n_threads = 2, .host_bytes = 1ull << 30}, seqs, want, &all);
+    expect(all.host_shared && !all.n_streamed && all.max_batch_tokens >= LONGEST, "layers streamed with room for all", all.n_streamed);
+    const struct engine_params bounds[] = {{.host_bytes = least}, {.host_bytes = 1, .host_anyway = true}, {.host_bytes = 4 * least},
+                                           {.host_bytes = 4 * least, .memory_share = 0.25}};
+    uint64_t taken[4];
+    for (int i = 0; i < 4; i++) {
+        double worst = 0;
+        p = bounds[i];
+        p.device = device;
+        p.n_threads = 2;
+        bounded(m, &p, seqs, got, &info);
+        for (int s = 0; s < N; s++)
+            worst = fmax(worst, golden_max_diff(got + s * dim, want + s * dim, (uint32_t)dim));
+        expect(worst <= (model_info(m)->quantised ? 1e-3 : 1e-6), "a bound changes vectors", worst);
+        taken[i] = info.host_bytes;
+        printf("%s, %s: %llu bytes of %llu, the least is %llu\n", info.device, model_info(m)->weight_type, (unsigned long long)taken[i],
+               (unsigned long long)p.host_bytes, (unsigned long long)least);
+        expect(taken[i] > least / 2 && taken[i] <= (p.host_bytes > least ? p.host_bytes : least), "bytes taken at most", (double)taken[i]);
+        expect(info.unseen_bytes == 0, "bytes that the kernel does not see, of a software device", (double)info.unseen_bytes);
+    }
+    expect(taken[0] == taken[1] && taken[3] < taken[2] && taken[3] <= least + 3 * least / 4, "a share's bytes", (double)taken[3]);
     free(want);
     free(got);
 }
@@ -150,6 +210,8 @@ int main(int argc, char **argv)
             return 1;
         }
         (small ? check_small : check)(m, device, seqs);
+        if (!small)
+            check_host(m, device, seqs);
         model_destroy(&m);
         golden_remove(&path);
         if (small)

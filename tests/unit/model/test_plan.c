@@ -109,6 +109,50 @@ static void less_memory_means_fewer_tokens_first(void **state)
     }
 }
 
+/* What a plan says it takes is what it is made of, never more than it may where that is enough, and never less than the least. */
+static void bytes_are_counted(void **state)
+{
+    for (int kind = 0; kind < DEVICES; kind++) {
+        struct device d;
+        struct plan p;
+        struct ops *o = device_init(&d, kind, 6 * GB);
+        const struct plan_weights w = weights_of(o, TENSOR_Q4_K);
+        const uint64_t least = plan_least(&released, o, &w), layer = w.layers / released.n_layers;
+        assert_true(least > w.others + layer && least < w.others + w.layers);
+        plan_make(&released, o, &w, 6 * GB, 0, 32768, &p);
+        assert_false(p.streams);
+        assert_int_equal(p.bytes, total(o, &w, &p, 2ull * 4096 * 4096 / 32 * 34));
+        assert_true(p.bytes <= 6 * GB);
+        for (uint64_t memory = 1; memory < 6 * GB; memory += GB / 7) {
+            plan_make(&released, o, &w, memory, PLAN_TOKENS, 32768, &p);
+            assert_true(p.bytes >= least && p.bytes <= (memory > least ? memory : least));
+            assert_int_equal(p.bytes == least, p.streams && p.layer_bytes <= layer);
+        }
+    }
+}
+
+/* The longest text is what fits beside the weights, and no shorter than a submission. */
+static void longest_text_fits(void **state)
+{
+    struct device d;
+    struct plan p;
+    struct ops *o = device_init(&d, 0, 6 * GB);
+    const struct plan_weights w = weights_of(o, TENSOR_Q4_K);
+    uint64_t bytes = 0, one_more = 0;
+    plan_make(&released, o, &w, 1, PLAN_TOKENS, 32768, &p);
+    assert_int_equal(plan_longest(&released, o, &p, 1, 32768, &bytes), PLAN_TOKENS);
+    assert_int_equal(bytes, plan_least(&released, o, &w));
+    for (uint64_t room = 2 * GB; room < 16 * GB; room += GB) {
+        const uint32_t n = plan_longest(&released, o, &p, room, 32768, &bytes);
+        assert_true(n > PLAN_TOKENS && bytes <= room);
+        if (n == 32768)
+            return;
+        assert_int_equal(plan_longest(&released, o, &p, UINT64_MAX, n + 1, &one_more), n + 1);
+        assert_true(one_more > room);
+    }
+    fail();
+}
+
 /* What was asked for stays; what is not known has no bound. */
 static void asked_is_kept(void **state)
 {
@@ -157,6 +201,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_released_model_fits),
         cmocka_unit_test(less_memory_means_fewer_tokens_first),
+        cmocka_unit_test(bytes_are_counted), cmocka_unit_test(longest_text_fits),
         cmocka_unit_test(asked_is_kept),
         cmocka_unit_test(rooms_are_shared),
     };

@@ -71,6 +71,7 @@ void conn_close(struct conn *c)
         c->server->n_ready--;
         request_destroy(rq);
     }
+    server_intake_leave(c->server, c);
     if (c->may_hold)
         job_release_submit(&c->release, c->server->core, c->order, c->number);
     idle_connections(&c->server->idle, --c->server->n_conns);
@@ -274,6 +275,7 @@ static void on_event(struct conn *c, int ev, const struct session_frame *frame)
     } else if (ev == SESSION_OPEN) {
         opened(c);
     } else if (ev == SESSION_FRAME) {
+        server_intake_leave(c->server, c);
         dispatch_frame(c, frame->data, frame->len);
     }
 }
@@ -290,10 +292,19 @@ static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
 /* May another of its frames be looked at? */
 static bool can_take(const struct conn *c)
 {
-    const struct core *core = c->server->core;
-    bool full = core->flight_cost > core->settings->memory_mb << 20 && c->n_flight;
-    return !c->closing && !c->last_words && !c->unpacking && !full && c->n_flight < PROTO_IN_FLIGHT_MAX &&
+    struct core *core = c->server->core;
+    bool full = c->n_flight && (core_is_full(core) || core_memory_level(core) >= MEMORY_NEAR);
+    return !c->closing && !c->last_words && !c->unpacking && !c->intake.waits && !full && c->n_flight < PROTO_IN_FLIGHT_MAX &&
            backlog(c) < OUT_PAUSE;
+}
+
+/* A frame that is not small takes its room before more of it is read. */
+static void enter_intake(struct conn *c)
+{
+    size_t got, need = session_frame_need(c->session, &got);
+    if (need > INTAKE_FREE && !c->intake.bytes)
+        server_intake_enter(c->server, c, need);
+    c->intake.got = got;
 }
 
 /* Acts on input as far as the connection may go on now, and keeps the rest. */
@@ -313,6 +324,8 @@ static void consume(struct conn *c, const void *data, size_t len)
         conn_close_gently(c);
         return;
     }
+    if (ev == 0)
+        enter_intake(c);
     if ((c->holding = ev > 0)) {
         bytes_put(&c->held, in.p, bytes_left(&in));
         if (c->held.bad) {

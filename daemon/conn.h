@@ -6,6 +6,7 @@
 #include <uv.h>
 
 #include "daemon/access.h"
+#include "daemon/intake.h"
 #include "proto/maxima.h"
 #include "proto/session.h"
 
@@ -31,6 +32,7 @@ struct conn {
     bool unpacking;     /* a large frame is with another thread; those behind it wait */
     bool holding;       /* input is left: in `held`, or within the session */
     struct bytes_out held;
+    struct intake_place intake; /* of the frame that is under way, if it is not small */
     bool last_words;    /* close when everything is written */
     unsigned refs;      /* handles not yet closed, and the thread that unpacks */
     struct order *order; /* of its changes */

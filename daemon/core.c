@@ -21,6 +21,8 @@
 #define STOP_LOOK_MS 10
 #define STOP_FLUSH_MS 2000
 #define STOP_MAX_MS 20000
+/* Of frames under way before the memory limit is known: the longest one. */
+#define INTAKE_LOADING_BYTES PROTO_FRAME_MAX
 /* Descriptors for connections, store and segments. */
 #define FILES_WANTED 65536
 #define LARGE_BLOCK (1 << 20)
@@ -36,6 +38,22 @@ struct run {
 void core_wake(struct core *c)
 {
     uv_async_send(&c->wake);
+}
+
+/* Before that the loader may be changing the figures, and little is asked for. */
+enum memory_level core_memory_level(struct core *c)
+{
+    return atomic_load(&c->ready) ? memory_level(&c->memory) : MEMORY_FINE;
+}
+
+bool core_is_full(const struct core *c)
+{
+    return atomic_load(&c->ready) && atomic_load(&c->flight_cost) > c->memory.request_bytes;
+}
+
+uint64_t core_intake_bytes(const struct core *c)
+{
+    return atomic_load(&c->ready) ? c->memory.intake_bytes : INTAKE_LOADING_BYTES;
 }
 
 static void *loader_main(void *arg)
@@ -168,6 +186,7 @@ static void on_wake(uv_async_t *h)
     }
     if (load_done)
         loaded(run);
+    server_intake_next(c->server);
     if (atomic_load(&c->stopping))
         stop_step(run);
 }

@@ -12,6 +12,7 @@
 #include <uv.h>
 
 #include "daemon/device.h"
+#include "daemon/memory.h"
 #include "daemon/settings.h"
 #include "daemon/workers.h"
 #include "daemon/writer.h"
@@ -33,6 +34,7 @@ struct core {
     uint64_t started_ns;
 
     /* Set by the loader before `ready`, constant afterwards. */
+    struct memory memory;
     struct model *model;  /* NULL, like device, feed, holds and tokenisers, in recovery mode */
     struct index *own_ix; /* until the writer takes it over */
     struct index *ix;     /* the same, borrowed: only functions marked (any) */
@@ -45,6 +47,8 @@ struct core {
     struct sampler *sampler; /* NULL: nothing is sampled */
     struct workers *searchers;  /* state: struct index_reader */
     struct workers *tokenisers; /* state: struct text_tokens */
+    bool lean, lean_said; /* the writer thread's: memory is short, and the index knows; which the log has */
+    uint64_t lean_ns;     /* since when, or when it was told last */
     struct index_reader *readers[CORE_SEARCHERS_MAX];
     struct text_tokens *scratch[CORE_SEARCHERS_MAX];
     unsigned n_readers, n_scratch;
@@ -60,6 +64,7 @@ struct core {
     struct request *flight; /* all requests not yet finished */
     size_t n_flight;
     atomic_size_t flight_cost; /* bytes; any thread */
+    atomic_size_t intake_cost; /* of frames under way, by what they announce; any thread reads */
     int exit_status;
     int lock_fd; /* of the data folder: taken before everything, given back last */
 
@@ -84,6 +89,13 @@ void core_unload(struct core *c);
 
 /* Loop thread: a clean end, as on SIGTERM. */
 void core_stop(struct core *c);
+
+/* Loop thread: how short memory is. */
+enum memory_level core_memory_level(struct core *c);
+/* Loop thread: clients' requests take more than they should. */
+bool core_is_full(const struct core *c);
+/* Loop thread: what frames under way may take. */
+uint64_t core_intake_bytes(const struct core *c);
 
 /* Any thread: the loop looks at what has changed. */
 void core_wake(struct core *c);

@@ -169,8 +169,11 @@ static int check(struct conn *c, const Latent__V1__Request *msg, struct err_msg 
     if (core->settings->recover && needs_model(msg))
         return err_set(em, LT_EUNSUPPORTED, "latentd runs with --recover, without a model: documents can be read and deleted, and found by "
                        "their words; for this start it without --recover");
-    if (core->flight_cost > core->settings->memory_mb << 21)
+    if (core->flight_cost > 2 * core->memory.request_bytes)
         return err_set(em, LT_EBUSY, "too much is in work already");
+    if (msg->body_case == BODY(ADD) && core_memory_level(core) == MEMORY_FULL)
+        return err_set(em, LT_EBUSY, "the memory limit of %llu MiB is reached; latent status tells what takes it",
+                       (unsigned long long)(core->memory.limit >> 20));
     return 0;
 }
 

@@ -1,11 +1,13 @@
 /* The start, on a thread of its own: store, model, device, threads. And their end, in the opposite order. */
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/cpu.h"
 #include "base/fault.h"
 #include "base/file.h"
@@ -22,6 +24,8 @@
 #define SEARCHERS_MIN 2
 #define SEARCHERS_DEFAULT_MAX 16
 #define TOKENISERS 2
+/* While memory is short: how often the index and the allocator are asked to give some back. */
+#define LEAN_AGAIN_NS 1000000000u
 
 static void on_percent(void *arg, unsigned percent)
 {
@@ -55,6 +59,43 @@ static int open_model(struct core *c, const char *cache_dir, struct err_msg *em)
     return r == 0 && s->reranker ? rerank_open(c, cache_dir, em) : r;
 }
 
+/* The model's device, in what program, store, requests and a reranker leave of the memory; p then has what is left for the reranker. */
+static int open_device(struct core *c, struct engine_params *p, struct err_msg *em)
+{
+    struct memory *m = &c->memory;
+    uint64_t least = 0;
+    int r = 0;
+    m->least.model = model_tables_bytes(c->model);
+    if (c->reranker)
+        m->least.reranker = model_tables_bytes(c->reranker);
+    const uint64_t host = memory_for_models(m);
+    if (c->reranker && (r = rerank_least(c, p, &m->least.reranker, em)) < 0)
+        return r;
+    p->host_bytes = memory_for_models(m);
+    p->least_bytes = &least;
+    p->memory_share = c->reranker ? rerank_model_share(c) : 0;
+    r = device_create(&c->device, c->model, p, em);
+    p->least_bytes = NULL;
+    m->least.model += least;
+    if (r == 0 || (p->host_bytes && least > p->host_bytes)) { /* its message has all of it */
+        const int checked = memory_check(m, em);
+        r = checked < 0 ? checked : r;
+    }
+    if (r < 0)
+        return r;
+    const struct model_info *mi = model_info(c->model);
+    const struct engine_info *e = device_info(c->device);
+    log_info("model", "%s (%s, dimension %u, %u tokens) on %s", mi->name, mi->weight_type, mi->dim, mi->token_limit, e->device);
+    if (e->note[0])
+        log_info("model", "%s", e->note);
+    m->parts.model = model_tables_bytes(c->model) + e->host_bytes;
+    m->unseen = e->unseen_bytes;
+    /* Where the model has a card, the CPU may have to take over for both. */
+    const uint64_t taken = e->host_shared || !p->memory_share ? e->host_bytes : (uint64_t)((double)host * p->memory_share);
+    p->host_bytes = !host ? 0 : host > taken ? host - taken : 1;
+    return 0;
+}
+
 static int load_model(struct core *c, struct err_msg *em)
 {
     char cache[PATHS_MAX];
@@ -77,27 +118,27 @@ static int load_model(struct core *c, struct err_msg *em)
         .device = c->settings->device,
         .n_threads = (unsigned)c->settings->threads,
         .memory_bytes = c->settings->device_memory_mb << 20,
+        .host_anyway = !c->memory.set,
         .cache_dir = have_cache ? cache : NULL,
         .progress = on_fraction,
         .progress_arg = c,
-        .memory_share = c->reranker ? rerank_model_share(c) : 0,
     };
-    if ((r = device_create(&c->device, c->model, &p, em)) < 0)
+    if ((r = open_device(c, &p, em)) < 0)
         return r;
-    const struct model_info *m = model_info(c->model);
-    const struct engine_info *e = device_info(c->device);
-    log_info("model", "%s (%s, dimension %u, %u tokens) on %s", m->name, m->weight_type, m->dim, m->token_limit,
-             e->device);
-    if (e->note[0])
-        log_info("model", "%s", e->note);
     return c->reranker ? rerank_start(c, &p, em) : 0;
+}
+
+static unsigned count_searchers(const struct settings *s)
+{
+    const unsigned cpus = cpu_count();
+    if (s->searchers)
+        return (unsigned)s->searchers;
+    return cpus < SEARCHERS_MIN ? SEARCHERS_MIN : cpus > SEARCHERS_DEFAULT_MAX ? SEARCHERS_DEFAULT_MAX : cpus;
 }
 
 static int start_searchers(struct core *c, struct err_msg *em)
 {
-    unsigned n = (unsigned)c->settings->searchers, cpus = cpu_count();
-    if (n == 0)
-        n = cpus < SEARCHERS_MIN ? SEARCHERS_MIN : cpus > SEARCHERS_DEFAULT_MAX ? SEARCHERS_DEFAULT_MAX : cpus;
+    const unsigned n = count_searchers(c->settings);
     void *states[CORE_SEARCHERS_MAX];
     for (; c->n_readers < n; c->n_readers++) {
         int r = index_reader_create(&c->readers[c->n_readers], c->ix, em);
@@ -128,9 +169,28 @@ static int start_tokenisers(struct core *c, struct err_msg *em)
     return workers_create(&c->tokenisers, &p, em);
 }
 
+/* Near the limit graphs move into their files, and caches are emptied; for a while, since what was given back comes again. */
+static void mind_memory(struct core *c, struct index *ix)
+{
+    const bool near = memory_level(&c->memory) >= MEMORY_NEAR;
+    const uint64_t now = clock_ns();
+    if ((!near && !c->lean) || (c->lean && now - c->lean_ns < LEAN_AGAIN_NS))
+        return;
+    if (near && !c->lean_said)
+        log_info("daemon", "%llu of %llu MiB of memory are taken: caches are emptied, graphs move into their files, clients wait",
+                 (unsigned long long)(memory_used(&c->memory) >> 20), (unsigned long long)(c->memory.limit >> 20));
+    c->lean_said = c->lean_said || near; /* once a run: it comes and goes */
+    c->lean = near;
+    c->lean_ns = now;
+    index_set_lean(ix, near);
+    if (near)
+        malloc_trim(0);
+}
+
 static void between(void *arg, struct index *ix, bool committed)
 {
     struct core *c = arg;
+    mind_memory(c, ix);
     if (c->feed)
         feed_between(c->feed, ix, committed);
     if (c->holds)
@@ -146,6 +206,32 @@ static int start_embedding(struct core *c, struct err_msg *em)
     return r == 0 ? start_tokenisers(c, em) : r;
 }
 
+/* What there is, and the smallest caches until it is known what the model leaves. */
+static void start_memory(struct core *c, struct index_params *p)
+{
+    struct memory_system sys;
+    memory_look("", &sys);
+    memory_init(&c->memory, &sys, c->settings->memory_mb, count_searchers(c->settings) + (p->sample_every != 0));
+    p->writer_kib = c->memory.writer_kib;
+    p->reader_kib = c->memory.reader_kib;
+}
+
+static int divide_memory(struct core *c, struct err_msg *em)
+{
+    struct memory *m = &c->memory;
+    int r = c->device ? 0 : memory_check(m, em);
+    if (r < 0)
+        return r;
+    m->parts.program = m->least.program;
+    memory_divide(m);
+    malloc_trim(0); /* what reading a model took */
+    log_info("daemon", "memory: at most %llu MiB (%s), %llu of them the model's, %llu the reranker's, %llu the store's, %llu for requests",
+             (unsigned long long)(m->limit >> 20), m->source, (unsigned long long)(m->parts.model >> 20),
+             (unsigned long long)(m->parts.reranker >> 20), (unsigned long long)(m->parts.store >> 20),
+             (unsigned long long)(m->parts.requests >> 20));
+    return index_set_caches(c->own_ix, m->writer_kib, m->reader_kib, em);
+}
+
 int core_load(struct core *c, struct err_msg *em)
 {
     const struct settings *s = c->settings;
@@ -153,6 +239,7 @@ int core_load(struct core *c, struct err_msg *em)
     struct index_params p = {.dir = s->data, .sample_every = s->recover ? 0 : (uint32_t)s->sample_every, .locked = true, .recover = s->recover,
                              .progress = on_percent, .progress_arg = c};
     p.threads = s->index_threads ? (unsigned)s->index_threads : cpu_count();
+    start_memory(c, &p);
     int r = index_open(&c->own_ix, &p, em);
     if (r < 0)
         return r;
@@ -160,6 +247,8 @@ int core_load(struct core *c, struct err_msg *em)
     r = atomic_load(&c->stopping) ? LT_ESHUTDOWN : 0;
     if (r == 0 && !s->recover)
         r = start_embedding(c, em);
+    if (r == 0)
+        r = divide_memory(c, em);
     if (r == 0)
         r = start_searchers(c, em);
     if (r == 0 && p.sample_every)

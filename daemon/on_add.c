@@ -355,6 +355,53 @@ static void prepare(struct work_item *w, void *scratch)
     request_write(rq, &a->op);
 }
 
+/* What an addition takes besides its message: most while its longest text is cut into tokens and words: 6 times its bytes where those are
+ * words, 12 where each byte becomes a token. What no white space divides may be a single word to a tokenizer whose merges cross everything else in
+ * it: a text of 15 MiB of one letter took 36 times its bytes. Of the others copies on their way. */
+#define LONGEST_TIMES 12
+#define WORD_TIMES 32
+#define OTHERS_TIMES 2
+/* A longer text is looked through for that. */
+#define WORDS_FROM (64u << 10)
+
+static size_t longest_word(const char *s, size_t len)
+{
+    size_t longest = 0, from = 0;
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)s[i] > ' ')
+            continue;
+        longest = i - from > longest ? i - from : longest;
+        from = i + 1;
+    }
+    return len - from > longest ? len - from : longest;
+}
+
+/* Counts it; answers requests that there is no room for now, or never. */
+static bool charge(struct request *rq, const Latent__V1__AddRequest *m)
+{
+    size_t all = 0, longest = 0, word = 0;
+    for (size_t i = 0; i < m->n_documents; i++) {
+        const char *text = m->documents[i]->text;
+        const size_t len = strlen(text);
+        all += len;
+        if (m->documents[i]->vector.len) /* no tokenizer sees it */
+            continue;
+        const size_t one = len > WORDS_FROM ? longest_word(text, len) : 0;
+        longest = len > longest ? len : longest;
+        word = one > word ? one : word;
+    }
+    const size_t bytes = all * OTHERS_TIMES + longest * LONGEST_TIMES + word * WORD_TIMES;
+    if (bytes > 2 * rq->core->memory.request_bytes) {
+        request_failf(rq, LT_ELIMIT, "a text of %zu bytes, and %zu in all, take about %zu MiB to add: the memory limit leaves %llu", longest, all,
+                      bytes >> 20, (unsigned long long)rq->core->memory.request_bytes >> 19);
+        return false;
+    }
+    if (request_charge(rq, bytes))
+        return true;
+    request_failf(rq, LT_EBUSY, "too much is in work already");
+    return false;
+}
+
 void on_add(struct request *rq)
 {
     const Latent__V1__AddRequest *m = rq->msg->add;
@@ -363,6 +410,8 @@ void on_add(struct request *rq)
                       PROTO_ADD_DOCUMENTS_MAX, m->n_documents);
         return;
     }
+    if (!charge(rq, m))
+        return;
     struct add *a = calloc(1, sizeof *a + m->n_documents * sizeof a->docs[0]);
     if (!a) {
         request_fail(rq, LT_ENOMEM, NULL);

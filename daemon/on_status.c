@@ -67,6 +67,21 @@ static void fill_always(struct request *rq, Latent__V1__StatusReply *out)
     out->server_key = c->server->key_text; /* constant once the server listens */
 }
 
+static void fill_memory(struct core *c, const struct index_status *ix, Latent__V1__MemoryStatus *out)
+{
+    struct memory *m = &c->memory;
+    out->limit = m->limit;
+    out->source = m->source;
+    out->least = memory_sum(&m->least);
+    out->used = memory_used(m);
+    out->model = m->parts.model;
+    out->reranker = m->parts.reranker;
+    out->store = ix->bytes_database;
+    out->requests = atomic_load(&c->flight_cost) + atomic_load(&c->intake_cost);
+    out->graphs = ix->bytes_graphs;
+    out->scarce = memory_level(m) >= MEMORY_NEAR;
+}
+
 static void send_status(struct request *rq, Latent__V1__StatusReply *out)
 {
     Latent__V1__Response resp = request_response();
@@ -82,6 +97,7 @@ static void full_status(struct work_item *w, void *reader)
     struct core *c = rq->core;
     Latent__V1__StatusReply out = LATENT__V1__STATUS_REPLY__INIT;
     Latent__V1__QueueStatus queue = LATENT__V1__QUEUE_STATUS__INIT;
+    Latent__V1__MemoryStatus memory = LATENT__V1__MEMORY_STATUS__INIT;
     struct collection_list l = {0};
     struct index_status ix;
     struct device_stats dev = {0};
@@ -119,6 +135,8 @@ static void full_status(struct work_item *w, void *reader)
     queue.pending_chunks = ix.pending_chunks;
     queue.writes_waiting = writer_depth(c->writer);
     out.queue = &queue;
+    fill_memory(c, &ix, &memory);
+    out.memory = &memory;
     int r = collection_list(rq, &l);
     out.collections = l.refs;
     out.n_collections = l.n;

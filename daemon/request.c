@@ -69,7 +69,7 @@ static void pack_error(struct request *rq, int code, const char *text)
 bool request_charge(struct request *rq, size_t bytes)
 {
     struct core *c = rq->core;
-    size_t limit = c->settings->memory_mb << 20, all = atomic_load(&c->flight_cost);
+    size_t limit = c->memory.request_bytes, all = atomic_load(&c->flight_cost);
     /* One alone may be larger than the limit. */
     if (bytes > CHARGE_MIN && all - rq->cost > limit && all + bytes > 2 * limit)
         return false;

@@ -35,6 +35,14 @@ double rerank_model_share(const struct core *c)
     return model + reranker > 0 ? model / (model + reranker) : 0.5;
 }
 
+int rerank_least(const struct core *c, const struct engine_params *model, uint64_t *bytes, struct err_msg *em)
+{
+    uint64_t least = 0;
+    const int r = engine_least(c->reranker, model, &least, em);
+    *bytes += least;
+    return r;
+}
+
 int rerank_start(struct core *c, const struct engine_params *model, struct err_msg *em)
 {
     struct engine_params p = *model;
@@ -49,6 +57,8 @@ int rerank_start(struct core *c, const struct engine_params *model, struct err_m
     log_info("reranker", "%s (%s, %u tokens) on %s", m->name, m->weight_type, m->token_limit, e->device);
     if (e->note[0])
         log_info("reranker", "%s", e->note);
+    c->memory.parts.reranker = model_tables_bytes(c->reranker) + e->host_bytes;
+    c->memory.unseen += e->unseen_bytes;
     return 0;
 }
 

@@ -15,7 +15,10 @@ struct text_tokens;
 int rerank_open(struct core *c, const char *cache_dir, struct err_msg *em);
 /* The model's share of the memory that both have to themselves, by their weights. */
 double rerank_model_share(const struct core *c);
-/* Opens its device, with the model's params, into core->ranker. Errors: as device_create. */
+/* Adds what its device takes at least, by the model's params. Errors: as engine_least. */
+int rerank_least(const struct core *c, const struct engine_params *model, uint64_t *bytes, struct err_msg *em);
+/* Opens its device, with the model's params and what that left of host_bytes, into core->ranker, and notes in core->memory what it takes. Errors: as
+ * device_create. */
 int rerank_start(struct core *c, const struct engine_params *model, struct err_msg *em);
 
 struct rerank_item {

@@ -12,6 +12,7 @@
 #include "daemon/request.h"
 
 #define BACKLOG 128
+#define INTAKE_LOOK_MS 1000
 
 static void on_connection(uv_stream_t *listener, int status)
 {
@@ -99,6 +100,8 @@ int server_create(struct server **out, struct core *c, struct err_msg *em)
     s->core = c;
     uv_timer_init(&c->loop, &s->deadline);
     s->deadline.data = s;
+    uv_timer_init(&c->loop, &s->intake_timer);
+    s->intake_timer.data = s;
     idle_init(&s->idle, c);
     *out = c->server = s;
     int r = access_users_init(&s->users, c->settings->allow_users, c->settings->allow_group, em);
@@ -128,7 +131,10 @@ void server_close(struct server *s)
     while (s->conns)
         conn_close(s->conns);
     if (!s->closed)
+    {
         uv_close((uv_handle_t *)&s->deadline, NULL);
+        uv_close((uv_handle_t *)&s->intake_timer, NULL);
+    }
     idle_close(&s->idle);
     s->closed = true;
 }
@@ -149,14 +155,67 @@ void server_destroy(struct server **sp)
 void server_free(struct server *s, struct request *rq)
 {
     struct core *core = s->core;
-    uint64_t limit = core->settings->memory_mb << 20;
-    bool was_full = atomic_load(&core->flight_cost) > limit;
+    bool was_full = core_is_full(core);
     request_destroy(rq);
-    if (!was_full || atomic_load(&core->flight_cost) > limit)
+    if (!was_full || core_is_full(core))
         return;
     for (struct conn *each = s->conns, *next; each; each = next) {
         next = each->next;
         conn_update_reading(each);
+    }
+}
+
+/* ---- frames under way ---- */
+
+static uint64_t now_ms(void)
+{
+    return clock_ns() / 1000000;
+}
+
+static struct conn *conn_of(struct intake_place *p)
+{
+    return (struct conn *)((char *)p - offsetof(struct conn, intake));
+}
+
+static void on_intake_timer(uv_timer_t *t)
+{
+    struct server *s = t->data;
+    struct intake_place *late;
+    while ((late = intake_late(&s->intake, now_ms()))) {
+        log_info("server", "a client does not finish its request of %zu bytes, and others wait to send theirs; closed", late->bytes);
+        conn_close(conn_of(late)); /* which leaves */
+        server_intake_next(s);
+    }
+    if (!s->intake.waiters)
+        uv_timer_stop(t);
+}
+
+void server_intake_enter(struct server *s, struct conn *c, size_t bytes)
+{
+    s->intake.limit = core_intake_bytes(s->core);
+    const bool in = intake_enter(&s->intake, &c->intake, bytes, now_ms());
+    atomic_store(&s->core->intake_cost, s->intake.taken);
+    if (!in && !uv_is_active((uv_handle_t *)&s->intake_timer))
+        uv_timer_start(&s->intake_timer, on_intake_timer, INTAKE_LOOK_MS, INTAKE_LOOK_MS);
+}
+
+void server_intake_leave(struct server *s, struct conn *c)
+{
+    if (!c->intake.bytes)
+        return;
+    intake_leave(&s->intake, &c->intake);
+    atomic_store(&s->core->intake_cost, s->intake.taken);
+    if (s->intake.waiters)
+        core_wake(s->core); /* not from here: it may be one connection's turn within another's */
+}
+
+void server_intake_next(struct server *s)
+{
+    struct intake_place *p;
+    s->intake.limit = core_intake_bytes(s->core);
+    while ((p = intake_next(&s->intake, now_ms()))) {
+        atomic_store(&s->core->intake_cost, s->intake.taken);
+        conn_update_reading(conn_of(p));
     }
 }
 

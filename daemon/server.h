@@ -7,6 +7,7 @@
 #include "daemon/conn.h"
 #include "daemon/core.h"
 #include "daemon/idle.h"
+#include "daemon/intake.h"
 #include "daemon/listen.h"
 
 struct server {
@@ -29,6 +30,8 @@ struct server {
     uint64_t n_accepted; /* connections so far */
     unsigned n_conns, n_strangers; /* all; TCP ones that are not authenticated yet */
     uv_timer_t deadline;
+    struct intake intake;
+    uv_timer_t intake_timer; /* looks for late ones while others wait */
     struct idle idle;
     bool closed;
 };
@@ -49,6 +52,13 @@ void server_finished(struct server *s, struct request *rq);
 
 /* Frees a request; connections that waited for its memory read on. */
 void server_free(struct server *s, struct request *rq);
+
+/* Gives the connection room for so many bytes of a frame, or lets it wait. */
+void server_intake_enter(struct server *s, struct conn *c, size_t bytes);
+/* Gives it back, or stops waiting. */
+void server_intake_leave(struct server *s, struct conn *c);
+/* From the loop, after core_wake: those that have got room read on. */
+void server_intake_next(struct server *s);
 
 /* Arms the timer for a request's deadline. */
 void server_watch_deadline(struct server *s, uint64_t deadline_ns);

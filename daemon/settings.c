@@ -30,7 +30,7 @@ const struct setting settings_table[] = {
            "memory of the device that models may take, the reranker included; 0: most of it, half on the CPU"),
     NUMBER("searchers", searchers, 0, 256, "N", "threads that search; 0: chosen by processors"),
     NUMBER("index-threads", index_threads, 0, 64, "N", "threads that insert vectors; 0: all that this process may use"),
-    NUMBER("memory", memory_mb, 16, 1 << 20, "MIB", "bound on texts in flight from clients to disk"),
+    NUMBER("memory", memory_mb, 0, 1 << 24, "MIB", "most memory of its own; 0: three quarters of what control group and machine leave"),
     NUMBER("connections", connections, 1, 65536, "N", "clients at a time"),
     NUMBER("idle-exit", idle_exit, 0, 1 << 30, "SECONDS", "end when no client has been connected for so long; 0: never"),
     NUMBER("sample-every", sample_every, 0, 1 << 30, "N", "repeat one in N searches exactly, at leisure, to know recall; 0: none"),
@@ -39,7 +39,7 @@ const unsigned settings_count = sizeof settings_table / sizeof *settings_table;
 
 void settings_init(struct settings *s)
 {
-    *s = (struct settings){.memory_mb = 256, .connections = 512, .sample_every = 100};
+    *s = (struct settings){.connections = 512, .sample_every = 100};
 }
 
 void settings_finish(struct settings *s)

@@ -28,7 +28,7 @@ struct settings {
                                 * half on the CPU */
     uint64_t searchers;    /* threads that search; 0: chosen by processors */
     uint64_t index_threads; /* that insert vectors; 0: as many as processors */
-    uint64_t memory_mb;    /* bound on texts in flight from clients to disk */
+    uint64_t memory_mb;    /* daemon/memory.h; 0: found */
     uint64_t connections;  /* at most */
     bool recover;          /* --recover: the store alone; not in the file */
     bool is_private;       /* --private: started by a client library, for its data folder; not in the file */

@@ -589,6 +589,11 @@ const struct tokenizer *model_tokenizer(const struct model *m)
     return m->tokenizer;
 }
 
+uint64_t model_tables_bytes(const struct model *m)
+{
+    return m->tokenizer ? tokenizer_bytes(m->tokenizer) : 0;
+}
+
 size_t model_goldens(const struct model *m, const struct model_golden **g)
 {
     if (g)

@@ -135,6 +135,8 @@ void model_release_all(const struct model *m);
 
 /* NULL when the file carries none. Lives as long as the model. */
 const struct tokenizer *model_tokenizer(const struct model *m);
+/* Memory that it takes beside its weights, whose file is mapped: the tokenizer's. */
+uint64_t model_tables_bytes(const struct model *m);
 
 /* Number of golden vectors; *g (may be NULL) points to them, as long as the model. */
 size_t model_goldens(const struct model *m, const struct model_golden **g);

@@ -181,6 +181,15 @@ const struct tokenizer_info *tokenizer_info(const struct tokenizer *t)
     return &t->info;
 }
 
+uint64_t tokenizer_bytes(const struct tokenizer *t)
+{
+    uint64_t pieces = 0;
+    for (uint32_t i = 0; i < t->pieces.n_slots; i++)
+        pieces += t->pieces.slots[i].s ? t->pieces.slots[i].len : 0;
+    return sizeof *t + pieces + t->pieces.n_slots * sizeof *t->pieces.slots + t->chars.cap * sizeof *t->chars.pages +
+           ((uint64_t)t->merges.mask + 1) * sizeof *t->merges.slots + t->n_added * sizeof *t->added + t->n_stand_in * sizeof *t->stand_in;
+}
+
 int32_t tokenizer_find(const struct tokenizer *t, const char *piece, size_t len)
 {
     return piece_map_find(&t->pieces, piece, len);

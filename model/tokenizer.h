@@ -49,6 +49,9 @@ void tokenizer_destroy(struct tokenizer **t);
 /* Lives as long as the tokenizer. */
 const struct tokenizer_info *tokenizer_info(const struct tokenizer *t);
 
+/* Bytes of memory that its tables take. */
+uint64_t tokenizer_bytes(const struct tokenizer *t);
+
 /* The id of a piece of the vocabulary or of an added token; -1 when there is none. */
 int32_t tokenizer_find(const struct tokenizer *t, const char *piece, size_t len);
 

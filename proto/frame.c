@@ -68,6 +68,11 @@ size_t frame_pending(const struct frame_reader *r)
     return r->complete ? 0 : r->n_header + r->body.len;
 }
 
+size_t frame_need(const struct frame_reader *r)
+{
+    return r->complete || r->n_header < PROTO_FRAME_HEADER_BYTES ? 0 : r->need;
+}
+
 int frame_put(struct bytes_out *out, const void *data, size_t len)
 {
     if (!len || len > PROTO_FRAME_MAX)

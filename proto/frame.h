@@ -39,6 +39,8 @@ struct bytes_out frame_take(struct frame_reader *r);
 
 /* Bytes held for a frame that has not come in full; 0 between frames. */
 size_t frame_pending(const struct frame_reader *r);
+/* Bytes of message of the frame at hand, once its length has come; 0 between frames. */
+size_t frame_need(const struct frame_reader *r);
 
 /* Appends header and message. Errors: LT_ELIMIT (0 or over PROTO_FRAME_MAX), LT_ENOMEM. */
 int frame_put(struct bytes_out *out, const void *data, size_t len);

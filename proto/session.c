@@ -346,6 +346,12 @@ struct bytes_out session_take_frame(struct session *s)
     return frame_take(&s->frames);
 }
 
+size_t session_frame_need(const struct session *s, size_t *got)
+{
+    *got = s->frames.body.len;
+    return frame_need(&s->frames);
+}
+
 size_t session_want(const struct session *s)
 {
     if (s->state == OPEN_STATE)

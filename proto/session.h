@@ -59,6 +59,9 @@ int session_feed(struct session *s, struct bytes_in *in, struct bytes_out *out,
 /* After SESSION_FRAME: its bytes outlive the session's next call; free with bytes_out_finish. */
 struct bytes_out session_take_frame(struct session *s);
 
+/* The frame that is under way: its bytes, and those of them that have come; 0 while its length has not. */
+size_t session_frame_need(const struct session *s, size_t *got);
+
 /* How many bytes to read next at most: exact before the session is open, a good size after. */
 size_t session_want(const struct session *s);
 

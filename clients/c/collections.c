@@ -71,6 +71,7 @@ static void status_fill(struct latent_status *to, const Latent__V1__StatusReply 
         .server_key = s->server_key,
         .mask = s->mask,
         .warning = s->warning,
+        .memory_source = "",
     };
     if (s->queue) {
         to->query_depth = s->queue->query_depth;
@@ -80,6 +81,19 @@ static void status_fill(struct latent_status *to, const Latent__V1__StatusReply 
         to->tokens_done = s->queue->tokens_done;
         to->texts_done = s->queue->texts_done;
         to->batches_done = s->queue->batches_done;
+    }
+    const Latent__V1__MemoryStatus *m = s->memory;
+    if (m) {
+        to->memory_limit = m->limit;
+        to->memory_least = m->least;
+        to->memory_used = m->used;
+        to->memory_model = m->model;
+        to->memory_reranker = m->reranker;
+        to->memory_store = m->store;
+        to->memory_requests = m->requests;
+        to->memory_graphs = m->graphs;
+        to->memory_source = m->source;
+        to->memory_scarce = m->scarce;
     }
 }
 

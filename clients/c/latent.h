@@ -198,6 +198,12 @@ struct latent_status {
     const char *warning;        /* what needs a look though everything is answered; empty: nothing */
     const struct latent_reranker *reranker; /* NULL: there is none */
     uint64_t batches_done;      /* in which the device took tokens_done and texts_done */
+    /* Memory of the daemon's own, in bytes; all 0 while it loads. */
+    uint64_t memory_limit, memory_least, memory_used; /* least: no smaller limit is taken */
+    uint64_t memory_model, memory_reranker; /* at most */
+    uint64_t memory_store, memory_requests, memory_graphs; /* now */
+    const char *memory_source;  /* where the limit comes from, for people */
+    bool memory_scarce;         /* near the limit: clients wait, and the daemon makes room */
 };
 
 LATENT_API int latent_status(struct latent *c, struct latent_status **out);

@@ -28,15 +28,40 @@ static json_t *reranker_json(const struct latent_reranker *r)
                      (json_int_t)r->bulk_depth, "texts_done", (json_int_t)r->texts_done);
 }
 
+static json_t *memory_json(const struct latent_status *s)
+{
+    if (!s->memory_limit)
+        return json_null();
+    return json_pack("{s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "limit", (json_int_t)s->memory_limit, "source",
+                     json_text(s->memory_source), "least", (json_int_t)s->memory_least, "used", (json_int_t)s->memory_used, "model",
+                     (json_int_t)s->memory_model, "reranker", (json_int_t)s->memory_reranker, "store", (json_int_t)s->memory_store, "requests",
+                     (json_int_t)s->memory_requests, "graphs", (json_int_t)s->memory_graphs, "scarce", (int)s->memory_scarce);
+}
+
+static unsigned long long mib(uint64_t bytes)
+{
+    return (bytes + (1u << 20) - 1) >> 20;
+}
+
+static void print_memory(const struct latent_status *s)
+{
+    char reranker[48] = "";
+    if (s->memory_reranker)
+        snprintf(reranker, sizeof reranker, "reranker up to %llu, ", mib(s->memory_reranker));
+    printf("memory:      %llu of %llu MiB (%s; at least %llu): model up to %llu, %sstore %llu, graphs %llu, requests %llu%s\n",
+           mib(s->memory_used), mib(s->memory_limit), s->memory_source, mib(s->memory_least), mib(s->memory_model), reranker,
+           mib(s->memory_store), mib(s->memory_graphs), mib(s->memory_requests), s->memory_scarce ? "; near the limit, clients wait" : "");
+}
+
 static void print_json(const struct latent_status *s)
 {
     json_t *collections = json_array();
     for (size_t i = 0; i < s->n_collections; i++)
         json_array_append_new(collections, collection_json(&s->collections[i]));
     json_out(json_pack(
-        "{s:o, s:s, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:I, s:I, s:s, s:s, s:b, s:o, s:o, "
+        "{s:o, s:o, s:s, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:I, s:I, s:s, s:s, s:b, s:o, s:o, "
         "s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:o, s:s, s:s, s:o, s:o}",
-        "version", json_text(s->version), "phase", phase_name(s->phase), "percent",
+        "memory", memory_json(s), "version", json_text(s->version), "phase", phase_name(s->phase), "percent",
         (json_int_t)s->percent, "read_only", (int)s->read_only, "read_only_reason",
         json_text(s->read_only_reason), "device", json_text(s->device), "device_kind",
         json_text(s->device_kind), "device_note", json_text(s->device_note), "model",
@@ -86,6 +111,8 @@ static void print_plain(const struct latent_status *s)
             printf("             %s\n", s->reranker->device_note);
     }
     printf("data:        %s\n", s->data_dir);
+    if (s->memory_limit)
+        print_memory(s);
     if (s->server_key[0])
         printf("server key:  %s\n", s->server_key);
     printf("queue:       %llu queries, %llu texts, %llu chunks not searchable yet\n",

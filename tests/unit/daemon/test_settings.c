@@ -38,7 +38,7 @@ static void file_sets(void **state)
     assert_string_equal(s.data, "/a b/c");
     assert_string_equal(s.listen, "[::1]:7650");
     assert_int_equal(s.threads, 3);
-    assert_int_equal(s.memory_mb, 256);
+    assert_int_equal(s.memory_mb, 0);
     settings_finish(&s);
     assert_int_equal(read_text("\xEF\xBB\xBF" "data = /x  ; where it is\r\n  threads = 4 ; both\r\n", &s, &em), 0);
     assert_string_equal(s.data, "/x");
@@ -57,7 +57,7 @@ static void file_errors_name_the_line(void **state)
     expect_error("data = /x\ncolour = red\n", ":2: unknown setting 'colour'");
     expect_error("\n\nthreads = many\n", ":3: threads must be a number from 0 to 1024, not 'many'");
     expect_error("threads = -1\n", ":1: threads");
-    expect_error("memory = 3\n", ":1: memory");
+    expect_error("memory = -3\n", ":1: memory");
     expect_error("log-level = loud\n", ":1: log-level");
     expect_error("log-level = warn, info\n", ":1: log-level");
     expect_error("mask = caus\n", ":1: mask must be causal or full, not 'caus'");

@@ -73,6 +73,14 @@ static void test_memory_follows_bytes(void **state)
     assert_int_equal(feed(&r, "\x00\x00\x00\x01" "abc", 7, NULL), 0);
     assert_in_range(r.body.cap, 3, 64);
     assert_int_equal(frame_pending(&r), 7);
+    assert_int_equal(frame_need(&r), 16 << 20);
+    frame_reader_finish(&r);
+    assert_int_equal(feed(&r, "\x05\0\0", 3, NULL), 0);
+    assert_int_equal(frame_need(&r), 0); /* not known yet */
+    assert_int_equal(feed(&r, "\0" "1234", 5, NULL), 0);
+    assert_int_equal(frame_need(&r), 5);
+    assert_int_equal(feed(&r, "5", 1, NULL), 1);
+    assert_int_equal(frame_need(&r), 0);
     frame_reader_finish(&r);
 }
 

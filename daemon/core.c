@@ -1,5 +1,6 @@
 #include "daemon/core.h"
 
+#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@
 #define INTAKE_LOADING_BYTES PROTO_FRAME_MAX
 /* Descriptors for connections, store and segments. */
 #define FILES_WANTED 65536
+#define FILES_MIN 16
 #define LARGE_BLOCK (1 << 20)
 
 struct run {
@@ -32,7 +34,7 @@ struct run {
     uv_signal_t sigterm, sigint;
     uv_timer_t stop_timer;
     uint64_t stop_ns;
-    bool flushing, closed, told_feed;
+    bool has_loop, flushing, closed, told_feed;
 };
 
 void core_wake(struct core *c)
@@ -70,16 +72,24 @@ static void *loader_main(void *arg)
     return NULL;
 }
 
+static void close_handle(void *handle)
+{
+    uv_handle_t *h = handle;
+    if (h->loop) /* else the start did not come to it */
+        uv_close(h, NULL);
+}
+
 static void close_all(struct run *run)
 {
     if (run->closed)
         return;
     run->closed = true;
-    server_close(run->core.server);
-    uv_close((uv_handle_t *)&run->sigterm, NULL);
-    uv_close((uv_handle_t *)&run->sigint, NULL);
-    uv_close((uv_handle_t *)&run->stop_timer, NULL);
-    uv_close((uv_handle_t *)&run->core.wake, NULL);
+    if (run->core.server)
+        server_close(run->core.server);
+    close_handle(&run->sigterm);
+    close_handle(&run->sigint);
+    close_handle(&run->stop_timer);
+    close_handle(&run->core.wake);
 }
 
 /* One step towards the end, whenever something has come back. */
@@ -205,11 +215,27 @@ static int own_folder(struct core *c, struct err_msg *em)
     return 0;
 }
 
+/* Are there descriptors for the loop and a first client? libuv aborts where it finds none for its signals. */
+static int check_descriptors(int any_fd, struct err_msg *em)
+{
+    int fds[FILES_MIN], n = 0, r = 0;
+    for (; n < FILES_MIN && r == 0; n += r == 0)
+        if ((fds[n] = fcntl(any_fd, F_DUPFD_CLOEXEC, 0)) < 0)
+            r = err_set(em, LT_ELIMIT, "only %d more files can be open at once (ulimit -n, LimitNOFILE): too few to start with", n);
+    while (n-- > 0)
+        close(fds[n]);
+    return r;
+}
+
 static int start(struct run *run, struct err_msg *em)
 {
     struct core *c = &run->core;
     uv_loop_t *loop = &c->loop;
-    int r = uv_loop_init(loop);
+    int r = check_descriptors(c->lock_fd, em);
+    if (r < 0)
+        return r;
+    r = uv_loop_init(loop);
+    run->has_loop = r == 0;
     if (r == 0)
         r = uv_async_init(loop, &c->wake, on_wake);
     if (r == 0)
@@ -276,16 +302,16 @@ int core_run(const struct settings *s)
     if (r < 0) {
         log_error("daemon", "%s: %s", err_name(r), em.text);
         c->exit_status = 1;
-        if (c->server)
-            close_all(run);
+        close_all(run);
     }
-    if (owned) {
+    if (run->has_loop) {
         uv_run(&c->loop, UV_RUN_DEFAULT);
         core_unload(c);
         server_destroy(&c->server);
         uv_loop_close(&c->loop);
-        close(c->lock_fd);
     }
+    if (owned)
+        close(c->lock_fd);
     pthread_mutex_destroy(&c->lock);
     int status = c->exit_status;
     free(run);

@@ -4,6 +4,7 @@ import grp
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -13,7 +14,7 @@ import tempfile
 import time
 import unittest
 
-from harness import BUILD, CALL_S, Daemon, LATENT, LATENTD, SLOW_DEVICE, SRC, main, needs_faults
+from harness import BUILD, CALL_S, Daemon, LATENT, LATENTD, QUICK_MODEL, SLOW_DEVICE, SRC, main, needs_faults
 
 
 class Process(unittest.TestCase):
@@ -57,6 +58,20 @@ class Process(unittest.TestCase):
                 self.assertEqual(f.read(), f"{d.process.pid}\n{d.socket}\n")
 
     @unittest.skipUnless(os.geteuid() == 0, "only root can be another user")
+    def test_few_descriptors(self):
+        """However few files may be open, the daemon says what is wrong, or starts."""
+        with tempfile.TemporaryDirectory(prefix="latentd-test-") as folder:
+            codes = set()
+            for n in [*range(4, 26), 32, 64]:
+                got = subprocess.run([LATENTD, "--data", os.path.join(folder, "data"), "--socket", os.path.join(folder, "s"), *QUICK_MODEL,
+                                      "--device", "cpu", "--idle-exit", "1"], capture_output=True, text=True, timeout=CALL_S,
+                                     preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (n, n)))
+                self.assertIn(got.returncode, (0, 1), (n, got.stderr))
+                if got.returncode:
+                    self.assertRegex(got.stderr, r" error daemon: LT_E\w+: .*(files|descriptors)", n)
+                codes.add(got.returncode)
+            self.assertEqual((codes, got.returncode), ({0, 1}, 0))
+
     def test_other_users(self):
         """By the socket's mode, by the peer's credentials, and by those whom the settings name."""
         def as_user(d, *args, uid=4242, gid=4242):

@@ -27,6 +27,10 @@ needs_faults = unittest.skipUnless(os.environ.get("LATENTD_FAULTS") == "yes", "t
 # For tests of what happens while texts wait for the device: each batch of them but the questions' takes 50 ms longer, so that on no
 # machine all of them are done too soon. Without fault points it is only likely.
 SLOW_DEVICE = {"LATENTD_FAULT": "device.slow=always"}
+# The same, and each of these has the fewest tokens that such batches have, 256, however quick the model is.
+STEADY_DEVICE = {"LATENTD_FAULT": "device.slow=always,device.unmeasured=always"}
+# Texts go through it in no time, instrumented too: for tests that are not about the model.
+QUICK_MODEL = ("--model", os.path.join(SRC, "tests", "golden", "decoders", "mistral.gguf"))
 
 
 def vulkan_environment():

@@ -8,17 +8,18 @@ import subprocess
 import time
 import unittest
 
-from harness import CALL_S, LATENT, SLOW_DEVICE, Daemon, main
+from harness import CALL_S, LATENT, QUICK_MODEL, STEADY_DEVICE, Daemon, main, needs_faults
 from wire import ADD, GET, JOB_CANCEL, JOB_CLOSE, JOB_LIST, JOB_OPEN, Wire, add, document, unpack
 
-N_BATCHES = 5
+N_BATCHES = 10
 N_BATCH = 80
 STATE_OPEN, STATE_DONE, STATE_CANCELLED, STATE_ABANDONED = 0, 2, 3, 5
 CANCELLED = 23  # LT_ECANCELLED
 
 
 def text(i):
-    return f"document {i} about " + " ".join(f"subject{(i * 7 + j) % 97} matter{(i + j) % 89}" for j in range(60))
+    """About 60 of the model's tokens: four in a batch of the steady device."""
+    return f"document {i} about " + " ".join(f"subject{(i * 7 + j) % 97} matter{(i + j) % 89}" for j in range(3))
 
 
 def batch(b):
@@ -59,8 +60,9 @@ def texts_done(d):
 
 
 class Jobs(unittest.TestCase):
+    @needs_faults
     def test_cancel_running_work(self):
-        with Daemon(env=SLOW_DEVICE) as d:
+        with Daemon(*QUICK_MODEL, env=STEADY_DEVICE) as d:
             d.latent("collection", "create", "c")
             with Wire(d.socket) as w:
                 job = begin(w)
@@ -90,8 +92,9 @@ class Jobs(unittest.TestCase):
             d.add("c", [{"id": "new", "text": "work goes on"}])
             self.assertEqual(d.search("c", "work goes on")[0]["id"], "new")
 
+    @needs_faults
     def test_survives_kill_without_embedding_again(self):
-        with Daemon(env=SLOW_DEVICE) as d:
+        with Daemon(*QUICK_MODEL, env=STEADY_DEVICE) as d:
             d.latent("collection", "create", "c")
             with Wire(d.socket) as w:
                 job = begin(w)
@@ -117,7 +120,7 @@ class Jobs(unittest.TestCase):
         """What a client sent before kill -9 becomes searchable, then its job is abandoned; another one goes on with it and closes it."""
         lines = [json.dumps({"id": f"d{i}", "text": f"line number {i}"}) + "\n" for i in range(300)]
         sent = 256  # whole batches of 128: the third waits for more
-        with Daemon() as d:
+        with Daemon(*QUICK_MODEL) as d:
             d.latent("collection", "create", "c")
             client = subprocess.Popen([LATENT, "--socket", d.socket, "add", "-c", "c", "--jsonl", "-"], stdin=subprocess.PIPE,
                                       stderr=subprocess.DEVNULL, text=True)
@@ -153,9 +156,10 @@ class Jobs(unittest.TestCase):
                 client.kill()
                 client.wait()
 
+    @needs_faults
     def test_cancelled_while_added_to(self):
         """The client is told, and says so once, however many of its requests are refused for it."""
-        with Daemon(env=SLOW_DEVICE) as d:
+        with Daemon(*QUICK_MODEL, env=STEADY_DEVICE) as d:
             d.latent("collection", "create", "c")
             client = subprocess.Popen([LATENT, "--socket", d.socket, "add", "-c", "c", "--jsonl", "-"], stdin=subprocess.PIPE,
                                       stderr=subprocess.PIPE, text=True)
@@ -179,7 +183,7 @@ class Jobs(unittest.TestCase):
 
     def test_daemon_killed(self):
         """The jobs of a run that ended are nobody's: what they have is embedded, then they are abandoned."""
-        with Daemon() as d:
+        with Daemon(*QUICK_MODEL) as d:
             d.latent("collection", "create", "c")
             with Wire(d.socket) as w:
                 job = begin(w, 1)
@@ -199,7 +203,7 @@ class Jobs(unittest.TestCase):
 
     def test_bytes(self):
         """Bytes as the client says, or those of the strings; of refused documents as well; forged ones do no harm."""
-        with Daemon() as d, Wire(d.socket) as w:
+        with Daemon(*QUICK_MODEL) as d, Wire(d.socket) as w:
             d.latent("collection", "create", "c")
             job = w.call(JOB_OPEN, [(1, "c"), (2, "sizes"), (4, 900)]).body(JOB_OPEN)[1][0]
             w.call(ADD, add("c", [document("a", "four", title="t", metadata="{}")], job=job))
@@ -221,7 +225,7 @@ class Jobs(unittest.TestCase):
 
     def test_progress(self):
         """The line on a terminal tells bytes, and never more than its width nor what would move the cursor."""
-        with Daemon() as d:
+        with Daemon(*QUICK_MODEL) as d:
             d.latent("collection", "create", "c")
             path = os.path.join(d.folder, "docs.jsonl")
             with open(path, "w", encoding="utf-8") as f:

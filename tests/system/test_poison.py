@@ -8,7 +8,7 @@ import subprocess
 import time
 import unittest
 
-from harness import CALL_S, LATENT, SANITIZED, SLOW_DEVICE, START_S, Daemon, main
+from harness import CALL_S, LATENT, QUICK_MODEL, SANITIZED, START_S, STEADY_DEVICE, Daemon, main, needs_faults
 from wire import ADD, DELETE, JOB_CLOSE, JOB_LIST, JOB_OPEN, Wire, add, document, unpack
 
 N_LIVE, N = 40, 700
@@ -32,8 +32,9 @@ HARMLESS = {
 }
 
 
-def text(name):
-    return f"{name} tells of " + " ".join(f"subject{(len(name) * 7 + j) % 97}" for j in range(50))
+def text(name, words=14):
+    """As it is, about 150 of the quick model's tokens: a batch of the steady device each."""
+    return f"{name} tells of " + " ".join(f"subject{(len(name) * 7 + j) % 97}" for j in range(words))
 
 
 def peak(d):
@@ -92,11 +93,12 @@ class Poison(unittest.TestCase):
                 time.sleep(0.05)
         return peak(d)
 
+    @needs_faults
     @unittest.skipIf(SANITIZED, "a sanitizer's own memory is in the way")
     def test_memory(self):
         peaks = []
         for poisoned in (False, True):
-            with Daemon(*ONE_THREAD, env={"MALLOC_PERTURB_": "0", **SLOW_DEVICE}) as d:
+            with Daemon(*ONE_THREAD, env={"MALLOC_PERTURB_": "0", **STEADY_DEVICE}) as d:
                 job = self.queue(d)
                 if poisoned:
                     self.poison(d)
@@ -105,8 +107,9 @@ class Poison(unittest.TestCase):
         print(f"at most resident: {peaks[0] >> 20} MiB, with poisoned records {peaks[1] >> 20}")
         self.assertLess(peaks[1], peaks[0] * 1.1 + (4 << 20))
 
+    @needs_faults
     def test_taken_out(self):
-        with Daemon(env=SLOW_DEVICE) as d:
+        with Daemon(*QUICK_MODEL, env=STEADY_DEVICE) as d:
             job = self.queue(d)
             self.poison(d)
             before = len(d.log_text())
@@ -143,13 +146,14 @@ class Poison(unittest.TestCase):
             self.assertEqual(got.returncode, 0, got.stdout)
             self.assertNotIn("document", got.stdout.replace("documents,", ""))
 
+    @needs_faults
     def test_told_to_who_waits(self):
         """The client's other documents go in, the poisoned one is an error of its own that is not retryable."""
-        with Daemon(env=SLOW_DEVICE) as d:
+        with Daemon(*QUICK_MODEL, env=STEADY_DEVICE) as d:
             d.latent("collection", "create", "c")
             db = self.store(d)
             with Wire(d.socket) as w:
-                first = w.send(ADD, add("c", [document(f"p{i}", text(f"p{i}")) for i in range(600)], wait_accepted=True))
+                first = w.send(ADD, add("c", [document(f"p{i}", text(f"p{i}", 5)) for i in range(600)], wait_accepted=True))
                 second = w.send(ADD, add("c", [document(n, text(n)) for n in ("a", "b", "x")]))
                 self.assertEqual(w.receive().id, first)
                 end = time.monotonic() + START_S  # a moment later it is the store's, with a long queue before it
@@ -168,7 +172,7 @@ class Poison(unittest.TestCase):
 
     def test_delete_and_replace(self):
         """A stored document whose text is lost can be deleted and replaced, beside others of the same moment."""
-        with Daemon() as d:
+        with Daemon(*QUICK_MODEL) as d:
             d.latent("collection", "create", "c")
             d.add("c", [{"id": f"d{i}", "text": text(f"d{i}")} for i in range(30)])
             d.stop()
@@ -195,7 +199,7 @@ class Poison(unittest.TestCase):
     def test_words_damaged(self):
         """A collection whose word index is beyond use: adding to it is refused for good, however often it is tried, with a bounded
         log and memory; another collection is not touched by it; nothing that was accepted is lost when it has been repaired."""
-        with Daemon(*ONE_THREAD, env={"MALLOC_PERTURB_": "0"}) as d:
+        with Daemon(*(QUICK_MODEL if SANITIZED else ()), *ONE_THREAD, env={"MALLOC_PERTURB_": "0"}) as d:
             d.latent("collection", "create", "c")
             d.latent("collection", "create", "other")
             d.add("c", [{"id": f"d{i}", "text": text(f"d{i}")} for i in range(300)])

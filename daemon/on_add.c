@@ -227,7 +227,7 @@ static void committed(struct writer_op *op, int result, uint64_t seq, const stru
     uint64_t bytes = 0;
     size_t refused = count_refused(a, &bytes, &why);
     struct err_msg job_em;
-    if (refused && a->msg->job && index_job_count_failed(c->ix, a->msg->job, refused, bytes, why, &job_em) < 0)
+    if (refused && a->msg->job && index_job_count_failed(c->ix, a->msg->collection, a->msg->job, refused, bytes, why, &job_em) < 0)
         log_warn("add", "job %llu: %s", (unsigned long long)a->msg->job, job_em.text);
     a->accepted_seq = seq;
     uint64_t accepted = 0, searchable = 0;

@@ -299,8 +299,9 @@ int index_job_open(struct index *ix, const char *collection, const char *label,
                    uint64_t total_documents, uint64_t total_bytes, uint64_t *job, struct err_msg *em);
 int index_job_close(struct index *ix, uint64_t job, struct err_msg *em);
 int index_job_cancel(struct index *ix, uint64_t job, struct err_msg *em);
-/* (writer) Counts documents that were refused before they reached index_put (too long, bad text), of so many bytes. */
-int index_job_count_failed(struct index *ix, uint64_t job, uint64_t n, uint64_t bytes, const char *reason, struct err_msg *em);
+/* (writer) Counts documents for the collection that were refused before they reached index_put (too long, bad text), of so many bytes. */
+int index_job_count_failed(struct index *ix, const char *collection, uint64_t job, uint64_t n, uint64_t bytes, const char *reason,
+                           struct err_msg *em);
 /* (writer) Abandons the open jobs that nobody holds and that wait for no document: held says of a job's number whether
  * somebody may still add to it. *n_left: those that nobody holds and that wait for documents yet. */
 int index_jobs_abandon(struct index *ix, bool (*held)(void *arg, uint64_t job), void *arg, size_t *n_left, struct err_msg *em);

@@ -49,8 +49,7 @@ int index_job_open(struct index *ix, const char *collection, const char *label,
     return end_group(ix, r, em);
 }
 
-/* The state as stored (open, closed = INDEX_JOB_RUNNING, cancelled) and the collection. */
-static int job_state(struct index *ix, uint64_t job, int64_t *state, int64_t *coll, struct err_msg *em)
+int jobs_state(struct index *ix, uint64_t job, const char *collection, int64_t *state, struct err_msg *em)
 {
     sqlite3_stmt *st = store_stmt(ix, ST_JOB_STATE, em);
     if (!st)
@@ -59,12 +58,13 @@ static int job_state(struct index *ix, uint64_t job, int64_t *state, int64_t *co
     int r = sql_step(st, em);
     if (r < 0)
         return r;
-    if (r == 0)
-        return err_set(em, LT_ENOTFOUND, "no job %llu", (unsigned long long)job);
-    *state = sqlite3_column_int64(st, 0);
-    *coll = sqlite3_column_int64(st, 1);
-    sqlite3_reset(st);
-    return 0;
+    if (r > 0) {
+        const char *of = (const char *)sqlite3_column_text(st, 1);
+        *state = sqlite3_column_int64(st, 0);
+        r = !collection || (of && strcmp(of, collection) == 0);
+        sqlite3_reset(st);
+    }
+    return r > 0 ? 0 : err_set(em, LT_ENOTFOUND, "no job %llu", (unsigned long long)job);
 }
 
 int jobs_set_state(struct index *ix, uint64_t job, int64_t state, struct err_msg *em)
@@ -78,10 +78,10 @@ int jobs_set_state(struct index *ix, uint64_t job, int64_t state, struct err_msg
 
 int index_job_close(struct index *ix, uint64_t job, struct err_msg *em)
 {
-    int64_t state, coll;
+    int64_t state;
     struct err_msg local;
     em = em ? em : &local;
-    int r = job_state(ix, job, &state, &coll, em);
+    int r = jobs_state(ix, job, NULL, &state, em);
     if (r < 0 || (state != INDEX_JOB_OPEN && state != INDEX_JOB_ABANDONED))
         return r;
     if ((r = group_begin_alone(ix, true, em)) < 0)
@@ -142,10 +142,10 @@ static int has_staged(struct index *ix, uint64_t job, struct err_msg *em)
 
 int index_job_cancel(struct index *ix, uint64_t job, struct err_msg *em)
 {
-    int64_t state, coll;
+    int64_t state;
     struct err_msg local;
     em = em ? em : &local;
-    int r = job_state(ix, job, &state, &coll, em);
+    int r = jobs_state(ix, job, NULL, &state, em);
     if (r < 0 || state == INDEX_JOB_CANCELLED)
         return r;
     if (state == INDEX_JOB_RUNNING && (r = has_staged(ix, job, em)) <= 0)
@@ -175,12 +175,12 @@ int jobs_count_failed(struct index *ix, uint64_t job, uint64_t n, uint64_t bytes
     return sql_run(st, em);
 }
 
-int index_job_count_failed(struct index *ix, uint64_t job, uint64_t n, uint64_t bytes, const char *reason, struct err_msg *em)
+int index_job_count_failed(struct index *ix, const char *collection, uint64_t job, uint64_t n, uint64_t bytes, const char *reason, struct err_msg *em)
 {
-    int64_t state, coll;
+    int64_t state;
     struct err_msg local;
     em = em ? em : &local;
-    int r = job_state(ix, job, &state, &coll, em);
+    int r = jobs_state(ix, job, collection, &state, em);
     if (r < 0 || (r = group_begin_alone(ix, false, em)) < 0)
         return r;
     return end_group(ix, jobs_count_failed(ix, job, n, bytes, reason, em), em);

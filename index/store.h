@@ -242,6 +242,9 @@ int tidy_rows(struct index *ix, uint64_t until_ns, bool *more, struct err_msg *e
 
 /* ---- jobs (jobs.c) ---- */
 
+/* The state as stored (open, closed = INDEX_JOB_RUNNING, cancelled). LT_ENOTFOUND: there is none, or it is not of the collection of this name
+ * (NULL: of any). */
+int jobs_state(struct index *ix, uint64_t job, const char *collection, int64_t *state, struct err_msg *em);
 /* In the open group. */
 int jobs_count_failed(struct index *ix, uint64_t job, uint64_t n, uint64_t bytes, const char *reason, struct err_msg *em);
 int jobs_set_state(struct index *ix, uint64_t job, int64_t state, struct err_msg *em);

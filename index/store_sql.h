@@ -52,7 +52,7 @@ S(PENDING, "SELECT c.chunk, c.doc, c.coll, c.number, c.start, c.end, d.n_chunks,
            " ORDER BY c.chunk")
 S(JOB_ADD, "INSERT INTO jobs(collection, coll, label, state, total_documents, total_bytes, created_ms)"
            " VALUES(?, ?, ?, 0, ?, ?, ?)")
-S(JOB_STATE, "SELECT state, coll FROM jobs WHERE job = ?")
+S(JOB_STATE, "SELECT state, collection FROM jobs WHERE job = ?")
 S(JOB_SET_STATE, "UPDATE jobs SET state = ? WHERE job = ?")
 S(JOB_COUNT, "UPDATE jobs SET accepted = accepted + ?, searchable = searchable + ?, failed = failed + ?,"
              " received_bytes = received_bytes + ? WHERE job = ?")

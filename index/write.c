@@ -81,18 +81,13 @@ static int check_doc(const struct collection *c, const struct index_doc *d, size
     return 0;
 }
 
-static int check_job(struct index *ix, uint64_t job, struct err_msg *em)
+/* Of its own collection only: rights for one must not reach into another. */
+static int check_job(struct index *ix, const struct collection *c, uint64_t job, struct err_msg *em)
 {
-    sqlite3_stmt *st = store_stmt(ix, ST_JOB_STATE, em);
     int64_t state;
-    if (!st)
-        return LT_EIO;
-    sql_bind(st, "i", (int64_t)job);
-    int r = sql_int(st, -1, &state, em);
+    int r = jobs_state(ix, job, c->name, &state, em);
     if (r < 0)
         return r;
-    if (state < 0)
-        return err_set(em, LT_ENOTFOUND, "no job %llu", (unsigned long long)job);
     if (state == INDEX_JOB_CANCELLED)
         return err_set(em, LT_ECANCELLED, "job %llu was cancelled", (unsigned long long)job);
     if (state == INDEX_JOB_ABANDONED) /* somebody goes on with it */
@@ -220,7 +215,7 @@ int index_put(struct index *ix, const struct index_doc *doc, struct err_msg *em)
         return r;
     if ((r = group_begin(ix, false, em)) < 0)
         return r;
-    if (doc->job && (r = check_job(ix, doc->job, em)) < 0)
+    if (doc->job && (r = check_job(ix, c, doc->job, em)) < 0)
         return r;
     if ((r = space_want(ix, doc_bytes(c, doc, n), em)) < 0 || (r = insert_doc(ix, c, doc, n, em)) < 0)
         return group_fail(ix, r, em);

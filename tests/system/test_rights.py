@@ -8,10 +8,10 @@ import unittest
 from harness import SRC, Daemon, main
 from noise import REKEY_RECORDS, FastCipher, Key, NoiseWire
 import wire
-from wire import ADD, CREATE, INFO, JOB_OPEN, LIST, REPLACE, STATUS, Wire, add, document, unpack
+from wire import ADD, CREATE, INFO, JOB_LIST, JOB_OPEN, LIST, REPLACE, STATUS, Wire, add, document, unpack
 
 MODEL = os.path.join(SRC, "tests", "golden", "decoders", "mistral.gguf")
-EPERM, EAUTH, ERATE = 18, 19, 30  # base/err.h
+ENOTFOUND, EPERM, EAUTH, ERATE = 4, 18, 19, 30  # base/err.h
 HANDSHAKE_S = 5     # proto/maxima.h
 STRANGERS_MAX = 64  # daemon/conn.c
 RIGHTS = ("query", "ingest", "admin")
@@ -126,6 +126,22 @@ class Rights(unittest.TestCase):
                 reply = self.session(d, words).call(REPLACE, [(1, name), (2, by), (3, seq[name])])
                 self.assertEqual(reply.code, code, (words, name, by, reply.message))
             self.assertEqual([unpack(c)[1] for c in root.call(LIST, []).body(LIST)[1]], [[b"mine"], [b"theirs"]])
+
+    def test_another_collections_job(self):
+        """Documents cannot be counted in the job of a collection that they do not go to: rights for one would reach into another."""
+        with Daemon("--model", MODEL, "--socket-keys", "yes", wait=None) as d:
+            root = self.start(d)
+            for name in ("mine", "theirs"):
+                self.assertEqual(root.call(CREATE, [(1, name)]).code, 0)
+            job = self.job(root, "theirs")
+            before = root.call(JOB_LIST, []).body(JOB_LIST)
+            w = self.session(d, "ingest collections=mine")
+            for job_asked in (job, job + 1):
+                reply = w.call(ADD, add("mine", [document("x", "a text"), document("", "no id")], job=job_asked)).body(ADD)
+                errors = [unpack(unpack(e)[3][0]) for e in reply[4]]
+                self.assertEqual((reply.get(3), errors[0][1], errors[0][2]), (None, [ENOTFOUND], [b"no job %d" % job_asked]))
+            self.assertEqual(root.call(JOB_LIST, []).body(JOB_LIST), before)
+            self.assertEqual(root.call(ADD, add("theirs", [document("x", "a text")], job=job)).body(ADD)[3], [1])
 
     def test_revoked_while_connected(self):
         with Daemon("--model", MODEL, "--socket-keys", "yes", wait=None) as d:

@@ -54,7 +54,7 @@ static void test_bytes(void **state)
     assert_int_equal(put(b, "b", "other words", 30, job), 0); /* before it was searchable */
     kit_commit(b->ix);
     expect(b, job, INDEX_JOB_OPEN, 130 + (uint64_t)UINT32_MAX, UINT32_MAX);
-    kit_ok(index_job_count_failed(b->ix, job, 2, 7, "too long", &em), &em);
+    kit_ok(index_job_count_failed(b->ix, "c", job, 2, 7, "too long", &em), &em);
     struct index_chunk_list list;
     kit_ok(index_pending(b->ix, 0, 10, 1 << 20, &list, &em), &em);
     assert_int_equal(list.n, 2);

@@ -57,10 +57,10 @@ static int send_batch(struct batches *b, struct batch *t)
 }
 
 /* What is said of the first refusal holds for those behind it: a cancelled job's requests are refused one after another. */
-static int said(struct batches *b, int code)
+static int said(struct batches *b, int code, const char *why)
 {
     if (!b->failed)
-        text_say("latent: %s: %s (%s)", b->collection, latent_error(b->conn), latent_code_name(code));
+        text_say("latent: %s: %s (%s)", b->collection, why, latent_code_name(code));
     b->failed = b->failed ? b->failed : code;
     return code;
 }
@@ -95,7 +95,7 @@ static int finish_oldest(struct batches *b)
             code = latent_add_finish(b->conn, t->id, &r);
     }
     if (code < 0) {
-        said(b, code);
+        said(b, code, latent_error(b->conn));
         drop_oldest(b);
         return code;
     }
@@ -106,6 +106,10 @@ static int finish_oldest(struct batches *b)
     b->totals.tokens += r->tokens;
     for (size_t i = 0; i < r->n_errors; i++) {
         const struct latent_item_error *e = &r->errors[i];
+        if (e->code == LATENT_ECANCELLED) { /* all that come after the cancellation are refused one by one */
+            code = said(b, e->code, "the job was cancelled");
+            continue;
+        }
         batches_item_failed(b, e->index < t->n ? t->where[e->index] : NULL, e->id, e->message, e->code, 0);
     }
     b->totals.bytes_done += t->source_bytes;
@@ -115,7 +119,7 @@ static int finish_oldest(struct batches *b)
     if (b->progress)
         b->progress(b->progress_arg, &b->totals);
     b->totals.current = NULL;
-    return 0;
+    return code;
 }
 
 static int flush_open(struct batches *b)
@@ -129,7 +133,7 @@ static int flush_open(struct batches *b)
     while (b->n_in_flight >= BATCHES_IN_FLIGHT && code == 0)
         code = finish_oldest(b);
     if (code == 0 && (code = send_batch(b, t)) < 0)
-        said(b, code);
+        said(b, code, latent_error(b->conn));
     if (code < 0)
         return code;
     struct batch **end = &b->in_flight;

@@ -181,6 +181,29 @@ class Jobs(unittest.TestCase):
             self.assertRegex(last, r"^\d+ documents? added to c ")
             self.assertEqual(d.json_lines("job", "list", "--json")[0]["state"], "cancelled")
 
+    def test_added_to_after_a_cancel(self):
+        """What comes only then is refused document by document, and that is said once as well."""
+        with Daemon(*QUICK_MODEL) as d:
+            d.latent("collection", "create", "c")
+            client = subprocess.Popen([LATENT, "--socket", d.socket, "add", "-c", "c", "--jsonl", "-"], stdin=subprocess.PIPE,
+                                      stderr=subprocess.PIPE, text=True)
+            lines = [json.dumps({"id": f"d{i}", "text": f"line number {i}"}) + "\n" for i in range(5 * 128)]
+            try:
+                client.stdin.write("".join(lines[:257]))  # whole batches of 128: the last waits for more
+                client.stdin.flush()
+                end = time.monotonic() + CALL_S
+                while not [j for j in d.json_lines("job", "list", "--json") if j["searchable"] == 256]:
+                    self.assertLess(time.monotonic(), end)
+                d.latent("job", "cancel", "1")
+                said = client.communicate("".join(lines[257:]), timeout=CALL_S)[1]
+            finally:
+                client.kill()
+                client.wait()
+            self.assertEqual(client.returncode, 1)
+            first, last = said.splitlines()
+            self.assertEqual(first, "latent: c: the job was cancelled (LATENT_ECANCELLED)")
+            self.assertRegex(last, r"^256 documents added to c ")
+
     def test_daemon_killed(self):
         """The jobs of a run that ended are nobody's: what they have is embedded, then they are abandoned."""
         with Daemon(*QUICK_MODEL) as d:

@@ -97,13 +97,11 @@ LATENT_API void latent_destroy(struct latent **c);
 LATENT_API int latent_connect_unix(struct latent *c, const char *path);
 /* server_key: 44 characters of base64, the daemon's public key, as `latent status` prints it.
  * key_file: the client's own key, made by `latent key generate`. */
-LATENT_API int latent_connect_tcp(struct latent *c, const char *host, const char *port,
-                                  const char *server_key, const char *key_file);
+LATENT_API int latent_connect_tcp(struct latent *c, const char *host, const char *port, const char *server_key, const char *key_file);
 /* latent_connect_unix with the default path. */
 LATENT_API int latent_connect_default(struct latent *c);
 /* An encrypted session over a Unix socket whose daemon demands keys. */
-LATENT_API int latent_connect_unix_key(struct latent *c, const char *path, const char *server_key,
-                                       const char *key_file);
+LATENT_API int latent_connect_unix_key(struct latent *c, const char *path, const char *server_key, const char *key_file);
 LATENT_API void latent_close(struct latent *c);
 LATENT_API bool latent_is_connected(const struct latent *c);
 
@@ -270,13 +268,11 @@ struct latent_collection_list {
 };
 
 /* params NULL: defaults; out NULL: not wanted. Errors: LATENT_EEXIST, LATENT_EINVAL (the name). */
-LATENT_API int latent_collection_create(struct latent *c, const char *name,
-                                        const struct latent_collection_params *params,
+LATENT_API int latent_collection_create(struct latent *c, const char *name, const struct latent_collection_params *params,
                                         struct latent_collection **out);
 LATENT_API int latent_collection_list(struct latent *c, struct latent_collection_list **out);
 /* Errors: LATENT_ENOTFOUND. */
-LATENT_API int latent_collection_info(struct latent *c, const char *name,
-                                      struct latent_collection **out);
+LATENT_API int latent_collection_info(struct latent *c, const char *name, struct latent_collection **out);
 LATENT_API int latent_collection_drop(struct latent *c, const char *name);
 /* The collection `by` takes the name of `name`, which is dropped, in one step: for what was made anew
  * from it, by another model say. accepted_seq: that of `name` before its documents were read; out
@@ -337,8 +333,7 @@ struct latent_add_result {
 
 /* Returns when the documents are found by search, or with LATENT_WAIT_ACCEPTED when they are
  * durable. 0 also when some or all documents were refused: look at errors. */
-LATENT_API int latent_add(struct latent *c, const struct latent_add *add,
-                          struct latent_add_result **out);
+LATENT_API int latent_add(struct latent *c, const struct latent_add *add, struct latent_add_result **out);
 
 struct latent_get_result {
     const struct latent_document *documents; /* found ones in the order asked; without vectors */
@@ -348,14 +343,12 @@ struct latent_get_result {
 };
 
 /* n: at most 10,000. */
-LATENT_API int latent_get(struct latent *c, const char *collection, const char *const *ids,
-                          size_t n, struct latent_get_result **out);
+LATENT_API int latent_get(struct latent *c, const char *collection, const char *const *ids, size_t n, struct latent_get_result **out);
 
 /* The next documents after the one with the id `after` (NULL or "": from the first), in the order of
  * their ids' bytes: up to n, at least 1 and at most 10,000; fewer when they are large. None in the
  * result: there are no more. So a whole collection can be read, page after page. */
-LATENT_API int latent_get_after(struct latent *c, const char *collection, const char *after,
-                                size_t n, struct latent_get_result **out);
+LATENT_API int latent_get_after(struct latent *c, const char *collection, const char *after, size_t n, struct latent_get_result **out);
 
 struct latent_delete_result {
     uint32_t deleted;
@@ -364,8 +357,7 @@ struct latent_delete_result {
     size_t n_missing;
 };
 
-LATENT_API int latent_delete(struct latent *c, const char *collection, const char *const *ids,
-                             size_t n, struct latent_delete_result **out);
+LATENT_API int latent_delete(struct latent *c, const char *collection, const char *const *ids, size_t n, struct latent_delete_result **out);
 
 /* ---- search ------------------------------------------------------------------------------ */
 
@@ -426,16 +418,15 @@ struct latent_search_result {
 };
 
 /* With `rerank` also LATENT_EUNSUPPORTED: the daemon has no reranker. */
-LATENT_API int latent_search(struct latent *c, const struct latent_search *search,
-                             struct latent_search_result **out);
+LATENT_API int latent_search(struct latent *c, const struct latent_search *search, struct latent_search_result **out);
 
 /* ---- several requests in flight ---------------------------------------------------------- */
 
 /* Begin sends a request and returns without waiting for its answer (it waits while the daemon
  * takes no more bytes); *id names it. At most LATENT_IN_FLIGHT_MAX are open: then LATENT_EBUSY.
- * Finish waits for that request's answer; LATENT_EINVAL: it was begun by another function, and stays. latent_next waits up to timeout_ms (0: only looks) until
- * any begun request can be finished without waiting: returns 1 and its id, or 0.
- * Blocking calls may be mixed in; answers that come meanwhile are kept. */
+ * Finish waits for that request's answer; LATENT_EINVAL: it was begun by another function, and stays.
+ * latent_next waits up to timeout_ms (0: only looks) until any begun request can be finished without waiting: returns 1 and its
+ * id, or 0. Blocking calls may be mixed in; answers that come meanwhile are kept. */
 #define LATENT_IN_FLIGHT_MAX 64
 
 LATENT_API int latent_add_begin(struct latent *c, const struct latent_add *add, uint64_t *id);
@@ -485,8 +476,7 @@ struct latent_embed_result {
     uint32_t dim;
 };
 
-LATENT_API int latent_embed(struct latent *c, const struct latent_embed *embed,
-                            struct latent_embed_result **out);
+LATENT_API int latent_embed(struct latent *c, const struct latent_embed *embed, struct latent_embed_result **out);
 
 /* ---- reranking --------------------------------------------------------------------------- */
 
@@ -516,8 +506,7 @@ struct latent_rerank_result {
 
 /* How well each text answers the query, by a model that reads both together. Errors: LATENT_EUNSUPPORTED:
  * the daemon was started without one (latentd --reranker FILE); LATENT_EEMPTY in a score: no query. */
-LATENT_API int latent_rerank(struct latent *c, const struct latent_rerank *rerank,
-                             struct latent_rerank_result **out);
+LATENT_API int latent_rerank(struct latent *c, const struct latent_rerank *rerank, struct latent_rerank_result **out);
 
 /* ---- explained --------------------------------------------------------------------------- */
 
@@ -554,8 +543,7 @@ struct latent_explain_result {
 
 /* What the model is given for a text; nothing is embedded. Errors: those of embedding it; LATENT_ELIMIT
  * also where the chunks are too many to tell. */
-LATENT_API int latent_explain(struct latent *c, const struct latent_explain *explain,
-                              struct latent_explain_result **out);
+LATENT_API int latent_explain(struct latent *c, const struct latent_explain *explain, struct latent_explain_result **out);
 
 /* ---- jobs -------------------------------------------------------------------------------- */
 
@@ -590,8 +578,7 @@ struct latent_job_list {
 };
 
 /* label: what `latent job list` shows; totals 0: unknown. */
-LATENT_API int latent_job_open(struct latent *c, const char *collection, const char *label,
-                               uint64_t total_documents, uint64_t total_bytes,
+LATENT_API int latent_job_open(struct latent *c, const char *collection, const char *label, uint64_t total_documents, uint64_t total_bytes,
                                struct latent_job **out);
 /* No more documents will come. out NULL: not wanted, as with cancel. */
 LATENT_API int latent_job_close(struct latent *c, uint64_t job, struct latent_job **out);

@@ -157,6 +157,12 @@ class Jobs(unittest.TestCase):
                 client.wait()
 
     @needs_faults
+    def ended_by_cancel(self, client, said, added):
+        self.assertEqual(client.returncode, 1)
+        first, last = said.splitlines()
+        self.assertEqual(first, "latent: c: the job was cancelled (LATENT_ECANCELLED)")
+        self.assertRegex(last, f"^{added} added to c ")
+
     def test_cancelled_while_added_to(self):
         """The client is told, and says so once, however many of its requests are refused for it."""
         with Daemon(*QUICK_MODEL, env=STEADY_DEVICE) as d:
@@ -175,10 +181,7 @@ class Jobs(unittest.TestCase):
             finally:
                 client.kill()
                 client.wait()
-            self.assertEqual(client.returncode, 1)
-            first, last = said.splitlines()
-            self.assertEqual(first, "latent: c: the job was cancelled (LATENT_ECANCELLED)")
-            self.assertRegex(last, r"^\d+ documents? added to c ")
+            self.ended_by_cancel(client, said, r"\d+ documents?")
             self.assertEqual(d.json_lines("job", "list", "--json")[0]["state"], "cancelled")
 
     def test_added_to_after_a_cancel(self):
@@ -199,10 +202,7 @@ class Jobs(unittest.TestCase):
             finally:
                 client.kill()
                 client.wait()
-            self.assertEqual(client.returncode, 1)
-            first, last = said.splitlines()
-            self.assertEqual(first, "latent: c: the job was cancelled (LATENT_ECANCELLED)")
-            self.assertRegex(last, r"^256 documents added to c ")
+            self.ended_by_cancel(client, said, "256 documents")
 
     def test_daemon_killed(self):
         """The jobs of a run that ended are nobody's: what they have is embedded, then they are abandoned."""

@@ -331,8 +331,8 @@ static void test_server_key(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_greetings), cmocka_unit_test(test_frames), cmocka_unit_test(test_answers), cmocka_unit_test(test_other_finish),
-                                       cmocka_unit_test(test_damage), cmocka_unit_test(test_server_key),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_greetings), cmocka_unit_test(test_frames), cmocka_unit_test(test_answers),
+                                       cmocka_unit_test(test_other_finish), cmocka_unit_test(test_damage), cmocka_unit_test(test_server_key),
                                        cmocka_unit_test(test_explanations), cmocka_unit_test(test_scores)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -69,10 +69,13 @@ static void pack_error(struct request *rq, int code, const char *text)
 bool request_charge(struct request *rq, size_t bytes)
 {
     struct core *c = rq->core;
-    size_t limit = c->memory.request_bytes, all = atomic_load(&c->flight_cost);
-    /* One alone may be larger than the limit. */
-    if (bytes > CHARGE_MIN && all - rq->cost > limit && all + bytes > 2 * limit)
-        return false;
+    /* While the daemon loads the limit is not known yet, and there are answers to `status` alone. */
+    if (bytes > CHARGE_MIN && atomic_load(&c->ready)) {
+        const size_t limit = c->memory.request_bytes, all = atomic_load(&c->flight_cost);
+        /* One alone may be larger than the limit. */
+        if (all - rq->cost > limit && all + bytes > 2 * limit)
+            return false;
+    }
     rq->cost += bytes;
     atomic_fetch_add(&c->flight_cost, bytes);
     return true;

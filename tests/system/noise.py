@@ -89,14 +89,14 @@ class Cipher:
 
 class FastCipher(Cipher):
     """The same with libsodium's cipher, for many records; the keys still change as above."""
-    library = None
+    sodium = None
 
     def call(self, name, data, aad, room):
-        if not FastCipher.library:
-            FastCipher.library = ctypes.CDLL("libsodium.so.23")
-            assert FastCipher.library.sodium_init() >= 0
+        if not FastCipher.sodium:
+            FastCipher.sodium = ctypes.CDLL("libsodium.so.23")
+            assert FastCipher.sodium.sodium_init() >= 0
         out, size = ctypes.create_string_buffer(room), ctypes.c_ulonglong()
-        run = getattr(FastCipher.library, "crypto_aead_chacha20poly1305_ietf_" + name)
+        run = getattr(FastCipher.sodium, "crypto_aead_chacha20poly1305_ietf_" + name)
         data, aad = [data, ctypes.c_ulonglong(len(data))], [aad, ctypes.c_ulonglong(len(aad))]
         middle = [*data, *aad, None] if name == "encrypt" else [None, *data, *aad]
         if run(out, ctypes.byref(size), *middle, self.nonce(), self.key):

@@ -4,10 +4,9 @@ import os
 import random
 import unittest
 
-from harness import SRC, Daemon, main, needs_faults
+from harness import QUICK_MODEL, Daemon, main, needs_faults
 from wire import ADD, CREATE, EMBED, Wire, add, document, unpack
 
-MODEL = os.path.join(SRC, "tests", "golden", "decoders", "mistral.gguf")
 SIZES = (1, 4, 8, 16, 64, 256)
 N = 256
 INTERACTIVE_MAX, BULK_TOKENS_MIN = 4, 256  # daemon/device.h, daemon/device.c
@@ -52,7 +51,7 @@ class Batches(unittest.TestCase):
         print(f"LATENTD_SEED={seed}")
         r = random.Random(seed)
         texts = [" ".join(r.choices(("red", "green", "blue", "plum"), k=r.randint(1, 12))) for _ in range(N)]
-        with Daemon("--model", MODEL, env={"LATENTD_FAULT": "device.unmeasured=always"}) as self.d, Wire(self.d.socket) as self.w:
+        with Daemon(*QUICK_MODEL, env={"LATENTD_FAULT": "device.unmeasured=always"}) as self.d, Wire(self.d.socket) as self.w:
             tokens = self.embed(texts, N)
             self.assertLessEqual(max(tokens) * INTERACTIVE_MAX, BULK_TOKENS_MIN)
             self.assertGreater(sum(tokens), 8 * BULK_TOKENS_MIN)

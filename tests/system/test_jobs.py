@@ -156,13 +156,13 @@ class Jobs(unittest.TestCase):
                 client.kill()
                 client.wait()
 
-    @needs_faults
     def ended_by_cancel(self, client, said, added):
         self.assertEqual(client.returncode, 1)
         first, last = said.splitlines()
         self.assertEqual(first, "latent: c: the job was cancelled (LATENT_ECANCELLED)")
         self.assertRegex(last, f"^{added} added to c ")
 
+    @needs_faults
     def test_cancelled_while_added_to(self):
         """The client is told, and says so once, however many of its requests are refused for it."""
         with Daemon(*QUICK_MODEL, env=STEADY_DEVICE) as d:

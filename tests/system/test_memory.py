@@ -10,7 +10,7 @@ import threading
 import unittest
 
 from cgroup import Cgroup
-from harness import CALL_S, LATENTD, SANITIZED, SRC, Daemon, main
+from harness import CALL_S, LATENTD, QUICK_MODEL, SANITIZED, SRC, Daemon, main
 from test_devices import LLVMPIPE, driver, drivers
 from wire import ADD, CREATE, SEARCH, STATUS, Wire, add, document, frame, request, unpack
 
@@ -100,7 +100,7 @@ class Memory(unittest.TestCase):
     def test_near_the_least(self):
         """In a control group of 1.2 times the least, more goes into a graph than there is memory: it is slower for it, and gets to its end;
         then the same data is opened again, searched, and takes texts."""
-        with Daemon("--model", golden("decoders", "mistral.gguf"), env=ENV) as d:
+        with Daemon(*QUICK_MODEL, env=ENV) as d:
             least = d.status()["memory"]["least"]
             self.assertEqual(d.stop(), 0)
             try:
@@ -131,7 +131,7 @@ class Memory(unittest.TestCase):
     @unittest.skipIf(SANITIZED, "a sanitizer's own memory is in the way")
     def test_high(self):
         """MemoryHigh alone is kept as well: the daemon stays below it, and is not throttled to death."""
-        with Daemon("--model", golden("decoders", "mistral.gguf"), env=ENV) as d:
+        with Daemon(*QUICK_MODEL, env=ENV) as d:
             least = d.status()["memory"]["least"]
             self.assertEqual(d.stop(), 0)
             try:
@@ -187,7 +187,7 @@ class Memory(unittest.TestCase):
     def test_software_driver(self):
         """Its memory is the machine's, and so are its compiler's and its threads'."""
         env = dict(drivers(driver(LLVMPIPE)), LATENTD_VULKAN_VALIDATE="0")
-        memory = self.within("--model", golden("decoders", "mistral.gguf"), device="llvmpipe", env=env, n_texts=8)
+        memory = self.within(*QUICK_MODEL, device="llvmpipe", env=env, n_texts=8)
         self.assertGreater(memory["model"], 56 << 20)  # ENGINE_DRIVER_BYTES, and its own
 
     @unittest.skipIf(SANITIZED, "a sanitizer's own memory is in the way")

@@ -361,19 +361,28 @@ static void prepare(struct work_item *w, void *scratch)
 #define LONGEST_TIMES 12
 #define WORD_TIMES 32
 #define OTHERS_TIMES 2
-/* A longer text is looked through for that. */
-#define WORDS_FROM (64u << 10)
+/* Shorter words weigh nothing. */
+#define WORD_LEAST (4u << 10)
 
+/* Bytes of the longest word, 0 where all are shorter than WORD_LEAST. Only every so-manieth byte is looked at, and those before it up to
+ * white space, since this runs in the loop. */
 static size_t longest_word(const char *s, size_t len)
 {
-    size_t longest = 0, from = 0;
-    for (size_t i = 0; i < len; i++) {
-        if ((unsigned char)s[i] > ' ')
+    size_t longest = WORD_LEAST - 1, from = 0;
+    while (len - from > longest) {
+        size_t i = from + longest + 1;
+        while (i > from && (unsigned char)s[i - 1] > ' ')
+            i--;
+        if (i > from) { /* the word of `from` is no longer one */
+            from = i;
             continue;
-        longest = i - from > longest ? i - from : longest;
-        from = i + 1;
+        }
+        for (i = from + longest + 1; i < len && (unsigned char)s[i] > ' '; i++)
+            continue;
+        longest = i - from;
+        from = i;
     }
-    return len - from > longest ? len - from : longest;
+    return longest < WORD_LEAST ? 0 : longest;
 }
 
 /* Counts it; answers requests that there is no room for now, or never. */
@@ -386,7 +395,7 @@ static bool charge(struct request *rq, const Latent__V1__AddRequest *m)
         all += len;
         if (m->documents[i]->vector.len) /* no tokenizer sees it */
             continue;
-        const size_t one = len > WORDS_FROM ? longest_word(text, len) : 0;
+        const size_t one = longest_word(text, len);
         longest = len > longest ? len : longest;
         word = one > word ? one : word;
     }

@@ -130,8 +130,7 @@ void server_close(struct server *s)
     server_stop(s);
     while (s->conns)
         conn_close(s->conns);
-    if (!s->closed)
-    {
+    if (!s->closed) {
         uv_close((uv_handle_t *)&s->deadline, NULL);
         uv_close((uv_handle_t *)&s->intake_timer, NULL);
     }

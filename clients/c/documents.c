@@ -43,8 +43,9 @@ static int build_documents(struct latent *c, const struct latent_add *add, struc
     return 0;
 }
 
-static int add_send(struct latent *c, const struct latent_add *add, bool begun, struct slot **slot)
+static int add_send(struct latent *c, const void *what, bool begun, struct slot **slot)
 {
+    const struct latent_add *add = what;
     Latent__V1__Request r = LATENT__V1__REQUEST__INIT;
     Latent__V1__AddRequest body = LATENT__V1__ADD_REQUEST__INIT;
     struct pool *pool = pool_create(SIZE_MAX / 2);
@@ -89,36 +90,22 @@ static int add_result(struct latent *c, struct part *parts, struct latent_add_re
     return 0;
 }
 
+int latent_add(struct latent *c, const struct latent_add *add, struct latent_add_result **out)
+{
+    struct part *parts;
+    int code = exchange_call(c, add_send, add, LATENT__V1__RESPONSE__BODY_ADD, &parts);
+    return code < 0 ? code : add_result(c, parts, out);
+}
+
 int latent_add_begin(struct latent *c, const struct latent_add *add, uint64_t *id)
 {
-    struct slot *s;
-    int code = add_send(c, add, true, &s);
-    if (code == 0)
-        *id = s->id;
-    return code;
+    return exchange_begin(c, add_send, add, id);
 }
 
 int latent_add_finish(struct latent *c, uint64_t id, struct latent_add_result **out)
 {
     struct part *parts;
-    struct slot *s;
-    int code = exchange_begun(c, id, LATENT__V1__REQUEST__BODY_ADD, &s);
-    if (code == 0)
-        code = exchange_wait(c, s, LATENT__V1__RESPONSE__BODY_ADD, &parts);
-    return code < 0 ? code : add_result(c, parts, out);
-}
-
-int latent_add(struct latent *c, const struct latent_add *add, struct latent_add_result **out)
-{
-    struct part *parts;
-    struct slot *s;
-    unsigned looks = 0;
-    int code;
-    do {
-        code = add_send(c, add, false, &s);
-        if (code == 0)
-            code = exchange_wait(c, s, LATENT__V1__RESPONSE__BODY_ADD, &parts);
-    } while (exchange_again(c, &code, &looks));
+    int code = exchange_finish(c, id, LATENT__V1__REQUEST__BODY_ADD, LATENT__V1__RESPONSE__BODY_ADD, &parts);
     return code < 0 ? code : add_result(c, parts, out);
 }
 

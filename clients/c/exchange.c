@@ -33,24 +33,12 @@ void exchange_drop_all(struct latent *c)
         slot_clear(&c->slots[i]);
 }
 
-struct slot *exchange_find(struct latent *c, uint64_t id)
+static struct slot *find(struct latent *c, uint64_t id)
 {
     for (size_t i = 0; id && i < SLOTS; i++)
         if (c->slots[i].id == id)
             return &c->slots[i];
     return NULL;
-}
-
-int exchange_begun(struct latent *c, uint64_t id, Latent__V1__Request__BodyCase kind, struct slot **slot)
-{
-    struct slot *s = exchange_find(c, id);
-    if (!s || !s->begun)
-        return c->fd < 0 && c->code ? c->code : conn_fail(c, LATENT_ENOTFOUND, "no such request is in flight");
-    if (s->kind != kind)
-        return conn_fail(c, LATENT_EINVAL, "request %llu is of another kind, and is finished by its own function", (unsigned long long)id);
-    c->code = 0;
-    *slot = s;
-    return 0;
 }
 
 static struct slot *free_slot(struct latent *c, bool begun)
@@ -85,7 +73,7 @@ int exchange_send(struct latent *c, Latent__V1__Request *r, bool begun, struct s
     int code = message_seal(c->session, &r->base, &c->out, &em);
     if (code < 0)
         return conn_fail(c, code, "%s", em.text[0] ? em.text : err_text(code));
-    *s = (struct slot){.id = r->id, .kind = r->body_case, .begun = begun};
+    *s = (struct slot){.id = r->id, .asked = r->body_case, .begun = begun};
     s->parts_end = &s->parts;
     if ((code = conn_pump(c, sent, NULL, conn_deadline(c))) < 0) {
         slot_clear(s);
@@ -124,7 +112,7 @@ int exchange_receive(struct latent *c, const struct session_frame *f)
         parts_free(p);
         return code;
     }
-    struct slot *s = exchange_find(c, p->response->id);
+    struct slot *s = find(c, p->response->id);
     if (!s || s->answered) { /* of a call that timed out, or of a cancel */
         parts_free(p);
         return 0;
@@ -140,7 +128,8 @@ static bool answered(const struct latent *c, const void *arg)
     return ((const struct slot *)arg)->answered;
 }
 
-int exchange_wait(struct latent *c, struct slot *s, Latent__V1__Response__BodyCase kind, struct part **parts)
+/* Waits for the slot's answer; the slot is free in any case. */
+static int wait_answer(struct latent *c, struct slot *s, Latent__V1__Response__BodyCase kind, struct part **parts)
 {
     int code = conn_pump(c, answered, s, conn_deadline(c));
     if (code < 0) {
@@ -168,13 +157,6 @@ int exchange_wait(struct latent *c, struct slot *s, Latent__V1__Response__BodyCa
     return code;
 }
 
-static int exchange_once(struct latent *c, Latent__V1__Request *r, Latent__V1__Response__BodyCase kind, struct part **parts)
-{
-    struct slot *s;
-    int code = exchange_send(c, r, false, &s);
-    return code < 0 ? code : exchange_wait(c, s, kind, parts);
-}
-
 /* After LATENT_ELOADING, until it is worth asking again: 0. A client that may not ask for the status just tries again after a while. */
 static int wait_loaded(struct latent *c)
 {
@@ -199,7 +181,9 @@ static int wait_loaded(struct latent *c)
     }
 }
 
-bool exchange_again(struct latent *c, int *code, unsigned *looks)
+/* After a call's answer: true where it is to be sent again, since the daemon was loading and that has been waited for. Else *code is what the
+ * call returns. *looks: 0 before the call's first answer. */
+static bool again(struct latent *c, int *code, unsigned *looks)
 {
     if (*code == LATENT_ELOADING && c->waiting && (*code = wait_loaded(c)) == 0) {
         *looks = 1;
@@ -213,14 +197,48 @@ bool exchange_again(struct latent *c, int *code, unsigned *looks)
     return true;
 }
 
-int exchange(struct latent *c, Latent__V1__Request *r, Latent__V1__Response__BodyCase kind, struct part **parts)
+int exchange_call(struct latent *c, exchange_sender *send, const void *what, Latent__V1__Response__BodyCase kind, struct part **parts)
 {
+    struct slot *s;
     unsigned looks = 0;
     int code;
-    do
-        code = exchange_once(c, r, kind, parts);
-    while (exchange_again(c, &code, &looks));
+    do {
+        code = send(c, what, false, &s);
+        if (code == 0)
+            code = wait_answer(c, s, kind, parts);
+    } while (again(c, &code, &looks));
     return code;
+}
+
+static int send_it(struct latent *c, const void *what, bool begun, struct slot **slot)
+{
+    Latent__V1__Request *const *r = what;
+    return exchange_send(c, *r, begun, slot);
+}
+
+int exchange(struct latent *c, Latent__V1__Request *r, Latent__V1__Response__BodyCase kind, struct part **parts)
+{
+    return exchange_call(c, send_it, &r, kind, parts);
+}
+
+int exchange_begin(struct latent *c, exchange_sender *send, const void *what, uint64_t *id)
+{
+    struct slot *s;
+    int code = send(c, what, true, &s);
+    if (code == 0)
+        *id = s->id;
+    return code;
+}
+
+int exchange_finish(struct latent *c, uint64_t id, Latent__V1__Request__BodyCase asked, Latent__V1__Response__BodyCase kind, struct part **parts)
+{
+    struct slot *s = find(c, id);
+    if (!s || !s->begun)
+        return c->fd < 0 && c->code ? c->code : conn_fail(c, LATENT_ENOTFOUND, "no such request is in flight");
+    if (s->asked != asked)
+        return conn_fail(c, LATENT_EINVAL, "request %llu is of another kind, and is finished by its own function", (unsigned long long)id);
+    c->code = 0;
+    return wait_answer(c, s, kind, parts);
 }
 
 static bool any_answered(const struct latent *c, const void *arg)
@@ -263,7 +281,7 @@ int latent_cancel(struct latent *c, uint64_t id)
     Latent__V1__Request r = LATENT__V1__REQUEST__INIT;
     Latent__V1__CancelRequest body = LATENT__V1__CANCEL_REQUEST__INIT;
     struct part *parts;
-    if (!exchange_find(c, id))
+    if (!find(c, id))
         return conn_fail(c, LATENT_ENOTFOUND, "no request %llu is in flight", (unsigned long long)id);
     body.id = id;
     r.body_case = LATENT__V1__REQUEST__BODY_CANCEL;

@@ -18,7 +18,7 @@ struct part {
 /* A request in flight. id 0: the slot is free. */
 struct slot {
     uint64_t id;
-    Latent__V1__Request__BodyCase kind;
+    Latent__V1__Request__BodyCase asked;
     bool begun;    /* by a …_begin, so latent_next may name it */
     bool answered; /* the last part is there */
     struct part *parts, **parts_end;
@@ -59,20 +59,20 @@ int conn_pump(struct latent *c, bool (*done)(const struct latent *c, const void 
 
 /* Sends a request (id and deadline are filled in) and takes a slot for its answer. */
 int exchange_send(struct latent *c, Latent__V1__Request *r, bool begun, struct slot **slot);
-/* Waits for the slot's answer. On success *parts (owned by the caller) holds at least one part with a body of that
- * kind; the slot is free in any case. After LATENT_EPROTO and LATENT_EAUTH the connection is closed. */
-int exchange_wait(struct latent *c, struct slot *s, Latent__V1__Response__BodyCase kind, struct part **parts);
-/* After a blocking call's answer: true where it is to be sent again, since the daemon was loading and that has been waited for. Else *code
- * is what the call returns. *looks: 0 before the call's first answer. */
-bool exchange_again(struct latent *c, int *code, unsigned *looks);
-/* All three. */
+/* Makes a request of what the caller of the library wants, and sends it with exchange_send. */
+typedef int exchange_sender(struct latent *c, const void *what, bool begun, struct slot **slot);
+/* A blocking call: sends, waits for the answer, and for a daemon that loads where latent_set_waiting says so. On success *parts (owned by the
+ * caller) holds at least one part with a body of that kind. After LATENT_EPROTO and LATENT_EAUTH the connection is closed. */
+int exchange_call(struct latent *c, exchange_sender *send, const void *what, Latent__V1__Response__BodyCase kind, struct part **parts);
+/* The same of a request that is there. */
 int exchange(struct latent *c, Latent__V1__Request *r, Latent__V1__Response__BodyCase kind, struct part **parts);
+/* For a …_begin: sends, and names what is in flight then. */
+int exchange_begin(struct latent *c, exchange_sender *send, const void *what, uint64_t *id);
+/* For a …_finish: waits for the answer of the begun request `id`, parts as above. Errors besides: LATENT_ENOTFOUND; LATENT_EINVAL: it asks for
+ * something else, and stays; what closed the connection. */
+int exchange_finish(struct latent *c, uint64_t id, Latent__V1__Request__BodyCase asked, Latent__V1__Response__BodyCase kind, struct part **parts);
 /* A frame has come. */
 int exchange_receive(struct latent *c, const struct session_frame *f);
-struct slot *exchange_find(struct latent *c, uint64_t id);
-/* For a …_finish: the begun request of that kind. Errors, recorded: LATENT_ENOTFOUND; LATENT_EINVAL: it is of another kind; what closed the
- * connection. */
-int exchange_begun(struct latent *c, uint64_t id, Latent__V1__Request__BodyCase kind, struct slot **slot);
 void exchange_drop_all(struct latent *c);
 void parts_free(struct part *p);
 

@@ -11,8 +11,9 @@ static char *text(const char *s)
     return s ? (char *)s : (char *)"";
 }
 
-static int search_send(struct latent *c, const struct latent_search *q, bool begun, struct slot **slot)
+static int search_send(struct latent *c, const void *what, bool begun, struct slot **slot)
 {
+    const struct latent_search *q = what;
     Latent__V1__Request r = LATENT__V1__REQUEST__INIT;
     Latent__V1__SearchRequest body = LATENT__V1__SEARCH_REQUEST__INIT;
     struct pool *pool = NULL;
@@ -75,33 +76,19 @@ static int search_result(struct latent *c, struct part *parts, struct latent_sea
 int latent_search(struct latent *c, const struct latent_search *search, struct latent_search_result **out)
 {
     struct part *parts;
-    struct slot *s;
-    unsigned looks = 0;
-    int code;
-    do {
-        code = search_send(c, search, false, &s);
-        if (code == 0)
-            code = exchange_wait(c, s, LATENT__V1__RESPONSE__BODY_SEARCH, &parts);
-    } while (exchange_again(c, &code, &looks));
+    int code = exchange_call(c, search_send, search, LATENT__V1__RESPONSE__BODY_SEARCH, &parts);
     return code < 0 ? code : search_result(c, parts, out);
 }
 
 int latent_search_begin(struct latent *c, const struct latent_search *search, uint64_t *id)
 {
-    struct slot *s;
-    int code = search_send(c, search, true, &s);
-    if (code == 0)
-        *id = s->id;
-    return code;
+    return exchange_begin(c, search_send, search, id);
 }
 
 int latent_search_finish(struct latent *c, uint64_t id, struct latent_search_result **out)
 {
     struct part *parts;
-    struct slot *s;
-    int code = exchange_begun(c, id, LATENT__V1__REQUEST__BODY_SEARCH, &s);
-    if (code == 0)
-        code = exchange_wait(c, s, LATENT__V1__RESPONSE__BODY_SEARCH, &parts);
+    int code = exchange_finish(c, id, LATENT__V1__REQUEST__BODY_SEARCH, LATENT__V1__RESPONSE__BODY_SEARCH, &parts);
     return code < 0 ? code : search_result(c, parts, out);
 }
 

@@ -155,13 +155,6 @@ static void print_json(const struct latent_search_result *r)
                        (double)r->text_weight, "seq", (json_int_t)r->seq, "reranked", (json_int_t)r->n_reranked, "rerank_cut", (json_int_t)r->rerank_cut));
 }
 
-/* A blank or a control character, of which U+0080 to U+009F have two bytes, of which the second looks like any other's. */
-static bool blank(const char *p)
-{
-    const unsigned char ch = (unsigned char)p[0], next = (unsigned char)p[1];
-    return ch <= ' ' || ch == 0x7F || (ch == 0xC2 && next >= 0x80 && next < 0xA0);
-}
-
 /* The first words of a text on one line. */
 static void print_snippet(const char *text)
 {
@@ -169,9 +162,10 @@ static void print_snippet(const char *text)
     bool space = false;
     for (const char *p = text; *p; p++) {
         unsigned char ch = (unsigned char)*p;
-        if (blank(p)) {
+        const size_t control = text_control(p, strnlen(p, 2));
+        if (ch == ' ' || control) {
             space = column > 0;
-            p += ch == 0xC2;
+            p += control > 1;
             continue;
         }
         bool lead = (ch & 0xC0) != 0x80; /* count characters, cut between them */

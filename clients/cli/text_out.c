@@ -7,8 +7,7 @@
 
 #define SAY_BYTES 8192
 
-/* Bytes of the control character at s of the two groups that terminals act on (C0 and DEL, C1); 0: it is none. */
-static size_t control(const char *s, size_t len)
+size_t text_control(const char *s, size_t len)
 {
     const unsigned char ch = (unsigned char)s[0];
     if (ch < ' ' || ch == 0x7F)
@@ -30,7 +29,7 @@ static void escape(FILE *f, const char *s, size_t n)
 static void put_valid(FILE *f, const char *s, size_t len, const char *also)
 {
     for (size_t i = 0, n; i < len; i += n ? n : 1) {
-        n = control(s + i, len - i);
+        n = text_control(s + i, len - i);
         if (n) {
             escape(f, s + i, n);
             continue;

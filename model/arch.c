@@ -52,19 +52,14 @@ static int get_u32(struct reader *r, const char *name, uint32_t *out)
 }
 
 /* 0 and *out untouched where the key is absent. */
-static int maybe(int e)
-{
-    return e == LT_ENOTFOUND ? 0 : e;
-}
-
 static int maybe_u32(struct reader *r, const char *name, uint32_t *out)
 {
-    return maybe(get_u32(r, name, out));
+    return gguf_maybe(get_u32(r, name, out));
 }
 
 static int maybe_f32(struct reader *r, const char *name, float *out)
 {
-    return maybe(gguf_f32(r->g, key_of(r, name).s, out, r->em));
+    return gguf_maybe(gguf_f32(r->g, key_of(r, name).s, out, r->em));
 }
 
 static int unsupported(struct reader *r, const char *what)
@@ -148,7 +143,7 @@ static int read_scaling(struct reader *r)
     float factor = 0, temperature = 0;
     char what[80];
     int e;
-    if ((e = maybe(gguf_str(r->g, key_of(r, "rope.scaling.type").s, &type, &len, r->em))) < 0 ||
+    if ((e = gguf_maybe(gguf_str(r->g, key_of(r, "rope.scaling.type").s, &type, &len, r->em))) < 0 ||
         (e = maybe_f32(r, "rope.scale_linear", &factor)) < 0 || (e = maybe_f32(r, "rope.scaling.factor", &factor)) < 0 ||
         (e = maybe_f32(r, "attention.temperature_scale", &temperature)) < 0)
         return e;
@@ -259,7 +254,7 @@ static int read_pooling(struct reader *r)
     uint32_t type = 0; /* none: the file is a plain language model */
     int e = maybe_u32(r, "pooling_type", &type);
     r->i->causal = !r->family->full_mask;
-    if (e < 0 || (e = maybe(gguf_bool(r->g, key_of(r, "attention.causal").s, &r->i->causal, r->em))) < 0)
+    if (e < 0 || (e = gguf_maybe(gguf_bool(r->g, key_of(r, "attention.causal").s, &r->i->causal, r->em))) < 0)
         return e;
     if (type == 4)
         return read_rank(r);
@@ -276,8 +271,8 @@ static int read_tokens(struct reader *r)
     const char *kind = "none", *pre = "";
     size_t len = strlen(kind), pre_len = 0;
     int e;
-    if ((e = maybe(gguf_str(r->g, TOKENIZER "model", &kind, &len, r->em))) < 0 ||
-        (e = maybe(gguf_str(r->g, TOKENIZER "pre", &pre, &pre_len, r->em))) < 0)
+    if ((e = gguf_maybe(gguf_str(r->g, TOKENIZER "model", &kind, &len, r->em))) < 0 ||
+        (e = gguf_maybe(gguf_str(r->g, TOKENIZER "pre", &pre, &pre_len, r->em))) < 0)
         return e;
     i->has_tokenizer = !is(kind, len, "none") && !is(kind, len, "no_vocab");
     i->bos = i->eos = i->unk = -1;
@@ -294,8 +289,8 @@ static int read_tokens(struct reader *r)
     if ((e = tokenizer_gguf_id(r->g, TOKENIZER "bos_token_id", &i->bos, r->em)) < 0 ||
         (e = tokenizer_gguf_id(r->g, TOKENIZER "eos_token_id", &i->eos, r->em)) < 0 ||
         (e = tokenizer_gguf_id(r->g, TOKENIZER "unknown_token_id", &i->unk, r->em)) < 0 ||
-        (e = maybe(gguf_bool(r->g, TOKENIZER "add_bos_token", &i->add_bos, r->em))) < 0 ||
-        (e = maybe(gguf_bool(r->g, TOKENIZER "add_eos_token", &i->add_eos, r->em))) < 0)
+        (e = gguf_maybe(gguf_bool(r->g, TOKENIZER "add_bos_token", &i->add_bos, r->em))) < 0 ||
+        (e = gguf_maybe(gguf_bool(r->g, TOKENIZER "add_eos_token", &i->add_eos, r->em))) < 0)
         return e;
     return 0;
 #undef TOKENIZER
@@ -308,7 +303,7 @@ int arch_read(const struct gguf *g, struct model_info *i, struct err_msg *em)
     size_t len;
     uint32_t n_files = 1;
     int e = gguf_str(g, "general.architecture", &arch, &len, em);
-    if (e < 0 || (e = maybe(gguf_u32(g, "split.count", &n_files, em))) < 0)
+    if (e < 0 || (e = gguf_maybe(gguf_u32(g, "split.count", &n_files, em))) < 0)
         return e;
     if (n_files > 1)
         return err_set(em, LT_EUNSUPPORTED, "model: the file is one of %u of a model; \"llama-gguf-split --merge\" makes one of them", n_files);

@@ -9,13 +9,6 @@
 #include "model/layout.h"
 #include "model/tokenizer_gguf.h"
 
-/* A key that may be absent; any other failure goes to *r. */
-static void optional(int found, int *r)
-{
-    if (found < 0 && found != LT_ENOTFOUND)
-        *r = found;
-}
-
 static void hash_u64(crypto_hash_sha256_state *h, uint64_t v, int n)
 {
     uint8_t b[8];
@@ -45,21 +38,24 @@ static int hash_tokenizer_keys(const struct gguf *g, crypto_hash_sha256_state *h
     size_t len;
     int r = 0;
     bool prefix = true;
-    for (size_t i = 0; i < 2 && r == 0; i++) {
+    for (size_t i = 0; i < 2; i++) {
         data = NULL;
         len = 0;
-        optional(tokenizer_gguf_blob(g, strings[i], &data, &len, em), &r);
+        if ((r = gguf_maybe(tokenizer_gguf_blob(g, strings[i], &data, &len, em))) < 0)
+            return r;
         hash_text(h, data ? (const char *)data : "", len);
         s = "";
         len = 0;
-        optional(gguf_str(g, texts[i], &s, &len, em), &r);
+        if ((r = gguf_maybe(gguf_str(g, texts[i], &s, &len, em))) < 0)
+            return r;
         hash_text(h, s, len);
         data = NULL;
         len = 0;
-        optional(gguf_array(g, columns[i].key, columns[i].type, &data, &len, em), &r);
+        if ((r = gguf_maybe(gguf_array(g, columns[i].key, columns[i].type, &data, &len, em))) < 0)
+            return r;
         hash_text(h, data ? (const char *)data : "", 4 * len);
     }
-    optional(gguf_bool(g, TOKENIZER "add_space_prefix", &prefix, em), &r);
+    r = gguf_maybe(gguf_bool(g, TOKENIZER "add_space_prefix", &prefix, em));
     hash_u64(h, prefix, 4);
     return r;
 #undef TOKENIZER

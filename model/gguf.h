@@ -61,6 +61,10 @@ const struct tensor *gguf_tensor(const struct gguf *g, const char *name);
 
 /* Values by key. Errors: LT_ENOTFOUND (no such key; *out untouched), LT_EFORMAT (of another type, or out of range),
  * both named in the message. Integers of any width are accepted where the value fits. */
+static inline int gguf_maybe(int r) /* of one that may be absent: that is no error */
+{
+    return r == LT_ENOTFOUND ? 0 : r;
+}
 int gguf_u32(const struct gguf *g, const char *key, uint32_t *out, struct err_msg *em);
 int gguf_i32(const struct gguf *g, const char *key, int32_t *out, struct err_msg *em);
 int gguf_f32(const struct gguf *g, const char *key, float *out, struct err_msg *em);

@@ -365,8 +365,7 @@ static int make_merges(struct reader *r)
 static int flag(struct reader *r, const char *key, bool absent, bool *out)
 {
     *out = absent;
-    int e = gguf_bool(r->g, key, out, r->em);
-    return e == LT_ENOTFOUND ? 0 : e;
+    return gguf_maybe(gguf_bool(r->g, key, out, r->em));
 }
 
 static int read_sentencepiece(struct reader *r)
@@ -459,7 +458,7 @@ int tokenizer_gguf_id(const struct gguf *g, const char *key, int32_t *id, struct
     const int e = gguf_u32(g, key, &v, em);
     if (e == 0 && v != UINT32_MAX)
         *id = v < INT32_MAX ? (int32_t)v : INT32_MAX;
-    return e == LT_ENOTFOUND ? 0 : e;
+    return gguf_maybe(e);
 }
 
 int tokenizer_gguf_blob(const struct gguf *g, const char *key, const uint8_t **data, size_t *len, struct err_msg *em)

@@ -323,6 +323,7 @@ enum index_short { /* the protocol's numbers */
     INDEX_SHORT_EXHAUSTED = 1,
     INDEX_SHORT_FILTER = 2,
     INDEX_SHORT_BUDGET = 3,
+    INDEX_SHORT_PENDING = 4, /* what waits for its vector may be found yet */
 };
 
 struct index_query {

@@ -381,11 +381,29 @@ static int check_query(const struct search *s, enum index_mode *mode)
     return 0;
 }
 
-static enum index_short why_short(const struct search *s, enum index_mode mode)
+/* Are there chunks without a vector in this view? A number, 0 or 1. */
+static int is_waited_for(struct search *s)
 {
-    if (mode != INDEX_TEXT && s->stats.why == GRAPH_SHORT_BUDGET)
-        return INDEX_SHORT_BUDGET;
-    return s->allowed ? INDEX_SHORT_FILTER : INDEX_SHORT_EXHAUSTED;
+    struct index_reader *r = s->r;
+    int64_t n = 0;
+    int ret = sql_prepare(r->db, &r->waiting, "SELECT pending FROM collections WHERE coll = ?", s->em);
+    if (ret < 0)
+        return ret;
+    sql_bind(r->waiting, "i", s->c->id);
+    ret = sql_int(r->waiting, 0, &n, s->em);
+    return ret < 0 ? ret : n > 0;
+}
+
+/* From the view that the hits are of. */
+static int why_short(struct search *s, enum index_mode mode, enum index_short *why)
+{
+    if (mode != INDEX_TEXT && s->stats.why == GRAPH_SHORT_BUDGET) {
+        *why = INDEX_SHORT_BUDGET;
+        return 0;
+    }
+    const int waited_for = is_waited_for(s);
+    *why = waited_for ? INDEX_SHORT_PENDING : s->allowed ? INDEX_SHORT_FILTER : INDEX_SHORT_EXHAUSTED;
+    return waited_for < 0 ? waited_for : 0;
 }
 
 /* The question's words; hybrid without any becomes dense. */
@@ -440,7 +458,7 @@ int index_search(struct index_reader *r, const struct index_query *q, struct ind
     s.n_want = first_want(q, mode, k);
     if ((mode != INDEX_TEXT || s.n_words) && (ret = collect(&s, mode, k, &hits, &n)) < 0)
         goto out;
-    if ((ret = fill(&s, hits, n < k ? n : k, res)) < 0)
+    if ((ret = fill(&s, hits, n < k ? n : k, res)) < 0 || (res->n < k && (ret = why_short(&s, mode, &res->why)) < 0))
         goto out;
     res->damaged = s.lost;
     res->sampled = s.sampled;
@@ -453,7 +471,6 @@ int index_search(struct index_reader *r, const struct index_query *q, struct ind
     res->dense_weight = mode == INDEX_HYBRID ? s.weights[0] : 0;
     res->text_weight = mode == INDEX_HYBRID ? s.weights[1] : 0;
     res->ef = mode == INDEX_TEXT || s.stats.exact ? 0 : s.stats.ef;
-    res->why = res->n < k ? why_short(&s, mode) : INDEX_SHORT_NONE;
 out:
     reader_end(r);
     free(hits);

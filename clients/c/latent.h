@@ -362,8 +362,8 @@ LATENT_API int latent_delete(struct latent *c, const char *collection, const cha
 /* ---- search ------------------------------------------------------------------------------ */
 
 enum latent_mode { LATENT_MODE_HYBRID, LATENT_MODE_DENSE, LATENT_MODE_TEXT };
-/* Why there are fewer than k hits. */
-enum latent_short { LATENT_SHORT_NONE, LATENT_SHORT_EXHAUSTED, LATENT_SHORT_FILTER, LATENT_SHORT_BUDGET };
+/* Why there are fewer than k hits. PENDING: chunks of the collection wait for their vectors, so that the same search may find more soon. */
+enum latent_short { LATENT_SHORT_NONE, LATENT_SHORT_EXHAUSTED, LATENT_SHORT_FILTER, LATENT_SHORT_BUDGET, LATENT_SHORT_PENDING };
 
 struct latent_search {
     const char *collection;

@@ -131,8 +131,8 @@ static bool parse(struct search_args *a, int argc, char **argv)
 
 static const char *short_name(const struct latent_search_result *r)
 {
-    static const char *const names[] = {"", "exhausted", "filter", "budget"};
-    return (unsigned)r->short_reason < 4 ? names[r->short_reason] : "";
+    static const char *const names[] = {"", "exhausted", "filter", "budget", "pending"};
+    return (unsigned)r->short_reason < sizeof names / sizeof *names ? names[r->short_reason] : "";
 }
 
 /* The hits, then what was used to find them. */
@@ -206,8 +206,9 @@ static void say_conditions(const struct latent_search_result *r)
 {
     static const char *const reasons[] = {"", "the collection holds no more",
                                           "the filter lets no more through",
-                                          "the search's budget ended; try a larger --ef"};
-    if (r->n_hits < r->k && r->short_reason > 0 && r->short_reason < 4)
+                                          "the search's budget ended; try a larger --ef",
+                                          "chunks wait to be embedded; more may be found when they are"};
+    if (r->n_hits < r->k && r->short_reason > 0 && (unsigned)r->short_reason < sizeof reasons / sizeof *reasons)
         fprintf(stderr, "%zu of %u: %s\n", r->n_hits, r->k, reasons[r->short_reason]);
     if (r->degraded)
         fprintf(stderr, "degraded: %s\n", r->degraded_reason);
@@ -351,7 +352,7 @@ const struct cli_command cli_search_command = {
     "  --json                one object a line: the hits, nearest first, with id, chunk, start, end, score,\n"
     "                        rerank_score, rank, title, text, metadata; then {\"search\":{…}} with what was used: hits (how\n"
     "                        many), mode, k, ef (0: compared with all), short_reason (why fewer than k: exhausted,\n"
-    "                        filter, budget), degraded, degraded_reason, tokens, truncated, template, instruct,\n"
+    "                        filter, budget, pending), degraded, degraded_reason, tokens, truncated, template, instruct,\n"
     "                        chunks, filter, dense_weight, text_weight, seq, reranked (how many hits), rerank_cut\n"
     "  --queries FILE        {\"_id\",\"text\"} lines; with --run OUT, which becomes a TREC run file\n",
     run};

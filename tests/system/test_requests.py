@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Requests that meet each other in the daemon: many at once, in one connection or in several."""
+import json
+import os
 import random
 import struct
 import unittest
 
-from harness import SANITIZED, Daemon, main, needs_faults
+from harness import QUICK_MODEL, SANITIZED, STEADY_DEVICE, Daemon, main, needs_faults
 from wire import (ADD, CANCEL, CREATE, DELETE, DROP, GET, JOB_CLOSE, RERANK, SEARCH, STATUS, Wire, add, document, frame, pack,
                   request, unpack)
 
@@ -266,6 +268,29 @@ class Echo(unittest.TestCase):
             self.assertEqual((code, len(body[1]), body[5]), (0, 20, [1])) # short: exhausted
             self.assertEqual(search((13, -1.0))[0], EINVAL)
             self.assertEqual(search((6, "year = "))[0], EFORMAT)
+
+    @needs_faults
+    def test_a_short_answer_says_that_chunks_wait(self):
+        """A daemon without a model embeds none of what another has left, so that they wait as long as this takes."""
+        with Daemon(*QUICK_MODEL, env=STEADY_DEVICE) as d:
+            d.latent("collection", "create", "c")
+            with Wire(d.socket) as w:
+                docs = [document(str(i), f"{i} {LONG}") for i in range(200)]
+                self.assertEqual(w.call(ADD, add("c", docs, wait_accepted=True)).code, 0)
+            d.kill()
+            normal, d.args = d.args, ["--recover"]
+            d.start()
+            self.assertGreater(d.status()["collections"][0]["pending_chunks"], 0)
+            for args in (["-k", "300", "quick"], ["--filter", "year exists", "quick"], ["nothing"]):
+                got = d.latent("search", "-c", "c", "--json", *args)
+                self.assertEqual(json.loads(got.stdout.splitlines()[-1])["search"]["short_reason"], "pending", args)
+                self.assertIn("chunks wait to be embedded", got.stderr)
+            d.stop()
+            d.args, d.env = normal, dict(os.environ)
+            d.start()
+            d.add("c", [{"id": "last", "text": "one more"}])  # waits for those before it
+            got = d.latent("search", "-c", "c", "-k", "300", "--json", "quick")
+            self.assertEqual(json.loads(got.stdout.splitlines()[-1])["search"]["short_reason"], "exhausted")
 
     def test_two_clients_with_settings_of_their_own(self):
         """Interleaved, and each reply has its client's."""

@@ -43,7 +43,7 @@ static void test_life_of_a_document(void **state)
     free(s);
     assert_int_equal(kit_search(b->r, "c", INDEX_HYBRID, "apples", NULL, 5, &res), 0);
     assert_int_equal(res.n, 0);
-    assert_int_equal(res.why, INDEX_SHORT_EXHAUSTED);
+    assert_int_equal(res.why, INDEX_SHORT_PENDING);
     index_result_finish(&res);
 
     assert_int_equal(kit_embed_pending(b->ix), 1);

@@ -12,6 +12,7 @@
 #include "clients/cli/json_out.h"
 
 #define VECTOR_DIM_MAX 65536
+#define WHITE " \t\n\v\f\r" /* what the daemon counts as none */
 
 void doc_finish(struct doc *d)
 {
@@ -172,6 +173,10 @@ int doc_from_file(struct doc *d, const char *path, struct err_msg *em)
     const size_t mark = mark_bytes(d->text, d->text_len);
     memmove(d->text, d->text + mark, d->text_len - mark + 1);
     d->text_len -= mark;
+    if (strspn(d->text, WHITE) == d->text_len) { /* its name alone would be embedded, which nobody wrote to be found */
+        r = err_set(em, LT_EEMPTY, "the text is empty");
+        goto out;
+    }
     d->id = strdup(path);
     d->title = title_of(path, d->text);
     d->metadata = strdup("");

@@ -158,6 +158,21 @@ class CommandLine(unittest.TestCase):
             self.assertIn(said, got.stderr)
         self.assertEqual(len(self.daemon.json_lines("get", "-c", "bad", "one", "two")), 2)
 
+    def test_blank_texts_are_refused(self):
+        """From files as from lines; a title that is the document's own is something to find it by."""
+        self.daemon.latent("collection", "create", "blank")
+        paths = [os.path.join(self.daemon.folder, name) for name in ("nothing.txt", "white.md", "heading.md")]
+        for path, text in zip(paths, ("", " \n\t\n", "# A heading\n")):
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(text)
+        lines = ['{"id":"a","text":" \\n"}', '{"id":"b","text":"","title":"\\t"}', '{"id":"c","text":" ","title":"A title"}']
+        got = self.daemon.latent("add", "-c", "blank", "--jsonl", "-", *paths, stdin="\n".join(lines) + "\n", check=False)
+        self.assertEqual(got.returncode, 1)
+        for where in ("stdin:1: a", "stdin:2: b", *paths[:2]):
+            self.assertIn(f"{where}: the text is empty (LATENT_EEMPTY)\n", got.stderr)
+        self.assertIn("; 4 failed", got.stderr)
+        self.assertEqual([d["id"] for d in self.daemon.json_lines("get", "-c", "blank", "--all")], sorted([paths[2], "c"]))
+
     def test_what_get_prints_can_be_added_again(self):
         """Every digit of metadata too, which a search shows as well."""
         self.daemon.latent("collection", "create", "from")

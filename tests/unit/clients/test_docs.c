@@ -114,9 +114,17 @@ static void test_file(void **state)
     assert_int_equal(d.text_len, 9);
     doc_finish(&d);
     assert_int_equal(ftruncate(fd, 0), 0);
+    assert_int_equal(pwrite(fd, "text", 4, 0), 4);
     assert_int_equal(doc_from_file(&d, path, &em), 0);
     assert_string_equal(d.title, path + 5);
     doc_finish(&d);
+    for (int i = 0; i < 2; i++) { /* nothing, and nothing to be seen: the file's name is no text */
+        assert_int_equal(ftruncate(fd, 0), 0);
+        assert_int_equal(i ? pwrite(fd, "\xEF\xBB\xBF \t\r\n\v\f", 9, 0) : 0, i ? 9 : 0);
+        assert_int_equal(doc_from_file(&d, path, &em), LT_EEMPTY);
+        assert_string_equal(em.text, "the text is empty");
+        assert_null(d.title);
+    }
     close(fd);
     unlink(path);
     assert_int_equal(doc_from_file(&d, path, &em), LT_ENOTFOUND);

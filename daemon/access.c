@@ -18,6 +18,7 @@ struct access {
     size_t n;
     unsigned generation;
     struct stat seen; /* zeroed: no file */
+    bool broken;      /* grants nothing, since it cannot be read */
 };
 
 struct grant *grant_ref(struct grant *g)
@@ -71,10 +72,11 @@ static int reload(struct access *a, struct err_msg *em)
     a->generation++;
     int r = keys_read(a->path, &k, em);
     if (r == 0 && (r = take_keys(a, &k)) < 0)
-        err_set(em, r, "out of memory");
+        err_set(em, r, "%.200s: out of memory", a->path);
     keys_finish(&k);
     if (r < 0)
         drop_grants(a);
+    a->broken = r < 0;
     return r;
 }
 
@@ -120,9 +122,9 @@ unsigned access_generation(struct access *a)
     a->seen = st;
     struct err_msg em;
     if (reload(a, &em) < 0)
-        log_error("access", "%s: %s; no key is accepted until this is mended", a->path, em.text);
+        log_error("access", "%s; no key is accepted until this is mended", em.text);
     else
-        log_info("access", "%s: %zu keys", a->path, a->n);
+        log_info("access", "%s: %zu key%s", a->path, a->n, a->n == 1 ? "" : "s");
     return a->generation;
 }
 
@@ -133,6 +135,12 @@ struct grant *access_find(struct access *a, const uint8_t public[static KEY_BYTE
         if (key_equal(a->grants[i]->entry.public, public))
             found = a->grants[i];
     return grant_ref(found);
+}
+
+const char *access_why_none(const struct access *a)
+{
+    return a->broken ? "no key is accepted until the daemon's file of them, which cannot be read, is mended: its log says what is wrong"
+                     : "this key is not among the authorized keys";
 }
 
 static int user_id(const char *name, unsigned *uid)

@@ -31,6 +31,8 @@ unsigned access_generation(struct access *a);
 
 /* The grant of a key, referenced for the caller; NULL: it has none. */
 struct grant *access_find(struct access *a, const uint8_t public[static KEY_BYTES]);
+/* What a client is told whose key has none. What is wrong with the file is for the log alone. */
+const char *access_why_none(const struct access *a);
 
 /* May the user at the other end of a Unix socket come in? Ourselves, root, and those that are named. */
 struct access_users {

@@ -252,7 +252,7 @@ static void admit(struct conn *c)
         c->generation = access_generation(s->access);
         c->grant = access_find(s->access, peer);
         if (!c->grant)
-            r = err_set(&em, LT_EAUTH, "this key is not among the authorized keys");
+            r = err_set(&em, LT_EAUTH, "%s", access_why_none(s->access));
         else
             r = key_entry_check(&c->grant->entry, 0, NULL, clock_wall_ms() / 1000, &em);
     }

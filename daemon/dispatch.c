@@ -116,7 +116,7 @@ static int check_grant(struct conn *c, const Latent__V1__Request *msg, struct er
         c->generation = generation;
     }
     if (!c->grant)
-        return err_set(em, LT_EAUTH, "this key is no longer among the authorized keys");
+        return err_set(em, LT_EAUTH, "%s", access_why_none(s->access));
     int r = key_entry_check(&c->grant->entry, message_right(msg->body_case), message_collection(msg),
                             clock_wall_ms() / 1000, em);
     if (r == 0 && atomic_load(&s->core->ready) && !key_rate_take(&c->grant->rate, c->grant->entry.rate, clock_ns()))

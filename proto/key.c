@@ -86,6 +86,21 @@ int key_parse(const char *text, uint8_t public[static KEY_BYTES])
     return r;
 }
 
+static bool is_base64(char c)
+{
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' || c == '/' || c == '=';
+}
+
+int key_parse_named(const char *what, const char *text, size_t len, uint8_t out[static KEY_BYTES], struct err_msg *em)
+{
+    for (size_t i = 0; i < len; i++)
+        if (!is_base64(text[i]))
+            return err_set(em, LT_EINVAL, "character %zu of %s is none of base64's", i + 1, what);
+    if (len != KEY_TEXT_BYTES - 1)
+        return err_set(em, LT_EINVAL, "%s has %zu characters, not %d", what, len, KEY_TEXT_BYTES - 1);
+    return base64_parse(text, len, out) < 0 ? err_set(em, LT_EINVAL, "%s is not base64 of %d bytes", what, KEY_BYTES) : 0;
+}
+
 bool key_equal(const uint8_t a[static KEY_BYTES], const uint8_t b[static KEY_BYTES])
 {
     return sodium_memcmp(a, b, KEY_BYTES) == 0;
@@ -132,14 +147,19 @@ struct key_file {
     bool has_secret, has_public;
 };
 
-static int key_file_line(struct key_file *f, const char *line, size_t len)
+static int key_file_line(struct key_file *f, const char *path, unsigned number, const char *line, size_t len, struct err_msg *em)
 {
-    bool *has = len > 7 && !memcmp(line, "secret ", 7) ? &f->has_secret
-              : len > 7 && !memcmp(line, "public ", 7) ? &f->has_public : NULL;
-    if (!has || *has)
-        return LT_EFORMAT;
+    const bool is_secret = len >= 7 && !memcmp(line, "secret ", 7), is_public = len >= 7 && !memcmp(line, "public ", 7);
+    bool *has = is_secret ? &f->has_secret : &f->has_public;
+    struct err_msg why;
+    if (!is_secret && !is_public)
+        return err_set(em, LT_EFORMAT, "%s: line %u is neither `secret KEY` nor `public KEY`", path, number);
+    if (*has)
+        return err_set(em, LT_EFORMAT, "%s: line %u has a second %s key", path, number, is_secret ? "secret" : "public");
     *has = true;
-    return base64_parse(line + 7, len - 7, has == &f->has_secret ? f->secret : f->public);
+    if (key_parse_named(is_secret ? "the secret key" : "the public key", line + 7, len - 7, is_secret ? f->secret : f->public, &why) < 0)
+        return err_set(em, LT_EFORMAT, "%s: line %u: %s", path, number, why.text);
+    return 0;
 }
 
 static int key_file_parse(const char *path, const char *data, size_t len, struct key_pair *k,
@@ -150,8 +170,8 @@ static int key_file_parse(const char *path, const char *data, size_t len, struct
     for (const char *p = data, *end = data + len; p < end; number++) {
         const char *nl = memchr(p, '\n', (size_t)(end - p));
         size_t n = (size_t)((nl ? nl : end) - p);
-        if (n && *p != '#' && key_file_line(&f, p, n) < 0)
-            return err_set(em, LT_EFORMAT, "%s: line %u is neither `secret KEY` nor `public KEY`", path, number);
+        if (n && *p != '#' && key_file_line(&f, path, number, p, n, em) < 0)
+            return LT_EFORMAT;
         p += n + 1;
     }
     if (!f.has_secret)
@@ -172,6 +192,10 @@ int key_file_read(const char *path, struct key_pair *k, struct err_msg *em)
         return err_set(em, r, "%s: %s", path, err_text(r));
     if (stat(path, &st) < 0) {
         r = err_set(em, err_from_errno(errno), "%s: %s", path, strerror(errno));
+        goto out;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        r = err_set(em, LT_EINVAL, "%s: not a regular file", path);
         goto out;
     }
     if (st.st_mode & 077) {

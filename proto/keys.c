@@ -185,11 +185,9 @@ int key_entry_parse(struct key_entry *e, const char *line, size_t len, struct er
         rest.len = (size_t)(hash - line);
         comment = (struct word){hash, len - rest.len};
     }
-    char key[KEY_TEXT_BYTES] = "";
-    if (word_next(&rest, &w, " \t") && w.len < sizeof key)
-        memcpy(key, w.p, w.len);
-    if (key_parse(key, e->public) < 0)
-        return err_set(em, LT_EFORMAT, "does not start with a public key of 44 characters");
+    word_next(&rest, &w, " \t");
+    if (key_parse_named("the public key", w.p, w.len, e->public, em) < 0)
+        return LT_EFORMAT;
     if (!word_next(&rest, &w, " \t") || parse_rights(e, w) < 0)
         return err_set(em, LT_EFORMAT, "after the key come its rights: query, ingest, admin, joined by commas");
     while (word_next(&rest, &w, " \t"))

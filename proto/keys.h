@@ -39,11 +39,13 @@ void key_pair_finish(struct key_pair *k);
 void key_text(const uint8_t public[static KEY_BYTES], char out[static KEY_TEXT_BYTES]);
 /* Errors: LT_EINVAL: not 44 characters of base64 (blanks around it are refused too). */
 int key_parse(const char *text, uint8_t public[static KEY_BYTES]);
+/* The same of len bytes, of a secret key too. em says what is wrong, calling the key `what` and repeating nothing of it. */
+int key_parse_named(const char *what, const char *text, size_t len, uint8_t out[static KEY_BYTES], struct err_msg *em);
 bool key_equal(const uint8_t a[static KEY_BYTES], const uint8_t b[static KEY_BYTES]);
 
 /* Writes a new pair's file, mode 0600, durable. Errors: LT_EEXIST: never overwrites. */
 int key_file_create(const char *path, const struct key_pair *k, struct err_msg *em);
-/* Errors: LT_ENOTFOUND; LT_EPERM also when others may read the file; LT_EFORMAT with the line. */
+/* Errors: LT_ENOTFOUND; LT_EPERM also when others may read the file; LT_EFORMAT with the line and what is wrong there; LT_EINVAL: not a file. */
 int key_file_read(const char *path, struct key_pair *k, struct err_msg *em);
 /* Reads, or generates and writes when there is none. */
 int key_file_ensure(const char *path, struct key_pair *k, struct err_msg *em);

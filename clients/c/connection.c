@@ -313,8 +313,8 @@ static int read_keys(struct latent *c, const char *server_key, const char *key_f
     struct err_msg em = {{0}};
     if (!server_key || !key_file)
         return conn_fail(c, LATENT_EINVAL, "an encrypted session needs the server's key and a key file");
-    if (key_parse(server_key, server_public) < 0)
-        return conn_fail(c, LATENT_EINVAL, "the server's key is not 44 characters of base64");
+    if (key_parse_named("the server's key", server_key, strlen(server_key), server_public, &em) < 0)
+        return conn_fail(c, LATENT_EINVAL, "%s", em.text);
     int code = key_file_read(key_file, &c->key, &em);
     return code < 0 ? conn_fail(c, code, "%s", em.text) : 0;
 }

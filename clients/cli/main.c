@@ -209,7 +209,7 @@ struct latent *cli_connect(struct cli *c)
         fprintf(stderr, "Start one with: latentd --socket %s\n", c->socket_path);
     else if (r == LATENT_ECONN)
         fprintf(stderr, "Start one with: latentd\n");
-    else if (r == LATENT_EPERM && !squatted(c))
+    else if (r == LATENT_EPERM && !c->key_file && !squatted(c))
         fprintf(stderr, "Its daemon names who else may use it: allow-users and allow-group in latentd.conf(5)\n");
     return NULL;
 }

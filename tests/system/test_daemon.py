@@ -282,6 +282,43 @@ class Remote(unittest.TestCase):
             got = self.remote(d, reader, "search", "-c", "open", "x", check=False)
             self.assertIn("LATENT_EAUTH", got.stderr)
 
+    def test_broken_key_files(self):
+        """A key that cannot be read is not one that is not there, on either side."""
+        with Daemon("--listen", "127.0.0.1:0") as d:
+            self.port = d.port()
+            self.server_key = d.status()["server_key"]
+            key, public = self.key(d, "key")
+            self.authorize(d, public, "--rights", "query")
+            self.remote(d, key, "status")
+            keys = os.path.join(d.data, "authorized_keys")
+            with open(keys, encoding="ascii") as f:
+                good = f.read()
+            with open(keys, "a", encoding="ascii") as f:
+                f.write(public[:-1] + " query\n")
+            got = self.remote(d, key, "status", check=False)
+            self.assertEqual(got.returncode, 1)
+            self.assertIn("no key is accepted until the daemon's file of them, which cannot be read, is mended: its log says what is "
+                          "wrong (LATENT_EAUTH)", got.stderr)
+            self.assertIn(f"{keys}: line 2: the public key has 43 characters, not 44; no key", d.log_text())
+            self.assertEqual(d.log_text().count(keys + ": line 2"), 1)
+            with open(keys, "w", encoding="ascii") as f:
+                f.write(good)
+            self.remote(d, key, "status")
+            with open(key, encoding="ascii") as f:
+                lines = f.read()
+            with open(key, "w", encoding="ascii") as f:
+                f.write(lines[:-4])
+            got = self.remote(d, key, "status", check=False)
+            self.assertIn(f"{key}: line 3: the secret key has 41 characters, not 44 (LATENT_EFORMAT)", got.stderr)
+            got = self.remote(d, key + ".gone", "status", check=False)
+            self.assertIn(f"{key}.gone: No such file or directory (LATENT_ENOTFOUND)", got.stderr)
+            got = self.remote(d, key, "status", server_key=self.server_key[1:], check=False)
+            self.assertIn("the server's key has 43 characters, not 44 (LATENT_EINVAL)", got.stderr)
+            os.chmod(key, 0o644)
+            got = d.latent("--server-key", self.server_key, "--key", key, "status", check=False)
+            self.assertIn("others may read this key", got.stderr)
+            self.assertNotIn("allow-users", got.stderr)  # it is not the daemon that refuses
+
     def test_keys_demanded_on_the_unix_socket(self):
         with Daemon("--socket-keys", "yes", wait=None) as d:
             while "server key" not in d.log_text():

@@ -85,9 +85,15 @@ static void test_bad_key_files(void **state)
         {"", "no `secret"},
         {"# only words\n", "no `secret"},
         {"public " A "\n", "no `secret"},
-        {"secret " A "\nsecret " A "\n", "line 2"},
-        {"secret " A "x\n", "line 1"},
-        {"\n\nsekret " A "\n", "line 3"},
+        {"secret " A "\nsecret " A "\n", "line 2 has a second secret key"},
+        {"secret " A "x\n", "line 1: the secret key has 45 characters, not 44"},
+        {"# lost its end\nsecret AAECAwQFBgc\n", "line 2: the secret key has 11 characters, not 44"},
+        {"public \n", "line 1: the public key has 0 characters, not 44"},
+        {"secret " A "\r\n", "line 1: character 45 of the secret key is none of base64's"},
+        {"public AAECAwQFBgcICQoLDA0O-xAREhMUFRYXGBkaGxwdHh8=\n", "line 1: character 21 of the public key is none of base64's"},
+        {"secret 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n", "line 1: the secret key has 64 characters, not 44"},
+        {"secret AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh9=\n", "line 1: the secret key is not base64 of 32 bytes"},
+        {"\n\nsekret " A "\n", "line 3 is neither"},
         {"public " B "\nsecret " A "\n", "not the secret key's"},
     };
     struct key_pair k;
@@ -98,6 +104,9 @@ static void test_bad_key_files(void **state)
         assert_non_null(strstr(em.text, bad[i].say));
         assert_null(k.secret);
     }
+    struct err_msg em = {{0}};
+    assert_int_equal(key_file_read(dir, &k, &em), LT_EINVAL);
+    assert_non_null(strstr(em.text, "not a regular file"));
     write_file(path_of("good"), "secret " A, 0600);
     assert_int_equal(key_file_read(path_of("good"), &k, NULL), 0);
     key_pair_finish(&k);
@@ -171,6 +180,9 @@ static void test_forged_lines(void **state)
         assert_null(k.entries);
     }
     struct keys k;
+    struct err_msg em;
+    assert_int_equal(parse(&k, "short= query\n", &em), LT_EFORMAT);
+    assert_string_equal(em.text, "line 1: the public key has 6 characters, not 44");
     assert_int_equal(keys_parse(&k, A " query # a\0b", sizeof A " query # a\0b" - 1, NULL), LT_EFORMAT);
     char *big = calloc(1, KEYS_FILE_MAX + 1);
     assert_non_null(big);

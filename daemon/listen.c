@@ -11,7 +11,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/paths.h"
 #include "base/port.h"
 #include "base/unix_addr.h"
@@ -63,7 +65,24 @@ static int take_passed(struct listen_sockets *ls, bool *have_unix, bool *have_tc
     return 0;
 }
 
-/* Removes a socket file that nobody answers on. */
+/* LT_ELOCKED: someone serves at this address. 0: nobody. */
+static int ask(const char *path, const struct sockaddr_un *addr, struct err_msg *em)
+{
+    struct ucred c = {0};
+    socklen_t len = sizeof c;
+    int r = 0, fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return err_set(em, err_from_errno(errno), "socket: %s", strerror(errno));
+    /* EAGAIN: its queue is full, so someone is there. */
+    if (connect(fd, (const struct sockaddr *)addr, sizeof *addr) == 0 || errno == EAGAIN || errno == EACCES) {
+        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &len);
+        r = err_set(em, LT_ELOCKED, "another process (pid %d) serves on %.200s", (int)c.pid, path);
+    }
+    close(fd);
+    return r;
+}
+
+/* Removes a socket file that nobody answers on. Without the lock it could be another's that does not listen yet. */
 static int clear_stale(const char *path, const struct sockaddr_un *addr, struct err_msg *em)
 {
     struct stat st;
@@ -71,20 +90,14 @@ static int clear_stale(const char *path, const struct sockaddr_un *addr, struct 
         return errno == ENOENT ? 0 : err_set(em, err_from_errno(errno), "%.200s: %s", path, strerror(errno));
     if (!S_ISSOCK(st.st_mode))
         return err_set(em, LT_EEXIST, "%.200s is there and is not a socket", path);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return err_set(em, err_from_errno(errno), "socket: %s", strerror(errno));
-    int r = 0;
-    /* EAGAIN: its queue is full, so someone is there. */
-    if (connect(fd, (const struct sockaddr *)addr, sizeof *addr) == 0 || errno == EAGAIN || errno == EACCES) {
-        struct ucred c = {0};
-        socklen_t len = sizeof c;
-        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &len);
-        r = err_set(em, LT_ELOCKED, "another process (pid %d) serves on %.200s", (int)c.pid, path);
-    } else if (unlink(path) < 0 && errno != ENOENT) {
+    int r = ask(path, addr, em);
+    if (r < 0)
+        return r;
+    log_info("server", "%s: nobody serves there any more, it is made anew", path);
+    while (fault("listen.stale"))
+        usleep(10000);
+    if (unlink(path) < 0 && errno != ENOENT)
         r = err_set(em, err_from_errno(errno), "%.200s: %s", path, strerror(errno));
-    }
-    close(fd);
     return r;
 }
 
@@ -129,7 +142,9 @@ static int open_unix(struct listen_sockets *ls, const char *path, const struct a
     int fd = -1, r = prepare_folder(path, em);
     if (r < 0 || (r = unix_addr_init(&to, path, em)) < 0)
         return r;
-    if ((r = clear_stale(path, &to.addr, em)) == 0)
+    if ((r = socket_lock_create(&ls->lock, path, em)) == LT_ELOCKED)
+        ask(path, &to.addr, em); /* whoever answers has a name */
+    if (r == 0 && (r = clear_stale(path, &to.addr, em)) == 0)
         r = fd = bind_unix(path, &to, users, &st, em);
     unix_addr_finish(&to);
     if (r < 0)
@@ -211,6 +226,7 @@ void listen_close(struct listen_sockets *ls)
             close(ls->list[i].fd);
     if (ls->path && lstat(ls->path, &st) == 0 && st.st_dev == ls->dev && st.st_ino == ls->ino)
         unlink(ls->path);
+    socket_lock_destroy(&ls->lock);
     free(ls->path);
     *ls = (struct listen_sockets){0};
 }

@@ -8,6 +8,7 @@
 
 #include "daemon/access.h"
 #include "daemon/settings.h"
+#include "daemon/socket_lock.h"
 
 #define LISTEN_MAX 16
 
@@ -18,6 +19,7 @@ struct listen_sockets {
         char name[160]; /* for the log: path, or address and port */
     } list[LISTEN_MAX];
     unsigned n;
+    struct socket_lock *lock; /* of the Unix socket made here, as long as there is its file; NULL: none */
     char *path; /* of the Unix socket made here, to be removed at the end; NULL: none */
     char passed[sizeof((struct sockaddr_un *)0)->sun_path + 1]; /* path of a Unix socket that systemd passed in; empty: none, or it has no path */
     dev_t dev;

@@ -148,7 +148,7 @@ static void name_foreign(const char *dir, bool (*ours)(const char *name))
 /* FORMAT.md's table. */
 static bool ours_in_folder(const char *name)
 {
-    static const char *const names[] = {"lock", "graph", "reserve", "server_key", "authorized_keys", "latentd.sock", "latentd.log"};
+    static const char *const names[] = {"lock", "graph", "reserve", "server_key", "authorized_keys", "latentd.sock", "latentd.sock.lock", "latentd.log"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i]) == 0)
             return true;

@@ -32,12 +32,40 @@ class Process(unittest.TestCase):
             self.assertNotEqual(got.returncode, 0)
             self.assertEqual(d.status()["phase"], "ready")
 
+    @needs_faults
+    def test_two_that_start_at_once_on_a_stale_socket(self):
+        """One has found that nobody serves there, and has not removed it yet, when the other comes: which would bind, and then be removed."""
+        with tempfile.TemporaryDirectory(prefix="latentd-test-") as folder:
+            hold = os.path.join(folder, "hold")
+            with Daemon(*QUICK_MODEL, env={"LATENTD_FAULT": f"listen.stale={hold}"}) as first:
+                first.kill()
+                second = Daemon(*QUICK_MODEL, "--idle-exit", "1", folder=first.folder, wait=None)
+                second.data, second.log_path = first.data + "2", first.log_path + "2"
+                first.wait_for = None
+                with open(hold, "w"):
+                    first.start()
+                try:
+                    while "nobody serves there any more" not in first.log_text():
+                        self.assertIsNone(first.process.poll(), first.log_text())
+                        time.sleep(0.02)
+                    self.assertEqual(second.start().process.wait(CALL_S), 1, second.log_text())
+                    self.assertIn(f"LT_ELOCKED: {first.socket}: another process is about to serve there, or just ends", second.log_text())
+                finally:
+                    os.unlink(hold)
+                first.wait("ready")
+                self.assertEqual(first.status()["pid"], first.process.pid)
+                self.assertEqual(second.start().process.wait(CALL_S), 1, second.log_text())
+                self.assertIn(f"LT_ELOCKED: another process (pid {first.process.pid}) serves on {first.socket}", second.log_text())
+                self.assertEqual(first.status()["pid"], first.process.pid)
+
     def test_stale_socket_is_replaced(self):
         with Daemon() as d:
             d.kill()
             self.assertTrue(os.path.exists(d.socket))
             d.start()
             self.assertEqual(d.status()["phase"], "ready")
+            self.assertEqual(d.stop(), 0)
+            self.assertEqual([name for name in os.listdir(d.folder) if name.startswith("latentd.sock")], [])
 
     def test_socket_is_the_users_own_and_goes_at_the_end(self):
         with Daemon() as d:

@@ -211,7 +211,7 @@ static void say_conditions(const struct latent_search_result *r)
     if (r->n_hits < r->k && r->short_reason > 0 && (unsigned)r->short_reason < sizeof reasons / sizeof *reasons)
         fprintf(stderr, "%zu of %u: %s\n", r->n_hits, r->k, reasons[r->short_reason]);
     if (r->degraded)
-        fprintf(stderr, "degraded: %s\n", r->degraded_reason);
+        text_say("degraded: %s", r->degraded_reason);
     if (r->truncated)
         fprintf(stderr, "the query was cut at the token limit\n");
     if (r->rerank_cut)

@@ -6,6 +6,7 @@
 #include "clients/cli/cli.h"
 #include "clients/cli/collection_out.h"
 #include "clients/cli/progress.h"
+#include "clients/cli/text_out.h"
 
 static const char *const phase_names[] = {"starting",   "loading model", "opening store",
                                           "recovering", "ready",         "stopping"};
@@ -48,9 +49,9 @@ static void print_memory(const struct latent_status *s)
     char reranker[48] = "";
     if (s->memory_reranker)
         snprintf(reranker, sizeof reranker, "reranker up to %llu, ", mib(s->memory_reranker));
-    printf("memory:      %llu of %llu MiB (%s; at least %llu): model up to %llu, %sstore %llu, graphs %llu, requests %llu%s\n",
-           mib(s->memory_used), mib(s->memory_limit), s->memory_source, mib(s->memory_least), mib(s->memory_model), reranker,
-           mib(s->memory_store), mib(s->memory_graphs), mib(s->memory_requests), s->memory_scarce ? "; near the limit, clients wait" : "");
+    text_line(stdout, "memory:      %llu of %llu MiB (%s; at least %llu): model up to %llu, %sstore %llu, graphs %llu, requests %llu%s",
+              mib(s->memory_used), mib(s->memory_limit), s->memory_source, mib(s->memory_least), mib(s->memory_model), reranker,
+              mib(s->memory_store), mib(s->memory_graphs), mib(s->memory_requests), s->memory_scarce ? "; near the limit, clients wait" : "");
 }
 
 static void print_json(const struct latent_status *s)
@@ -86,31 +87,32 @@ static void print_plain(const struct latent_status *s)
         printf(" %u %%", s->percent);
     printf("\n");
     if (s->read_only)
-        printf("read-only:   %s\n", s->read_only_reason);
+        text_line(stdout, "read-only:   %s", s->read_only_reason);
     if (s->warning[0])
-        printf("warning:     %s\n", s->warning);
+        text_line(stdout, "warning:     %s", s->warning);
     if (s->device[0])
-        printf("device:      %s (%s)\n", s->device, s->device_kind);
+        text_line(stdout, "device:      %s (%s)", s->device, s->device_kind);
     if (s->device_note[0])
-        printf("             %s\n", s->device_note);
+        text_line(stdout, "             %s", s->device_note);
     if (s->model[0]) {
-        printf("model:       %s, %s, %s pooling, %s mask, %u dimensions, at most %u tokens a text\n",
-               s->model, s->weight_type, s->pooling, s->mask, s->dim, s->token_limit);
-        printf("             %s\n", s->model_path);
+        text_line(stdout, "model:       %s, %s, %s pooling, %s mask, %u dimensions, at most %u tokens a text", s->model, s->weight_type,
+                  s->pooling, s->mask, s->dim, s->token_limit);
+        text_line(stdout, "             %s", s->model_path);
         printf("fingerprint: %s\n", s->fingerprint);
         if (!s->has_tokenizer)
             printf("             no tokenizer: token ids only\n");
         if (s->query_template[0])
-            printf("queries:     \"%s…\"\n", s->query_template);
+            text_line(stdout, "queries:     \"%s…\"", s->query_template);
     }
     if (s->reranker) {
-        printf("reranker:    %s, %s, at most %u tokens a pair\n             %s\n", s->reranker->model, s->reranker->weight_type,
-               s->reranker->token_limit, s->reranker->model_path);
-        printf("             on %s (%s), %.1f MiB\n", s->reranker->device, s->reranker->device_kind, (double)s->reranker->memory_bytes / 1048576);
+        text_line(stdout, "reranker:    %s, %s, at most %u tokens a pair", s->reranker->model, s->reranker->weight_type, s->reranker->token_limit);
+        text_line(stdout, "             %s", s->reranker->model_path);
+        text_line(stdout, "             on %s (%s), %.1f MiB", s->reranker->device, s->reranker->device_kind,
+                  (double)s->reranker->memory_bytes / 1048576);
         if (s->reranker->device_note[0])
-            printf("             %s\n", s->reranker->device_note);
+            text_line(stdout, "             %s", s->reranker->device_note);
     }
-    printf("data:        %s\n", s->data_dir);
+    text_line(stdout, "data:        %s", s->data_dir);
     if (s->memory_limit)
         print_memory(s);
     if (s->server_key[0])

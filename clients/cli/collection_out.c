@@ -4,6 +4,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "clients/cli/text_out.h"
+
 const char *collection_metric_name(enum latent_metric metric)
 {
     return metric == LATENT_METRIC_IP ? "ip" : metric == LATENT_METRIC_L2 ? "l2" : "cosine";
@@ -65,10 +67,10 @@ void collection_print_table(const struct latent_collection *k, size_t n)
         print_bytes(k[i].bytes_index);
         putchar('\n');
         if (k[i].degraded)
-            printf("  degraded: %s\n", k[i].degraded_reason);
+            text_line(stdout, "  degraded: %s", k[i].degraded_reason);
         if (k[i].compaction_failed_ms) {
             when(k[i].compaction_failed_ms, text);
-            printf("  compaction has not succeeded since %s: %s\n", text, k[i].compaction_error);
+            text_line(stdout, "  compaction has not succeeded since %s: %s", text, k[i].compaction_error);
         }
     }
 }

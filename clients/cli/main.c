@@ -139,8 +139,7 @@ static int connect_tcp(struct cli *c)
     host[n] = 0;
     int r = latent_connect_tcp(c->connection, host, colon + 1, c->server_key, c->key_file);
     if (r < 0)
-        fprintf(stderr, "latent: %s: %s (%s)\n", c->connect, latent_error(c->connection),
-                latent_code_name(r));
+        text_say("latent: %s: %s (%s)", c->connect, latent_error(c->connection), latent_code_name(r));
     return r;
 }
 
@@ -165,7 +164,7 @@ static int connect_private(struct cli *c)
     struct latent_private p = {.data = c->private_dir, .model = c->model, .waiting = on_waiting_private, .waiting_arg = c};
     int r = latent_connect_private(c->connection, &p);
     if (r < 0)
-        fprintf(stderr, "latent: %s (%s)\n", latent_error(c->connection), latent_code_name(r));
+        text_say("latent: %s (%s)", latent_error(c->connection), latent_code_name(r));
     return r;
 }
 
@@ -204,9 +203,9 @@ struct latent *cli_connect(struct cli *c)
                 : latent_connect_unix(c->connection, c->socket_path);
     if (r == 0)
         return c->connection;
-    fprintf(stderr, "latent: %s (%s)\n", latent_error(c->connection), latent_code_name(r));
+    text_say("latent: %s (%s)", latent_error(c->connection), latent_code_name(r));
     if (r == LATENT_ECONN && c->socket_path)
-        fprintf(stderr, "Start one with: latentd --socket %s\n", c->socket_path);
+        text_say("Start one with: latentd --socket %s", c->socket_path);
     else if (r == LATENT_ECONN)
         fprintf(stderr, "Start one with: latentd\n");
     else if (r == LATENT_EPERM && !c->key_file && !squatted(c))

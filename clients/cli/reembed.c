@@ -9,6 +9,7 @@
 
 #include "clients/cli/batches.h"
 #include "clients/cli/progress.h"
+#include "clients/cli/text_out.h"
 
 #define SUFFIX ".reembed"
 #define NAME_MAX_BYTES 64
@@ -222,7 +223,7 @@ int reembed(struct cli *c, const char *name, enum latent_on_long on_long)
         fprintf(stderr, "latent: %s holds vectors of its clients, nothing in it is embedded\n", name);
         code = LATENT_EUNSUPPORTED;
     } else if (strcmp(first->fingerprint, s->fingerprint) == 0) {
-        fprintf(stderr, "%s is of %s already\n", name, s->model);
+        text_say("%s is of %s already", name, s->model);
     } else {
         w.b = (struct batches){.conn = w.conn, .collection = w.second, .on_long = on_long, .wait = LATENT_WAIT_SEARCHABLE};
         progress_start(&w.progress, "documents", first->documents, false);
@@ -231,7 +232,7 @@ int reembed(struct cli *c, const char *name, enum latent_on_long on_long)
         progress_end(&w.progress);
         batches_destroy(&w.b);
         if (code == 0)
-            fprintf(stderr, "%llu documents of %s embedded by %s\n", (unsigned long long)w.total, name, s->model);
+            text_say("%llu documents of %s embedded by %s", (unsigned long long)w.total, name, s->model);
     }
     latent_free(first);
     latent_free(s);

@@ -5,7 +5,7 @@
 
 #include "base/utf8.h"
 
-#define SAY_BYTES 8192
+#define LINE_BYTES 8192
 
 size_t text_control(const char *s, size_t len)
 {
@@ -51,13 +51,26 @@ void text_out(FILE *f, const char *s, size_t len, const char *also)
     }
 }
 
-void text_say(const char *fmt, ...)
+static void put_line(FILE *f, const char *fmt, va_list ap)
 {
-    char text[SAY_BYTES];
+    char text[LINE_BYTES];
+    vsnprintf(text, sizeof text, fmt, ap);
+    text_out(f, text, strlen(text), "");
+    fputc('\n', f);
+}
+
+void text_line(FILE *f, const char *fmt, ...)
+{
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
+    put_line(f, fmt, ap);
     va_end(ap);
-    text_out(stderr, text, strlen(text), "");
-    fputc('\n', stderr);
+}
+
+void text_say(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    put_line(stderr, fmt, ap);
+    va_end(ap);
 }

@@ -12,7 +12,8 @@ void text_out(FILE *f, const char *s, size_t len, const char *also);
 /* Bytes, 1 or 2, of the control character at s, of the two groups that terminals act on (C0 and DEL, C1); 0: it is none. */
 size_t text_control(const char *s, size_t len);
 
-/* One line on standard error. What is longer than 8 KiB is cut. */
+/* One line of f, or of standard error. What is longer than 8 KiB is cut. */
+void text_line(FILE *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void text_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

@@ -3,12 +3,13 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 import time
 import unittest
 
-from harness import Daemon, LATENT, LATENTD, SRC, START_S, main
+from harness import CALL_S, Daemon, LATENT, LATENTD, QUICK_MODEL, SRC, START_S, main
 
 DOCS = [
     {"id": "gimp", "title": "GIMP", "text": "retouch and compose pictures", "metadata": {"kind": "graphics", "year": 1998}},
@@ -147,6 +148,28 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(some.returncode, 1)
         self.assertEqual(json.loads(some.stdout)["id"], "bash")
         self.assertIn("vlc", some.stderr)
+
+    def test_status_of_strange_paths(self):
+        """Nothing in a path of the daemon's acts on the terminal or makes a line of its own."""
+        with tempfile.TemporaryDirectory(prefix="latentd-test-") as outer:
+            folder = os.path.join(outer, "a\x1b[31m\nqueue: none\x9b")
+            os.mkdir(folder)
+            model = shutil.copy(QUICK_MODEL[1], folder)
+            with Daemon("--model", model, folder=folder) as d:
+                said = d.latent("status").stdout
+                self.assertEqual(re.findall(r"[^\n -~\u00a0-\U0010ffff]", said), [])
+                shown = folder.replace("\x1b", "\\x1b").replace("\n", "\\n").replace("\x9b", "\\xc2\\x9b")
+                self.assertIn(f"             {shown}/mistral.gguf\n", said)
+                self.assertIn(f"data:        {shown}/data\n", said)
+                self.assertEqual(d.status()["data_dir"], d.data)
+                got = d.latent("search", "-c", "no\x1b", "x", check=False)
+                self.assertIn("no\\x1b", got.stderr)
+                d.stop()
+                for command in ([LATENT, "--socket", d.socket], [LATENT, "--private", os.path.join(folder, "log")]):
+                    got = subprocess.run([*command, "status"], capture_output=True, text=True, timeout=CALL_S)
+                    self.assertEqual(got.returncode, 2)
+                    self.assertIn(shown, got.stderr)
+                    self.assertEqual(re.findall(r"[^\n -~\u00a0-\U0010ffff]", got.stderr), [])
 
     def test_bad_items_are_named_and_the_rest_goes_in(self):
         self.daemon.latent("collection", "create", "bad")

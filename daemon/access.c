@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/plural.h"
 
 #define ALLOWED_USERS_MAX 256
 
@@ -124,7 +125,7 @@ unsigned access_generation(struct access *a)
     if (reload(a, &em) < 0)
         log_error("access", "%s; no key is accepted until this is mended", em.text);
     else
-        log_info("access", "%s: %zu key%s", a->path, a->n, a->n == 1 ? "" : "s");
+        log_info("access", "%s: %zu key%s", a->path, a->n, plural(a->n));
     return a->generation;
 }
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/plural.h"
 #include "base/version.h"
 #include "daemon/options.h"
 #include "index/index.h"
@@ -43,10 +44,10 @@ static int backup(const char *dir, const char *to)
             fputs("Nothing was copied. latentd check --repair mends the folder of a daemon that does not run.\n", stderr);
         return 1;
     }
-    printf("%s: %llu collections, %llu documents, %.1f MiB", to, (unsigned long long)rep.n_collections,
-           (unsigned long long)rep.n_documents, (double)rep.bytes / (1 << 20));
+    printf("%s: %llu collection%s, %llu document%s, %.1f MiB", to, (unsigned long long)rep.n_collections, plural(rep.n_collections),
+           (unsigned long long)rep.n_documents, plural(rep.n_documents), (double)rep.bytes / (1 << 20));
     if (rep.n_pending)
-        printf(", %llu chunks still to be embedded", (unsigned long long)rep.n_pending);
+        printf(", %llu chunk%s still to be embedded", (unsigned long long)rep.n_pending, plural(rep.n_pending));
     putchar('\n');
     return 0;
 }

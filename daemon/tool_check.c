@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/plural.h"
 #include "base/version.h"
 #include "daemon/options.h"
 #include "index/index.h"
@@ -45,16 +46,16 @@ static int check(const char *dir, bool repair)
                   stderr);
         return 1;
     }
-    printf("%llu collections, %llu documents, %llu chunks: ", (unsigned long long)rep.n_collections,
-           (unsigned long long)rep.n_documents, (unsigned long long)rep.n_chunks);
+    printf("%llu collection%s, %llu document%s, %llu chunk%s: ", (unsigned long long)rep.n_collections, plural(rep.n_collections),
+           (unsigned long long)rep.n_documents, plural(rep.n_documents), (unsigned long long)rep.n_chunks, plural(rep.n_chunks));
     if (!rep.n_problems)
         puts("no problems");
     else if (!repair)
-        printf("%u problems; --repair mends them\n", rep.n_problems);
+        printf("%u problem%s, which --repair mends\n", rep.n_problems, plural(rep.n_problems));
     else if (!rep.n_left)
-        printf("%u problems, all mended\n", rep.n_problems);
+        printf("%u problem%s, all mended\n", rep.n_problems, plural(rep.n_problems));
     else
-        printf("%u problems, %u are left\n", rep.n_problems, rep.n_left);
+        printf("%u problem%s, %u left\n", rep.n_problems, plural(rep.n_problems), rep.n_left);
     return r < 0;
 }
 

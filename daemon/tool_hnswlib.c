@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/plural.h"
 #include "base/version.h"
 #include "daemon/options.h"
 #include "index/index.h"
@@ -110,7 +111,7 @@ static int import(const char *dir, const struct index_import *p)
         fprintf(stderr, "latentd import-hnswlib: %s%s\n", em.text, r == LT_ELOCKED ? ": stop that daemon first" : "");
         return 1;
     }
-    printf("collection %s: %llu documents\n", p->name, (unsigned long long)n);
+    printf("collection %s: %llu document%s\n", p->name, (unsigned long long)n, plural(n));
     return 0;
 }
 

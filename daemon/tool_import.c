@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/plural.h"
 #include "base/version.h"
 #include "model/import.h"
 
@@ -73,8 +74,9 @@ static int wrong(const char *what, const char *which)
 
 static void report_done(const char *out, const struct import_report *r)
 {
-    printf("%s: model %s, %.1f M weights in %u tensors, %.1f MB, %u golden vectors\nfingerprint %s\n", out, r->name,
-           (double)r->n_params / 1e6, r->n_tensors, (double)r->len_bytes / 1e6, r->n_goldens, r->fingerprint);
+    printf("%s: model %s, %.1f M weights in %u tensor%s, %.1f MB, %u golden vector%s\nfingerprint %s\n", out, r->name,
+           (double)r->n_params / 1e6, r->n_tensors, plural(r->n_tensors), (double)r->len_bytes / 1e6, r->n_goldens, plural(r->n_goldens),
+           r->fingerprint);
     if (r->n_f16)
         printf("%u matrices (%s …) are stored as f16, since their rows do not divide by their type's block\n", r->n_f16,
                r->first_f16);

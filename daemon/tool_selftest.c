@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/paths.h"
+#include "base/plural.h"
 #include "base/version.h"
 #include "daemon/find_model.h"
 #include "gpu/access.h"
@@ -137,7 +138,7 @@ static int test_devices(const char *device, const char *path)
         n_good += ops && ways && goldens;
     }
     model_destroy(&m);
-    printf("%zu of %zu devices passed\n", n_good, n);
+    printf("%zu of %zu device%s passed\n", n_good, n, plural(n));
     return n_good == n ? 0 : 1;
 }
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/plural.h"
 #include "index/schema.h"
 
 void check_problem(struct check *c, const char *fmt, ...)
@@ -123,7 +124,7 @@ int check_rows(struct check *c, struct err_msg *em)
             r = sql_int(st, 0, &n, em);
         sqlite3_finalize(st);
         if (n)
-            check_problem(c, "%s: %lld %s", c->ix->db_path, (long long)n, check_rules[i].what);
+            check_problem(c, "%s: %s: %lld", c->ix->db_path, check_rules[i].what, (long long)n);
     }
     return r;
 }
@@ -176,13 +177,13 @@ static int check_nodes(struct check *c, const struct collection *k, struct err_m
         n_other += e < 0 || found != 1 || !vectors_is_own_score(k->metric, v, k->dim, hit.score);
     }
     if (n_missing)
-        check_problem(c, "collection %s: the graph lacks %llu of %llu vectors", k->name, (unsigned long long)n_missing,
+        check_problem(c, "collection %s: vectors that the graph lacks: %llu of %llu", k->name, (unsigned long long)n_missing,
                       (unsigned long long)n_rows);
     if (n > n_known)
-        check_problem(c, "collection %s: the graph holds %llu vectors that the store does not know", k->name,
+        check_problem(c, "collection %s: vectors in the graph that the store does not know: %llu", k->name,
                       (unsigned long long)(n - n_known));
     if (n_other)
-        check_problem(c, "collection %s: %llu vectors of the graph are not the store's", k->name,
+        check_problem(c, "collection %s: vectors of the graph that are not the store's: %llu", k->name,
                       (unsigned long long)n_other);
 out:
     sqlite3_finalize(st);
@@ -218,5 +219,5 @@ int index_check(struct index *ix, void (*say)(void *arg, const char *line), void
         check_words(&c, ix->collections[i]);
         check_graph(&c, ix->collections[i]);
     }
-    return c.n_problems ? err_set(em, LT_ECORRUPT, "%u problems", c.n_problems) : 0;
+    return c.n_problems ? err_set(em, LT_ECORRUPT, "%u problem%s", c.n_problems, plural(c.n_problems)) : 0;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cpu.h"
+#include "base/plural.h"
 #include "index/check.h"
 #include "index/schema.h"
 
@@ -140,8 +141,8 @@ static int mend_graph(struct repair *r, struct collection *k, struct err_msg *em
     if (e == 0) {
         atomic_store(&n->behind, false);
         if ((e = refill_checkpoint(r->ix, n, false, em)) == 0)
-            say(r, "repair: collection %s: graph made anew, %llu vectors", name,
-                (unsigned long long)graph_count(n->graph));
+            say(r, "repair: collection %s: graph made anew, %llu vector%s", name,
+                (unsigned long long)graph_count(n->graph), plural(graph_count(n->graph)));
     }
     collection_release(n);
     return e;
@@ -180,7 +181,7 @@ static void count(const struct repair *r)
         r->report->n_documents += (uint64_t)atomic_load(&k->documents);
         r->report->n_chunks += (uint64_t)atomic_load(&k->chunks);
         if (atomic_load(&k->behind) && !k->damage[0] && r->p->say && !r->report->n_problems)
-            say((struct repair *)r, "note: collection %s: %llu vectors are not in the saved graph; the next start adds them",
+            say((struct repair *)r, "note: collection %s: vectors that the next start adds to the saved graph: %llu",
                 k->name, (unsigned long long)atomic_load(&k->refill_left));
     }
 }
@@ -239,7 +240,7 @@ int index_check_folder(const struct index_check_params *p, struct index_check_re
         goto out;
     count(&r);
     if (out->n_left)
-        e = err_set(em, LT_ECORRUPT, "%u problems", out->n_left);
+        e = err_set(em, LT_ECORRUPT, "%u problem%s", out->n_left, plural(out->n_left));
 out:
     index_close(&r.ix);
     return e;

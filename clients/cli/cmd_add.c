@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/plural.h"
 #include "clients/cli/batches.h"
 #include "clients/cli/cli.h"
 #include "clients/cli/long_arg.h"
@@ -146,8 +147,8 @@ static void summary(const struct batches_totals *t, const struct add_args *a, do
     char took[32];
     progress_duration(seconds, took);
     fprintf(stderr, "%llu document%s added to %s (%llu chunk%s, %llu token%s) in %s",
-            (unsigned long long)t->accepted, t->accepted == 1 ? "" : "s", a->collection, (unsigned long long)t->chunks,
-            t->chunks == 1 ? "" : "s", (unsigned long long)t->tokens, t->tokens == 1 ? "" : "s", took);
+            (unsigned long long)t->accepted, plural(t->accepted), a->collection, (unsigned long long)t->chunks,
+            plural(t->chunks), (unsigned long long)t->tokens, plural(t->tokens), took);
     if (seconds > 0.05)
         fprintf(stderr, ", %.0f/s", (double)t->accepted / seconds);
     if (t->unchanged)

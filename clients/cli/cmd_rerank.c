@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/plural.h"
 #include "base/utf8.h"
 #include "clients/cli/cli.h"
 #include "clients/cli/docs.h"
@@ -146,7 +147,7 @@ static int print_scores(struct lines *l, const struct latent_rerank_result *r, c
     for (size_t i = 0; i < n && (!a->k || i < a->k); i++)
         print_one(&l->at[order[i]], &r->scores[order[i]], i + 1, a->json);
     if (cut)
-        fprintf(stderr, "%zu texts were cut at the reranker's token limit\n", cut);
+        fprintf(stderr, "%zu text%s cut at the reranker's token limit\n", cut, plural(cut));
     free(order);
     return l->n_failed ? CLI_REFUSED : CLI_DONE;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/plural.h"
 #include "clients/cli/beir.h"
 #include "clients/cli/cli.h"
 #include "clients/cli/json_out.h"
@@ -215,7 +216,7 @@ static void say_conditions(const struct latent_search_result *r)
     if (r->truncated)
         fprintf(stderr, "the query was cut at the token limit\n");
     if (r->rerank_cut)
-        fprintf(stderr, "%u texts were cut at the reranker's token limit\n", r->rerank_cut);
+        fprintf(stderr, "%u text%s cut at the reranker's token limit\n", r->rerank_cut, plural(r->rerank_cut));
 }
 
 struct run_file {

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/plural.h"
 #include "clients/cli/batches.h"
 #include "clients/cli/progress.h"
 #include "clients/cli/text_out.h"
@@ -49,7 +50,7 @@ static int open_second(struct work *w, const struct latent_collection *first, co
     if (latent_collection_info(w->conn, w->second, &k) == 0) {
         const bool ours = strcmp(k->fingerprint, fingerprint) == 0 && !k->vectors_only;
         if (ours)
-            fprintf(stderr, "going on with %llu documents of an earlier run\n", (unsigned long long)k->documents);
+            fprintf(stderr, "going on with %llu document%s of an earlier run\n", (unsigned long long)k->documents, plural(k->documents));
         latent_free(k);
         if (ours)
             return 0;
@@ -232,7 +233,7 @@ int reembed(struct cli *c, const char *name, enum latent_on_long on_long)
         progress_end(&w.progress);
         batches_destroy(&w.b);
         if (code == 0)
-            text_say("%llu documents of %s embedded by %s", (unsigned long long)w.total, name, s->model);
+            text_say("%llu document%s of %s embedded by %s", (unsigned long long)w.total, plural(w.total), name, s->model);
     }
     latent_free(first);
     latent_free(s);

@@ -95,7 +95,7 @@ class Backup(unittest.TestCase):
                 before = writer.done
                 said = self.backup(d, f"copy{i}")
                 copies.append((f"copy{i}", before, writer.done + 1))
-                self.assertIn("1 collections, ", said)
+                self.assertIn("1 collection, ", said)
             writer.stop = True
             writer.join()
             self.assertIsNone(writer.failed)

@@ -40,7 +40,7 @@ class Check(unittest.TestCase):
         self.assertEqual((code, out), (1, ""))
         self.assertIn(f"in use by process {self.d.process.pid}", err)
         self.d.stop()
-        self.assertEqual(check(self.d.data), (0, "1 collections, 300 documents, 300 chunks: no problems\n", ""))
+        self.assertEqual(check(self.d.data), (0, "1 collection, 300 documents, 300 chunks: no problems\n", ""))
 
     def test_after_a_crash(self):
         self.d.kill()
@@ -74,7 +74,7 @@ class Check(unittest.TestCase):
         code, out, _ = check(self.d.data)
         self.assertEqual(code, 1)
         self.assertIn("words do not match", out)
-        self.assertIn("1 chunks whose vector is missing", out)
+        self.assertIn("chunks whose vector is missing or has the wrong length: 1\n", out)
         code, out, _ = check(self.d.data, "--repair")
         self.assertEqual(code, 0, out)
         self.assertIn("document 150: will be embedded again", out)
@@ -82,7 +82,7 @@ class Check(unittest.TestCase):
         while self.status_of_c()["pending_chunks"]:
             pass
         self.d.stop()
-        self.assertEqual(check(self.d.data)[:2], (0, "1 collections, 300 documents, 300 chunks: no problems\n"))
+        self.assertEqual(check(self.d.data)[:2], (0, "1 collection, 300 documents, 300 chunks: no problems\n"))
         self.assert_serves()
 
     def test_used_wrongly(self):

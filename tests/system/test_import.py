@@ -184,7 +184,7 @@ class Import(unittest.TestCase):
         self.assertEqual(got.returncode, 0, got.stdout + got.stderr)
         for name in ("embed_rows", "matmul", "attention", "softmax_groups", "batch", "golden vectors"):
             self.assertRegex(got.stdout, rf"(?m)^  {name} +[1-9][0-9]* +0  passed")
-        self.assertIn("1 of 1 devices passed", got.stdout)
+        self.assertIn("1 of 1 device passed", got.stdout)
         self.assertEqual(run(TINY, "-o", self.model, "--type", "f32").returncode, 0)
         with open(self.model, "r+b") as f:
             data = f.read()

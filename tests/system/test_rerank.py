@@ -139,7 +139,7 @@ class Rerank(unittest.TestCase):
         self.assertEqual((got.returncode, len(got.stdout.splitlines())), (1, 1))
         self.assertIn("line 2: question and document have", got.stderr)
         got = self.d.latent("rerank", "--truncate", "q", stdin="a\n" + words + "\n")
-        self.assertIn("1 texts were cut", got.stderr)
+        self.assertIn("1 text cut at", got.stderr)
 
     def test_limits(self):
         with Wire(self.d.socket) as w:

@@ -81,7 +81,9 @@ class FullDisk(unittest.TestCase):
         self.assertGreater(int(m.group(3)), least)
 
     def found(self, w, i):
-        hits = w.call(SEARCH, [(1, "c"), (3, vector(i)), (4, 1), (5, 1)]).body(SEARCH)[1]
+        reply = w.call(SEARCH, [(1, "c"), (3, vector(i)), (4, 1), (5, 1)])
+        self.assertEqual(reply.code, 0, reply.message)
+        hits = reply.body(SEARCH)[1]
         return unpack(hits[0])[1][0].decode() == f"d{i}"
 
     def test_full_then_larger(self):

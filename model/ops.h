@@ -102,7 +102,7 @@ struct ops_vtbl {
      * needed. NULL where there is nothing to keep. */
     void (*expect)(struct ops *o, const struct ops_use *u);
 
-    /* ---- one batch ---- */
+    /* ---- one batch; buffers have the columns that an op names, a device may refuse wider ones ---- */
     int (*begin)(struct ops *o, const struct ops_batch *b, struct err_msg *em);
 
     /* y[n_tokens, cols] = table[ids] */

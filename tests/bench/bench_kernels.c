@@ -4,6 +4,7 @@
  *   --types T,…      storage types of the weights: f32, f16, bf16, q8_0, q4_K, q5_K, q6_K (default f16,q8_0,q4_K)
  *   --rows N,…       rows of x (default 8192,2048,512,128,32)
  *   --ms MS          aim of one timed batch of calls (default 50)
+ *   --copies MIB     of each matrix (default 192: more than the caches of today's GPUs hold); 0: one copy
  *   --kernels no     without the second table
  *
  * CASE: MxK, a product y[n, M] = x[n, K] wᵀ; products, those four of a layer; layer, a whole one in texts of at most 512 tokens, its q4_K
@@ -25,9 +26,8 @@
 #include "model/quantise.h"
 
 enum { HIDDEN = 4096, FFN = 14336, HEADS = 32, KV_HEADS = 8, HEAD = 128, TEXT = 512 };
-enum { QKV = (HEADS + 2 * KV_HEADS) * HEAD, WIDEST = 2 * FFN };
+enum { QKV = (HEADS + 2 * KV_HEADS) * HEAD, MIXED = HEADS * HEAD, WIDEST = 2 * FFN };
 enum { MAX_LIST = 16, MAX_COPIES = 16, DISTINCT_ROWS = 64, ROUNDS = 5, MAX_CALLS = 1000, MAX_SETTLING = 24, NOISE = 1 << 20 };
-#define COPIES_BYTES (192u << 20) /* of one matrix: more than the caches of today's GPUs hold */
 
 struct matrix {
     struct ops_mat *copy[MAX_COPIES];
@@ -41,6 +41,7 @@ struct bench {
     enum tensor_type types[MAX_LIST];
     uint32_t rows[MAX_LIST];
     size_t n_types, n_rows;
+    uint64_t copies_bytes; /* of one matrix */
     double aim_ms;
     bool kernels; /* the second table: profile is on */
     float *noise;
@@ -51,7 +52,8 @@ struct bench {
 struct job {
     int (*run)(struct ops *o, const struct job *j, uint32_t call);
     uint32_t n, texts;
-    struct ops_buf *x, *y, *wide, *mix;
+    struct ops_buf *x, *y, *qkv, *mixed, *wide, *gated;
+    struct ops_room *room[2]; /* of a layer: of qkv and wide, of mixed and gated, which take turns as in the decoder */
     struct matrix w[4];
     struct ops_vec *gain, *freq;
     double flop, bytes; /* of a call; bytes that have to be read or written */
@@ -135,7 +137,7 @@ static struct matrix matrix(struct bench *b, const enum tensor_type *types, cons
         w.m += rows[p];
         w.bytes += rows[p] * tensor_row_bytes(types[p], k);
     }
-    while (w.n_copies < MAX_COPIES && (!w.n_copies || w.n_copies * w.bytes < COPIES_BYTES))
+    while (w.n_copies < MAX_COPIES && (!w.n_copies || w.n_copies * w.bytes < b->copies_bytes))
         w.copy[w.n_copies++] = one_matrix(b, types, rows, n_parts, k);
     return w;
 }
@@ -162,12 +164,26 @@ static struct ops_buf *buffer(struct bench *b, uint32_t rows, uint32_t cols, boo
     return buf;
 }
 
+/* Two buffers that take turns in the same memory. */
+static struct ops_room *room(struct bench *b, uint32_t rows, uint32_t cols1, struct ops_buf **buf1, uint32_t cols2, struct ops_buf **buf2)
+{
+    struct err_msg em = {{0}};
+    struct ops_room *room = NULL;
+    must(b->o->v->room_create(b->o, (size_t)rows * (cols1 > cols2 ? cols1 : cols2), &room, &em), "room", &em);
+    must(b->o->v->buf_create_in(b->o, room, rows, cols1, buf1, &em), "buffer", &em);
+    must(b->o->v->buf_create_in(b->o, room, rows, cols2, buf2, &em), "buffer", &em);
+    return room;
+}
+
 static void drop_buffers(struct bench *b, struct job *j)
 {
-    struct ops_buf **bufs[] = {&j->x, &j->y, &j->wide, &j->mix};
+    struct ops_buf **bufs[] = {&j->x, &j->y, &j->qkv, &j->mixed, &j->wide, &j->gated};
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
         if (*bufs[i])
             b->o->v->buf_destroy(b->o, bufs[i]);
+    for (size_t i = 0; i < 2; i++)
+        if (j->room[i])
+            b->o->v->room_destroy(b->o, &j->room[i]);
 }
 
 static struct ops_vec *vector(struct bench *b, uint32_t n, bool frequencies)
@@ -215,16 +231,18 @@ static int run_swiglu(struct ops *o, const struct job *j, uint32_t call)
 static int run_layer(struct ops *o, const struct job *j, uint32_t call)
 {
     const struct ops_vtbl *v = o->v;
-    int r = v->rms_norm(o, j->x, j->gain, 1e-5f, j->n, j->y);
-    r |= v->matmul(o, j->y, turn(&j->w[0], call), NULL, NULL, j->n, j->wide);
-    r |= v->rope(o, j->wide, j->freq, &attention);
-    r |= v->attention(o, j->wide, &attention, j->mix);
-    r |= v->matmul(o, j->mix, turn(&j->w[1], call), NULL, j->x, j->n, j->x);
-    r |= v->rms_norm(o, j->x, j->gain, 1e-5f, j->n, j->y);
-    r |= v->matmul(o, j->y, turn(&j->w[2], call), NULL, NULL, j->n, j->wide);
-    r |= v->swiglu(o, j->wide, j->n, FFN, j->mix);
-    r |= v->matmul(o, j->mix, turn(&j->w[3], call), NULL, j->x, j->n, j->x);
-    return r ? LT_EINTERNAL : 0;
+    int r;
+    if ((r = v->rms_norm(o, j->x, j->gain, 1e-5f, j->n, j->y)) < 0 ||
+        (r = v->matmul(o, j->y, turn(&j->w[0], call), NULL, NULL, j->n, j->qkv)) < 0 ||
+        (r = v->rope(o, j->qkv, j->freq, &attention)) < 0 ||
+        (r = v->attention(o, j->qkv, &attention, j->mixed)) < 0 ||
+        (r = v->matmul(o, j->mixed, turn(&j->w[1], call), NULL, j->x, j->n, j->x)) < 0 ||
+        (r = v->rms_norm(o, j->x, j->gain, 1e-5f, j->n, j->y)) < 0 ||
+        (r = v->matmul(o, j->y, turn(&j->w[2], call), NULL, NULL, j->n, j->wide)) < 0 ||
+        (r = v->swiglu(o, j->wide, j->n, FFN, j->gated)) < 0 ||
+        (r = v->matmul(o, j->gated, turn(&j->w[3], call), NULL, j->x, j->n, j->x)) < 0)
+        return r;
+    return 0;
 }
 
 /* ---- time ---- */
@@ -332,7 +350,7 @@ static void product(struct bench *b, uint32_t m, uint32_t k)
 static void products(struct bench *b)
 {
     product(b, QKV, HIDDEN);
-    product(b, HIDDEN, HEADS * HEAD);
+    product(b, HIDDEN, MIXED);
     product(b, 2 * FFN, HIDDEN);
     product(b, HIDDEN, FFN);
 }
@@ -341,7 +359,7 @@ static void attend(struct bench *b, uint32_t texts, uint32_t length, const char 
 {
     struct job j = {.run = run_attention, .n = texts * length, .texts = texts, .bytes_of = "activations"};
     j.x = buffer(b, j.n, QKV, true);
-    j.y = buffer(b, j.n, HEADS * HEAD, false);
+    j.y = buffer(b, j.n, MIXED, false);
     j.flop = 4.0 * j.n * length * HEADS * HEAD;
     j.bytes = 4.0 * j.n * (QKV + HEADS * HEAD);
     report(b, &j, what);
@@ -384,7 +402,7 @@ static void layer(struct bench *b)
                                five = type == TENSOR_Q4_K ? TENSOR_Q5_K : type;
         const uint32_t qkv[] = {HEADS * HEAD, KV_HEADS * HEAD, KV_HEADS * HEAD}, hidden = HIDDEN, up[] = {FFN, FFN};
         j.w[0] = matrix(b, (enum tensor_type[]){type, type, six}, qkv, 3, HIDDEN);
-        j.w[1] = matrix(b, &six, &hidden, 1, HEADS * HEAD);
+        j.w[1] = matrix(b, &six, &hidden, 1, MIXED);
         j.w[2] = matrix(b, (enum tensor_type[]){type, type}, up, 2, HIDDEN);
         j.w[3] = matrix(b, &five, &hidden, 1, FFN);
         snprintf(what, sizeof what, "%s layer", tensor_type_name(type));
@@ -392,8 +410,8 @@ static void layer(struct bench *b)
             j.n = b->rows[i];
             j.x = buffer(b, j.n, HIDDEN, true);
             j.y = buffer(b, j.n, HIDDEN, false);
-            j.wide = buffer(b, j.n, WIDEST, false);
-            j.mix = buffer(b, j.n, FFN, false);
+            j.room[0] = room(b, j.n, QKV, &j.qkv, WIDEST, &j.wide);
+            j.room[1] = room(b, j.n, MIXED, &j.mixed, FFN, &j.gated);
             j.flop = j.bytes = 0;
             for (int w = 0; w < 4; w++) {
                 j.flop += 2.0 * j.n * j.w[w].m * j.w[w].k;
@@ -477,7 +495,7 @@ int main(int argc, char **argv)
 {
     static const char *const usual[] = {"products", "attention:16x512", "attention:1x32", "rms_norm", "swiglu", "layer"};
     struct bench b = {.device = "cpu", .types = {TENSOR_F16, TENSOR_Q8_0, TENSOR_Q4_K}, .rows = {8192, 2048, 512, 128, 32},
-                      .n_types = 3, .n_rows = 5, .aim_ms = 50, .rng = 1};
+                      .n_types = 3, .n_rows = 5, .copies_bytes = 192u << 20, .aim_ms = 50, .rng = 1};
     struct err_msg em = {{0}};
     int first = 1, tables = 2;
     bool good = true;
@@ -491,6 +509,8 @@ int main(int argc, char **argv)
             good &= (b.n_rows = read_rows(value, b.rows)) > 0;
         else if (!strcmp(argv[first], "--ms"))
             good &= (b.aim_ms = strtod(value, NULL)) > 0;
+        else if (!strcmp(argv[first], "--copies"))
+            b.copies_bytes = (uint64_t)strtoul(value, NULL, 10) << 20;
         else if (!strcmp(argv[first], "--kernels"))
             tables = strcmp(value, "no") ? 2 : 1;
         else
@@ -499,7 +519,7 @@ int main(int argc, char **argv)
     const char *const *cases = first < argc ? (const char *const *)argv + first : usual;
     const size_t n = first < argc ? (size_t)(argc - first) : sizeof usual / sizeof *usual;
     if (!good || (first < argc && argv[first][0] == '-')) {
-        fputs("usage: bench_kernels [--device cpu|vulkan|vulkan:NAME] [--types T,...] [--rows N,...] [--ms MS] [--kernels no] [CASE...]\n", stderr);
+        fputs("usage: bench_kernels [--device cpu|vulkan|vulkan:NAME] [--types T,...] [--rows N,...] [--ms MS] [--copies MIB] [--kernels no] [CASE...]\n", stderr);
         return 2;
     }
     make_noise(&b);

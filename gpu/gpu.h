@@ -60,6 +60,7 @@ struct gpu_coop {
     uint32_t subgroup; /* invocations, demanded of the driver */
     bool fragments;    /* each value of a matrix is held by one invocation only, as tried out: shaders/lib/fragment.glsl */
     uint32_t sharing;  /* invocations that share a row of a left matrix, which matmul_few.comp fills by hand; 0: unknown what they hold */
+    bool placed;       /* and an invocation holds of a right matrix what finish_rows.comp lays out for it */
 };
 
 /* What a device allows, after the params' restrictions. Bytes unless said. */

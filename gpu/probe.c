@@ -45,6 +45,20 @@ static bool holds(const struct gpu_coop *c, uint32_t sharing, const uint32_t *fo
     return true;
 }
 
+bool probe_placed(const struct gpu_coop *c, const uint32_t *found)
+{
+    if (c->m != 16 || c->n != 16 || c->k != 16 || c->subgroup != 32 || c->sharing != 4)
+        return false;
+    for (uint32_t t = 0; t < 32; t++) {
+        for (uint32_t i = 0; i < 8; i++) {
+            const uint32_t column = t / 4 + i / 4 * 8, row = i % 4 / 2 * 8 + t % 4 * 2 + i % 2;
+            if (found[t * 256 + i] != column * 16 + row)
+                return false;
+        }
+    }
+    return true;
+}
+
 int probe_fragments(struct gpu *g, struct err_msg *em)
 {
     struct gpu_coop *c = &g->limits.coop;
@@ -54,7 +68,7 @@ int probe_fragments(struct gpu *g, struct err_msg *em)
     /* whole eights, and an even number of steps for any length of a row */
     if (c->m * c->k % (8 * c->subgroup) || c->n * c->k % (8 * c->subgroup) || PARAMS_K_PAD % (2 * c->k))
         return 0;
-    const size_t n = 2 + (size_t)c->subgroup * c->m * c->k;
+    const size_t n = 2 + (size_t)c->subgroup * (c->m + c->n) * c->k;
     if (4 * n > g->limits.max_range)
         return 0;
     uint32_t *found = calloc(n, sizeof *found);
@@ -65,7 +79,9 @@ int probe_fragments(struct gpu *g, struct err_msg *em)
     for (uint32_t sharing = 1; c->fragments && sharing <= SHARING_MOST && !c->sharing; sharing *= 2)
         if (holds(c, sharing, found + 2))
             c->sharing = sharing;
-    log_debug("gpu", "%s: fragments of matrices %s, %u invocations share a row", g->info.name, c->fragments ? "yes" : "no", c->sharing);
+    c->placed = c->sharing && probe_placed(c, found + 2 + (size_t)c->subgroup * c->m * c->k);
+    log_debug("gpu", "%s: fragments of matrices %s, %u invocations share a row, the right one's places %s", g->info.name,
+              c->fragments ? "yes" : "no", c->sharing, c->placed ? "known" : "unknown");
     free(found);
     return r;
 }

@@ -126,6 +126,8 @@ int capability_open(struct gpu *g, const struct gpu_params *p, struct err_msg *e
 
 /* probe.c: what only running a kernel tells, on an open device whose way is chosen */
 int probe_fragments(struct gpu *g, struct err_msg *em);
+/* Whether each invocation holds of a right matrix what finish_rows.comp takes it to hold: c->n c->k words of each, column c->k + row. */
+bool probe_placed(const struct gpu_coop *c, const uint32_t *found);
 
 /* pipeline.c */
 int pipeline_get(struct gpu *g, enum gpu_kernel k, const uint32_t *spec, VkPipeline *out, struct err_msg *em);

@@ -1,5 +1,6 @@
 // What an invocation holds of cooperative matrices, which no query tells: found[0], found[1] = how many values of a left matrix, TM × TK,
-// and of a right one, TK × TN; found[2 + invocation TM TK + i] = the place in the left one, row TK + column, of its value i.
+// and of a right one, TK × TN; found[2 + invocation TM TK + i] = the place in the left one, row TK + column, of its value i; behind them, an
+// invocation's TN TK words, the same of the right one, column TK + row.
 // One group of one subgroup. Places are whole numbers that f16 holds exactly: at most 32 × 32.
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -17,22 +18,27 @@ layout(constant_id = 3) const uint TK = 16;
 layout(set = 0, binding = 0, std430) writeonly buffer Found { uint found[]; };
 layout(push_constant) uniform Push { push_none p; };
 
-shared uvec4 places[TM * TK / 8]; // pairs of neighbours of a row
+const uint MOST = TM > TN ? TM : TN;
+
+shared uvec4 places[MOST * TK / 8]; // pairs of neighbours of a row, or of a column of the right one
 
 void main()
 {
     uint t = gl_LocalInvocationID.x;
-    for (uint i = t; i < TM * TK / 8; i += GROUP)
+    for (uint i = t; i < MOST * TK / 8; i += GROUP)
         places[i] = uvec4(packHalf2x16(vec2(8 * i, 8 * i + 1)), packHalf2x16(vec2(8 * i + 2, 8 * i + 3)),
                           packHalf2x16(vec2(8 * i + 4, 8 * i + 5)), packHalf2x16(vec2(8 * i + 6, 8 * i + 7)));
     barrier();
     coopmat<float16_t, gl_ScopeSubgroup, TM, TK, gl_MatrixUseA> a;
-    coopmat<float16_t, gl_ScopeSubgroup, TK, TN, gl_MatrixUseB> b = coopmat<float16_t, gl_ScopeSubgroup, TK, TN, gl_MatrixUseB>(float16_t(0.0));
+    coopmat<float16_t, gl_ScopeSubgroup, TK, TN, gl_MatrixUseB> b;
     coopMatLoad(a, places, 0, TK / 8, gl_CooperativeMatrixLayoutRowMajor);
+    coopMatLoad(b, places, 0, TK / 8, gl_CooperativeMatrixLayoutColumnMajor);
     if (t == 0) {
         found[0] = a.length();
         found[1] = b.length();
     }
     for (uint i = 0; i < a.length() && i < TM * TK; i++)
         found[2 + t * TM * TK + i] = uint(a[i]);
+    for (uint i = 0; i < b.length() && i < TN * TK; i++)
+        found[2 + GROUP * TM * TK + t * TN * TK + i] = uint(b[i]);
 }

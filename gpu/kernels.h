@@ -77,7 +77,7 @@
     X(MATMUL_DOT_Q5K, matmul_dot_q5k, "rrrrrw", 6, push_matmul)                                    \
     X(MATMUL_DOT_Q6K, matmul_dot_q6k, "rrrrrw", 6, push_matmul)                                    \
     X(MATMUL_SUM, matmul_sum, "rrrw", 1, push_sum)                                                 \
-    X(FINISH_ROWS, finish_rows, "rrrrww", 7, push_finish)                                          \
+    X(FINISH_ROWS, finish_rows, "rrrrww", 8, push_finish)                                          \
     X(PACK_INT8, pack_int8, "rw", 4, push_pack)                                                    \
     X(RMS_NORM, rms_norm, "rrw", 1, push_norm)                                                     \
     X(RMS_NORM_ADD, rms_norm_add, "rrb", 1, push_norm)                                             \

@@ -319,7 +319,7 @@ struct tuning_few tuning_few(const struct gpu *g, uint32_t n, uint32_t n_rows, u
     const struct gpu_coop *c = &l->coop;
     const struct tuning_few none = {0};
     struct tuning_few t = {.subgroups = g->table.few_subgroups, .rm = g->table.few_matrices, .tm = c->m, .tn = c->n, .tk = c->k,
-                           .sharing = c->sharing, .eights = g->table.few_eights, .ahead = g->table.few_ahead, .pack_bk8 = 16};
+                           .sharing = c->sharing, .placed = c->placed, .eights = g->table.few_eights, .ahead = g->table.few_ahead, .pack_bk8 = 16};
     if (!c->sharing || n > g->table.few_rows)
         return none;
     while (t.eights > 2 && !whole_turns(&t, kp))

@@ -109,6 +109,7 @@ struct tuning_few {
     uint32_t group, subgroups;  /* as struct tuning_coop */
     uint32_t rm, rn;            /* matrices of a subgroup along w's rows; all of x's: 0: this way does not suit */
     uint32_t tm, tn, tk, sharing; /* limits.coop */
+    bool placed;                /* limits.coop: finish_rows.comp can lay out x */
     uint32_t eights, ahead;     /* of a row that an invocation takes in a turn, 2 or 4; turns fetched ahead, 1 or 2 */
     uint32_t bm;                /* rows of w of a group: subgroups rm tm */
     uint32_t parts, part8;      /* as struct tuning_coop */

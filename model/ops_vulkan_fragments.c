@@ -36,6 +36,24 @@ static int lay_out(struct ops_vulkan *v, const struct layout *t, enum gpu_kernel
     return gpu_dispatch(v->g, &d, em);
 }
 
+/* The same into v->fragments_x, which spread rows leave. */
+static int lay_out_into_x(struct ops_vulkan *v, const struct layout *t, enum gpu_kernel kernel, const struct gpu_arg *args,
+                          const struct push_fragments *push, struct err_msg *em)
+{
+    v->spread.x = NULL;
+    return lay_out(v, t, kernel, args, push, em);
+}
+
+/* Room for len bytes in v->fragments_x. */
+static bool room_for_x(struct ops_vulkan *v, uint64_t len)
+{
+    struct err_msg em = {0};
+    if (v->fragments_x && gpu_buf_len(v->fragments_x) >= len)
+        return true;
+    v->spread.x = NULL;
+    return ops_vulkan_grow(v, &v->fragments_x, len, v->expected.fragments_x, &em) == 0;
+}
+
 static struct layout layout_of(const struct tuning_fragments *t)
 {
     return (struct layout){t->group, t->subgroups, t->tm, t->tn, t->tk, t->pack_bk8, 0, 0};
@@ -58,7 +76,7 @@ static int lay_out_x(struct ops_vulkan *v, const struct product *p, const struct
     const struct push_fragments push = {0, p->n, p->w->kp, blocks_of(p->n, t->bn, t->tm), (uint32_t)scales_at(t, p->n, p->w->kp)};
     const struct gpu_arg args[] = {arg(v->pack), arg(v->fragments_x)};
     const struct layout layout = layout_of(t);
-    return lay_out(v, &layout, GPU_KERNEL_FRAGMENTS_X, args, &push, em);
+    return lay_out_into_x(v, &layout, GPU_KERNEL_FRAGMENTS_X, args, &push, em);
 }
 
 /* n_rows rows of the slice from row0 of it on. */
@@ -108,7 +126,7 @@ bool ops_vulkan_fragments(struct ops_vulkan *v, const struct product *p, struct 
     if (!t->bm || !whole_matrices(p, t))
         return false;
     /* where there is no room for them, the other way needs none */
-    return ops_vulkan_grow(v, &v->fragments_x, ops_vulkan_fragments_x_bytes(t, p->n, p->w->kp), v->expected.fragments_x, &em) == 0 &&
+    return room_for_x(v, ops_vulkan_fragments_x_bytes(t, p->n, p->w->kp)) &&
            ops_vulkan_grow(v, &v->fragments_w, fragment_bytes(blocks_of(t->rows, t->bm, t->tn), t->tn, p->w->kp, t->tk),
                            v->expected.fragments_w, &em) == 0;
 }
@@ -124,31 +142,32 @@ int ops_vulkan_run_fragments(struct ops_vulkan *v, const struct product *p, cons
     return r;
 }
 
-static uint64_t few_scales_at(const struct tuning_few *t, uint32_t kp)
+uint32_t ops_vulkan_few_scales_at(const struct tuning_few *t, uint32_t kp)
 {
-    return fragment_bytes(t->rn, t->tn, kp, 0) / 4;
+    return (uint32_t)(fragment_bytes(t->rn, t->tn, kp, 0) / 4);
 }
 
 uint64_t ops_vulkan_few_x_bytes(const struct tuning_few *t, uint32_t kp)
 {
-    return 4 * (few_scales_at(t, kp) + (uint64_t)t->rn * t->tn);
+    return 4 * (ops_vulkan_few_scales_at(t, kp) + (uint64_t)t->rn * t->tn);
 }
 
 bool ops_vulkan_few(struct ops_vulkan *v, const struct product *p, struct tuning_few *t)
 {
-    struct err_msg em = {0};
-    *t = tuning_few(v->g, p->n, p->w->rows, p->w->kp);
-    return t->rn && ops_vulkan_grow(v, &v->fragments_x, ops_vulkan_few_x_bytes(t, p->w->kp), v->expected.fragments_x, &em) == 0;
+    /* from more rows than p's where those are there already: they may not be made a second time */
+    const bool spread = ops_vulkan_holds(&v->spread, p->x, p->n, p->w->cols);
+    *t = tuning_few(v->g, spread ? v->spread.n : p->n, p->w->rows, p->w->kp);
+    return t->rn && room_for_x(v, ops_vulkan_few_x_bytes(t, p->w->kp));
 }
 
-int ops_vulkan_run_few(struct ops_vulkan *v, const struct product *p, const struct tuning_few *t, struct err_msg *em)
+int ops_vulkan_run_few(struct ops_vulkan *v, const struct product *p, const struct tuning_few *t, bool spread, struct err_msg *em)
 {
-    const uint32_t scales = (uint32_t)few_scales_at(t, p->w->kp);
+    const uint32_t scales = ops_vulkan_few_scales_at(t, p->w->kp);
     const struct push_fragments rows = {0, p->n, p->w->kp, t->rn, scales};
     const struct layout layout = {t->group, t->subgroups, t->tm, t->tn, t->tk, t->pack_bk8, t->sharing, t->eights};
     const struct gpu_arg from[] = {arg(v->pack), arg(v->fragments_x)};
     const uint32_t spec[] = {t->group, t->subgroups, t->rm, t->rn, t->tm, t->tn, t->tk, t->sharing, t->eights, t->ahead};
-    int r = lay_out(v, &layout, GPU_KERNEL_FRAGMENTS_SPREAD, from, &rows, em);
+    int r = spread ? 0 : lay_out_into_x(v, &layout, GPU_KERNEL_FRAGMENTS_SPREAD, from, &rows, em);
     for (size_t i = 0; i < p->w->n_slices && r == 0; i++) {
         const struct mat_slice *s = &p->w->slices[i];
         const struct push_few push = {

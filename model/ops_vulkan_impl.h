@@ -4,6 +4,9 @@
 
 #include "model/ops_vulkan.h"
 
+struct tuning_fragments;
+struct tuning_few;
+
 /* Buffers of a room all begin where it does. */
 struct ops_buf {
     struct gpu_buf *b; /* its room's */
@@ -90,6 +93,13 @@ struct rope_table {
 };
 #define ROPE_TABLES 4
 
+/* Whose rows a product's x has been made of. */
+struct packed_rows {
+    const struct ops_buf *x; /* NULL: nobody's */
+    uint64_t version;
+    uint32_t n, cols;
+};
+
 /* Bytes of what batches need beside their buffers. */
 struct scratch {
     uint64_t pack, parts, kv, fragments_x, fragments_w, ropes, readback;
@@ -110,9 +120,8 @@ struct ops_vulkan {
     struct gpu_buf *pack;  /* the rows of a product's x as f16 or int8 */
     struct gpu_buf *parts; /* sums of a product whose k is divided */
     struct gpu_buf *fragments_x, *fragments_w; /* what one product multiplies */
-    const struct ops_buf *packed; /* whose rows v->pack holds as f16; NULL: nobody's */
-    uint64_t packed_version;
-    uint32_t packed_n, packed_cols;
+    struct packed_rows packed; /* as f16 in v->pack */
+    struct packed_rows spread; /* in v->fragments_x, as matmul_few.comp's right matrix: spread.n of them in whole blocks */
     struct ops_buf *late; /* buffers whose rows are still to be made */
     struct gpu_buf *kv;    /* keys and values as f16 */
     struct scratch expected; /* of batches to come; 0: not known */
@@ -182,6 +191,11 @@ int ops_vulkan_defer(struct ops_vulkan *v, const struct ops_buf *x, uint32_t n, 
                      struct err_msg *em);
 /* x's first n rows of cols values in v->pack, kp values long, as f16 with a scale for each. */
 int ops_vulkan_take_packed(struct ops_vulkan *v, const struct ops_buf *x, uint32_t n, uint32_t cols, uint32_t kp, struct err_msg *em);
+/* Whether x's first n rows of cols values lie where `in` is kept. */
+bool ops_vulkan_holds(const struct packed_rows *in, const struct ops_buf *x, uint32_t n, uint32_t cols);
+/* p->x's for a product of few rows as *t says: as its fragments in v->fragments_x where the device's kernels know these, *spread then; else in
+ * v->pack. */
+int ops_vulkan_take_spread(struct ops_vulkan *v, const struct product *p, const struct tuning_few *t, bool *spread, struct err_msg *em);
 /* Room for len bytes in v->pack, which packed rows have left. */
 int ops_vulkan_claim_pack(struct ops_vulkan *v, uint64_t len, struct err_msg *em);
 /* Room for a product's parts in v->parts, which others have left. */
@@ -200,15 +214,15 @@ void ops_vulkan_forget_buf(struct ops_vulkan *v, const struct ops_buf *b);
 int ops_vulkan_add_parts(struct ops_vulkan *v, const struct product *p, uint32_t parts, struct err_msg *em);
 
 /* ops_vulkan_fragments.c */
-struct tuning_fragments;
-struct tuning_few;
 /* Whether p, of few rows, is made from x's fragments: *t says how, and there is room for them. */
 bool ops_vulkan_few(struct ops_vulkan *v, const struct product *p, struct tuning_few *t);
-/* p->y, or v->parts where t has several, from x in v->pack. */
-int ops_vulkan_run_few(struct ops_vulkan *v, const struct product *p, const struct tuning_few *t, struct err_msg *em);
+/* p->y, or v->parts where t has several, from x in v->fragments_x where it is spread, else in v->pack. */
+int ops_vulkan_run_few(struct ops_vulkan *v, const struct product *p, const struct tuning_few *t, bool spread, struct err_msg *em);
 /* Bytes of x's fragments and scales for n rows of kp values, and for the few rows of t. */
 uint64_t ops_vulkan_fragments_x_bytes(const struct tuning_fragments *t, uint32_t n, uint32_t kp);
 uint64_t ops_vulkan_few_x_bytes(const struct tuning_few *t, uint32_t kp);
+/* Where their scales lie behind them, in floats. */
+uint32_t ops_vulkan_few_scales_at(const struct tuning_few *t, uint32_t kp);
 /* Whether p is made from fragments: *t says how, and there is room for them. */
 bool ops_vulkan_fragments(struct ops_vulkan *v, const struct product *p, struct tuning_fragments *t);
 /* p->y, from x in v->pack. */

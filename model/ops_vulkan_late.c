@@ -1,7 +1,8 @@
 /* Rows that are late: what a norm, a gate or a divided product makes is not made until it is known who reads it.
  *
  * A product on cooperative matrices wants its x packed as f16, so a norm or a gate before it need not write f32: one kernel (finish_rows) reads
- * what there is, be it rows or a product's parts, and writes packed rows. Any other op gets rows in f32, made right before it.
+ * what there is, be it rows or a product's parts, and writes packed rows, or for few rows their fragments. Any other op gets rows in f32,
+ * made right before it.
  * What a product took in packed form is still late: another reader makes it once more, as long as what it comes from is there. Before that
  * is written, rows that nobody took are made; those that were taken are gone, and reading them is an error, never an old value.
  *
@@ -43,7 +44,8 @@ struct finishing {
     uint32_t n, k, kp;
     uint32_t rows;                /* PARAMS_ROWS_… */
     const struct ops_buf *out;    /* for those */
-    bool pack;
+    uint32_t pack;                /* PARAMS_PACK_… */
+    const struct tuning_few *few; /* of fragments */
 };
 
 static uint32_t operation(enum rows_from from)
@@ -58,13 +60,17 @@ static int finish_rows(struct ops_vulkan *v, const struct finishing *f, struct e
 {
     const struct tuning_finish t = tuning_finish(v->g, f->kp);
     const struct product *p = f->sum ? &f->sum->sum : NULL;
+    const struct tuning_few *few = f->pack == PARAMS_PACK_FRAGMENTS ? f->few : NULL;
+    struct gpu_buf *to = few ? v->fragments_x : v->pack;
     const uint32_t op = operation(f->from), parts = f->sum ? f->sum->parts : 1;
-    const uint32_t spec[] = {t.group, t.vectors, f->k % 4 == 0, p != NULL, op, f->rows, f->pack};
+    const uint32_t spec[] = {t.group, t.vectors, f->k % 4 == 0, p != NULL, op, f->rows, f->pack, few ? few->eights : 2};
     const struct push_finish push = {f->n, f->k, f->kp, parts,
                                      (p && p->bias ? PARAMS_HAS_BIAS : 0) | (p && p->residual ? PARAMS_HAS_RESIDUAL : 0),
-                                     op == PARAMS_FINISH_NORM ? f->s->eps : 0};
+                                     op == PARAMS_FINISH_NORM ? f->s->eps : 0,
+                                     few ? few->rn : 0,
+                                     few ? ops_vulkan_few_scales_at(few, f->kp) : 0};
     /* an output that is not written is bound to the other's buffer: one that all shared would have dispatches wait for each other */
-    const struct gpu_arg rows = arg(f->rows != PARAMS_ROWS_NONE ? f->out->b : v->pack), pack = arg(f->pack ? v->pack : f->out->b);
+    const struct gpu_arg rows = arg(f->rows != PARAMS_ROWS_NONE ? f->out->b : to), pack = arg(f->pack ? to : f->out->b);
     const struct gpu_arg args[] = {arg(p ? v->parts : f->x->b), vec_arg(v, p ? p->bias : NULL),
                                    arg(p && p->residual ? p->residual->b : v->dummy),
                                    vec_arg(v, op == PARAMS_FINISH_NORM ? f->s->g : NULL), rows, pack};
@@ -73,7 +79,7 @@ static int finish_rows(struct ops_vulkan *v, const struct finishing *f, struct e
         .spec = spec,
         .push = &push,
         .args = args,
-        .groups = {f->n, 1, 1},
+        .groups = {few ? few->rn * few->tn : f->n, 1, 1},
         .work = (double)f->n * f->k * (WORK_PER_VALUE + parts),
     };
     return gpu_dispatch(v->g, &d, em);
@@ -87,7 +93,7 @@ static uint32_t padded(uint32_t k)
 /* A norm or gate in f32, of rows that are there. */
 static int make_result(struct ops_vulkan *v, const struct rows *s, struct err_msg *em)
 {
-    const struct finishing f = {s->from, s, NULL, s->x, s->n, s->cols, padded(s->cols), PARAMS_ROWS_RESULT, s->b, false};
+    const struct finishing f = {s->from, s, NULL, s->x, s->n, s->cols, padded(s->cols), PARAMS_ROWS_RESULT, s->b, PARAMS_PACK_NONE, NULL};
     return finish_rows(v, &f, em);
 }
 
@@ -224,7 +230,7 @@ int ops_vulkan_take_sum(struct ops_vulkan *v, struct ops_buf *b, uint32_t n, uin
 
 int ops_vulkan_claim_pack(struct ops_vulkan *v, uint64_t len, struct err_msg *em)
 {
-    v->packed = NULL;
+    v->packed.x = NULL;
     return ops_vulkan_grow(v, &v->pack, len, v->expected.pack, em);
 }
 
@@ -275,26 +281,58 @@ static int plan_pack(struct ops_vulkan *v, const struct ops_buf *x, struct finis
     return 0;
 }
 
+bool ops_vulkan_holds(const struct packed_rows *in, const struct ops_buf *x, uint32_t n, uint32_t cols)
+{
+    return in->x == x && in->version == x->rows->version && in->n >= n && in->cols == cols;
+}
+
+/* Packs x's rows as f was planned, and notes who has been read and where they lie. */
+static int pack(struct ops_vulkan *v, const struct ops_buf *x, const struct finishing *f, struct packed_rows *in, struct err_msg *em)
+{
+    in->x = NULL;
+    const int r = finish_rows(v, f, em);
+    if (r < 0)
+        return r;
+    if (f->rows == PARAMS_ROWS_SOURCE)
+        become(v, f->out->rows, ROWS_THERE);
+    else if (f->sum)
+        f->x->rows->taken = true;
+    x->rows->taken = true;
+    *in = (struct packed_rows){x, x->rows->version, f->n, f->k};
+    return 0;
+}
+
+static int pack_rows(struct ops_vulkan *v, const struct ops_buf *x, struct finishing *f, struct err_msg *em)
+{
+    const int r = ops_vulkan_claim_pack(v, 4 * (uint64_t)PARAMS_HALF_WORDS(f->kp) * f->n, em);
+    f->pack = PARAMS_PACK_ROWS;
+    return r < 0 ? r : pack(v, x, f, &v->packed, em);
+}
+
 int ops_vulkan_take_packed(struct ops_vulkan *v, const struct ops_buf *x, uint32_t n, uint32_t cols, uint32_t kp, struct err_msg *em)
 {
-    struct rows *s = x->rows;
-    struct finishing f = {.from = ROWS_THERE, .n = n, .k = cols, .kp = kp, .rows = PARAMS_ROWS_NONE, .pack = true};
-    int r;
-    if (v->packed == x && v->packed_version == s->version && v->packed_n >= n && v->packed_cols == cols)
+    struct finishing f = {.from = ROWS_THERE, .n = n, .k = cols, .kp = kp, .rows = PARAMS_ROWS_NONE};
+    if (ops_vulkan_holds(&v->packed, x, n, cols))
         return 0;
-    if ((r = plan_pack(v, x, &f, em)) < 0 ||
-        (r = ops_vulkan_claim_pack(v, 4 * (uint64_t)PARAMS_HALF_WORDS(kp) * f.n, em)) < 0 || (r = finish_rows(v, &f, em)) < 0)
+    const int r = plan_pack(v, x, &f, em);
+    return r < 0 ? r : pack_rows(v, x, &f, em);
+}
+
+int ops_vulkan_take_spread(struct ops_vulkan *v, const struct product *p, const struct tuning_few *t, bool *spread, struct err_msg *em)
+{
+    const uint32_t cols = p->w->cols;
+    struct finishing f = {.from = ROWS_THERE, .n = p->n, .k = cols, .kp = p->w->kp, .rows = PARAMS_ROWS_NONE, .few = t};
+    *spread = ops_vulkan_holds(&v->spread, p->x, p->n, cols);
+    if (*spread || ops_vulkan_holds(&v->packed, p->x, p->n, cols))
+        return 0;
+    const int r = plan_pack(v, p->x, &f, em);
+    if (r < 0)
         return r;
-    if (f.rows == PARAMS_ROWS_SOURCE)
-        become(v, f.out->rows, ROWS_THERE);
-    else if (f.sum)
-        f.x->rows->taken = true;
-    s->taken = true;
-    v->packed = x;
-    v->packed_version = s->version;
-    v->packed_n = f.n;
-    v->packed_cols = cols;
-    return 0;
+    *spread = t->placed && f.n <= t->rn * t->tn;
+    if (!*spread)
+        return pack_rows(v, p->x, &f, em);
+    f.pack = PARAMS_PACK_FRAGMENTS;
+    return pack(v, p->x, &f, &v->spread, em);
 }
 
 int ops_vulkan_settle(struct ops_vulkan *v, struct err_msg *em)
@@ -302,7 +340,7 @@ int ops_vulkan_settle(struct ops_vulkan *v, struct err_msg *em)
     int r = 0;
     while (r == 0 && v->late)
         r = let_go(v, v->late->rows, em);
-    v->packed = NULL;
+    v->packed.x = v->spread.x = NULL;
     return r;
 }
 
@@ -310,15 +348,17 @@ void ops_vulkan_forget_late(struct ops_vulkan *v)
 {
     while (v->late)
         become(v, v->late->rows, ROWS_GONE);
-    v->packed = NULL;
+    v->packed.x = v->spread.x = NULL;
 }
 
 void ops_vulkan_forget_buf(struct ops_vulkan *v, const struct ops_buf *b)
 {
     if (!b)
         return;
-    if (v->packed == b)
-        v->packed = NULL;
+    if (v->packed.x == b)
+        v->packed.x = NULL;
+    if (v->spread.x == b)
+        v->spread.x = NULL;
     if (b->rows->b != b)
         return;
     if (is_late(b->rows))

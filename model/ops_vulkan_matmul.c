@@ -144,17 +144,19 @@ static int run_coop(struct ops_vulkan *v, const struct product *p)
     struct tuning_fragments fragments;
     struct tuning_few few;
     struct err_msg em = {0};
-    int r = finish(v, ops_vulkan_take_packed(v, p->x, p->n, p->w->cols, p->w->kp, &em), &em);
-    if (r < 0)
+    bool spread = false;
+    const bool is_few = ops_vulkan_few(v, p, &few);
+    int r = is_few ? ops_vulkan_take_spread(v, p, &few, &spread, &em) : ops_vulkan_take_packed(v, p->x, p->n, p->w->cols, p->w->kp, &em);
+    if (finish(v, r, &em) < 0)
         return r;
-    if (ops_vulkan_fragments(v, p, &fragments)) {
+    if (!is_few && ops_vulkan_fragments(v, p, &fragments)) {
         r = begin_packed(v, p, 1);
         return r < 0 ? r : finish(v, ops_vulkan_run_fragments(v, p, &fragments, &em), &em);
     }
-    if (!ops_vulkan_few(v, p, &few))
+    if (!is_few)
         return run_matrices(v, p);
     if ((r = begin_packed(v, p, few.parts)) == 0)
-        r = finish(v, ops_vulkan_run_few(v, p, &few, &em), &em);
+        r = finish(v, ops_vulkan_run_few(v, p, &few, spread, &em), &em);
     if (r == 0 && few.parts > 1)
         ops_vulkan_defer_sum(v, p, few.parts);
     return r;

@@ -73,7 +73,7 @@ void ops_vulkan_expect(struct ops *o, const struct ops_use *u)
 {
     struct ops_vulkan *v = ops_vulkan(o);
     v->expected = scratch_of(v, u);
-    v->packed = NULL;
+    v->packed.x = v->spread.x = NULL;
     trim(v, &v->pack, v->expected.pack);
     trim(v, &v->parts, v->expected.parts);
     trim(v, &v->kv, v->expected.kv);

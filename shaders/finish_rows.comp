@@ -6,17 +6,21 @@
 //     (m = 2 k); gelu(source[:, :k]) * source[:, k:], the tanh form (m = 2 k)
 //   rows: the source, the result, or not written
 //   pack[n] = (result / scale as f16, two values in a word, kp's padding zero; scale), PARAMS_HALF_WORDS(kp) words, or not written
+//   or pack = the same as fragments, to the byte what fragments.comp makes of such rows (FRAGMENTS_SPREAD): n_blocks blocks of rows, of which
+//     those behind the last are zeros; the scales from float `scales` on. Only where gpu/probe.c has found that a right matrix is held as below
 //
 // The scale is a power of two, which rounds nothing; the row's largest value comes to lie in 0.5 … 1, so that rows of any size fit f16,
 // values down to a 2^-14 of the largest keep f16's 11 bits, and a sum of products in f16 has room. NaN and Inf stay what they are.
 //
 // A work-group takes a row and holds it between reading and writing, an invocation VECTORS vectors of four, GROUP apart, so that neighbours
 // read and write beside each other. Parts are added in their order, then bias, then residual. rows may be residual: an invocation reads and
-// writes the same elements. f32 sums, whose order depends on GROUP and VECTORS only. Groups: x = row.
+// writes the same elements. f32 sums, whose order depends on GROUP and VECTORS only. Groups: x = row, up to whole
+// blocks of fragments.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #include "params.h"
+#include "lib/fragment.glsl"
 #include "lib/math.glsl"
 
 layout(local_size_x_id = 0, local_size_y = 1, local_size_z = 1) in;
@@ -26,7 +30,8 @@ layout(constant_id = 2) const uint FOURS = 0;   // k is a multiple of 4: rows ar
 layout(constant_id = 3) const uint PARTS = 0;   // the source is parts
 layout(constant_id = 4) const uint OP = PARAMS_FINISH_NOTHING;
 layout(constant_id = 5) const uint ROWS = PARAMS_ROWS_NONE;
-layout(constant_id = 6) const uint PACK = 1;
+layout(constant_id = 6) const uint PACK = PARAMS_PACK_ROWS;
+layout(constant_id = 7) const uint EIGHTS = 2; // of fragments, as matmul_few.comp's
 
 const uint HALVES = OP >= PARAMS_FINISH_SWIGLU ? 2 : 1; // of a row of the source
 // Parts that are fetched before they are added, so that their way from memory is waited for once
@@ -49,6 +54,9 @@ layout(push_constant) uniform Push { push_finish p; };
 
 shared float slots[GROUP];
 shared float runs[GROUP / RUN];
+
+// A right matrix of fragments: TK x TN of a subgroup of LANES, SHARING of them a column, as matmul_few.comp's left one.
+const uint TN = 16, TK = 16, LANES = 32, SHARING = 4;
 
 vec4 v[VECTORS * HALVES]; // the source, then in the first half the result
 
@@ -171,6 +179,28 @@ void gate()
     }
 }
 
+// Where a row's vector at c goes, in pairs of words. As fragments: an invocation holds of columns t / 4 and t / 4 + 8, beside each other in
+// its words, pairs t % 4 and t % 4 + 4 of a step; fragment_pair brings a vector's two pairs to two such places.
+uint pack_place(uint row, uint c)
+{
+    if (PACK == PARAMS_PACK_ROWS)
+        return row * (PARAMS_HALF_WORDS(p.kp) / 2) + c / 4;
+    uint pair = fragment_pair(c / 2, 4 * EIGHTS, SHARING, TK), column = row % TN;
+    uint lane = column % 8 * SHARING + pair % (TK / 2);
+    return 2 * (fragment_at(pair / (TK / 2), row / TN, p.n_blocks, 1, LANES) + lane) + column / 8;
+}
+
+void store_no_row(uint row)
+{
+    [[unroll]] for (uint i = 0; i < VECTORS; i++) {
+        uint c = place(i);
+        if (c < p.kp)
+            pack2[pack_place(row, c)] = uvec2(0);
+    }
+    if (gl_LocalInvocationID.x == 0)
+        pack[p.scales + row] = 0;
+}
+
 void store_pack(uint row)
 {
     float largest = 0.0;
@@ -182,14 +212,13 @@ void store_pack(uint row)
     // 2^e with largest / 2^e in 0.5 … 1, from the bits of the exponent; f32's denormals and Inf at its ends
     int e = clamp(int(floatBitsToUint(largest) >> 23) - 126, -120, 120);
     float by = uintBitsToFloat(uint(127 - e) << 23);
-    uint at = row * PARAMS_HALF_WORDS(p.kp);
     [[unroll]] for (uint i = 0; i < VECTORS; i++) {
         uint c = place(i);
         if (c < p.kp)
-            pack2[at / 2 + c / 4] = uvec2(packHalf2x16(v[i].xy * by), packHalf2x16(v[i].zw * by));
+            pack2[pack_place(row, c)] = uvec2(packHalf2x16(v[i].xy * by), packHalf2x16(v[i].zw * by));
     }
     if (gl_LocalInvocationID.x == 0)
-        pack[at + p.kp / 2] = uint(127 + e) << 23;
+        pack[PACK == PARAMS_PACK_ROWS ? row * PARAMS_HALF_WORDS(p.kp) + p.kp / 2 : p.scales + row] = uint(127 + e) << 23;
 }
 
 void store_rows(uint row, uint halves)
@@ -204,6 +233,10 @@ void store_rows(uint row, uint halves)
 void main()
 {
     uint row = gl_WorkGroupID.x;
+    if (PACK == PARAMS_PACK_FRAGMENTS && row >= p.n) {
+        store_no_row(row);
+        return;
+    }
     load_source(row);
     if (ROWS == PARAMS_ROWS_SOURCE)
         store_rows(row, HALVES);
@@ -213,6 +246,6 @@ void main()
         gate();
     if (ROWS == PARAMS_ROWS_RESULT)
         store_rows(row, 1);
-    if (PACK != 0)
+    if (PACK != PARAMS_PACK_NONE)
         store_pack(row);
 }

@@ -65,13 +65,18 @@ PARAMS_CHECK(push_rows, 1)
 #define PARAMS_ROWS_NONE 0
 #define PARAMS_ROWS_SOURCE 1
 #define PARAMS_ROWS_RESULT 2
+/* and how it packs rows: not, one behind the other, or as matmul_few's right matrix */
+#define PARAMS_PACK_NONE 0
+#define PARAMS_PACK_ROWS 1
+#define PARAMS_PACK_FRAGMENTS 2
 
-/* Rows of k values, packed in kp; flags as push_matmul's */
+/* Rows of k values, packed in kp; flags as push_matmul's; of fragments, n_blocks and scales as push_fragments' */
 struct push_finish {
     PARAMS_UINT n, k, kp, parts, flags;
     float eps;
+    PARAMS_UINT n_blocks, scales;
 };
-PARAMS_CHECK(push_finish, 6)
+PARAMS_CHECK(push_finish, 8)
 
 /* Rows of x[n, k] packed for products in int8 */
 struct push_pack {

@@ -170,11 +170,13 @@ static uint64_t dispatches(void)
     return gpu_counts(ops_vulkan(o)->g)->dispatches;
 }
 
-/* Dispatches that lay out what a product of n rows multiplies: of x for few rows, of both for many, where the device has such a way. */
+/* Dispatches that lay out what a product of n rows multiplies: of x for few rows unless they are packed so, of both for many, where the device
+ * has such a way. */
 static unsigned layouts(uint32_t n, const struct ops_mat *w)
 {
     const struct gpu *g = ops_vulkan(o)->g;
-    return tuning_few(g, n, w->rows, w->kp).rn ? 1 : tuning_fragments(g, n, w->rows, w->kp).bm ? 2 : 0;
+    const struct tuning_few few = tuning_few(g, n, w->rows, w->kp);
+    return few.rn ? !few.placed : tuning_fragments(g, n, w->rows, w->kp).bm ? 2 : 0;
 }
 
 /* Two layers, so that a layer's beginning and its predecessor's end are among what is counted. Returns the second one's barriers. */

@@ -37,6 +37,7 @@ const uint HALVES = OP >= PARAMS_FINISH_SWIGLU ? 2 : 1; // of a row of the sourc
 // Parts that are fetched before they are added, so that their way from memory is waited for once, as far as an invocation has registers
 const uint UNDER_WAY = GROUP > 512 ? 8 : 16;
 const uint AT_ONCE = VECTORS * HALVES >= UNDER_WAY ? 1 : UNDER_WAY / (VECTORS * HALVES);
+const bool EARLY = HALVES == 1; // a gate's residual is wanted once its parts have left their registers
 const uint RUN = GROUP < 16 ? GROUP : 16;
 
 layout(set = 0, binding = 0, std430) readonly buffer X { float x[]; };
@@ -60,6 +61,8 @@ shared float runs[GROUP / RUN];
 const uint TN = 16, TK = 16, LANES = 32, SHARING = 4;
 
 vec4 v[VECTORS * HALVES]; // the source, then in the first half the result
+
+vec4 gains[VECTORS]; // fetched beside the parts
 
 const uint IN_X = 0, IN_BIAS = 1, IN_RESIDUAL = 2, IN_GAIN = 3;
 
@@ -139,6 +142,16 @@ void load_source(uint row)
     }
     if (PARTS == 0)
         return;
+    // what is wanted after the parts is on its way while they are
+    vec4 residuals[VECTORS];
+    [[unroll]] for (uint i = 0; i < VECTORS; i++) {
+        uint c = place(i);
+        residuals[i] = vec4(0.0);
+        if (EARLY && c < p.k && (p.flags & PARAMS_HAS_RESIDUAL) != 0)
+            residuals[i] = load4(IN_RESIDUAL, row * m + c, c);
+        if (OP == PARAMS_FINISH_NORM && c < p.k)
+            gains[i] = load4(IN_GAIN, c, c);
+    }
     for (uint part = 0; part < p.parts; part += AT_ONCE) {
         vec4 more[AT_ONCE * VECTORS * HALVES];
         [[unroll]] for (uint j = 0; j < AT_ONCE * VECTORS * HALVES; j++) {
@@ -155,7 +168,7 @@ void load_source(uint row)
         if (c < p.k && (p.flags & PARAMS_HAS_BIAS) != 0)
             v[i] += load4(IN_BIAS, i / VECTORS * p.k + c, c);
         if (c < p.k && (p.flags & PARAMS_HAS_RESIDUAL) != 0)
-            v[i] += load4(IN_RESIDUAL, row * m + i / VECTORS * p.k + c, c);
+            v[i] += EARLY ? residuals[i % VECTORS] : load4(IN_RESIDUAL, row * m + i / VECTORS * p.k + c, c);
     }
 }
 
@@ -168,7 +181,7 @@ void norm()
     [[unroll]] for (uint i = 0; i < VECTORS; i++) {
         uint c = place(i);
         if (c < p.k)
-            v[i] = v[i] * scale * load4(IN_GAIN, c, c);
+            v[i] = v[i] * scale * (PARTS != 0 ? gains[i] : load4(IN_GAIN, c, c));
     }
 }
 

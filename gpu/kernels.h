@@ -69,7 +69,7 @@
     X(FRAGMENTS_Q6K, fragments_q6k, "rrw", 7, push_fragments)                                      \
     X(FRAGMENTS_SPREAD, fragments_spread, "rw", 8, push_fragments)                                 \
     X(FRAGMENT_PROBE, fragment_probe, "w", 4, push_none)                                           \
-    X(MATMUL_FRAGMENTS, matmul_fragments, "rrrrw", 9, push_matmul)                                 \
+    X(MATMUL_FRAGMENTS, matmul_fragments, "rrrrw", 10, push_matmul)                                \
     X(MATMUL_DOT_Q8W, matmul_dot_q8w, "rrrrrw", 6, push_matmul)                                    \
     X(MATMUL_DOT_Q4, matmul_dot_q4, "rrrrrw", 6, push_matmul)                                      \
     X(MATMUL_DOT_Q5, matmul_dot_q5, "rrrrrw", 6, push_matmul)                                      \

@@ -285,7 +285,7 @@ struct tuning_fragments tuning_fragments(const struct gpu *g, uint32_t n, uint32
     const struct gpu_coop *c = &l->coop;
     const struct tuning_fragments none = {0};
     struct tuning_fragments t = {.subgroups = g->table.fragment_subgroups, .sgm = 2, .tm = c->m, .tn = c->n, .tk = c->k,
-                                 .panel = g->table.fragment_panel, .pack_bk8 = 16};
+                                 .ahead = g->table.fragment_ahead, .panel = g->table.fragment_panel, .pack_bk8 = 16};
     if (!c->fragments || n <= g->table.few_rows)
         return none;
     while (t.subgroups > 1 && t.subgroups * c->subgroup > l->max_invocations)
@@ -297,7 +297,7 @@ struct tuning_fragments tuning_fragments(const struct gpu *g, uint32_t n, uint32
     t.bn = t.subgroups / t.sgm * t.rn * t.tm;
     while (t.pack_bk8 > c->k / 8 && t.subgroups * (c->m > c->n ? c->m : c->n) * (t.pack_bk8 + 1) * 16 > l->max_shared)
         t.pack_bk8 /= 2;
-    const uint64_t row = 2 * (uint64_t)(kp + c->k), step = (uint64_t)t.bm * t.panel;
+    const uint64_t row = 2 * (uint64_t)(kp + t.ahead * c->k), step = (uint64_t)t.bm * t.panel;
     const uint64_t rows = tuning_fragment_bytes(g) / row;
     if (rows < t.bm)
         return none;
@@ -319,13 +319,13 @@ struct tuning_few tuning_few(const struct gpu *g, uint32_t n, uint32_t n_rows, u
     const struct gpu_coop *c = &l->coop;
     const struct tuning_few none = {0};
     struct tuning_few t = {.subgroups = g->table.few_subgroups, .rm = g->table.few_matrices, .tm = c->m, .tn = c->n, .tk = c->k,
-                           .sharing = c->sharing, .placed = c->placed, .eights = g->table.few_eights, .ahead = g->table.few_ahead, .pack_bk8 = 16};
+                           .sharing = c->sharing, .placed = c->placed, .eights = g->table.few_eights, .sets = g->table.few_sets, .pack_bk8 = 16};
     if (!c->sharing || n > g->table.few_rows)
         return none;
     while (t.eights > 2 && !whole_turns(&t, kp))
         t.eights /= 2;
-    while (t.ahead > 1 && (kp % (8 * t.eights * t.sharing * t.ahead) || g->table.part_least % (8 * t.eights * t.sharing * t.ahead)))
-        t.ahead /= 2;
+    while (t.sets > 1 && (kp % (8 * t.eights * t.sharing * t.sets) || g->table.part_least % (8 * t.eights * t.sharing * t.sets)))
+        t.sets /= 2;
     if (!whole_turns(&t, kp))
         return none;
     while (t.subgroups > 1 && t.subgroups * c->subgroup > l->max_invocations)

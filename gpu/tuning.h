@@ -87,6 +87,7 @@ struct tuning_coop tuning_coop(const struct gpu *g, uint32_t n, uint32_t n_rows,
 
 struct tuning_fragments {
     uint32_t group, subgroups, sgm, rm, rn, tm, tn, tk, bm, bn; /* as struct tuning_coop; bm 0: this way does not suit */
+    uint32_t ahead;    /* steps of tk fetched ahead: so many more of each matrix are read than there are */
     uint32_t panel;    /* tiles of w's rows, next to each other while x's go by */
     uint32_t rows;     /* of w, whose fragments are there at one time: a multiple of bm panel unless that is too many */
     uint32_t pack_bk8; /* depth of a work-group that lays out fragments, in eights */
@@ -110,7 +111,7 @@ struct tuning_few {
     uint32_t rm, rn;            /* matrices of a subgroup along w's rows; all of x's: 0: this way does not suit */
     uint32_t tm, tn, tk, sharing; /* limits.coop */
     bool placed;                /* limits.coop: finish_rows.comp can lay out x */
-    uint32_t eights, ahead;     /* of a row that an invocation takes in a turn, 2 or 4; turns fetched ahead, 1 or 2 */
+    uint32_t eights, sets;      /* of a row that an invocation takes in a turn, 2 or 4; places for turns, 1 or 2 */
     uint32_t bm;                /* rows of w of a group: subgroups rm tm */
     uint32_t parts, part8;      /* as struct tuning_coop */
     uint32_t pack_bk8;          /* as struct tuning_fragments */

@@ -5,15 +5,15 @@
 #include "shaders/params.h"
 #include "shaders/params_fragments.h"
 
-/* Blocks of `block` rows, whole tiles of them, and the bytes that their fragments take; one step more than there is, which is fetched. */
+/* Blocks of `block` rows, whole tiles of them, and the bytes that their fragments take, with steps that are fetched beyond the last. */
 static uint32_t blocks_of(uint32_t rows, uint32_t tile, uint32_t block)
 {
     return ceil_div(rows, tile) * (tile / block);
 }
 
-static uint64_t fragment_bytes(uint32_t n_blocks, uint32_t block, uint32_t kp, uint32_t tk)
+static uint64_t fragment_bytes(uint32_t n_blocks, uint32_t block, uint32_t kp, uint32_t beyond)
 {
-    return 2 * (uint64_t)n_blocks * block * (kp + tk);
+    return 2 * (uint64_t)n_blocks * block * (kp + beyond);
 }
 
 /* How a work-group lays out fragments. */
@@ -62,7 +62,7 @@ static struct layout layout_of(const struct tuning_fragments *t)
 /* Where the scales of x's rows lie behind its fragments, in floats. */
 static uint64_t scales_at(const struct tuning_fragments *t, uint32_t n, uint32_t kp)
 {
-    return fragment_bytes(blocks_of(n, t->bn, t->tm), t->tm, kp, t->tk) / 4;
+    return fragment_bytes(blocks_of(n, t->bn, t->tm), t->tm, kp, t->ahead * t->tk) / 4;
 }
 
 uint64_t ops_vulkan_fragments_x_bytes(const struct tuning_fragments *t, uint32_t n, uint32_t kp)
@@ -89,7 +89,7 @@ static int multiply(struct ops_vulkan *v, const struct product *p, const struct 
     int r = lay_out(v, &layout, typed_words(GPU_KERNEL_FRAGMENTS_X, s->type), from, &rows, em);
     if (r < 0)
         return r;
-    const uint32_t spec[] = {t->group, t->subgroups, t->sgm, t->rm, t->rn, t->tm, t->tn, t->tk, t->panel};
+    const uint32_t spec[] = {t->group, t->subgroups, t->sgm, t->rm, t->rn, t->tm, t->tn, t->tk, t->panel, t->ahead};
     struct push_matmul push = push_of(p, s);
     push.row0 += row0;
     push.n_rows = n_rows;
@@ -127,7 +127,7 @@ bool ops_vulkan_fragments(struct ops_vulkan *v, const struct product *p, struct 
         return false;
     /* where there is no room for them, the other way needs none */
     return room_for_x(v, ops_vulkan_fragments_x_bytes(t, p->n, p->w->kp)) &&
-           ops_vulkan_grow(v, &v->fragments_w, fragment_bytes(blocks_of(t->rows, t->bm, t->tn), t->tn, p->w->kp, t->tk),
+           ops_vulkan_grow(v, &v->fragments_w, fragment_bytes(blocks_of(t->rows, t->bm, t->tn), t->tn, p->w->kp, t->ahead * t->tk),
                            v->expected.fragments_w, &em) == 0;
 }
 
@@ -166,7 +166,7 @@ int ops_vulkan_run_few(struct ops_vulkan *v, const struct product *p, const stru
     const struct push_fragments rows = {0, p->n, p->w->kp, t->rn, scales};
     const struct layout layout = {t->group, t->subgroups, t->tm, t->tn, t->tk, t->pack_bk8, t->sharing, t->eights};
     const struct gpu_arg from[] = {arg(v->pack), arg(v->fragments_x)};
-    const uint32_t spec[] = {t->group, t->subgroups, t->rm, t->rn, t->tm, t->tn, t->tk, t->sharing, t->eights, t->ahead};
+    const uint32_t spec[] = {t->group, t->subgroups, t->rm, t->rn, t->tm, t->tn, t->tk, t->sharing, t->eights, t->sets};
     int r = spread ? 0 : lay_out_into_x(v, &layout, GPU_KERNEL_FRAGMENTS_SPREAD, from, &rows, em);
     for (size_t i = 0; i < p->w->n_slices && r == 0; i++) {
         const struct mat_slice *s = &p->w->slices[i];

@@ -107,15 +107,29 @@ static void pack_parts(const uint8_t *q, uint8_t *data)
         put_low(data, i, load_u64(q + i / 64 * 32 + i % 32) >> (i / 32 % 2 * 4));
 }
 
+/* The two factors and the 8 scales and minima of q4_K and q5_K, in 16 bytes. */
+static void pack_scales(const uint8_t *p, uint8_t *shared)
+{
+    uint32_t words[3] = {0, 0, 0};
+    memcpy(shared, p, 4);
+    for (unsigned i = 0; i < 8; i++) {
+        uint8_t scale, min;
+        block_k_scale(p + 4, (int)i, &scale, &min);
+        words[i / 4] |= (uint32_t)(scale & 15) << 4 * (i % 4) | (uint32_t)(min & 15) << (16 + 4 * (i % 4));
+        words[2] |= (uint32_t)(scale >> 4) << 2 * i | (uint32_t)(min >> 4) << (16 + 2 * i);
+    }
+    memcpy(shared + 4, words, 12);
+}
+
 static void pack_q4_k(const uint8_t *p, uint8_t *data, uint8_t *shared)
 {
-    memcpy(shared, p, 16);
+    pack_scales(p, shared);
     pack_parts(p + 16, data);
 }
 
 static void pack_q5_k(const uint8_t *p, uint8_t *data, uint8_t *shared)
 {
-    memcpy(shared, p, 16);
+    pack_scales(p, shared);
     pack_parts(p + 48, data);
     for (unsigned i = 0; i < BLOCK_K_LEN; i += 8)
         put_bits(shared + 16, i, load_u64(p + 16 + i % 32) >> (i / 32));

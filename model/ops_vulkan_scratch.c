@@ -43,7 +43,7 @@ static void product_bytes(const struct ops_vulkan *v, const struct ops_use *u, s
     if (t.bm) {
         const uint64_t x = ops_vulkan_fragments_x_bytes(&t, u->rows, kp);
         s->fragments_x = x > s->fragments_x ? x : s->fragments_x;
-        s->fragments_w = least(tuning_fragment_bytes(v->g), (uint64_t)ceil_div(u->product_rows, t.bm) * t.bm * 2 * (uint64_t)(kp + c->k));
+        s->fragments_w = least(tuning_fragment_bytes(v->g), (uint64_t)ceil_div(u->product_rows, t.bm) * t.bm * 2 * (uint64_t)(kp + t.ahead * c->k));
     }
 }
 

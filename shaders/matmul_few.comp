@@ -4,9 +4,10 @@
 // matrix, TM rows of w, by hand. Which those are gpu/probe.c has found out: SHARING invocations share a row, and hold of each step of TK
 // values every SHARING-th pair. Since a sum does not mind the order of k, an invocation's places of a turn, 8 EIGHTS SHARING values, are those
 // of EIGHTS whole eights that follow each other; x comes as fragments in that order (fragments.comp, FRAGMENTS_SPREAD), its scales behind
-// them from float `scales` on. Weights are fetched AHEAD turns, 1 or 2, before their products.
+// them from float `scales` on. Weights are fetched a turn before their products, into the other of SETS places, or, with
+// one, into theirs once they have become f16; the last turn's are fetched once more, since compilers wait for loads that are made conditionally.
 // A work-group of SUBGROUPS subgroups makes SUBGROUPS RM TM columns of y for all of its rows, RN TN at most. The sums go through a patch of
-// shared memory for each subgroup. Groups: x = rows of w, z = part of k, a multiple of AHEAD turns; EIGHTS is 2 or 4.
+// shared memory for each subgroup. Groups: x = rows of w, z = part of k, a multiple of SETS turns; EIGHTS is 2 or 4.
 // A row of y is summed in the same order whatever its neighbours; the number of parts depends on n.
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -21,6 +22,9 @@
 #define W_DATA 1
 #define W_SCALE 2
 #include "lib/weights8.glsl"
+// 0x64006400, but not known to be that: with a constant in a register one instruction masks and adds it, with two in its code it takes two.
+uint base;
+#define WEIGHTS8_BASE base
 #include "lib/weights8_half.glsl"
 #include "lib/fragment.glsl"
 
@@ -34,7 +38,7 @@ layout(constant_id = 5) const uint TN = 16;
 layout(constant_id = 6) const uint TK = 16;
 layout(constant_id = 7) const uint SHARING = 4;
 layout(constant_id = 8) const uint EIGHTS = 2;
-layout(constant_id = 9) const uint AHEAD = 1;
+layout(constant_id = 9) const uint SETS = 1;
 
 const uint LANES = GROUP / SUBGROUPS;
 const uint ROWS = TM * SHARING / LANES;     // that an invocation holds of a left matrix
@@ -69,25 +73,34 @@ shared float patches[SUBGROUPS * RN * PATCH];
         }                                                                                                              \
     }
 
-// The products of turn t, whose weights next[d] has, and what comes to their place.
+// The products of turn t, whose weights next[d] has. Its x is fetched first. Two neighbouring eights have a scale in common.
 #define TURN(d, t)                                                                                                     \
     {                                                                                                                  \
         uvec4 words[HELD];                                                                                             \
+        if (SETS > 1)                                                                                                  \
+            FETCH(1 - (d), min((t) + SHARING, end - SHARING))                                                          \
+        uvec4 own_x[STEPS * RN * EACH_X];                                                                              \
+        [[unroll]] for (uint e = 0; e < STEPS * RN * EACH_X; e++)                                                      \
+            own_x[e] = x[at_x + e * LANES];                                                                            \
+        at_x += STEPS * RN * EACH_X * LANES;                                                                           \
         [[unroll]] for (uint r = 0; r < RM * ROWS; r++) {                                                              \
-            [[unroll]] for (uint e = 0; e < EIGHTS; e++)                                                               \
-                words[r * EIGHTS + e] = weights8_f16(next[d][r * EIGHTS + e], EIGHTS * (at_w[r] + (t)) | e);           \
+            f16vec2 scale;                                                                                             \
+            [[unroll]] for (uint e = 0; e < EIGHTS; e++) {                                                             \
+                if (e % 2 == 0)                                                                                        \
+                    scale = weights8_half_scale(next[d][r * EIGHTS + e], EIGHTS * (at_w[r] + (t)) | e);                \
+                words[r * EIGHTS + e] = weights8_scaled(next[d][r * EIGHTS + e], scale);                               \
+            }                                                                                                          \
         }                                                                                                              \
-        if ((t) + AHEAD * SHARING < end)                                                                               \
-            FETCH(d, (t) + AHEAD * SHARING)                                                                            \
+        if (SETS == 1)                                                                                                 \
+            FETCH(d, min((t) + SHARING, end - SHARING))                                                                \
         [[unroll]] for (uint s = 0; s < STEPS; s++) {                                                                  \
             MATRIX_B b[RN];                                                                                            \
             [[unroll]] for (uint j = 0; j < RN; j++) {                                                                 \
                 [[unroll]] for (uint e = 0; e < EACH_X; e++) {                                                         \
-                    uvec4 v = x[at_x + (j * EACH_X + e) * LANES];                                                      \
+                    uvec4 v = own_x[(s * RN + j) * EACH_X + e];                                                        \
                     FRAGMENT_SET(b[j], e, v)                                                                           \
                 }                                                                                                      \
             }                                                                                                          \
-            at_x += step_x;                                                                                            \
             [[unroll]] for (uint i = 0; i < RM; i++) {                                                                 \
                 MATRIX_A a;                                                                                            \
                 [[unroll]] for (uint r = 0; r < ROWS; r++) {                                                           \
@@ -107,10 +120,10 @@ shared float patches[SUBGROUPS * RN * PATCH];
 void main()
 {
     uint lane = LANE;
+    base = 0x64006400u | (p.kp & 1u); // kp is even
     uint m0 = (gl_WorkGroupID.x * SUBGROUPS + SUBGROUP) * RM * TM;
     uint begin8 = gl_WorkGroupID.z * p.part8;
     uint end8 = min(begin8 + p.part8, p.kp / 8);
-    uint step_x = RN * EACH_X * LANES;
     uint at_x = fragment_at(begin8 / (TK / 8), 0, RN, EACH_X, LANES) + lane;
     // in runs, so that its eights are seen to have scales in common; rows behind the last repeat it, and are not stored
     uint at_w[RM * ROWS];
@@ -125,11 +138,9 @@ void main()
         sums[i] = MATRIX_ZERO;
 
     FETCH(0, begin)
-    if (AHEAD > 1)
-        FETCH(1, begin + SHARING)
-    for (uint t = begin; t < end; t += AHEAD * SHARING) {
+    for (uint t = begin; t < end; t += SETS * SHARING) {
         TURN(0, t)
-        if (AHEAD > 1)
+        if (SETS > 1)
             TURN(1, t + SHARING)
     }
 

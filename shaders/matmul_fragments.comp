@@ -1,11 +1,11 @@
 // y[n, row0 + 0 … n_rows) = x[n, k] wᵀ + bias + residual by cooperative matrices from fragments (lib/fragment.glsl)
 //
-// For many rows of x. Both matrices come as fragments of f16, so an invocation fetches its values by whole eights, a step of TK ahead of
-// the products and without shared memory or barriers; what a work-group's subgroups share, its cache gives them. The work-group makes a
+// For many rows of x. Both matrices come as fragments of f16, so an invocation fetches its values by whole eights, AHEAD steps of TK, 1 or 2,
+// before their products and without shared memory or barriers; what a work-group's subgroups share, its cache gives them. The work-group makes a
 // tile of BN rows and BM columns, SGM of its subgroups beside each other along the columns, each of them RN × RM matrices. On an H200
-// the traffic to the second cache is the limit for a tile of 128 × 128, larger ones wait longer for memory and are no faster.
+// its compiler gathers the loads of AHEAD + 1 steps, which are waited for together; larger tiles and ways through shared memory are slower.
 // Groups: x = tiles, by panels of PANEL tiles of columns, within a panel one row of tiles after another, so that what runs at one time
-// shares rows of both. An even number of steps; one more than that is fetched and not used.
+// shares rows of both. AHEAD more steps than there are are fetched and not used.
 // The scales of x's rows lie behind its fragments, from float 4 part8 on. Sums are scaled, and bias and residual added, as matrices whose
 // columns or rows are all the same: a loop over an accumulator's places in memory would put all sums into memory, ten times as slow.
 // n_rows, row0 and m are multiples of TN. y has room for whole matrices of rows: up to TM - 1 rows behind n are overwritten.
@@ -30,6 +30,7 @@ layout(constant_id = 5) const uint TM = 16;
 layout(constant_id = 6) const uint TN = 16;
 layout(constant_id = 7) const uint TK = 16;
 layout(constant_id = 8) const uint PANEL = 16;
+layout(constant_id = 9) const uint AHEAD = 1;
 
 const uint LANES = GROUP / SUBGROUPS;
 const uint BM = SGM * RM * TN;
@@ -70,6 +71,16 @@ layout(push_constant) uniform Push { push_matmul p; };
                 sums[i * RM + j] = coopMatMulAdd(a[i], b[j], sums[i * RM + j]);                                        \
     }
 
+// The step whose values are in place d: what is fetched meanwhile goes where the step before has left room.
+#define STEP(d)                                                                                                        \
+    {                                                                                                                  \
+        FETCH(((d) + AHEAD) % (AHEAD + 1))                                                                             \
+        PRODUCTS(d)                                                                                                    \
+        k += TK;                                                                                                       \
+        if (k >= p.kp)                                                                                                 \
+            break;                                                                                                     \
+    }
+
 void main()
 {
     uint tiles_m = (p.n_rows + BM - 1) / BM, tiles_n = (p.n + BN - 1) / BN;
@@ -82,17 +93,19 @@ void main()
     uint step_x = blocks_x * EACH_X * LANES, step_w = blocks_w * EACH_W * LANES;
     uint at_x = fragment_at(0, (n0 + own_n) / TM, blocks_x, EACH_X, LANES) + gl_SubgroupInvocationID;
     uint at_w = fragment_at(0, (m0 + own_m) / TN, blocks_w, EACH_W, LANES) + gl_SubgroupInvocationID;
-    uvec4 next_x[2][RN * EACH_X], next_w[2][RM * EACH_W];
+    uvec4 next_x[AHEAD + 1][RN * EACH_X], next_w[AHEAD + 1][RM * EACH_W];
     coopmat<float, gl_ScopeSubgroup, TM, TN, gl_MatrixUseAccumulator> sums[RN * RM];
     [[unroll]] for (uint i = 0; i < RN * RM; i++)
         sums[i] = coopmat<float, gl_ScopeSubgroup, TM, TN, gl_MatrixUseAccumulator>(0.0);
 
-    FETCH(0)
-    for (uint k = 0; k < p.kp; k += 2 * TK) {
-        FETCH(1)
-        PRODUCTS(0)
-        FETCH(0)
-        PRODUCTS(1)
+    [[unroll]] for (uint d = 0; d < AHEAD; d++)
+        FETCH(d)
+    uint k = 0;
+    for (;;) {
+        STEP(0)
+        STEP(1)
+        if (AHEAD > 1)
+            STEP(2)
     }
 
     [[unroll]] for (uint i = 0; i < RN; i++) {

@@ -10,7 +10,9 @@
 // v1, v3, v5, v7, so that a shift and a mask leave two neighbours in its halves. And per block in binding W_SCALE
 //   q4    1 word: f16 d, f16 m                                          value = d q + m
 //   q5    2 words: d and m as above; the fifth bits
-//   q4k   4 words: f16 d, f16 dmin; 8 scales and 8 minima of 6 bits     value = d scale q - dmin min
+//   q4k   4 words: f16 d, f16 dmin; 8 scales and 8 minima of 6 bits,    value = d scale q - dmin min
+//         in the second word the low 4 bits of those of parts 0 … 3, scales in its low half, minima in the upper one, in the third word of
+//         parts 4 … 7, in the fourth the upper 2 bits of all, so that part p's are found by shifts of 4 p and 2 p without a branch
 //   q5k  12 words: as q4k; the fifth bits
 //   q6k  21 words: f16 d; 16 int8 scales; the upper 2 bits of each      value = d scale (q - 32)
 // Products of f16 and a few bits are exact in f32, so a value has one rounding at most, as on the host.
@@ -54,13 +56,8 @@ vec4 weight_low(uint i4)
 // (scale, min) of part 0 … 7 of the block whose words begin at `at`.
 vec2 weight_part(uint at, uint part)
 {
-    uint a = w_scale[at + 1], b = w_scale[at + 2], shift = 8 * (part & 3);
-    uvec2 two = uvec2(a, b) >> shift & 63;
-    if (part >= 4) {
-        uint c = w_scale[at + 3] >> shift;
-        two = (uvec2(c, c >> 4) & 15) | (uvec2(a, b) >> (shift + 6) & 3) << 4;
-    }
-    return unpackHalf2x16(w_scale[at]) * vec2(two);
+    uint two = (w_scale[at + 1 + part / 4] >> (4 * (part & 3)) & 0x000F000Fu) | (w_scale[at + 3] >> (2 * part) & 0x00030003u) << 4;
+    return unpackHalf2x16(w_scale[at]) * vec2(two & 0xFFFFu, two >> 16);
 }
 #endif
 

@@ -74,13 +74,17 @@ vec2 weights8_scale(Weights8 w, uint i8)
     return unpackHalf2x16(w.b.x);
 }
 #elif defined(WEIGHT_Q4K) || defined(WEIGHT_Q5K)
+// scale | min << 16 of the eight's part
+uint weights8_part(Weights8 w, uint i8)
+{
+    uint part = i8 / 4 & 7;
+    return ((part < 4 ? w.b.y : w.b.z) >> (4 * (part & 3)) & 0x000F000Fu) | (w.b.w >> (2 * part) & 0x00030003u) << 4;
+}
+
 vec2 weights8_scale(Weights8 w, uint i8)
 {
-    uint part = i8 / 4 & 7, shift = 8 * (part & 3);
-    uvec2 two = w.b.yz >> shift & 63;
-    if (part >= 4)
-        two = (uvec2(w.b.w, w.b.w >> 4) >> shift & 15) | (w.b.yz >> (shift + 6) & 3) << 4;
-    return unpackHalf2x16(w.b.x) * vec2(two) * vec2(1.0, -1.0);
+    uint two = weights8_part(w, i8);
+    return unpackHalf2x16(w.b.x) * vec2(two & 0xFFFFu, two >> 16) * vec2(1.0, -1.0);
 }
 #elif defined(WEIGHT_Q6K)
 vec2 weights8_scale(Weights8 w, uint i8)

@@ -4,9 +4,13 @@
 // whole numbers, and a value made in f32 would take twice the instructions. WEIGHT_F32 is not offered: its values may be beyond f16's.
 
 #if !defined(WEIGHT_F16W) && !defined(WEIGHT_BF16W)
+#ifndef WEIGHTS8_BASE
+#define WEIGHTS8_BASE 0x64006400u
+#endif
+
 f16vec2 weights8_pair(uint bits)
 {
-    return unpackFloat2x16(bits | 0x64006400u);
+    return unpackFloat2x16(bits | WEIGHTS8_BASE);
 }
 
 uint weights8_apply(uint bits, f16vec2 zero, f16vec2 factor, f16vec2 add)
@@ -15,16 +19,34 @@ uint weights8_apply(uint bits, f16vec2 zero, f16vec2 factor, f16vec2 add)
 }
 #endif
 
-uvec4 weights8_f16(Weights8 w, uint i8)
+#if defined(WEIGHT_F16W) || defined(WEIGHT_BF16W)
+#define weights8_half_scale(w, i8) f16vec2(0.0)
+#else
+// (factor, what is added) of an eight as f16, those of its neighbour from an even i8 on, too: the products rounded once
+f16vec2 weights8_half_scale(Weights8 w, uint i8)
+{
+#if defined(WEIGHT_Q4K) || defined(WEIGHT_Q5K)
+    return unpackFloat2x16(w.b.x ^ 0x80000000u) * (weights8_pair(weights8_part(w, i8)) - f16vec2(1024.0));
+#elif defined(WEIGHT_Q6K)
+    return f16vec2(unpackFloat2x16(w.b.x).x * (weights8_pair((w.b.y ^ 0x80u) & 0xFFu).x - float16_t(1152.0)), 0.0);
+#elif defined(WEIGHT_Q8W)
+    return f16vec2(unpackFloat2x16(w.b.x).x, 0.0);
+#else
+    return unpackFloat2x16(w.b.x);
+#endif
+}
+#endif
+
+// By the scale of weights8_half_scale.
+uvec4 weights8_scaled(Weights8 w, f16vec2 s)
 {
 #if defined(WEIGHT_F16W)
     return w.a;
 #elif defined(WEIGHT_BF16W)
     vec4 low, high;
-    weights8_f32(w, i8, low, high);
+    weights8_f32(w, 0, low, high);
     return uvec4(packHalf2x16(low.xy), packHalf2x16(low.zw), packHalf2x16(high.xy), packHalf2x16(high.zw));
 #else
-    f16vec2 s = f16vec2(weights8_scale(w, i8));
 #if defined(WEIGHT_Q8W)
     // q + 128 in its byte, so that it is no negative number
     uvec2 u = w.a.xy ^ 0x80808080u;
@@ -45,4 +67,9 @@ uvec4 weights8_f16(Weights8 w, uint i8)
     return uvec4(weights8_apply(q.x, zero, s.xx, add), weights8_apply(q.y, zero, s.xx, add),
                  weights8_apply(q.z, zero, s.xx, add), weights8_apply(q.w, zero, s.xx, add));
 #endif
+}
+
+uvec4 weights8_f16(Weights8 w, uint i8)
+{
+    return weights8_scaled(w, weights8_half_scale(w, i8));
 }

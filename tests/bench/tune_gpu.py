@@ -23,8 +23,8 @@ PRODUCTS = (["--types", "f16,q8_0", "--rows", "8192,512"], ["6144x4096", "4096x1
 MANY = (["--types", "f16", "--rows", "8192"], ["layer"])
 # What is measured for each number, most promising first.
 BEARS_ON = {
-    "few_eights": QUERY, "few_ahead": QUERY, "few_matrices": QUERY, "few_subgroups": QUERY, "groups_wanted": QUERY, "part_least": QUERY, "parts_mib": QUERY,
-    "coop_sums": PRODUCTS, "fragment_subgroups": PRODUCTS, "fragment_panel": PRODUCTS, "coop_subgroups": PRODUCTS,
+    "few_eights": QUERY, "few_sets": QUERY, "few_matrices": QUERY, "few_subgroups": QUERY, "groups_wanted": QUERY, "part_least": QUERY, "parts_mib": QUERY,
+    "fragment_ahead": PRODUCTS, "coop_sums": PRODUCTS, "fragment_subgroups": PRODUCTS, "fragment_panel": PRODUCTS, "coop_subgroups": PRODUCTS,
     "attention_keys": (["--rows", "8192"], ["attention:16x512"]), "attention_subgroups": (["--rows", "8192"], ["attention:16x512"]),
     "finish_group": MANY, "row_group": (["--rows", "8192,32"], ["rms_norm"]),
     "few_rows": (["--types", "q4_K,f16", "--rows", "48,96,128,192"], ["6144x4096"]),

@@ -134,7 +134,7 @@ static void as_measured(void **state)
 
 static void wide_turns_two_ahead(void **state)
 {
-    check("coop_sums=32,few_eights=4,few_ahead=2,groups_wanted=1,few_subgroups=1");
+    check("coop_sums=32,few_eights=4,few_sets=2,groups_wanted=1,few_subgroups=1");
 }
 
 /* A product's x as its rows come, and the parts of others: norm, product, gate, product, and more products of the gate's rows, of fewer and
@@ -248,7 +248,7 @@ static void rows_are_laid_out_as_they_are_finished(void **state)
         const char *changes;
         uint32_t n, d, f;
     } cases[] = {{"coop_sums=32", 1, 50, 120},   {"coop_sums=32", 16, 128, 190}, {"coop_sums=32,groups_wanted=64", 17, 508, 1023},
-                 {"coop_sums=32", 24, 127, 61}, {"coop_sums=64", 33, 128, 125}, {"coop_sums=32,few_eights=4,few_ahead=2", 20, 256, 512},
+                 {"coop_sums=32", 24, 127, 61}, {"coop_sums=64", 33, 128, 125}, {"coop_sums=32,few_eights=4,few_sets=2", 20, 256, 512},
                  {"coop_sums=32,finish_group=16", 3, 320, 700}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct left by[2];

@@ -72,7 +72,7 @@ static void fragments_fit_every_kind_of_device(void **state)
                 assert_true(!t.bm || (t.bm == t.sgm * t.rm * c->n && t.bn == t.subgroups / t.sgm * t.rn * c->m && t.rows % t.bm == 0 && t.rows));
                 assert_true(!t.bm || 2ull * t.rows * (k + c->k) <= tuning_fragment_bytes(&g));
                 assert_true(!f.rn || (c->sharing && f.rn * c->n >= n && f.bm == f.subgroups * f.rm * c->m));
-                const uint32_t turns8 = f.eights * f.sharing * f.ahead; /* that follow each other without a question, in eights */
+                const uint32_t turns8 = f.eights * f.sharing * f.sets; /* that follow each other without a question, in eights */
                 assert_true(!f.rn || (k / 8 % turns8 == 0 && f.part8 % turns8 == 0 && f.pack_bk8 % (f.eights * f.sharing) == 0));
                 assert_true(!f.rn || (f.parts && (f.parts - 1) * f.part8 < k / 8 && f.parts * f.part8 >= k / 8));
                 assert_true(!f.rn || f.subgroups * f.rn * c->m * c->n * 4 <= g.limits.max_shared);

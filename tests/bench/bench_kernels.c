@@ -535,7 +535,9 @@ int main(int argc, char **argv)
     const char *const *cases = first < argc ? (const char *const *)argv + first : usual;
     const size_t n = first < argc ? (size_t)(argc - first) : sizeof usual / sizeof *usual;
     if (!good || (first < argc && argv[first][0] == '-')) {
-        fputs("usage: bench_kernels [--device cpu|vulkan|vulkan:NAME] [--types T,...] [--rows N,...] [--ms MS] [--copies MIB] [--kernels no] [CASE...]\n", stderr);
+        fputs("usage: bench_kernels [--device cpu|vulkan|vulkan:NAME] [--types T,...] [--rows N,...] [--ms MS] [--warm MS]\n"
+              "                     [--copies MIB] [--kernels no] [CASE...]\n",
+              stderr);
         return 2;
     }
     make_noise(&b);

@@ -360,14 +360,13 @@ struct tuning_attention tuning_attention(const struct gpu *g, uint32_t head_dim)
     return t;
 }
 
-struct tuning_finish tuning_finish(const struct gpu *g, uint32_t kp, bool parts)
+struct tuning_finish tuning_finish(const struct gpu *g, uint32_t kp)
 {
     const uint32_t vectors = ceil_div(kp, 4), allowed = min_u32(g->limits.max_invocations, g->limits.max_group_size[0]);
-    const uint32_t most = min_u32(parts ? g->table.finish_part_group : g->table.finish_group, allowed);
-    const uint32_t least = parts ? g->table.finish_part_vectors : 2;
+    const uint32_t most = min_u32(g->table.finish_group, allowed);
     struct tuning_finish t = {.group = g->info.software ? 16 : 32};
-    /* two vectors or more for each, so that several loads are under way and few invocations wait for each other; parts are several already */
-    while (2 * t.group <= most && 2 * least * t.group <= vectors)
+    /* two vectors or more for each, so that several loads are under way and few invocations wait for each other */
+    while (2 * t.group <= most && 4 * t.group <= vectors)
         t.group *= 2;
     while (t.group > most)
         t.group /= 2;

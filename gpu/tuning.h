@@ -132,8 +132,8 @@ struct tuning_finish {
     uint32_t vectors; /* of four values of each, so that a group has a row */
 };
 
-/* For rows of kp values, which come as the parts of a product or as they are. */
-struct tuning_finish tuning_finish(const struct gpu *g, uint32_t kp, bool parts);
+/* For rows of kp values. */
+struct tuning_finish tuning_finish(const struct gpu *g, uint32_t kp);
 
 struct tuning_attention_coop {
     uint32_t group, subgroups; /* invocations, and how many subgroups they are */

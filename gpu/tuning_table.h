@@ -41,9 +41,6 @@
     X(attention_keys, 32, 32, 16, 8, 128)                                                                                        \
     /* invocations of a group that has a row: between products, and elsewhere */                                                \
     X(finish_group, 512, 512, 128, 16, 1024)                                                                                     \
-    /* between products, of a row in parts, which are few: invocations at most, and vectors of each at least */                 \
-    X(finish_part_group, 512, 512, 128, 16, 1024)                                                                                \
-    X(finish_part_vectors, 2, 1, 2, 1, 4)                                                                                        \
     X(row_group, 128, 128, 16, 8, 1024)
 
 struct tuning_table {

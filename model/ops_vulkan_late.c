@@ -58,8 +58,8 @@ static uint32_t operation(enum rows_from from)
 
 static int finish_rows(struct ops_vulkan *v, const struct finishing *f, struct err_msg *em)
 {
+    const struct tuning_finish t = tuning_finish(v->g, f->kp);
     const struct product *p = f->sum ? &f->sum->sum : NULL;
-    const struct tuning_finish t = tuning_finish(v->g, f->kp, p != NULL);
     const struct tuning_few *few = f->pack == PARAMS_PACK_FRAGMENTS ? f->few : NULL;
     struct gpu_buf *to = few ? v->fragments_x : v->pack;
     const uint32_t op = operation(f->from), parts = f->sum ? f->sum->parts : 1;

@@ -34,9 +34,8 @@ layout(constant_id = 6) const uint PACK = PARAMS_PACK_ROWS;
 layout(constant_id = 7) const uint EIGHTS = 2; // of fragments, as matmul_few.comp's
 
 const uint HALVES = OP >= PARAMS_FINISH_SWIGLU ? 2 : 1; // of a row of the source
-// Parts that are fetched before they are added, so that their way from memory is waited for once, as far as an invocation has registers
-const uint UNDER_WAY = GROUP > 512 ? 8 : 16;
-const uint AT_ONCE = VECTORS * HALVES >= UNDER_WAY ? 1 : UNDER_WAY / (VECTORS * HALVES);
+// Parts that are fetched before they are added, so that their way from memory is waited for once
+const uint AT_ONCE = VECTORS * HALVES >= 16 ? 1 : 16 / (VECTORS * HALVES);
 const bool EARLY = HALVES == 1; // a gate's residual is wanted once its parts have left their registers
 const uint RUN = GROUP < 16 ? GROUP : 16;
 

@@ -44,7 +44,7 @@ struct bench {
     size_t n_types, n_rows;
     uint64_t copies_bytes; /* of one matrix */
     double aim_ms, warm_ms;
-    double host_ms; /* of the last batch: until the last call was taken */
+    double host_ms; /* a call's share of the last batch, until all were taken */
     bool kernels; /* the second table: profile is on */
     float *noise;
     uint64_t rng;
@@ -264,7 +264,7 @@ static double batch_ms(struct bench *b, const struct job *j, uint32_t calls)
     const uint64_t recorded = clock_ns();
     must(b->o->v->end(b->o, NULL, 0, NULL, &em), "end", &em);
     const double ms = (double)(clock_ns() - start) * 1e-6;
-    b->host_ms = (double)(recorded - start) * 1e-6;
+    b->host_ms = (double)(recorded - start) * 1e-6 / calls;
     free(ids);
     free(offset);
     free(skip);
@@ -299,7 +299,6 @@ static double call_ms(struct bench *b, const struct job *j)
     warm_up(b, j, calls);
     for (int i = 0; i < ROUNDS; i++)
         ms[i] = batch_ms(b, j, calls) / calls;
-    b->host_ms /= calls;
     qsort(ms, ROUNDS, sizeof *ms, by_value);
     return ms[ROUNDS / 2];
 }

@@ -157,7 +157,7 @@ static void rows_between_products_fit(void **state)
         g.limits.max_group_size[0] = i & 2 ? most[i / 4] : 1024;
         fill_table(&g, i % VARIANTS);
         for (uint32_t kp = 32; kp < 100000; kp = kp * 9 / 8 / 32 * 32 + 32) {
-            const struct tuning_finish t = tuning_finish(&g, kp, kp / 32 % 2);
+            const struct tuning_finish t = tuning_finish(&g, kp);
             assert_true(t.group >= 16 && t.group <= most[i / 4] && (t.group & (t.group - 1)) == 0);
             assert_true(t.group * t.vectors * 4 >= kp && (t.vectors == 1 || t.group * (t.vectors - 1) * 4 < kp));
         }

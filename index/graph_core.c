@@ -366,6 +366,19 @@ uint32_t core_find(const struct core *c, uint64_t label)
     return ID_NONE;
 }
 
+void core_find_ahead(const struct core *c, uint64_t label)
+{
+    const struct hash *h = atomic_load_explicit(&((struct core *)c)->hash, memory_order_acquire);
+    __builtin_prefetch((const void *)&h->slots[hash_of(label) & h->mask]);
+}
+
+uint32_t core_find_first(const struct core *c, uint64_t label)
+{
+    const struct hash *h = atomic_load_explicit(&((struct core *)c)->hash, memory_order_acquire);
+    uint32_t v = atomic_load_explicit(&h->slots[hash_of(label) & h->mask], memory_order_acquire);
+    return v != HASH_EMPTY && v != HASH_GONE && v - 1 < core_n_slots(c) ? v - 1 : ID_NONE;
+}
+
 uint32_t core_find_live(const struct core *c, uint64_t label)
 {
     uint32_t id = core_find(c, label);

@@ -350,6 +350,10 @@ void core_reclaim(struct core *c);
 int core_map_vectors(struct core *c, uint32_t chunk);
 int core_put_vector(struct core *c, uint32_t id, const float *v);
 uint32_t core_find(const struct core *c, uint64_t label); /* ID_NONE */
+/* For many labels in turn: calls for the place where label is looked up; and, once that is there, the node that is probably its, so
+ * that it can be called for; ID_NONE: unknown. */
+void core_find_ahead(const struct core *c, uint64_t label);
+uint32_t core_find_first(const struct core *c, uint64_t label);
 uint32_t core_find_live(const struct core *c, uint64_t label);
 /* Room for n more labels. */
 int core_hash_reserve(struct core *c, uint32_t n);

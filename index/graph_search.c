@@ -4,11 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "index/graph_int.h"
+#include "index/graph_run.h"
 
 #define EF_DEFAULT 64u
 #define SMALL 256u        /* live nodes: comparing all is as quick as walking, and exact */
-#define SPARE 16u
 #define RESCORE_SURE 3.0f /* of 741 codes one is farther off than this many standard deviations, on the side that matters */
 
 int graph_scratch_create(struct graph_scratch **out)
@@ -37,149 +36,6 @@ void graph_scratch_destroy(struct graph_scratch **s)
     free((*s)->rotated);
     free(*s);
     *s = NULL;
-}
-
-/* One search. */
-struct run {
-    const struct core *c;
-    struct graph_scratch *s;
-    const struct graph_query *q;
-    struct probe probe, codes; /* what the walk goes by; int8, for rescoring */
-    uint32_t n; /* results in s->pool, sorted by distance */
-    uint64_t n_rescored;
-    uint32_t n_replaced; /* the core's counter at the start */
-};
-
-/* True when some label may have got a new node since the search began: old and new may both have been met, or, with bad luck,
- * neither as a live one. Odd: a replacement is under way. */
-static bool replaced(const struct run *r)
-{
-    return (r->n_replaced & 1) || atomic_load(&r->c->n_replaced) != r->n_replaced;
-}
-
-static bool allowed(const struct run *r, uint32_t id)
-{
-    return !r->q->allow || r->q->allow(r->q->allow_arg, core_head(r->c, id)->label);
-}
-
-/* How many of the best answer for k while labels change their nodes: a label may be met twice. */
-static uint32_t with_spare(uint32_t k)
-{
-    return k > SPARE ? (k > UINT32_MAX / 2 ? k : 2 * k) : k + SPARE;
-}
-
-/* The node that answers for id's label now: itself, its replacement, or none. */
-static uint32_t current(struct run *r, uint32_t id)
-{
-    const struct node_head *h = core_head(r->c, id);
-    enum node_state state = node_state(h);
-    if (!replaced(r))
-        return state == NODE_LIVE ? id : ID_NONE;
-    return state == NODE_LIVE || state == NODE_DEAD ? core_find(r->c, h->label) : ID_NONE;
-}
-
-static float exact_distance(struct run *r, uint32_t id)
-{
-    const struct core *c = r->c;
-    const float *v = core_vector(c, id);
-    r->n_rescored++;
-    return c->metric == METRIC_L2 ? c->kernel->l2_f32(r->s->query_f32, v, c->dim)
-                                  : -c->kernel->dot_f32(r->s->query_f32, v, c->dim);
-}
-
-static int reserve_pool(struct graph_scratch *s, size_t n)
-{
-    if (n <= s->pool_cap)
-        return 0;
-    struct cand *pool = realloc(s->pool, n * sizeof *pool);
-    if (!pool)
-        return LT_ENOMEM;
-    s->pool = pool;
-    s->pool_cap = n;
-    return 0;
-}
-
-/* ---- exact: a max-heap of the k best in s->pool ---- */
-
-static void heap_sift(struct cand *h, uint32_t n, uint32_t i)
-{
-    for (;;) {
-        uint32_t k = 2 * i + 1;
-        if (k >= n)
-            return;
-        if (k + 1 < n && h[k + 1].d > h[k].d)
-            k++;
-        if (!(h[k].d > h[i].d))
-            return;
-        struct cand t = h[i];
-        h[i] = h[k];
-        h[k] = t;
-        i = k;
-    }
-}
-
-static void heap_offer(struct run *r, uint32_t k, float d, uint32_t id)
-{
-    struct cand *h = r->s->pool;
-    if (r->n == k) {
-        if (!(d < h[0].d))
-            return;
-        h[0] = (struct cand){d, id};
-        heap_sift(h, k, 0);
-        return;
-    }
-    uint32_t i = r->n++;
-    for (; i && h[(i - 1) / 2].d < d; i = (i - 1) / 2)
-        h[i] = h[(i - 1) / 2];
-    h[i] = (struct cand){d, id};
-}
-
-static int by_distance(const void *a, const void *b)
-{
-    const struct cand *x = a, *y = b;
-    return x->d < y->d ? -1 : x->d > y->d ? 1 : (x->id > y->id) - (x->id < y->id);
-}
-
-static int scan_all(struct run *r)
-{
-    /* More than k, so that pairs of old and new nodes of replaced labels take nobody's place. */
-    uint32_t n = core_n_slots(r->c), k = with_spare(r->q->k) < n ? with_spare(r->q->k) : n;
-    int e = reserve_pool(r->s, (size_t)k + 1);
-    if (e < 0)
-        return e;
-    r->n = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        /* A node that dies here with its replacement already passed, or beyond the end, would be lost; its label finds that one. */
-        enum node_state state = node_state(core_head(r->c, i));
-        uint32_t id = state == NODE_LIVE ? i : state == NODE_DEAD ? current(r, i) : ID_NONE;
-        if (id < core_n_slots(r->c) && allowed(r, id))
-            heap_offer(r, k, exact_distance(r, id), id);
-    }
-    qsort(r->s->pool, r->n, sizeof *r->s->pool, by_distance);
-    return 0;
-}
-
-static int scan_labels(struct run *r)
-{
-    size_t k = r->q->k < r->q->n_labels ? r->q->k : r->q->n_labels;
-    int e = reserve_pool(r->s, k + 1);
-    if (e < 0)
-        return e;
-    walk_reset(r->s, r->c); /* a label named twice counts once */
-    for (size_t i = 0; i < r->q->n_labels; i++) {
-        uint32_t id = core_find(r->c, r->q->labels[i]);
-        if (id == ID_NONE || id >= r->s->visited_words * 64)
-            continue;
-        enum node_state state = node_state(core_head(r->c, id));
-        /* NEW and in the lookup: it is just replacing its predecessor. */
-        if (state == NODE_DEAD && (id = core_find(r->c, r->q->labels[i])) == ID_NONE)
-            continue;
-        if (state == NODE_FREE || id >= r->s->visited_words * 64 || !allowed(r, id) || !walk_visit(r->s, id))
-            continue;
-        heap_offer(r, (uint32_t)k, exact_distance(r, id), id);
-    }
-    qsort(r->s->pool, r->n, sizeof *r->s->pool, by_distance);
-    return 0;
 }
 
 /* ---- filtered walk: candidates and results apart ---- */
@@ -251,8 +107,8 @@ static int walk_filtered(struct run *r, const uint32_t *starts, uint32_t n_start
             if (queue_push(s, &n_queue, d, s->batch[i]) < 0)
                 return LT_ENOMEM;
             enum node_state state = node_state(core_head(r->c, s->batch[i]));
-            if ((state == NODE_LIVE || (state == NODE_DEAD && current(r, s->batch[i]) != ID_NONE)) &&
-                allowed(r, s->batch[i]))
+            if ((state == NODE_LIVE || (state == NODE_DEAD && run_current(r, s->batch[i]) != ID_NONE)) &&
+                run_allows(r, s->batch[i]))
                 result_put(r, ef, d, s->batch[i]);
         }
         if (!n_queue)
@@ -303,7 +159,7 @@ static float pass_distance(struct run *r, const struct pass *pass, uint32_t id)
 {
     float d;
     if (!pass->codes)
-        return exact_distance(r, id);
+        return run_exact(r, id);
     core_distances(r->c, &r->codes, &id, 1, &d);
     return d;
 }
@@ -316,7 +172,7 @@ static void rescore_pass(struct run *r, const struct pass *pass)
     uint32_t k = 0;
     bool vectors = r->c->has_vectors;
     for (uint32_t i = 0; i < r->n; i++) {
-        uint32_t id = current(r, p[i].id), j = k, want = replaced(r) ? with_spare(r->q->k) : r->q->k;
+        uint32_t id = run_current(r, p[i].id), j = k, want = run_replaced(r) ? run_with_spare(r->q->k) : r->q->k;
         if (id >= core_n_slots(r->c))
             continue;
         float d = p[i].d;
@@ -368,7 +224,7 @@ static void rescore(struct run *r, bool walked)
         to_exact.slack = slack_sketch;
     }
     rescore_pass(r, &to_exact);
-    if (replaced(r))
+    if (run_replaced(r))
         drop_doubles(r);
 }
 
@@ -429,7 +285,7 @@ static int search(struct run *r, uint32_t ef, struct graph_hit *out, size_t *n, 
         e = walk(r, ef, &exact);
     if (e < 0)
         return e;
-    if (exact && replaced(r))
+    if (exact && run_replaced(r))
         rescore(r, false);
     uint32_t found = r->n < k ? r->n : k;
     for (uint32_t i = 0; i < found; i++)

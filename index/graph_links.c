@@ -18,6 +18,7 @@ void cand_sort(struct cand *c, uint32_t n)
 }
 
 #define GROUP 8
+#define EXTEND_TRIES 16u /* candidates that are not, before the nearest are taken as they are */
 
 static void distances_exact(const struct core *c, const struct probe *p, const uint32_t *ids, uint32_t n, float *out)
 {
@@ -175,4 +176,25 @@ uint32_t core_select(const struct core *c, struct graph_scratch *s, struct cand 
         cands[kept++] = cands[i];
     }
     return kept;
+}
+
+uint32_t core_extend(const struct core *c, struct graph_scratch *s, uint32_t *links, uint32_t n, const struct cand *cands, uint32_t n_cands,
+                     uint32_t max)
+{
+    uint32_t chosen[2 * GRAPH_M_MAX + 8], passed[EXTEND_TRIES], n_passed = 0, i = 0;
+    for (uint32_t j = 0; j < n; j++)
+        chosen[j] = links[j] & LINK_ID;
+    for (; i < n_cands && n < max && n_passed < EXTEND_TRIES; i++) {
+        if (dominated(c, s, &cands[i], chosen, n)) {
+            passed[n_passed++] = i;
+            continue;
+        }
+        chosen[n] = cands[i].id;
+        links[n++] = cands[i].id;
+    }
+    for (uint32_t j = 0; j < n_passed && n < max; j++)
+        links[n++] = cands[passed[j]].id;
+    for (; i < n_cands && n < max; i++)
+        links[n++] = cands[i].id;
+    return n;
 }

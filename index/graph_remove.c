@@ -29,64 +29,64 @@ static uint32_t gone_into(uint32_t *table, uint32_t id)
     }
 }
 
-/* Selects, and then takes the nearest of the others as long as there is room: with every sweep lists would get shorter, and a
- * graph that changes much would find less than a fresh one at the same ef. */
-static uint32_t select_full(struct core *c, struct graph_scratch *s, struct cand *cands, uint32_t k, uint32_t room)
+/* What a dead node led to, that is not among the seen yet. */
+static uint32_t heirs(const struct core *c, uint32_t dead, uint32_t level, uint32_t *seen, struct cand *cands, uint32_t k)
 {
-    struct cand all[CANDS_MAX];
-    uint32_t n_all = k;
-    memcpy(all, cands, k * sizeof *cands);
-    k = core_select(c, s, cands, k, room);
-    for (uint32_t i = 0, kept = k; i < n_all && k < room; i++) {
-        uint32_t j = 0;
-        while (j < kept && cands[j].id != all[i].id)
-            j++;
-        if (j == kept)
-            cands[k++] = all[i];
+    uint32_t more[2 * GRAPH_M_MAX + 8], n_slots = core_n_slots(c);
+    struct list list = core_links(c, dead, level);
+    uint32_t n = list.word ? list_read(list, more) : 0;
+    for (uint32_t i = 0; i < n && k < CANDS_MAX; i++) {
+        uint32_t id = more[i] & LINK_ID;
+        const struct node_head *h = id < n_slots ? core_head(c, id) : NULL;
+        if (!h || node_state(h) != NODE_LIVE || h->level < level || gone_into(seen, id))
+            continue;
+        __builtin_prefetch((const char *)h - c->code_bytes);
+        cands[k++].id = id;
     }
     return k;
 }
 
-/* Rebuilds one list from its live links and the live links of its dead ones. */
+static void distances(const struct core *c, struct graph_scratch *s, const struct probe *p, struct cand *cands, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i += 8) {
+        uint32_t ids[8], k = n - i < 8 ? n - i : 8;
+        float d[8];
+        for (uint32_t j = 0; j < k; j++)
+            ids[j] = cands[i + j].id & LINK_ID;
+        core_distances(c, p, ids, k, d);
+        for (uint32_t j = 0; j < k; j++)
+            cands[i + j].d = d[j];
+    }
+    s->n_distances += n;
+}
+
+/* Rebuilds one list: its live links stay, and what the dead ones led to fills the gaps. Of that comes first what lies in another direction
+ * than all that is linked already, looked for among the nearest, then the nearest: with every sweep lists would get shorter otherwise,
+ * and a graph that changes much would find less than a fresh one at the same ef. */
 static void relink(struct core *c, struct graph_scratch *s, uint32_t id, uint32_t level,
                    const uint32_t *links, uint32_t n)
 {
     struct cand cands[CANDS_MAX];
-    uint32_t seen[2048] = {0}, k = 0, n_slots = core_n_slots(c), room = level ? c->m : c->m0;
-    uint32_t more[2 * GRAPH_M_MAX + 8];
+    uint32_t seen[2048] = {0}, own[2 * GRAPH_M_MAX + 8], kept = 0, k = 0, n_slots = core_n_slots(c);
     struct probe p;
-    bool live = node_state(core_head(c, id)) != NODE_DEAD;
     gone_into(seen, id);
-    for (uint32_t i = 0; i < n; i++) { /* its own first: they must all fit */
+    for (uint32_t i = 0; i < n; i++) {
         uint32_t to = links[i] & LINK_ID;
         if (to < n_slots && node_state(core_head(c, to)) == NODE_LIVE && !gone_into(seen, to))
-            cands[k++].id = links[i];
+            own[kept++] = links[i];
     }
+    bool live = node_state(core_head(c, id)) != NODE_DEAD;
     for (uint32_t i = 0; live && i < n; i++) {
         uint32_t to = links[i] & LINK_ID;
-        if (to >= n_slots || node_state(core_head(c, to)) == NODE_LIVE)
-            continue;
-        struct list list = core_links(c, to, level);
-        uint32_t n_more = list.word ? list_read(list, more) : 0;
-        for (uint32_t j = 0; j < n_more && k < CANDS_MAX; j++) {
-            uint32_t next = more[j] & LINK_ID;
-            const struct node_head *h = next < n_slots ? core_head(c, next) : NULL;
-            if (h && node_state(h) == NODE_LIVE && h->level >= level && !gone_into(seen, next))
-                cands[k++].id = next;
-        }
+        if (to < n_slots && node_state(core_head(c, to)) != NODE_LIVE)
+            k = heirs(c, to, level, seen, cands, k);
     }
     core_probe(c, id, s->pair, &p);
-    for (uint32_t i = 0; i < k; i++) {
-        uint32_t to = cands[i].id & LINK_ID;
-        core_distances(c, &p, &to, 1, &cands[i].d);
-    }
-    s->n_distances += k;
+    distances(c, s, &p, cands, k);
     cand_sort(cands, k);
-    k = live ? select_full(c, s, cands, k, room) : core_select(c, s, cands, k, room);
-    for (uint32_t i = 0; i < k; i++)
-        s->links[i] = cands[i].id;
+    kept = core_extend(c, s, own, kept, cands, k, level ? c->m : c->m0);
     core_touch(c, id, level);
-    list_write(core_links(c, id, level), s->links, k);
+    list_write(core_links(c, id, level), own, kept);
 }
 
 static void sweep_node(struct core *c, struct graph_scratch *s, uint32_t id)

@@ -251,6 +251,7 @@ int documents_erase(struct index *ix, struct collection *c, const struct doc_row
     if (row->live) {
         c->words_removed += real.n_chunks;
         c->delta.chunks -= real.n_chunks;
+        c->delta.turnover += real.n_chunks;
     }
     c->delta.pending -= real.n_pending;
     c->delta.bytes -= real.bytes;
@@ -298,6 +299,7 @@ int documents_go_live(struct index *ix, struct collection *c, uint64_t doc, stru
             return r;
     }
     c->delta.chunks += row.n_chunks;
+    c->delta.turnover += row.n_chunks;
     c->went_live = true;
     group_touch(c);
     return 0;

@@ -416,8 +416,9 @@ static int prepare_words(struct search *s, enum index_mode *mode)
     struct reader_words *w = reader_words(s->r, s->c->id, s->em);
     if (!w)
         return LT_EIO;
-    s->n_words = words_parse(&s->r->tokenizer, &s->c->words, w->count, (uint64_t)atomic_load(&s->c->chunks),
-                             s->q->text, s->q->text_len, &s->r->question, s->em);
+    const struct words_counts counts = {&s->c->words, w->count, (uint64_t)atomic_load(&s->c->chunks),
+                                        (uint64_t)atomic_load(&s->c->turnover)};
+    s->n_words = words_parse(&s->r->tokenizer, &counts, s->q->text, s->q->text_len, &s->r->question, s->em);
     if (s->n_words == 0 && *mode == INDEX_HYBRID)
         *mode = INDEX_DENSE;
     return s->n_words < 0 ? s->n_words : 0;

@@ -103,32 +103,32 @@ static uint64_t hash(const char *s, size_t len)
     return h ? h : 1;
 }
 
-/* From the cache while the collection has not changed by more than an eighth. */
-static int count_chunks(struct words_cache *cache, sqlite3_stmt *count, uint64_t total, struct word *w,
-                        struct err_msg *em)
+/* From the cache while it is right to an eighth, whatever has changed: so a word that none had is counted anew after any change, which
+ * costs little, as a count costs what it finds. */
+static int count_chunks(const struct words_counts *c, struct word *w, struct err_msg *em)
 {
+    struct words_cache *cache = c->cache;
     uint64_t h = hash(w->stem, w->len);
     size_t slot = h % WORDS_CACHE_SIZE;
     bool known = false;
     pthread_mutex_lock(&cache->lock);
     if (cache->slots[slot].hash == h) {
-        uint64_t then = cache->slots[slot].total;
-        known = then <= total + total / 8 && total <= then + then / 8;
         w->n = cache->slots[slot].n;
+        known = c->turnover - cache->slots[slot].turnover <= w->n / 8; /* an older look than the cache's wraps to a large number */
     }
     pthread_mutex_unlock(&cache->lock);
     if (known)
         return 0;
     int64_t n = 0;
-    sql_bind(count, "t", w->stem, w->len);
-    int r = sql_int(count, 0, &n, em);
+    sql_bind(c->count, "t", w->stem, w->len);
+    int r = sql_int(c->count, 0, &n, em);
     if (r < 0)
         return r;
     w->n = (uint64_t)n;
     pthread_mutex_lock(&cache->lock);
     cache->slots[slot].hash = h;
     cache->slots[slot].n = w->n;
-    cache->slots[slot].total = total;
+    cache->slots[slot].turnover = c->turnover;
     pthread_mutex_unlock(&cache->lock);
     return 0;
 }
@@ -179,8 +179,8 @@ static int give_roles(struct words_question *q, uint64_t total)
     return finds[use];
 }
 
-int words_parse(struct words_tokenizer *t, struct words_cache *cache, sqlite3_stmt *count, uint64_t total,
-                const char *text, size_t len, struct words_question *q, struct err_msg *em)
+int words_parse(struct words_tokenizer *t, const struct words_counts *counts, const char *text, size_t len, struct words_question *q,
+                struct err_msg *em)
 {
     int r;
     q->text = text;
@@ -191,8 +191,8 @@ int words_parse(struct words_tokenizer *t, struct words_cache *cache, sqlite3_st
     if (rc != SQLITE_OK && rc != SQLITE_DONE)
         return err_set(em, LT_ENOMEM, "the question's words: %s", sqlite3_errstr(rc));
     for (size_t i = 0; i < q->n; i++)
-        if ((r = count_chunks(cache, count, total, &q->words[i], em)) < 0)
+        if ((r = count_chunks(counts, &q->words[i], em)) < 0)
             return r;
     qsort(q->words, q->n, sizeof *q->words, by_rarity);
-    return give_roles(q, total);
+    return give_roles(q, counts->total);
 }

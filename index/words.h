@@ -16,13 +16,13 @@
 
 #define WORDS_CACHE_SIZE 2048
 
-/* How many chunks hold a word, as of some count of chunks. Thread-safety: safe. */
+/* How many chunks hold a word, as of some moment. Thread-safety: safe. */
 struct words_cache {
     pthread_mutex_t lock;
     struct {
         uint64_t hash; /* of the stem; 0: free */
         uint64_t n;    /* chunks that hold it */
-        uint64_t total; /* chunks there were */
+        uint64_t turnover; /* the collection's then */
     } slots[WORDS_CACHE_SIZE];
 };
 void words_cache_init(struct words_cache *cache);
@@ -57,15 +57,21 @@ struct words_question {
     struct word words[WORDS_MAX]; /* rarest first */
 };
 
+/* Where a collection's words are counted. */
+struct words_counts {
+    struct words_cache *cache;
+    sqlite3_stmt *count; /* gives a stem's number of chunks: SELECT doc FROM vocab_N WHERE term = ? */
+    uint64_t total;      /* chunks of the collection */
+    uint64_t turnover;   /* chunks that have come into the words or gone out of them: no count has changed by more since */
+};
+
 /* Cuts text into words, counts their chunks and gives them their roles.
  *
- * count     a statement that gives a stem's number of chunks: SELECT doc FROM vocab_N WHERE term = ?
- * total     chunks of the collection
  * q         valid as long as text is
  *
  * Returns the number of words that find something; 0: there is nothing to look up. Errors: LT_EIO, LT_ENOMEM. */
-int words_parse(struct words_tokenizer *t, struct words_cache *cache, sqlite3_stmt *count, uint64_t total,
-                const char *text, size_t len, struct words_question *q, struct err_msg *em);
+int words_parse(struct words_tokenizer *t, const struct words_counts *counts, const char *text, size_t len, struct words_question *q,
+                struct err_msg *em);
 
 /* The FTS5 expression of one word; its length. */
 size_t words_quote(const struct words_question *q, const struct word *w, char out[static 2 * WORDS_SPAN_MAX + 3]);

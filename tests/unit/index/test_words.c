@@ -1,0 +1,80 @@
+/* What a search knows of words, while texts that hold them come and go. */
+#include "kit_box.h"
+
+#define N 200
+
+static void put(struct box *b, const char *id, const char *text)
+{
+    struct err_msg em;
+    kit_ok(kit_put(b->ix, "c", id, text, NULL, 0, &em), &em);
+    kit_commit(b->ix);
+    kit_embed_pending(b->ix);
+}
+
+static void put_number(struct box *b, int i, const char *text)
+{
+    char id[16];
+    snprintf(id, sizeof id, "%d", i);
+    put(b, id, text);
+}
+
+static void fill(struct box *b)
+{
+    struct err_msg em;
+    for (int i = 0; i < N; i++) {
+        char id[16], text[64];
+        snprintf(id, sizeof id, "%d", i);
+        snprintf(text, sizeof text, "number%d %s", i, i % 2 ? "blue" : "green");
+        kit_ok(kit_put(b->ix, "c", id, text, NULL, 0, &em), &em);
+    }
+    kit_commit(b->ix);
+    kit_embed_pending(b->ix);
+}
+
+static size_t count(struct box *b, const char *text)
+{
+    struct index_result res;
+    assert_int_equal(kit_search(b->r, "c", INDEX_TEXT, text, NULL, N, &res), 0);
+    size_t n = res.n;
+    index_result_finish(&res);
+    return n;
+}
+
+/* A word that was asked for in vain is found as soon as a text has it, whether the text is a new one or takes another's place. */
+static void test_asked_before(void **state)
+{
+    struct box *b = *state;
+    fill(b);
+    assert_int_equal(count(b, "zebra"), 0);
+    put(b, "z", "a zebra");
+    assert_int_equal(count(b, "zebra"), 1);
+    assert_int_equal(count(b, "okapi"), 0);
+    put_number(b, 7, "an okapi"); /* as many texts as before */
+    assert_int_equal(count(b, "okapi"), 1);
+    put_number(b, 8, "a second okapi");
+    assert_int_equal(count(b, "okapi"), 2);
+    put_number(b, 7, "nothing");
+    put_number(b, 8, "nothing");
+    assert_int_equal(count(b, "okapi"), 0);
+}
+
+/* A word that was frequent finds by itself again when it has become rare. */
+static void test_frequent_before(void **state)
+{
+    struct box *b = *state;
+    fill(b);
+    put(b, "z", "a zebra");
+    assert_int_equal(count(b, "zebra blue"), 1); /* half of the texts have the other */
+    for (int i = 5; i < N; i += 2)
+        put_number(b, i, "grey");
+    assert_int_equal(count(b, "zebra blue"), 3);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_asked_before, box_setup, box_teardown),
+        cmocka_unit_test_setup_teardown(test_frequent_before, box_setup, box_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -16,7 +16,7 @@
 #include "index/reader.h"
 
 #define CANDIDATES_MIN 100 /* of each side of a hybrid search */
-#define ROUNDS_MAX 6       /* each asks for four times as many candidates */
+#define WANT_MAX GRAPH_EF_MAX /* candidates of each list in the last of the rounds, each of which asks for four times as many */
 #define VIEWS_MAX 8        /* a busy machine may let the store move on under several of them */
 #define WEIGHT_MAX 1e6f
 
@@ -120,7 +120,8 @@ static int search_dense(struct search *s)
         ef = want * 2 > 96 ? want * 2 : 96;
     if (s->q->mode == INDEX_HYBRID && !s->q->ef)
         ef = want > 128 ? want : 128; /* ranks far down weigh little in the fusion */
-    struct graph_query gq = {.v = s->q->vector, .k = want, .ef = ef < want ? want : ef, .exact = s->q->exact};
+    ef = ef < want ? want : ef;
+    struct graph_query gq = {.v = s->q->vector, .k = want, .ef = ef < GRAPH_EF_MAX ? ef : GRAPH_EF_MAX, .exact = s->q->exact};
     if (s->allowed) {
         gq.allow = allow;
         gq.allow_arg = s->allowed;
@@ -157,8 +158,10 @@ static int search_dense(struct search *s)
     for (size_t i = 0; ret == 0 && i < n; i++)
         topk_push(&s->dense, hits[i].label, hits[i].score);
     free(hits);
-    s->all_dense = n < want;
-    return ret < 0 ? ret : scan_recent(s);
+    if (ret < 0 || (ret = scan_recent(s)) < 0)
+        return ret;
+    s->all_dense = n < want && s->dense.n < want; /* what is recent may have filled the list by itself */
+    return 0;
 }
 
 static int search_words(struct search *s)
@@ -263,12 +266,10 @@ static int open_view(struct search *s)
 static int collect(struct search *s, enum index_mode mode, uint32_t k, struct ranked **hits, size_t *n)
 {
     int n_views = 1, ret = open_view(s);
-    for (int i = 0; ret == 0 && i < ROUNDS_MAX; i++) {
-        if ((ret = round_once(s, mode, hits, n)) < 0)
-            break;
+    while (ret == 0 && (ret = round_once(s, mode, hits, n)) == 0) {
         bool moved = mode != INDEX_TEXT && atomic_load(&s->c->n_removals) != s->n_removals;
         bool again = (s->n_gone || moved) && n_views < VIEWS_MAX;
-        if (!again && (*n >= k || (s->all_dense && s->all_words) || i + 1 == ROUNDS_MAX))
+        if (!again && (*n >= k || (s->all_dense && s->all_words) || s->n_want >= WANT_MAX))
             break;
         if (late(s)) {
             ret = timed_out(s);
@@ -277,11 +278,10 @@ static int collect(struct search *s, enum index_mode mode, uint32_t k, struct ra
         free(*hits);
         *hits = NULL;
         if (again) {
-            i--;
             n_views++;
             ret = open_view(s);
         } else {
-            s->n_want = s->n_want * 4 < GRAPH_EF_MAX ? s->n_want * 4 : GRAPH_EF_MAX;
+            s->n_want = s->n_want * 4 < WANT_MAX ? s->n_want * 4 : WANT_MAX;
         }
     }
     return ret;
@@ -396,10 +396,10 @@ static int is_waited_for(struct search *s)
     return ret < 0 ? ret : n > 0;
 }
 
-/* From the view that the hits are of. */
+/* From the view that the hits are of. Lists that are not complete have more to give: chunks of few documents filled them. */
 static int why_short(struct search *s, enum index_mode mode, enum index_short *why)
 {
-    if (mode != INDEX_TEXT && s->stats.why == GRAPH_SHORT_BUDGET) {
+    if ((mode != INDEX_TEXT && s->stats.why == GRAPH_SHORT_BUDGET) || !s->all_dense || !s->all_words) {
         *why = INDEX_SHORT_BUDGET;
         return 0;
     }
@@ -439,7 +439,7 @@ int index_search(struct index_reader *r, const struct index_query *q, struct ind
     size_t n = 0;
     struct ranked *hits = NULL;
     struct err_msg local;
-    struct search s = {.r = r, .q = q, .em = em ? em : &local};
+    struct search s = {.r = r, .q = q, .all_dense = true, .all_words = true, .em = em ? em : &local};
     uint32_t k = q->k ? q->k : INDEX_K_DEFAULT;
     memset(res, 0, sizeof *res);
     bool weighted = q->dense_weight > 0 || q->text_weight > 0;

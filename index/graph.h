@@ -39,6 +39,7 @@ enum graph_codes {
 #define GRAPH_M_MAX 128u
 #define GRAPH_EF_CONSTRUCTION_MAX 4096u
 #define GRAPH_EF_MAX 65536u
+#define GRAPH_SUM2_MAX 1e37 /* squared length of a vector or query: distances of longer ones may leave f32 */
 #define GRAPH_SHORT_MAX 0xFF0000u /* nodes, replaced ones that wait for their sweep included, that 3 bytes a link can tell apart */
 
 struct graph_params {
@@ -85,7 +86,7 @@ int graph_erase(const char *dir, struct err_msg *em);
 
 /* Adds v (dim floats) under label, replacing the label's earlier vector. Found by every search that
  * starts after the return. Labels are any value but UINT64_MAX.
- * Errors: LT_ENAN (NaN, Inf, or zero length with METRIC_COSINE), LT_EINVAL, LT_ENOMEM, LT_ELIMIT (full: with short links a
+ * Errors: LT_ENAN (NaN, Inf, too long, or zero length with METRIC_COSINE), LT_EINVAL, LT_ENOMEM, LT_ELIMIT (full: with short links a
  * new graph with `wide` is the way out, with wide ones there is none), LT_ENOSPC or LT_EIO (the exact vectors' file); the
  * graph is then as before. */
 int graph_add(struct graph *g, uint64_t label, const float *v);

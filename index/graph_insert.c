@@ -151,8 +151,8 @@ uint32_t node_level(struct graph *g)
 int vector_prepare(const struct core *c, const float *v, float *out)
 {
     double sum = c->kernel->sum2(v, c->dim);
-    /* NaN and Inf show in the sum; lengths whose square leaves f32 would make distances infinite. */
-    if (!(sum < 1e37) || (c->metric == METRIC_COSINE && sum < 1e-60))
+    /* NaN and Inf show in the sum. */
+    if (!(sum < GRAPH_SUM2_MAX) || (c->metric == METRIC_COSINE && sum < 1e-60))
         return LT_ENAN;
     c->kernel->scale(v, c->dim, c->metric == METRIC_COSINE ? 1 / sqrt(sum) : 1, out);
     return 0;

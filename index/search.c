@@ -59,15 +59,17 @@ static int timed_out(struct search *s)
 /* As the graph scores. */
 static float score(enum metric metric, const float *a, const float *b, uint32_t dim)
 {
-    float dot = 0, aa = 0, bb = 0;
+    double dot = 0, aa = 0, bb = 0, apart = 0;
+    for (uint32_t i = 0; metric == METRIC_L2 && i < dim; i++)
+        apart += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+    if (metric == METRIC_L2)
+        return (float)-apart;
     for (uint32_t i = 0; i < dim; i++) {
-        dot += a[i] * b[i];
-        aa += a[i] * a[i];
-        bb += b[i] * b[i];
+        dot += (double)a[i] * b[i];
+        aa += (double)a[i] * a[i];
+        bb += (double)b[i] * b[i];
     }
-    if (metric == METRIC_COSINE)
-        return dot / (sqrtf(aa) * sqrtf(bb));
-    return metric == METRIC_IP ? dot : 2 * dot - aa - bb;
+    return (float)(metric == METRIC_COSINE ? dot / sqrt(aa * bb) : dot);
 }
 
 /* The vectors that the graph does not have yet. */
@@ -375,12 +377,9 @@ static int check_query(const struct search *s, enum index_mode *mode)
     }
     if (q->dim != c->dim)
         return err_set(em, LT_EDIM, "vector of %u dimensions, collection %s has %u", q->dim, q->collection, c->dim);
-    double sum = 0;
-    for (uint32_t i = 0; i < q->dim; i++)
-        sum += (double)q->vector[i] * q->vector[i];
-    if (!isfinite(sum) || sum > 3e38 || (c->metric == METRIC_COSINE && !(sum > 1e-30)))
-        return err_set(em, LT_ENAN, "query vector: %s", err_text(LT_ENAN));
-    return 0;
+    struct err_msg what;
+    int r = vectors_check(q->vector, q->dim, c->metric, &what);
+    return r < 0 ? err_set(em, r, "query: %s", what.text) : 0;
 }
 
 /* Are there chunks without a vector in this view? A number, 0 or 1. */

@@ -82,7 +82,8 @@ int vectors_check(const float *v, uint32_t dim, enum metric metric, struct err_m
     double sum = 0;
     for (uint32_t i = 0; i < dim; i++)
         sum += (double)v[i] * v[i];
-    if (!isfinite(sum) || sum > 3e38)
+    /* What is stored here a graph has to take, which adds up in another order. */
+    if (!(sum < 0.999 * GRAPH_SUM2_MAX))
         return err_set(em, LT_ENAN, "vector holds NaN, Inf or numbers too large");
     if (metric == METRIC_COSINE && !(sum > 1e-30))
         return err_set(em, LT_ENAN, "vector has zero length");

@@ -363,6 +363,9 @@ static void test_bad_questions(void **state)
     TRY(LT_ENAN, q.vector = bad);
     bad[0] = NAN;
     TRY(LT_ENAN, q.vector = bad);
+    bad[0] = 4e18f;
+    TRY(LT_ENAN, q.vector = bad);
+    assert_null(strstr(em.text, "search:")); /* said of the question, not by the graph */
     TRY(LT_EEMPTY, q.vector = NULL; q.mode = INDEX_DENSE);
     TRY(LT_EEMPTY, q.vector = NULL; q.text_len = 0);
     TRY(LT_EFORMAT, q.filter = "i = ");

@@ -129,6 +129,8 @@ static void test_refused_items(void **state)
     TRY(LT_ENAN, d.vectors = bad; d.dim = KIT_DIM);
     bad[3] = INFINITY;
     TRY(LT_ENAN, d.vectors = bad; d.dim = KIT_DIM);
+    bad[3] = 4e18f; /* finite, and so is its square, but no graph takes it */
+    TRY(LT_ENAN, d.vectors = bad; d.dim = KIT_DIM);
     TRY(LT_ENOTFOUND, d.job = 99);
     char *deep = malloc(INDEX_METADATA_MAX + 100);
     memset(deep, ' ', INDEX_METADATA_MAX + 100);

@@ -38,8 +38,8 @@ int words_tokenizer_open(struct words_tokenizer *t, sqlite3 *db, struct err_msg 
 void words_tokenizer_close(struct words_tokenizer *t);
 
 #define WORDS_MAX 256     /* of a question; later ones are not looked at */
-#define WORDS_STEM_MAX 64 /* bytes; FTS5's porter leaves longer words alone, so does this */
-#define WORDS_SPAN_MAX 256 /* bytes of a word as written */
+#define WORDS_SPAN_MAX 256 /* bytes of a word as written; a longer one is not looked up */
+#define WORDS_STEM_MAX 384 /* bytes of one in lower case and stemmed: the lower case of some letters is longer by half */
 
 enum word_role { WORD_IDLE, WORD_FINDS, WORD_SCORES };
 struct word {

@@ -70,11 +70,27 @@ static void test_frequent_before(void **state)
     assert_int_equal(count(b, "zebra blue"), 3);
 }
 
+/* A checksum in hex, say, or a sentence in a script that puts no spaces between words. */
+static void test_long_words(void **state)
+{
+    static const size_t lengths[] = {63, 64, 65, 128, 256};
+    struct box *b = *state;
+    for (int i = 0; i < 5; i++) {
+        char text[300], id[16];
+        snprintf(id, sizeof id, "%d", i);
+        memset(text, 'a' + i, lengths[i]);
+        text[lengths[i]] = 0;
+        put(b, id, text);
+        assert_int_equal(count(b, text), 1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_asked_before, box_setup, box_teardown),
         cmocka_unit_test_setup_teardown(test_frequent_before, box_setup, box_teardown),
+        cmocka_unit_test_setup_teardown(test_long_words, box_setup, box_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

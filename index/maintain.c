@@ -8,7 +8,8 @@
 #include "index/store.h"
 
 #define HOUSEKEEPING_EVERY_NS 1000000000ull
-#define ERASE_DOCS 200          /* rows of a dropped collection per transaction */
+#define ERASE_DOCS 200          /* of a dropped collection per transaction, … */
+#define ERASE_CHUNKS 256        /* … which ends with the one that has the last of these: its log has to fit into the reserve of a full disk */
 #define WAL_PAGES_PASSIVE 2048  /* 8 MiB, what space.c leaves free: pages that change again meanwhile are copied back once */
 #define WAL_PAGES_AMPLE 8192    /* 32 MiB, where there is room: a fifth less is copied back */
 #define WAL_IDLE_NS 2000000000ull /* without a commit: then a smaller log is copied back too */
@@ -29,15 +30,18 @@ static int run_ids(struct index *ix, enum store_stmt id, int64_t a, int64_t b, s
 /* Some rows of the dropped collection; *n of them. In the open group. */
 static int erase_rows(struct index *ix, int64_t coll, size_t *n, struct err_msg *em)
 {
-    int r;
+    int r = 0;
     struct doc_row docs[ERASE_DOCS];
+    uint64_t n_chunks = 0;
     *n = 0;
     sqlite3_stmt *st = store_stmt(ix, ST_DROPPED_DOCS, em);
     if (!st)
         return LT_EIO;
     sql_bind(st, "ii", coll, (int64_t)ERASE_DOCS);
-    while ((r = sql_step(st, em)) > 0 && *n < ERASE_DOCS)
-        documents_read_row(st, false, &docs[(*n)++]);
+    while (*n < ERASE_DOCS && n_chunks < ERASE_CHUNKS && (r = sql_step(st, em)) > 0) {
+        documents_read_row(st, false, &docs[*n]);
+        n_chunks += docs[(*n)++].n_chunks;
+    }
     sqlite3_reset(st);
     for (size_t i = 0; r >= 0 && i < *n; i++)
         r = documents_erase_rows(ix, &docs[i], em);

@@ -13,6 +13,8 @@
 #define TOGETHER 20u      /* documents of a group */
 #define ALONE 700u        /* documents, one a commit */
 #define MERGE_AT_MOST (4u << 20) /* what a full disk has in reserve */
+#define LARGE_DIM 1000u
+#define LARGE_CHUNKS 200u
 #define PATIENCE 1200u    /* looks for what has to come, 50 ms apart */
 
 static char dir[128];
@@ -241,6 +243,62 @@ static void no_commit_merges_all_words(void **state)
     close_small(&ix);
 }
 
+/* A document of the collection "large", of many chunks with large vectors. */
+static int put_large(struct index *ix, unsigned i, struct err_msg *em)
+{
+    static char text[LARGE_CHUNKS * 100 + 1];
+    static float v[LARGE_CHUNKS * LARGE_DIM];
+    struct index_span spans[LARGE_CHUNKS];
+    char id[16];
+    uint64_t rng = i + 1;
+    for (unsigned k = 0; k < LARGE_CHUNKS; k++) {
+        spans[k] = (struct index_span){k * 100, k * 100 + 100};
+        for (unsigned w = 0; w < 100; w += 10)
+            snprintf(text + k * 100 + w, 11, "w%08u ", (unsigned)(unit_rand(&rng) % 20000));
+        v[k * LARGE_DIM + unit_rand(&rng) % LARGE_DIM] = 1;
+    }
+    snprintf(id, sizeof id, "%u", i);
+    struct index_doc d = {.collection = "large", .id = id, .id_len = strlen(id), .text = text, .text_len = sizeof text - 1, .vectors = v,
+                          .dim = LARGE_DIM, .spans = spans, .n_spans = LARGE_CHUNKS};
+    int r = index_put(ix, &d, em);
+    return r < 0 ? r : index_commit(ix, NULL, em);
+}
+
+/* A collection with large documents goes from a disk that is full, bite by bite, whose logs have room one after the other. */
+static void dropping_makes_room(void **state)
+{
+    (void)state;
+    struct index *ix = open_small(160, 0);
+    struct index_status st;
+    struct err_msg em = {""};
+    unsigned n = 0;
+    int r;
+    kit_ok(index_create(ix, &(struct index_collection_params){.name = "large", .dim = LARGE_DIM, .vectors_only = true, .m = 4, .ef_construction = 8},
+                        &em), &em);
+    while ((r = put_large(ix, n, &em)) == 0) {
+        kit_ok(index_maintain(ix, 20, NULL, &em), &em);
+        n++;
+    }
+    (void)index_commit(ix, NULL, NULL);
+    assert_int_equal(r, LT_ENOSPC);
+    ballast(0);
+    kit_ok(index_drop(ix, "large", &em), &em);
+    for (unsigned i = 0; number("SELECT count(*) FROM chunks") && i < PATIENCE; i++) {
+        if ((r = index_maintain(ix, 20, NULL, &em)) < 0)
+            fail_msg("%u documents, %lld chunks are left: %s", n, (long long)number("SELECT count(*) FROM chunks"), em.text);
+        usleep(1000);
+    }
+    assert_int_equal(number("SELECT count(*) FROM chunks"), 0);
+    settle(ix);
+    index_get_status(ix, &st);
+    print_message("%u documents; %llu bytes are free after they went\n", n, (unsigned long long)bytes_free());
+    assert_false(st.read_only);
+    assert_true(bytes_free() >= n * LARGE_CHUNKS * LARGE_DIM * sizeof(float) / 2);
+    ballast(-1);
+    kit_check(ix);
+    close_small(&ix);
+}
+
 static void deleting_makes_room(void **state)
 {
     (void)state;
@@ -258,6 +316,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tidying_waits_for_room),
         cmocka_unit_test(no_commit_merges_all_words),
+        cmocka_unit_test(dropping_makes_room),
         cmocka_unit_test(deleting_makes_room),
         cmocka_unit_test(deleting_makes_room_without_a_byte_left),
     };

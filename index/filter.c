@@ -176,7 +176,7 @@ static int parse_field(struct parser *p, uint32_t *out)
 
 size_t filter_number(const char *s, size_t len, long double *out)
 {
-    char buf[64];
+    char buf[64], *text;
     size_t n = 0, digits = 0;
     bool whole = true;
     long double v = 0;
@@ -203,11 +203,14 @@ size_t filter_number(const char *s, size_t len, long double *out)
         *out = s[0] == '-' ? -v : v;
         return n;
     }
-    /* Longer than any double needs is cut; the C locale's point is assured by the daemon, which sets none. */
-    size_t m = n < sizeof buf - 1 ? n : sizeof buf - 1;
-    memcpy(buf, s, m);
-    buf[m] = 0;
-    *out = whole ? strtold(buf, NULL) : (long double)strtod(buf, NULL);
+    /* The C locale's point is assured by the daemon, which sets none. */
+    if (!(text = n < sizeof buf ? buf : malloc(n + 1)))
+        return 0;
+    memcpy(text, s, n);
+    text[n] = 0;
+    *out = whole ? strtold(text, NULL) : (long double)strtod(text, NULL);
+    if (text != buf)
+        free(text);
     return n;
 }
 

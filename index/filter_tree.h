@@ -57,7 +57,7 @@ struct filter {
     uint32_t n_keys, cap_keys;
 };
 
-/* Reads a JSON number at s (len bytes at most); the bytes used, 0: none. One with a point or an exponent becomes a double's value: the
+/* Reads a JSON number at s (len bytes at most); the bytes used, 0: none, or no memory. One with a point or an exponent becomes a double's value: the
  * same number is written with different digits, by JSON libraries among others. */
 size_t filter_number(const char *s, size_t len, long double *out);
 

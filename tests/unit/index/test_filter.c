@@ -56,6 +56,10 @@ static void test_decimals(void **state)
         }
     }
     assert_true(match("n > 19.989999999999995", "{\"n\":19.99}")); /* the double before it */
+    /* With all its digits, as some programs print it: the exponent counts, and so does every digit before the point. */
+    assert_true(match("n = 1.25e-5", "{\"n\":1.2500000000000000000000000000000000000000000000000000000000000000000000e-5}"));
+    assert_true(match("n > 1e69 and n < 1e71", "{\"n\":10000000000000000000000000000000000000000000000000000000000000000000000.0}"));
+    assert_true(match("n < 10000000000000000000000000000000000000000000000000000000000000000000000 and n > -1", "{\"n\":1e65}"));
     assert_true(match("n = 20", "{\"n\":20.0}"));
     assert_true(match("n = 2e1", "{\"n\":20}"));
     assert_true(match("n < 9223372036854775807", "{\"n\":9223372036854775806}"));

@@ -268,7 +268,7 @@ static int put_large(struct index *ix, unsigned i, struct err_msg *em)
 static void dropping_makes_room(void **state)
 {
     (void)state;
-    struct index *ix = open_small(160, 0);
+    struct index *ix = open_small(96, 0);
     struct index_status st;
     struct err_msg em = {""};
     unsigned n = 0;

@@ -423,11 +423,12 @@ static int prepare_words(struct search *s, enum index_mode *mode)
     return s->n_words < 0 ? s->n_words : 0;
 }
 
-static size_t first_want(const struct index_query *q, enum index_mode mode, uint32_t k)
+static size_t first_want(const struct index_query *q, enum index_mode mode, uint32_t k, bool degraded)
 {
     if (mode == INDEX_HYBRID)
         return k * 4 > CANDIDATES_MIN ? k * 4 : CANDIDATES_MIN;
-    return q->chunks ? k + 4 : k + k / 2 + 8; /* some for those that share a document or are gone */
+    const size_t want = q->chunks ? k + 4 : k + k / 2 + 8; /* some for those that share a document or are gone */
+    return degraded && !q->chunks ? want * 4 : want;        /* where another round reads all vectors again */
 }
 
 int index_search(struct index_reader *r, const struct index_query *q, struct index_result *res,
@@ -457,7 +458,7 @@ int index_search(struct index_reader *r, const struct index_query *q, struct ind
     }
     if ((ret = prepare_words(&s, &mode)) < 0)
         goto out;
-    s.n_want = first_want(q, mode, k);
+    s.n_want = first_want(q, mode, k, res->degraded);
     if ((mode != INDEX_TEXT || s.n_words) && (ret = collect(&s, mode, k, &hits, &n)) < 0)
         goto out;
     if ((ret = fill(&s, hits, n < k ? n : k, res)) < 0 || (res->n < k && (ret = why_short(&s, mode, &res->why)) < 0))

@@ -53,7 +53,7 @@ static int take(struct explain *e, struct chunk_span span, struct err_msg *em)
     out->pool_from = t->n_skip;
     out->tokens_seen = t->n_seen;
     out->bos = e->rules.bos >= 0;
-    out->eos = e->rules.eos >= 0 && !t->truncated;
+    out->eos = text_ends_in_eos(&e->rules, t->truncated);
     e->reply.texts[e->reply.n_texts++] = out;
     e->bytes += bytes;
     return 0;

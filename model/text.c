@@ -149,6 +149,11 @@ static int join(const struct text_rules *r, const struct text_input *in, struct 
     return 0;
 }
 
+bool text_ends_in_eos(const struct text_rules *r, bool cut)
+{
+    return r->eos >= 0 && (!cut || r->keep_eos);
+}
+
 /* BOS, ids, EOS, cut at the limit. */
 static int finish(const struct text_rules *r, const struct tokenizer_ids *ids, bool truncate, struct text_tokens *out,
                   struct err_msg *em)
@@ -160,11 +165,11 @@ static int finish(const struct text_rules *r, const struct tokenizer_ids *ids, b
         return err_set(em, LT_ETOOLONG, "the text has %zu tokens, the model takes %u", seen, r->token_limit);
     if (text_ids_room(out, n, em) < 0)
         return LT_ENOMEM;
-    size_t body = n - head < ids->n ? n - head : ids->n;
+    const size_t tail = text_ends_in_eos(r, n < seen), body = n - head - tail;
     if (head)
         out->ids[0] = r->bos;
     memcpy(out->ids + head, ids->ids, body * sizeof *out->ids);
-    if (r->eos >= 0 && n == seen)
+    if (tail)
         out->ids[n - 1] = r->eos;
     out->n = (uint32_t)n;
     out->truncated = seen > n;

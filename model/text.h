@@ -25,6 +25,7 @@ struct text_rules {
     const char *instruct_template; /* "{}" stands for the instruction; NULL or "": TEXT_INSTRUCT_TEMPLATE */
     const char *passage_template;  /* text before a passage, "{}" stands for its title or "none"; NULL or "": the title, a space */
     bool pool_prefix;              /* what goes before a query takes part in the pool */
+    bool keep_eos;                 /* a text that is cut ends in EOS, too; NV-Embed's loses it */
 };
 
 /* One text; all pointers are borrowed for the call. */
@@ -60,7 +61,8 @@ int text_rules_of(const struct model *m, struct text_rules *r, struct err_msg *e
 
 /* Replaces out's contents by the tokens of a text.
  *
- * Truncation keeps BOS and the first limit - 1 tokens, and so loses EOS, as NV-Embed does.
+ * Truncation keeps BOS and the first limit - 1 tokens, and so loses EOS, as NV-Embed does; with rules.keep_eos it keeps BOS, EOS and what
+ * fits between them.
  * Errors: LT_EUTF8 (which part, which byte), LT_EEMPTY (no text, or an instruction that leaves nothing to
  * pool; blank counts as none), LT_ETOOLONG (found and allowed tokens), LT_EUNSUPPORTED (no tokenizer, a template without {}),
  * LT_ELIMIT (text, title or instruction: more bytes than the tokeniser takes), LT_ENOMEM; out is then empty, but that n_seen counts a
@@ -74,8 +76,11 @@ int text_encode_rules(const struct text_rules *r, const struct text_input *in, s
  * passage with one space. Lives as long as the rules' model. */
 const char *text_template(const struct text_rules *r, const struct text_input *in);
 
+/* Whether EOS stands behind a text that was, or was not, cut. */
+bool text_ends_in_eos(const struct text_rules *r, bool cut);
+
 /* For each of the ids that text_encode_rules has just put into t, the byte of t->joined where its first character begins: of BOS 0, of
- * EOS t->len; several ids of one character have the same.
+ * EOS t->len, or, behind a cut, where what was cut off begins; several ids of one character have the same.
  *
  * offsets  room for t->n
  * Errors: LT_ENOMEM. */

@@ -15,6 +15,7 @@ int text_rules_of(const struct model *m, struct text_rules *r, struct err_msg *e
         .instruct_template = info->instruct_template,
         .passage_template = info->passage_template,
         .pool_prefix = info->pool_prefix,
+        .keep_eos = info->foreign,
     };
     if (!r->tokenizer)
         return err_set(em, LT_EUNSUPPORTED, "the model %s has no tokenizer: it takes token ids only", info->name);

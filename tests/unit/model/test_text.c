@@ -135,6 +135,8 @@ static void test_prompt(void **state)
     in = passage(NULL, "c e c e");
     in.truncate = true;
     check_offsets(&in, "c e c e", 0, "0 0 0 1 2 3");
+    rules.keep_eos = true;
+    check_offsets(&in, "c e c e", 0, "0 0 0 1 2 3"); /* of EOS: what was cut off */
     rules = kept;
     rules.bos = rules.eos = -1;
     in = passage(NULL, "cd");
@@ -179,6 +181,29 @@ static void test_cut(void **state)
     check(&in, "1 259 262 259 264 259 262 259 264", 0);
     assert_true(tokens.truncated);
     rules.token_limit = 64;
+}
+
+/* A model that pools the last token, say, was trained with EOS there: a text that is cut has it, too. */
+static void test_cut_before_eos(void **state)
+{
+    const struct text_rules kept = rules;
+    struct text_input in = passage(NULL, "c e c e");
+    in.truncate = rules.keep_eos = true;
+    rules.token_limit = 6;
+    check(&in, "1 259 262 259 264 2", 0);
+    assert_true(tokens.truncated && tokens.n_seen == 10);
+    rules.token_limit = 9;
+    check(&in, "1 259 262 259 264 259 262 259 2", 0);
+    assert_true(tokens.truncated);
+    rules.token_limit = 10;
+    check(&in, "1 259 262 259 264 259 262 259 264 2", 0);
+    assert_false(tokens.truncated);
+    rules.token_limit = 6;
+    rules.bos = -1;
+    check(&in, "259 262 259 264 259 2", 0);
+    rules.eos = -1; /* there is none to keep */
+    check(&in, "259 262 259 264 259 262", 0);
+    rules = kept;
 }
 
 static void test_refused(void **state)
@@ -313,7 +338,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forms),
-        cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_cut), cmocka_unit_test(test_cut_before_eos),
         cmocka_unit_test(test_other_models), cmocka_unit_test(test_prompt),
         cmocka_unit_test(test_query_to_the_letter),
         cmocka_unit_test(test_refused), cmocka_unit_test(test_beyond_the_tokeniser), cmocka_unit_test(test_trim),

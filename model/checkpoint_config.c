@@ -90,6 +90,41 @@ static int get_object(const json_t *o, const char *key, const json_t **out, stru
     return 0;
 }
 
+/* One object of RoPE's settings, called `name`: its base, where it has one, to *theta. Nothing but the plain kind is supported. */
+static int read_rope_object(json_t *o, const char *name, float *theta, struct err_msg *em)
+{
+    const char *key;
+    json_t *v;
+    int r;
+    if (!json_is_object(o))
+        return err_set(em, LT_EFORMAT, "config.json: %s is not an object", name);
+    if ((r = expect(o, "rope_type", "default", em)) < 0 || (r = expect(o, "type", "default", em)) < 0)
+        return r;
+    json_object_foreach(o, key, v)
+        if (!absent(v) && strcmp(key, "rope_theta") && strcmp(key, "rope_type") && strcmp(key, "type"))
+            return err_set(em, LT_EUNSUPPORTED, "config.json: %s.%.40s is not supported", name, key);
+    return get_f32(o, "rope_theta", (double)*theta, theta, em);
+}
+
+/* transformers wrote RoPE's base beside rope_scaling up to its version 4, and writes it into rope_parameters since. */
+static int read_rope(const json_t *text, struct model_info *i, struct err_msg *em)
+{
+    static const char *const names[] = {"rope_scaling", "rope_parameters"};
+    int r = get_f32(text, "rope_theta", 10000, &i->rope_theta, em);
+    for (size_t n = 0; n < sizeof names / sizeof *names && r == 0; n++) {
+        json_t *o = json_object_get(text, names[n]);
+        float theta = i->rope_theta;
+        if (absent(o))
+            continue;
+        if ((r = read_rope_object(o, names[n], &theta, em)) < 0)
+            return r;
+        if (theta != i->rope_theta && !absent(json_object_get(text, "rope_theta")))
+            return err_set(em, LT_EFORMAT, "config.json: rope_theta is %g, %s.rope_theta %g", (double)i->rope_theta, names[n], (double)theta);
+        i->rope_theta = theta;
+    }
+    return r;
+}
+
 static int read_decoder(const json_t *text, uint32_t hidden, struct model_info *i, struct err_msg *em)
 {
     int r;
@@ -102,13 +137,11 @@ static int read_decoder(const json_t *text, uint32_t hidden, struct model_info *
         (r = get_u32(text, "vocab_size", 32000, &i->vocab, em)) < 0 ||
         (r = get_u32(text, "max_position_embeddings", 32768, &i->token_limit, em)) < 0 ||
         (r = get_f32(text, "rms_norm_eps", 1e-5, &i->rms_eps, em)) < 0 ||
-        (r = get_f32(text, "rope_theta", 10000, &i->rope_theta, em)) < 0 ||
+        (r = read_rope(text, i, em)) < 0 ||
         (r = get_id(text, "bos_token_id", 1, &i->bos, em)) < 0 ||
         (r = get_id(text, "eos_token_id", 2, &i->eos, em)) < 0 ||
         (r = get_id(text, "unk_token_id", 0, &i->unk, em)) < 0)
         return r;
-    if (!absent(json_object_get(text, "rope_scaling")))
-        return err_set(em, LT_EUNSUPPORTED, "config.json: rope_scaling is not supported");
     if (!i->n_heads || (absent(json_object_get(text, "head_dim")) && i->hidden % i->n_heads))
         return err_set(em, LT_EFORMAT, "config.json: hidden_size %u is not a multiple of num_attention_heads %u",
                        i->hidden, i->n_heads);

@@ -123,6 +123,33 @@ static void test_config_defaults(void **state)
     assert_int_equal(i.token_limit, 77);
 }
 
+/* RoPE's base as transformers wrote it up to version 4, and as it writes it since. */
+static void test_config_rope(void **state)
+{
+    static const struct {
+        const char *text;
+        float theta;
+    } good[] = {
+        {"\"rope_theta\":50000.0,\"rope_scaling\":null", 50000},
+        {"\"rope_parameters\":{\"rope_theta\":1000000.0,\"rope_type\":\"default\"}", 1e6f},
+        {"\"rope_theta\":1000000,\"rope_parameters\":{\"rope_theta\":1000000.0,\"rope_type\":\"default\"}", 1e6f},
+        {"\"rope_theta\":50000.0,\"rope_scaling\":{\"type\":\"default\"}", 50000},
+        {"\"rope_parameters\":{\"rope_type\":\"default\",\"factor\":null}", 10000},
+        {"\"rope_parameters\":null", 10000},
+    };
+    struct model_info i;
+    struct checkpoint_texts t;
+    struct err_msg em;
+    char json[300];
+    for (size_t k = 0; k < sizeof good / sizeof *good; k++) {
+        snprintf(json, sizeof json, "{\"text_config\":{%s}}", good[k].text);
+        if (config(json, &i, &t, &em) < 0 || i.rope_theta != good[k].theta)
+            fail_msg("%s: %g (%s)", json, (double)i.rope_theta, em.text);
+    }
+    assert_int_equal(config("{\"text_config\":{\"rope_parameters\":{\"rope_type\":\"yarn\",\"factor\":4.0}}}", &i, &t, &em), LT_EUNSUPPORTED);
+    assert_non_null(strstr(em.text, "config.json: rope_type is yarn; only \"default\" is supported"));
+}
+
 /* As the release has it: a number that no integer holds, which is not used; one in config.json is refused. */
 static void test_tokenizer_config(void **state)
 {
@@ -194,6 +221,12 @@ static void test_config_refused(void **state)
         {"{\"text_config\":7}", LT_EFORMAT},
         {"{\"text_config\":{\"hidden_act\":\"gelu\"}}", LT_EUNSUPPORTED},
         {"{\"text_config\":{\"rope_scaling\":{\"type\":\"linear\"}}}", LT_EUNSUPPORTED},
+        {"{\"text_config\":{\"rope_scaling\":7}}", LT_EFORMAT},
+        {"{\"text_config\":{\"rope_parameters\":{\"rope_type\":7}}}", LT_EUNSUPPORTED},
+        {"{\"text_config\":{\"rope_parameters\":{\"factor\":2.0}}}", LT_EUNSUPPORTED},
+        {"{\"text_config\":{\"rope_parameters\":{\"full_attention\":{\"rope_theta\":1e6}}}}", LT_EUNSUPPORTED},
+        {"{\"text_config\":{\"rope_parameters\":{\"rope_theta\":\"x\"}}}", LT_EFORMAT},
+        {"{\"text_config\":{\"rope_theta\":10000.0,\"rope_parameters\":{\"rope_theta\":1e6}}}", LT_EFORMAT},
         {"{\"text_config\":{\"num_hidden_layers\":-1}}", LT_EFORMAT},
         {"{\"text_config\":{\"num_hidden_layers\":99999999999}}", LT_EFORMAT},
         {"{\"text_config\":{\"num_attention_heads\":0}}", LT_EFORMAT},
@@ -220,6 +253,7 @@ int main(void)
         cmocka_unit_test(test_good),
         cmocka_unit_test(test_forged),
         cmocka_unit_test(test_config_defaults),
+        cmocka_unit_test(test_config_rope),
         cmocka_unit_test(test_tokenizer_config),
         cmocka_unit_test(test_release),
         cmocka_unit_test(test_config_refused),

@@ -382,9 +382,9 @@ double arch_rope_freq(const struct model_info *i, bool local, uint32_t k)
     return plain * keep + plain / i->rope_divisor * (1 - keep);
 }
 
-double arch_attention_scale(const struct model_info *i)
+double arch_attention_scale(const struct model_info *i, bool local)
 {
-    const double m = i->rope_magnitude > 0 ? i->rope_magnitude : 1;
+    const double m = !local && i->rope_magnitude > 0 ? i->rope_magnitude : 1;
     return (i->attention_scale > 0 ? i->attention_scale : 1 / sqrt((double)i->head_dim)) * m * m;
 }
 

@@ -25,8 +25,8 @@ uint64_t arch_rope_row(const struct model_info *i, uint64_t row);
 
 /* Inverse frequency k < head_dim / 2 of a layer, scaled as the file wants it. */
 double arch_rope_freq(const struct model_info *i, bool local, uint32_t k);
-/* What multiplies q·k. */
-double arch_attention_scale(const struct model_info *i);
+/* What multiplies q·k in a layer. */
+double arch_attention_scale(const struct model_info *i, bool local);
 
 /* All of them as f32: theta^(-2i/D), divided by the file's factors. factors are those of
  * rope_freqs.weight, or NULL. */

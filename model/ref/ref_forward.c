@@ -246,8 +246,8 @@ static void self_attention(struct forward *f, uint32_t layer)
 {
     const struct model_info *i = f->info;
     const size_t e = i->head_dim, q = i->n_heads * e, kv = i->n_kv_heads * e, cols = q + 2 * kv;
-    const double scale = arch_attention_scale(i);
     const bool local = arch_layer_is_local(i, layer);
+    const double scale = arch_attention_scale(i, local);
     linear_rows(f, layer_weight(f, layer, "attn_q"), layer_bias(f, layer, "attn_q"), f->norm, f->n, f->qkv, cols, false, true);
     linear_rows(f, layer_weight(f, layer, "attn_k"), layer_bias(f, layer, "attn_k"), f->norm, f->n, f->qkv + q, cols, false,
                 true);

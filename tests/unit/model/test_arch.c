@@ -220,6 +220,17 @@ static void test_rope(void **state)
         assert_true(fabs(f[k] - pow(100, -k / 4.0)) < 1e-7);
 }
 
+/* YaRN's magnitude belongs to the layers whose frequencies it scales. */
+static void test_scale(void **state)
+{
+    struct model_info i = {.n_heads = 2, .head_dim = 16};
+    assert_true(arch_attention_scale(&i, false) == 0.25 && arch_attention_scale(&i, true) == 0.25);
+    i.rope_magnitude = 2;
+    assert_true(arch_attention_scale(&i, false) == 1 && arch_attention_scale(&i, true) == 0.25);
+    i.attention_scale = 0.5f;
+    assert_true(arch_attention_scale(&i, false) == 2 && arch_attention_scale(&i, true) == 0.5);
+}
+
 static void test_texts(void **state)
 {
     struct model_info i = {.name = "Qwen3-EMBEDDING-0.6B", .pooling = MODEL_POOL_LAST};
@@ -237,7 +248,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults), cmocka_unit_test(test_tokens), cmocka_unit_test(test_refused), cmocka_unit_test(test_rank),
-        cmocka_unit_test(test_rope),     cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_rope),     cmocka_unit_test(test_scale),  cmocka_unit_test(test_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

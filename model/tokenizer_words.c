@@ -25,6 +25,10 @@ static const struct names known[] = {
     {"mpt", WORDS_GPT2, false},
     {"olmo", WORDS_GPT2, false},
     {"jais", WORDS_GPT2, false},
+    {"a.x-4.0", WORDS_GPT2, false},
+    {"gigachat", WORDS_GPT2, false},
+    {"mellum", WORDS_GPT2, false},
+    {"trillion", WORDS_GPT2, false},
     {"smollm", WORDS_SMOLLM, false},
     {"starcoder", WORDS_SMOLLM, false},
     {"refact", WORDS_SMOLLM, false},
@@ -40,12 +44,15 @@ static const struct names known[] = {
     {"pixtral", WORDS_LLAMA3, true},
     {"midm-2.0", WORDS_LLAMA3, true},
     {"lfm2", WORDS_LLAMA3, true},
+    {"jina-v5-nano", WORDS_LLAMA3, true},
     {"dbrx", WORDS_LLAMA3, false},
     {"smaug-bpe", WORDS_LLAMA3, false},
     {"qwen2", WORDS_QWEN2, false},
     {"deepseek-r1-qwen", WORDS_QWEN2, false},
     {"stablelm2", WORDS_QWEN2, false},
     {"megrez", WORDS_QWEN2, false},
+    {"kormo", WORDS_QWEN2, false},
+    {"f2llmv2", WORDS_QWEN2, false},
 };
 
 static const struct names *find(const char *name, size_t len)

@@ -128,7 +128,7 @@ static void test_tokens(void **state)
     assert_int_equal(read_arch(&(struct file){.arch = "llama", .str = {{"tokenizer.ggml.model", "gpt2"},
                                                                        {"tokenizer.ggml.pre", "llama-bpe"}}}, &i, &em), 0);
     assert_true(i.add_bos);
-    static const char *const with_bos[] = {"llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"};
+    static const char *const with_bos[] = {"llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano"};
     for (size_t k = 0; k < sizeof with_bos / sizeof *with_bos; k++) {
         const struct file f = {.arch = "llama", .str = {{"tokenizer.ggml.model", "gpt2"}, {"tokenizer.ggml.pre", with_bos[k]}}};
         assert_int_equal(read_arch(&f, &i, &em), 0);

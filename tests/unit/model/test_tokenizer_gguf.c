@@ -118,6 +118,13 @@ static void test_words(void **state)
         {"qwen2", "it's 123 \n  x", "it|'s| |1|2|3| \n| | x"},
         {"qwen2", "\xE6\x97\xA5\xE6\x9C\xAC\xE3\x80\x80\xC2\xBD\xE2\x80\x94z",
          "\xE6\x97\xA5\xE6\x9C\xAC|\xE3\x80\x80|\xC2\xBD|\xE2\x80\x94z"},
+        {"f2llmv2", "it's 123", "it|'s| |1|2|3"},
+        {"kormo", "it's 123", "it|'s| |1|2|3"},
+        {"a.x-4.0", "it'S 123", "it|'|S| 123"},
+        {"mellum", "it'S 123", "it|'|S| 123"},
+        {"gigachat", "it'S 123", "it|'|S| 123"},
+        {"trillion", "it'S 123", "it|'|S| 123"},
+        {"jina-v5-nano", "it'S 1234", "it|'S| |123|4"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct words w = {.text = cases[i].text};

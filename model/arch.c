@@ -180,6 +180,23 @@ static int read_rope(struct reader *r)
     return 0;
 }
 
+/* Another converter's names for Gemma's RoPE bases. Its files also lack what says that no space goes before a text, and were meant for a program
+ * that knows; by our names' defaults their vectors would be wrong. */
+static int refuse_other_bases(struct reader *r)
+{
+    static const char *const names[] = {"rope.global.freq_base", "rope.local.freq_base"};
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        char what[64];
+        float base;
+        const int e = gguf_f32(r->g, key_of(r, names[k]).s, &base, r->em);
+        if (e == LT_ENOTFOUND)
+            continue;
+        snprintf(what, sizeof what, "another converter's %s", names[k]);
+        return e < 0 ? e : unsupported(r, what);
+    }
+    return 0;
+}
+
 static int read_gemma(struct reader *r)
 {
     struct model_info *i = r->i;
@@ -187,6 +204,8 @@ static int read_gemma(struct reader *r)
     int e;
     if (!r->family->gemma)
         return 0;
+    if ((e = refuse_other_bases(r)) < 0)
+        return e;
     i->post_norms = i->gelu = true;
     i->embed_scale = sqrtf((float)i->hidden);
     i->window_period = 6;

@@ -198,6 +198,9 @@ static void test_refused(void **state)
     refused(&(struct file){.arch = "llama", .f32 = {{"rope.scaling.factor", -1}}}, LT_EFORMAT, "factor");
     refused(&(struct file){.arch = "llama", .f32 = {{"rope.scaling.factor", NAN}}}, LT_EFORMAT, "factor");
     refused(&(struct file){.arch = "gemma-embedding"}, LT_ENOTFOUND, "attention.sliding_window");
+    refused(&(struct file){.arch = "gemma3", .f32 = {{"rope.global.freq_base", 1e6f}}}, LT_EUNSUPPORTED, "rope.global.freq_base");
+    refused(&(struct file){.arch = "gemma3", .f32 = {{"rope.freq_base", 1e6f}, {"rope.local.freq_base", 1e4f}}}, LT_EUNSUPPORTED,
+            "rope.local.freq_base");
     refused(&(struct file){.arch = "llama", .raw = {{"split.no", 0}, {"split.count", 3}}}, LT_EUNSUPPORTED, "one of 3");
 }
 

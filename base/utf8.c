@@ -1,6 +1,9 @@
 #include "base/utf8.h"
 
 #include <stdbool.h>
+#include <string.h>
+
+#define HIGH_BITS 0x8080808080808080u /* set in none of eight bytes: ASCII */
 
 static bool is_cont(unsigned char c)
 {
@@ -30,6 +33,11 @@ size_t utf8_check(const char *s, size_t len)
 {
     size_t i = 0;
     while (i < len) {
+        uint64_t eight;
+        while (len - i >= sizeof eight && !(memcpy(&eight, s + i, sizeof eight), eight & HIGH_BITS))
+            i += sizeof eight;
+        if (i == len)
+            break;
         size_t n = sequence_len((const unsigned char *)s + i, len - i);
         if (!n)
             return i;

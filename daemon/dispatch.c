@@ -12,6 +12,9 @@
 /* Larger frames are unpacked by another thread, so that nobody else waits for them. */
 #define INLINE_BYTES (64u << 10)
 
+/* For the words of an error, where not all of them are UTF-8. */
+#define ERROR_POOL_BYTES (16u << 10)
+
 #define BODY(name) LATENT__V1__REQUEST__BODY_##name
 
 typedef void handler(struct request *rq);
@@ -73,10 +76,17 @@ void dispatch_send_error(struct conn *c, uint64_t id, int code, const char *text
 {
     Latent__V1__Error e = LATENT__V1__ERROR__INIT;
     Latent__V1__Response resp = LATENT__V1__RESPONSE__INIT;
+    struct pool *pool = pool_create(ERROR_POOL_BYTES);
     message_error_init(&e, code, text && *text ? text : NULL);
     resp.id = id;
     resp.error = &e;
-    send_message(c, &resp);
+    if (pool) {
+        message_mend(&resp.base, pool);
+        send_message(c, &resp);
+    } else {
+        conn_close(c);
+    }
+    pool_destroy(&pool);
 }
 
 static struct request *find(struct conn *c, uint64_t id)

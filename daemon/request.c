@@ -33,9 +33,10 @@ Latent__V1__Response request_response(void)
     return (Latent__V1__Response)LATENT__V1__RESPONSE__INIT;
 }
 
-static int pack(struct request *rq, const Latent__V1__Response *resp, struct err_msg *em)
+static int pack(struct request *rq, Latent__V1__Response *resp, struct err_msg *em)
 {
     size_t at = rq->reply.len;
+    message_mend(&resp->base, rq->pool);
     rq->reply.max = REQUEST_REPLY_MAX;
     bytes_put_u32(&rq->reply, 0);
     int r = rq->reply.bad ? LT_ENOMEM : message_pack(&resp->base, &rq->reply, em);

@@ -36,6 +36,10 @@ int message_unpack_response(struct pool *p, const void *data, size_t len,
 int message_check(const ProtobufCMessageDescriptor *type, const void *data, size_t len,
                   uint64_t *id, struct err_msg *em);
 
+/* Makes every string in it valid UTF-8, U+FFFD standing for what is not, as no message goes out otherwise. The copies are the pool's;
+ * where it is exhausted the string becomes empty. */
+void message_mend(ProtobufCMessage *m, struct pool *p);
+
 /* Appends the message as bytes, without a frame. Errors: LT_ELIMIT (over PROTO_FRAME_MAX), LT_ENOMEM. */
 int message_pack(const ProtobufCMessage *m, struct bytes_out *out, struct err_msg *em);
 

@@ -171,6 +171,22 @@ class CommandLine(unittest.TestCase):
                     self.assertIn(shown, got.stderr)
                     self.assertEqual(re.findall(r"[^\n -~\u00a0-\U0010ffff]", got.stderr), [])
 
+    def test_paths_that_are_no_utf8(self):
+        """They can be told over the wire, with a sign for each byte that cannot."""
+        with tempfile.TemporaryDirectory(prefix="latentd-test-") as outer:
+            folder = outer + "/caf\udce9"
+            os.mkdir(folder)
+            model = shutil.copy(QUICK_MODEL[1], folder)
+            with Daemon("--model", model, folder=folder, wait=None) as d:
+                got = subprocess.run([LATENT, "--socket", d.socket, "status"], capture_output=True, text=True, timeout=CALL_S)
+                while "no daemon" in got.stderr or "loading" in got.stdout:
+                    got = subprocess.run([LATENT, "--socket", d.socket, "status"], capture_output=True, text=True, timeout=CALL_S)
+                self.assertEqual((got.returncode, got.stderr), (0, ""))
+                self.assertIn(f"data:        {outer}/caf\ufffd/data\n", got.stdout)
+            got = subprocess.run([LATENT, "--private", folder + "/own", "--model", model, "collection", "create", "c"],
+                                 capture_output=True, text=True, timeout=CALL_S)
+            self.assertEqual(got.returncode, 0, got.stderr)
+
     def test_bad_items_are_named_and_the_rest_goes_in(self):
         self.daemon.latent("collection", "create", "bad")
         lines = ["{\"id\":\"one\",\"text\":\"first\"}", "{not json", "{\"text\":\"no id\"}",

@@ -7,8 +7,8 @@ import struct
 import unittest
 
 from harness import QUICK_MODEL, SANITIZED, STEADY_DEVICE, Daemon, main, needs_faults
-from wire import (ADD, CANCEL, CREATE, DELETE, DROP, GET, JOB_CLOSE, RERANK, SEARCH, STATUS, Wire, add, document, frame, pack,
-                  request, unpack)
+from wire import (ADD, CANCEL, CREATE, DELETE, DROP, GET, INFO, JOB_CLOSE, JOB_OPEN, REPLACE, RERANK, SEARCH, STATUS, Wire, add, document,
+                  frame, pack, request, unpack)
 
 LONG = "the quick brown fox jumps over the lazy dog and runs away into the woods " * 5
 EINVAL, ENOTFOUND, EFORMAT, ELIMIT, EUTF8, ENAN, EBUSY, ECANCELLED = 1, 4, 6, 7, 8, 12, 16, 23  # base/err.h
@@ -116,6 +116,17 @@ class Large(unittest.TestCase):
             with Wire(d.socket) as w:  # no id: an answer, then the end, whatever else was sent
                 w.socket.sendall(frame(b"\xff" * 300000) + frame(request(1, STATUS, [])))
                 self.assertEqual((w.receive().id, w.receive_end()), (0, True))
+
+    def test_errors_can_be_read(self):
+        """Whatever name of the client's they repeat, and wherever it is cut."""
+        with Daemon(*QUICK_MODEL) as d, Wire(d.socket) as w:
+            d.latent("collection", "create", "c")
+            for name in ("x" * n + "\u20ac" * 300 for n in range(3)):
+                for body, fields in ((INFO, [(1, name)]), (DROP, [(1, name)]), (CREATE, [(1, name)]), (JOB_OPEN, [(1, name)]),
+                                     (REPLACE, [(1, name), (2, name + "b")]), (GET, [(1, name), (2, "x")]), (DELETE, [(1, name), (2, "x")]),
+                                     (ADD, add(name, [document("x", "y")])), (SEARCH, [(1, name), (2, "q")]),
+                                     (SEARCH, [(1, "c"), (2, "q"), (6, name)])):
+                    self.assertNotEqual(w.call(body, fields).code, 0)  # its words are decoded there
 
     def test_clients_that_leave_while_theirs_is_unpacked(self):
         with Daemon() as d:

@@ -16,6 +16,21 @@ static void test_check(void **state)
     assert_int_equal(utf8_check("\xF8\x88\x80\x80\x80", 5), 0);
 }
 
+/* Among ASCII, which is looked at eight bytes at a time. */
+static void test_check_places(void **state)
+{
+    char s[40];
+    for (size_t len = 1; len <= sizeof s; len++) {
+        memset(s, 'a', sizeof s);
+        assert_true(utf8_check(s, len) == UTF8_VALID);
+        for (size_t at = 0; at < len; at++) {
+            s[at] = '\xFF';
+            assert_int_equal(utf8_check(s, len), at);
+            s[at] = 'a';
+        }
+    }
+}
+
 /* Every code point encodes to valid UTF-8 that decodes to itself. */
 static void test_all_code_points(void **state)
 {
@@ -34,6 +49,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_check),
+        cmocka_unit_test(test_check_places),
         cmocka_unit_test(test_all_code_points),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

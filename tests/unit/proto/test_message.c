@@ -138,11 +138,49 @@ static void test_vectors(void **state)
     assert_int_equal(message_vector_get(&b, back, 3), LT_EDIM);
 }
 
+/* What no client could read is put right, and nothing else is touched. */
+static void test_mend(void **state)
+{
+    static const char cut[] = "no 'a\xE2\x82' \xFF\xFEx\xC3";
+    char *missing[] = {(char *)"fine \xC3\xA4", (char *)"\x80\x80"};
+    Latent__V1__Error error = LATENT__V1__ERROR__INIT;
+    Latent__V1__ItemError item = LATENT__V1__ITEM_ERROR__INIT, *items[] = {&item};
+    Latent__V1__AddReply add = LATENT__V1__ADD_REPLY__INIT;
+    Latent__V1__GetReply get = LATENT__V1__GET_REPLY__INIT;
+    Latent__V1__Response r = LATENT__V1__RESPONSE__INIT, *back;
+    struct err_msg em;
+    error.code = 4;
+    error.message = (char *)cut;
+    item.error = &error;
+    add.errors = items;
+    add.n_errors = 1;
+    r.id = 1;
+    r.body_case = LATENT__V1__RESPONSE__BODY_ADD;
+    r.add = &add;
+    message_mend(&r.base, pool);
+    struct bytes_out o = packed(&r.base);
+    assert_int_equal(message_unpack_response(pool, o.data, o.len, &back, &em), 0);
+    assert_string_equal(back->add->errors[0]->error->message, "no 'a\uFFFD' \uFFFD\uFFFDx\uFFFD");
+    bytes_out_finish(&o);
+    error.message = NULL;
+    message_mend(&r.base, pool);
+    assert_null(error.message);
+    get.missing = missing;
+    get.n_missing = 2;
+    const char *fine = missing[0];
+    r.body_case = LATENT__V1__RESPONSE__BODY_GET;
+    r.get = &get;
+    message_mend(&r.base, pool);
+    assert_ptr_equal(get.missing[0], fine);
+    assert_string_equal(get.missing[1], "\uFFFD");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip), cmocka_unit_test(test_id_zero), cmocka_unit_test(test_forged),
         cmocka_unit_test(test_too_many),   cmocka_unit_test(test_vectors), cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_mend),
     };
     return cmocka_run_group_tests(tests, make_pool, drop_pool);
 }

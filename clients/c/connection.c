@@ -22,6 +22,7 @@
 #define TIMEOUT_MS 300000
 #define CONNECT_TIMEOUT_MS 15000
 #define READ_BYTES 65536
+#define QUEUE_LOOK_MS 10 /* how often a full queue of connections is tried */
 
 static int record(struct latent *c, int code, const char *fmt, va_list ap)
 {
@@ -225,6 +226,18 @@ static uint64_t connect_deadline(const struct latent *c)
     return clock_ns() + ms * 1000000ull;
 }
 
+/* connect's errno. A Unix socket whose daemon has not come to accept for a while is not waited for by the kernel, so its queue is tried
+ * again until there is room; EAGAIN: there was none until the deadline. On TCP that is an error like others. */
+static int try_connect(int fd, int family, const struct sockaddr *addr, socklen_t len, uint64_t deadline_ns)
+{
+    for (;;) {
+        const int e = connect(fd, addr, len) < 0 ? errno : 0;
+        if (e != EAGAIN || family != AF_UNIX || clock_ns() >= deadline_ns)
+            return e;
+        poll(NULL, 0, QUEUE_LOOK_MS);
+    }
+}
+
 /* Connects a fresh socket within the deadline; the socket or an error. */
 static int connect_socket(struct latent *c, int family, const struct sockaddr *addr, socklen_t len,
                           const char *name, uint64_t deadline_ns)
@@ -232,8 +245,8 @@ static int connect_socket(struct latent *c, int family, const struct sockaddr *a
     int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return conn_fail(c, LATENT_ECONN, "socket: %s", strerror(errno));
-    int e = connect(fd, addr, len) < 0 ? errno : 0;
-    if (e == EINPROGRESS || e == EAGAIN) {
+    int e = try_connect(fd, family, addr, len, deadline_ns);
+    if (e == EINPROGRESS) {
         socklen_t size = sizeof e;
         int code = wait_fd(c, fd, POLLOUT, deadline_ns);
         if (code < 0) {
@@ -246,6 +259,8 @@ static int connect_socket(struct latent *c, int family, const struct sockaddr *a
     if (e == 0)
         return fd;
     close(fd);
+    if (e == EAGAIN && family == AF_UNIX)
+        return conn_fail(c, LATENT_ETIMEOUT, "%s: the daemon did not come to take another connection in time", name);
     return conn_fail(c, e == EACCES || e == EPERM ? LATENT_EPERM : LATENT_ECONN, "%s: %s", name,
                      e == ENOENT || e == ECONNREFUSED ? "no daemon answers there" : strerror(e));
 }

@@ -1,6 +1,7 @@
 /* liblatent against a server that misbehaves: clear codes, no call without an end, nothing read out of bounds. */
 #include "tests/unit.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,7 +71,7 @@ struct visit {
     int connect; /* what that gave */
 };
 
-static void begin(struct visit *v)
+static struct sockaddr_un listen_there(struct visit *v, int backlog)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     strcpy(v->dir, "/tmp/latentd-test-XXXXXX");
@@ -80,7 +81,13 @@ static void begin(struct visit *v)
     v->s->listener = socket(AF_UNIX, SOCK_STREAM, 0);
     assert_true(v->s->listener >= 0);
     assert_int_equal(bind(v->s->listener, (struct sockaddr *)&a, sizeof a), 0);
-    assert_int_equal(listen(v->s->listener, 1), 0);
+    assert_int_equal(listen(v->s->listener, backlog), 0);
+    return a;
+}
+
+static void begin(struct visit *v)
+{
+    listen_there(v, 1);
     assert_int_equal(pthread_create(&v->server, NULL, serve, v->s), 0);
     v->c = latent_new();
     assert_non_null(v->c);
@@ -329,10 +336,64 @@ static void test_server_key(void **state)
     latent_destroy(&c);
 }
 
+#define FILLERS_MAX 16
+
+/* A daemon that has not come to accept for a while: its queue is full. */
+struct busy {
+    struct visit v;
+    int fillers[FILLERS_MAX];
+    size_t n;
+};
+
+static void *accept_late(void *arg)
+{
+    struct busy *b = arg;
+    uint8_t buf[64];
+    for (size_t i = 0; i < b->n; i++)
+        close(accept(b->v.s->listener, NULL, NULL));
+    int fd = accept(b->v.s->listener, NULL, NULL);
+    say(fd, hello, sizeof hello, false);
+    while (recv(fd, buf, sizeof buf, 0) > 0)
+        ;
+    close(fd);
+    return NULL;
+}
+
+static void test_full_queue(void **state)
+{
+    struct script s = {0};
+    struct busy b = {.v.s = &s};
+    struct sockaddr_un a = listen_there(&b.v, 0);
+    for (;;) {
+        assert_true(b.n < FILLERS_MAX);
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        assert_true(fd >= 0);
+        if (connect(fd, (struct sockaddr *)&a, sizeof a) < 0) {
+            assert_int_equal(errno, EAGAIN);
+            close(fd);
+            break;
+        }
+        b.fillers[b.n++] = fd;
+    }
+    struct latent *c = b.v.c = latent_new();
+    assert_non_null(c);
+    latent_set_timeout(c, TIMEOUT_MS);
+    assert_int_equal(latent_connect_unix(c, b.v.path), LATENT_ETIMEOUT);
+    assert_non_null(strstr(latent_error(c), b.v.path));
+    latent_set_timeout(c, PATIENT_MS);
+    assert_int_equal(pthread_create(&b.v.server, NULL, accept_late, &b), 0);
+    assert_int_equal(latent_connect_unix(c, b.v.path), 0);
+    assert_true(latent_is_connected(c));
+    for (size_t i = 0; i < b.n; i++)
+        close(b.fillers[i]);
+    end(&b.v);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_greetings), cmocka_unit_test(test_frames), cmocka_unit_test(test_answers),
                                        cmocka_unit_test(test_other_finish), cmocka_unit_test(test_damage), cmocka_unit_test(test_server_key),
-                                       cmocka_unit_test(test_explanations), cmocka_unit_test(test_scores)};
+                                       cmocka_unit_test(test_explanations), cmocka_unit_test(test_scores),
+                                       cmocka_unit_test(test_full_queue)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

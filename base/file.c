@@ -103,7 +103,7 @@ void file_keep_standard(void)
             return;
 }
 
-int file_sync_parent(const char *path)
+int file_open_parent(const char *path)
 {
     char dir[4096];
     const char *slash = strrchr(path, '/');
@@ -112,14 +112,31 @@ int file_sync_parent(const char *path)
     if (n < 0 || (size_t)n >= sizeof dir)
         return LT_ELIMIT;
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? err_from_errno(errno) : fd;
+}
+
+int file_sync_parent(const char *path)
+{
+    int fd = file_open_parent(path);
     if (fd < 0)
-        return err_from_errno(errno);
+        return fd;
     int r = fsync(fd) < 0 ? err_from_errno(errno) : 0;
     close(fd);
     return r;
 }
 
-int file_replace(const char *path, const void *data, size_t len, mode_t mode, struct err_msg *em)
+/* Owner and group as far as the caller may give them away. */
+static int make_alike(int fd, const struct stat *like)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return -1;
+    if ((st.st_uid != like->st_uid || st.st_gid != like->st_gid) && fchown(fd, like->st_uid, like->st_gid) < 0 && errno != EPERM)
+        return -1;
+    return fchmod(fd, like->st_mode & 07777);
+}
+
+static int replace(const char *path, const void *data, size_t len, mode_t mode, const struct stat *like, struct err_msg *em)
 {
     int r;
     char tmp[4096];
@@ -128,6 +145,10 @@ int file_replace(const char *path, const void *data, size_t len, mode_t mode, st
     int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
     if (fd < 0)
         return fail(em, tmp, "cannot create");
+    if (like && make_alike(fd, like) < 0) {
+        r = fail(em, tmp, "cannot give it to the owner");
+        goto out;
+    }
     if ((r = file_write_full(fd, data, len)) < 0) {
         err_set(em, r, "%s: cannot write: %s", tmp, err_text(r));
         goto out;
@@ -148,6 +169,24 @@ out:
     if (r < 0)
         unlink(tmp);
     return r;
+}
+
+int file_replace(const char *path, const void *data, size_t len, mode_t mode, struct err_msg *em)
+{
+    return replace(path, data, len, mode, NULL, em);
+}
+
+int file_edit(const char *path, const void *data, size_t len, mode_t mode, struct err_msg *em)
+{
+    struct stat like;
+    if (stat(path, &like) == 0)
+        return replace(path, data, len, mode, &like, em);
+    int dir = file_open_parent(path);
+    const bool known = dir >= 0 && fstat(dir, &like) == 0;
+    if (dir >= 0)
+        close(dir);
+    like.st_mode = mode;
+    return replace(path, data, len, mode, known && geteuid() == 0 ? &like : NULL, em);
 }
 
 int file_make_dirs(const char *path, mode_t mode)

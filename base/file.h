@@ -20,6 +20,10 @@ int file_read(const char *path, size_t max, char **data, size_t *len, struct err
  * A crash leaves the old or the new file, never a mixture. */
 int file_replace(const char *path, const void *data, size_t len, mode_t mode, struct err_msg *em);
 
+/* The same for a file that somebody may have made for another user: owner, group and mode stay; mode and, where root makes it, the
+ * folder's owner are a new one's. */
+int file_edit(const char *path, const void *data, size_t len, mode_t mode, struct err_msg *em);
+
 /* Writes or reads exactly len bytes, resuming after EINTR and short transfers.
  * file_read_full: LT_EFORMAT when the file ends early. */
 int file_write_full(int fd, const void *data, size_t len);
@@ -28,6 +32,9 @@ int file_read_full(int fd, void *data, size_t len);
 /* For a program's first lines: descriptors 0, 1 and 2 that whoever started it has closed become /dev/null, opened so that writing to it
  * fails. Else the next files to be opened would get these numbers, and what is printed or logged would go into them. */
 void file_keep_standard(void);
+
+/* A descriptor of the folder that holds path, to be closed; or an error. */
+int file_open_parent(const char *path);
 
 /* Syncs the folder that holds path, so that a rename or creation in it is durable. */
 int file_sync_parent(const char *path);

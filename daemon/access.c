@@ -117,8 +117,9 @@ unsigned access_generation(struct access *a)
 {
     struct stat st;
     look(a->path, &st);
-    if (st.st_ino == a->seen.st_ino && st.st_size == a->seen.st_size && st.st_mtim.tv_sec == a->seen.st_mtim.tv_sec &&
-        st.st_mtim.tv_nsec == a->seen.st_mtim.tv_nsec && st.st_mode == a->seen.st_mode)
+    /* The time of change is that of contents, owner and mode. */
+    if (st.st_ino == a->seen.st_ino && st.st_size == a->seen.st_size && st.st_ctim.tv_sec == a->seen.st_ctim.tv_sec &&
+        st.st_ctim.tv_nsec == a->seen.st_ctim.tv_nsec)
         return a->generation;
     a->seen = st;
     struct err_msg em;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -389,13 +390,33 @@ int key_entry_format(const struct key_entry *e, char *out, size_t size)
     return r;
 }
 
+/* Of several that edit a file at once each waits for the one before: else what one has added or revoked could come undone by another.
+ * It is the folder that is locked, for as long as the descriptor is open, since the file itself is replaced. Where a file system has no
+ * such locks there is none. */
+static int edit_begin(const char *path, struct err_msg *em)
+{
+    int fd = file_open_parent(path);
+    if (fd < 0)
+        return err_set(em, fd, "%s: cannot open its folder: %s", path, err_text(fd));
+    while (flock(fd, LOCK_EX) < 0 && errno == EINTR)
+        ;
+    return fd;
+}
+
+static void edit_end(int lock)
+{
+    if (lock >= 0)
+        close(lock);
+}
+
 int keys_file_add(const char *path, const struct key_entry *e, struct err_msg *em)
 {
-    char *text, line[KEYS_LINE_MAX + 2];
+    char *text = NULL, line[KEYS_LINE_MAX + 2];
     size_t len;
     struct keys k = {0};
     struct bytes_out b = {.max = KEYS_FILE_MAX};
-    int r = read_text(path, &text, &len, em);
+    const int lock = edit_begin(path, em);
+    int r = lock < 0 ? lock : read_text(path, &text, &len, em);
     if (r < 0 || (r = parse_named(path, &k, text, len, em)) < 0)
         goto out;
     const struct key_entry *same = keys_find(&k, e->public);
@@ -412,21 +433,23 @@ int keys_file_add(const char *path, const struct key_entry *e, struct err_msg *e
         bytes_put_u8(&b, '\n');
     bytes_put_str(&b, line);
     r = b.bad ? err_set(em, LT_ELIMIT, "%s: would pass %u bytes", path, KEYS_FILE_MAX)
-              : file_replace(path, b.data, b.len, 0600, em);
+              : file_edit(path, b.data, b.len, 0600, em);
 out:
     bytes_out_finish(&b);
     keys_finish(&k);
     free(text);
+    edit_end(lock);
     return r;
 }
 
 int keys_file_revoke(const char *path, const uint8_t public[static KEY_BYTES], struct err_msg *em)
 {
-    char *text;
+    char *text = NULL;
     size_t len;
     struct keys k = {0};
     struct bytes_out b = {.max = KEYS_FILE_MAX};
-    int r = read_text(path, &text, &len, em);
+    const int lock = edit_begin(path, em);
+    int r = lock < 0 ? lock : read_text(path, &text, &len, em);
     if (r < 0 || (r = parse_named(path, &k, text, len, em)) < 0)
         goto out;
     const struct key_entry *e = keys_find(&k, public);
@@ -442,11 +465,12 @@ int keys_file_revoke(const char *path, const uint8_t public[static KEY_BYTES], s
         if (number != e->line)
             bytes_put(&b, p, (size_t)(next - p));
     }
-    r = b.bad ? err_set(em, LT_ENOMEM, "out of memory") : file_replace(path, b.data, b.len, 0600, em);
+    r = b.bad ? err_set(em, LT_ENOMEM, "out of memory") : file_edit(path, b.data, b.len, 0600, em);
 out:
     bytes_out_finish(&b);
     keys_finish(&k);
     free(text);
+    edit_end(lock);
     return r;
 }
 

@@ -165,6 +165,17 @@ class Rights(unittest.TestCase):
                 self.assertEqual(old.receive().code, EAUTH)
                 old.receive()
 
+    @unittest.skipUnless(os.geteuid() == 0, "only root gives files away")
+    def test_file_of_another_user(self):
+        """It is no keys' file, until it is given back: which changes nothing else of it."""
+        with Daemon("--model", MODEL, "--socket-keys", "yes", wait=None) as d:
+            w = self.start(d)
+            os.chown(self.keys, 1234, 1234)
+            self.assertEqual(w.call(STATUS, []).code, EAUTH)
+            os.chown(self.keys, 0, 0)
+            with NoiseWire(d.socket, w.key, self.server) as again:
+                self.assertEqual(again.call(STATUS, []).code, 0)
+
     def test_sessions_last(self):
         """The time that a handshake may take, and the number of those who have not finished theirs, are no limits of sessions."""
         with Daemon("--model", MODEL, "--socket-keys", "yes", "--listen", "127.0.0.1:0", wait=None) as d:

@@ -1,6 +1,7 @@
 #include "tests/unit.h"
 
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -251,6 +252,64 @@ static void test_edit_file(void **state)
     key_entry_finish(&e);
 }
 
+#define EDITORS 8
+#define EDITS 4
+
+/* Nothing that one process has written comes undone by another. */
+static void test_edit_at_once(void **state)
+{
+    char path[128];
+    struct err_msg em;
+    struct keys k;
+    snprintf(path, sizeof path, "%s", path_of("at-once"));
+    for (int i = 0; i < EDITORS; i++) {
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        for (int j = 0; pid == 0 && j < EDITS; j++) {
+            struct key_entry e = {.public = {(uint8_t)(i + 1), (uint8_t)j}, .rights = KEY_QUERY, .all_collections = true};
+            if (keys_file_add(path, &e, &em) < 0 || (j % 2 && keys_file_revoke(path, e.public, &em) < 0))
+                _exit(1);
+        }
+        if (pid == 0)
+            _exit(0);
+    }
+    for (int i = 0; i < EDITORS; i++) {
+        int status;
+        assert_true(wait(&status) > 0);
+        assert_int_equal(status, 0);
+    }
+    assert_int_equal(keys_read(path, &k, &em), 0);
+    assert_int_equal(k.n, EDITORS * EDITS / 2);
+    keys_finish(&k);
+}
+
+/* Root edits the file of the daemon's user, who must be able to read it then. */
+static void test_edit_others(void **state)
+{
+    char path[160], folder[128];
+    struct stat st;
+    struct err_msg em;
+    struct key_entry e = {.public = {1}, .rights = KEY_QUERY, .all_collections = true};
+    if (geteuid() != 0)
+        skip();
+    snprintf(folder, sizeof folder, "%s", path_of("others"));
+    snprintf(path, sizeof path, "%s/keys", folder);
+    assert_int_equal(mkdir(folder, 0755), 0);
+    assert_int_equal(chown(folder, 1234, 1235), 0);
+    assert_int_equal(keys_file_add(path, &e, &em), 0); /* a new one */
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_uid, 1234);
+    assert_int_equal(st.st_gid, 1235);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    assert_int_equal(chown(path, 0, 1236), 0);
+    assert_int_equal(chmod(path, 0640), 0);
+    assert_int_equal(keys_file_revoke(path, e.public, &em), 0);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_uid, 0);
+    assert_int_equal(st.st_gid, 1236);
+    assert_int_equal(st.st_mode & 07777, 0640);
+}
+
 static void test_rate(void **state)
 {
     struct key_rate r = {0};
@@ -277,6 +336,8 @@ int main(void)
         cmocka_unit_test(test_forged_lines),
         cmocka_unit_test(test_limits_of_number),
         cmocka_unit_test(test_edit_file),
+        cmocka_unit_test(test_edit_at_once),
+        cmocka_unit_test(test_edit_others),
         cmocka_unit_test(test_rate),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);

@@ -99,7 +99,7 @@ static int get_ids(struct request *rq, struct index_reader *reader, struct err_m
         }
         done += found.n_read;
         index_documents_finish(&found);
-    } while (r == 0 && done < m->n_ids);
+    } while (r == 0 && done < m->n_ids && !rq->failed);
     free(ids);
     return r;
 }

@@ -103,7 +103,7 @@ static void reply(struct work_item *w, void *state)
         }
     }
     int r = 0;
-    for (size_t from = 0; from < n && r == 0; from += step)
+    for (size_t from = 0; from < n && r == 0 && !rq->failed; from += step)
         r = reply_part(e, from, from + step < n ? from + step : n, from + step < n);
     if (r < 0) {
         embed_fail(e, r);

@@ -42,11 +42,11 @@ static int pack(struct request *rq, Latent__V1__Response *resp, struct err_msg *
     int r = rq->reply.bad ? LT_ENOMEM : message_pack(&resp->base, &rq->reply, em);
     if (r == 0 && rq->reply.bad)
         r = LT_ENOMEM;
-    if (r < 0) {
-        if (r == LT_ENOMEM)
-            err_set(em, r, "the reply is too large");
+    const bool over = r == LT_ENOMEM && at + 4 + protobuf_c_message_get_packed_size(&resp->base) > REQUEST_REPLY_MAX;
+    if (over || r == LT_ELIMIT)
+        return err_set(em, LT_ELIMIT, "the answer is larger than %u MiB: ask for less at a time", (over ? REQUEST_REPLY_MAX : PROTO_FRAME_MAX) >> 20);
+    if (r < 0)
         return r;
-    }
     uint32_t len = (uint32_t)(rq->reply.len - at - 4);
     for (int i = 0; i < 4; i++)
         rq->reply.data[at + i] = (uint8_t)(len >> 8 * i);
@@ -61,6 +61,7 @@ static void pack_error(struct request *rq, int code, const char *text)
     message_error_init(&e, code, text && *text ? text : NULL);
     resp.id = rq->id;
     resp.error = &e;
+    rq->failed = true;
     bytes_out_finish(&rq->reply);
     memset(&rq->reply, 0, sizeof rq->reply);
     if (pack(rq, &resp, &em) < 0)
@@ -86,6 +87,8 @@ void request_reply(struct request *rq, Latent__V1__Response *resp, bool more)
 {
     struct err_msg em = {""};
     size_t before = rq->reply.len;
+    if (rq->failed)
+        return;
     resp->id = rq->id;
     resp->more = more;
     int r = pack(rq, resp, &em);
@@ -94,7 +97,7 @@ void request_reply(struct request *rq, Latent__V1__Response *resp, bool more)
         return;
     }
     if (r < 0)
-        pack_error(rq, r == LT_ENOMEM ? LT_ELIMIT : r, em.text);
+        pack_error(rq, r, em.text);
 }
 
 void request_finish(struct request *rq)

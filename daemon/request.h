@@ -33,6 +33,7 @@ struct request {
     struct order_place place; /* of a change, among those of its connection */
     size_t cost;           /* bytes counted in core->flight_cost */
     struct bytes_out reply; /* messages, each behind a u32 length */
+    bool failed;            /* it is an error, which nothing follows */
     size_t sent;            /* bytes of it that have gone to the connection */
     void *state;            /* the handler's, freed by it before request_finish */
     struct request *next;   /* in core->finished, then in conn->ready */
@@ -45,7 +46,8 @@ int request_over(const struct request *rq);
 /* May this request's sender do this to that collection? */
 int request_check(const struct request *rq, enum key_right right, const char *collection, struct err_msg *em);
 
-/* Packs a response (id and more are filled in here) behind those before it. A failure becomes an error reply. */
+/* Packs a response (id and more are filled in here) behind those before it. A failure becomes an error reply in the place of all of
+ * them (rq->failed), and what would follow is left out. */
 void request_reply(struct request *rq, Latent__V1__Response *resp, bool more);
 
 /* Counts memory that the request takes besides its message, until it is freed; whoever owns it. False: too much is in

@@ -342,7 +342,7 @@ struct latent_get_result {
     size_t n_missing;
 };
 
-/* n: at most 10,000. */
+/* n: at most 10,000. LATENT_ELIMIT also where the documents take more than 64 MiB: ask for fewer of them. */
 LATENT_API int latent_get(struct latent *c, const char *collection, const char *const *ids, size_t n, struct latent_get_result **out);
 
 /* The next documents after the one with the id `after` (NULL or "": from the first), in the order of
@@ -417,7 +417,8 @@ struct latent_search_result {
     uint32_t rerank_cut;        /* candidates whose texts were cut for it */
 };
 
-/* With `rerank` also LATENT_EUNSUPPORTED: the daemon has no reranker. */
+/* Errors: LATENT_ELIMIT where the hits take more than 16 MiB with their texts: fewer, or no_text; with `rerank` LATENT_EUNSUPPORTED:
+ * the daemon has no reranker. */
 LATENT_API int latent_search(struct latent *c, const struct latent_search *search, struct latent_search_result **out);
 
 /* ---- several requests in flight ---------------------------------------------------------- */

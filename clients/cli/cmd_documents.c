@@ -83,10 +83,15 @@ static int run_get(struct cli *c, int argc, char **argv)
     int status = CLI_DONE;
     if (a.all)
         return get_all(c, conn, a.collection);
-    for (size_t at = 0; at < a.n_ids && !json_out_failure(); at += IDS_PER_REQUEST) {
-        size_t n = a.n_ids - at < IDS_PER_REQUEST ? a.n_ids - at : IDS_PER_REQUEST;
+    for (size_t at = 0, n, most = IDS_PER_REQUEST; at < a.n_ids && !json_out_failure(); at += n) {
+        n = a.n_ids - at < most ? a.n_ids - at : most;
         struct latent_get_result *r;
-        if (latent_get(conn, a.collection, a.ids + at, n, &r) < 0)
+        int code = latent_get(conn, a.collection, a.ids + at, n, &r);
+        while (code == LATENT_ELIMIT && n > 1) { /* they are large */
+            most = n = n / 2;
+            code = latent_get(conn, a.collection, a.ids + at, n, &r);
+        }
+        if (code < 0)
             return cli_fail(c, a.collection);
         print(r);
         if (r->n_missing)

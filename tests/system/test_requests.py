@@ -102,6 +102,20 @@ class Large(unittest.TestCase):
             found = w.call(GET, [(1, "c"), (2, "big")]).body(GET)
             self.assertEqual(unpack(found[1][0])[2][0].decode(), text)
 
+    def test_answers_over_the_limits(self):
+        """One error in the place of the whole answer, and then what was asked next."""
+        with Daemon(*QUICK_MODEL) as d, Wire(d.socket) as w:
+            d.latent("collection", "create", "c", "--vectors-only", "--dim", "1")
+            names = [str(i) for i in range(7)]
+            for name in names:
+                w.call(ADD, add("c", [document(name, "x" * (14 << 20), vector=struct.pack("<f", 1))]))
+            for body, fields, mib in ((GET, [(1, "c")] + [(2, name) for name in names], 64), (SEARCH, [(1, "c"), (3, struct.pack("<f", 1))], 16)):
+                reply = w.call(body, fields)
+                self.assertEqual((reply.code, reply.more), (ELIMIT, False))
+                self.assertIn(f"larger than {mib} MiB", reply.message)
+                self.assertEqual(w.call(STATUS, []).code, 0)
+            self.assertEqual([x["id"] for x in d.json_lines("get", "-c", "c", *names)], names)
+
     def test_malformed(self):
         with Daemon() as d:
             d.latent("collection", "create", "c")

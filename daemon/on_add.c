@@ -9,6 +9,7 @@
 #include "daemon/handlers.h"
 #include "daemon/job_holds.h"
 #include "daemon/request.h"
+#include "daemon/text_cost.h"
 #include "model/chunk.h"
 #include "model/text.h"
 
@@ -355,60 +356,24 @@ static void prepare(struct work_item *w, void *scratch)
     request_write(rq, &a->op);
 }
 
-/* What an addition takes besides its message: most while its longest text is cut into tokens and words: 6 times its bytes where those are
- * words, 12 where each byte becomes a token. What no white space divides may be a single word to a tokenizer whose merges cross everything else in
- * it: a text of 15 MiB of one letter took 36 times its bytes. Of the others copies on their way. */
-#define LONGEST_TIMES 12
-#define WORD_TIMES 32
-#define OTHERS_TIMES 2
-/* Shorter words weigh nothing. */
-#define WORD_LEAST (4u << 10)
+/* Copies of a document on their way. */
+#define COPIES 2
 
-/* Bytes of the longest word, 0 where all are shorter than WORD_LEAST. Only every so-manieth byte is looked at, and those before it up to
- * white space, since this runs in the loop. */
-static size_t longest_word(const char *s, size_t len)
-{
-    size_t longest = WORD_LEAST - 1, from = 0;
-    while (len - from > longest) {
-        size_t i = from + longest + 1;
-        while (i > from && (unsigned char)s[i - 1] > ' ')
-            i--;
-        if (i > from) { /* the word of `from` is no longer one */
-            from = i;
-            continue;
-        }
-        for (i = from + longest + 1; i < len && (unsigned char)s[i] > ' '; i++)
-            continue;
-        longest = i - from;
-        from = i;
-    }
-    return longest < WORD_LEAST ? 0 : longest;
-}
-
-/* Counts it; answers requests that there is no room for now, or never. */
+/* Counts what it takes besides its message; answers requests that there is no room for now, or never. */
 static bool charge(struct request *rq, const Latent__V1__AddRequest *m)
 {
-    size_t all = 0, longest = 0, word = 0;
+    struct text_cost cost = {0};
+    struct err_msg em = {""};
     for (size_t i = 0; i < m->n_documents; i++) {
-        const char *text = m->documents[i]->text;
-        const size_t len = strlen(text);
-        all += len;
-        if (m->documents[i]->vector.len) /* no tokenizer sees it */
-            continue;
-        const size_t one = longest_word(text, len);
-        longest = len > longest ? len : longest;
-        word = one > word ? one : word;
+        const size_t len = strlen(m->documents[i]->text);
+        cost.copies += len * COPIES;
+        if (!m->documents[i]->vector.len) /* else no tokenizer sees it */
+            text_cost_take(&cost, m->documents[i]->text, len);
     }
-    const size_t bytes = all * OTHERS_TIMES + longest * LONGEST_TIMES + word * WORD_TIMES;
-    if (bytes > 2 * rq->core->memory.request_bytes) {
-        request_failf(rq, LT_ELIMIT, "a text of %zu bytes, and %zu in all, take about %zu MiB to add: the memory limit leaves %llu", longest, all,
-                      bytes >> 20, (unsigned long long)rq->core->memory.request_bytes >> 19);
-        return false;
-    }
-    if (request_charge(rq, bytes))
-        return true;
-    request_failf(rq, LT_EBUSY, "too much is in work already");
-    return false;
+    const int r = text_cost_charge(&cost, rq, "add", &em);
+    if (r < 0)
+        request_fail(rq, r, &em);
+    return r == 0;
 }
 
 void on_add(struct request *rq)

@@ -5,6 +5,7 @@
 #include "daemon/handlers.h"
 #include "daemon/packing.h"
 #include "daemon/request.h"
+#include "daemon/text_cost.h"
 #include "model/text.h"
 
 /* Bytes of vectors in one response; the rest follows in further ones. */
@@ -199,6 +200,16 @@ void on_embed(struct request *rq)
     }
     if (!request_charge(rq, n * row)) {
         request_fail(rq, LT_EBUSY, NULL);
+        return;
+    }
+    struct text_cost cost = {0};
+    struct err_msg em = {""};
+    for (size_t i = 0; i < m->n_inputs; i++)
+        if (!m->inputs[i]->n_ids)
+            text_cost_take(&cost, m->inputs[i]->text, strlen(m->inputs[i]->text));
+    const int r = text_cost_charge(&cost, rq, "embed", &em);
+    if (r < 0) {
+        request_fail(rq, r, &em);
         return;
     }
     struct embed *e = calloc(1, sizeof *e + n * sizeof e->inputs[0]);

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "daemon/request.h"
+#include "daemon/text_cost.h"
 #include "model/rank.h"
 
 /* ---- the start ---- */
@@ -91,14 +92,18 @@ void rerank_destroy(struct rerank **rp)
 
 int rerank_check(const struct rerank *r, struct err_msg *em)
 {
+    struct text_cost cost = {0};
     size_t bytes = 0, query = strlen(r->query);
     if (query > PROTO_QUERY_MAX)
         return err_set(em, LT_ELIMIT, "the query has %zu bytes, %u are allowed", query, PROTO_QUERY_MAX);
-    for (size_t i = 0; i < r->n; i++)
-        bytes += query + strlen(r->items[i].text) + (r->items[i].title ? strlen(r->items[i].title) : 0);
+    for (size_t i = 0; i < r->n; i++) {
+        const size_t len = strlen(r->items[i].text);
+        bytes += query + len + (r->items[i].title ? strlen(r->items[i].title) : 0);
+        text_cost_take(&cost, r->items[i].text, len);
+    }
     if (bytes > PROTO_RERANK_BYTES_MAX)
         return err_set(em, LT_ELIMIT, "texts, and the query once for each, have %zu bytes, %u are allowed", bytes, PROTO_RERANK_BYTES_MAX);
-    return 0;
+    return text_cost_charge(&cost, r->rq, "score", em);
 }
 
 static int encode(struct rerank *r, const struct rank_rules *rules, struct rerank_item *it, struct text_tokens *t)

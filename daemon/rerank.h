@@ -49,7 +49,7 @@ struct rerank {
 struct rerank *rerank_create(struct request *rq, const char *query, size_t n);
 void rerank_destroy(struct rerank **r);
 
-/* Bytes that are too many for one request: LT_ELIMIT. */
+/* Looks at what was filled in, and counts what that takes with the request. Errors: LT_ELIMIT: too many bytes; LT_EBUSY. */
 int rerank_check(const struct rerank *r, struct err_msg *em);
 
 /* A tokeniser's thread: prompts to ids, ids to the device; in the end calls done, perhaps before it returns. */

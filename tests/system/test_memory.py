@@ -12,7 +12,7 @@ import unittest
 from cgroup import Cgroup
 from harness import CALL_S, LATENTD, QUICK_MODEL, SANITIZED, SRC, Daemon, main
 from test_devices import LLVMPIPE, driver, drivers
-from wire import ADD, CREATE, SEARCH, STATUS, Wire, add, document, frame, request, unpack
+from wire import ADD, CREATE, EMBED, RERANK, SEARCH, STATUS, Wire, add, document, frame, request, unpack
 
 MIB = 1 << 20
 WIDE, MANY = 1024, 13000  # more in memory than the limit, if nothing was done about it
@@ -199,8 +199,17 @@ class Memory(unittest.TestCase):
                 self.assertEqual(w.call(ADD, add("c", [document("words", PROSE * (4 * MIB // len(PROSE)))], wait_accepted=True)).code, 0)
                 one = w.call(ADD, add("c", [document("letter", "a" * (4 * MIB))]))
                 self.assertEqual((one.code, one.retryable), (7, False), one.message)  # LT_ELIMIT
+                one = w.call(EMBED, [(1, [(1, "a" * (4 * MIB))])])
+                self.assertEqual((one.code, one.retryable), (7, False), one.message)
+                self.assertEqual(w.call(EMBED, [(1, [(1, "a" * 1000)])]).code, 0)
             print(f"at most {peak.most >> 20} MiB, {own_memory(d) >> 20} after it")
             self.assertLess(peak.most, 150 * MIB)
+        models = ("--model", golden("decoders", "qwen3.gguf"), "--reranker", golden("rerankers", "qwen3-f32.gguf"))
+        with Daemon("--memory", "300", *models, env=ENV) as d, Wire(d.socket) as w, Peak(d) as peak:
+            one = w.call(RERANK, [(1, "which?"), (2, "this"), (2, "a" * (8 * MIB))])
+            self.assertEqual((one.code, one.retryable), (7, False), one.message)
+            self.assertEqual(w.call(RERANK, [(1, "which?"), (2, "this")]).code, 0)
+        self.assertLess(peak.most, 300 * MIB)
 
     @unittest.skipIf(SANITIZED, "a sanitizer's own memory is in the way")
     def test_half_sent(self):

@@ -73,6 +73,15 @@ static void drop_oldest(struct batches *b)
     batch_free(t);
 }
 
+/* A document that is too large for a request, or for the daemon's memory limit, was sent alone: it fails, and others go on. */
+static bool one_too_large(struct batches *b, const struct batch *t, int code)
+{
+    if (code != LATENT_ELIMIT || t->n != 1)
+        return false;
+    batches_item_failed(b, t->where[0], t->docs[0].id, latent_error(b->conn), code, t->source_bytes);
+    return true;
+}
+
 static bool worth_another(const struct batches *b, int code)
 {
     return code < 0 && !b->failed && latent_is_connected(b->conn) && latent_error_retryable(b->conn);
@@ -95,7 +104,7 @@ static int finish_oldest(struct batches *b)
             code = latent_add_finish(b->conn, t->id, &r);
     }
     if (code < 0) {
-        said(b, code, latent_error(b->conn));
+        code = one_too_large(b, t, code) ? 0 : said(b, code, latent_error(b->conn));
         drop_oldest(b);
         return code;
     }
@@ -132,8 +141,14 @@ static int flush_open(struct batches *b)
         return 0;
     while (b->n_in_flight >= BATCHES_IN_FLIGHT && code == 0)
         code = finish_oldest(b);
-    if (code == 0 && (code = send_batch(b, t)) < 0)
+    if (code == 0 && (code = send_batch(b, t)) < 0) {
+        if (one_too_large(b, t, code)) {
+            b->open = NULL;
+            batch_free(t);
+            return 0;
+        }
         said(b, code, latent_error(b->conn));
+    }
     if (code < 0)
         return code;
     struct batch **end = &b->in_flight;

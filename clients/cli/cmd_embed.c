@@ -11,6 +11,7 @@
 #include "clients/cli/json_out.h"
 
 #define EMBED_LINES 64
+#define EMBED_BYTES (1u << 20) /* of lines in one request, where it is not one line */
 #define EMBED_IDS_MAX 65536
 
 struct embed_args {
@@ -25,7 +26,7 @@ struct embed_group {
     uint32_t *ids[EMBED_LINES];
     char *error[EMBED_LINES];
     uint64_t line[EMBED_LINES];
-    size_t n;
+    size_t n, bytes;
 };
 
 static void group_clear(struct embed_group *g)
@@ -87,6 +88,7 @@ static void group_add(struct embed_group *g, const struct embed_args *a, const c
     size_t i = g->n++, bad = line ? utf8_check(line, len) : UTF8_VALID;
     int r = 0;
     g->line[i] = number;
+    g->bytes += len;
     if (!line)
         r = err_set(&em, LT_ELIMIT, "longer than 16 MiB");
     else if (bad != UTF8_VALID)
@@ -119,37 +121,61 @@ static void print_failure(const struct embed_group *g, size_t i, const char *mes
     json_out(json_pack("{s:n, s:o}", "embedding", "error", json_text(message)));
 }
 
-/* Embeds the lines that parsed and prints all of them in order. Returns how many failed, or a negative code. */
-static int group_run(struct cli *c, struct embed_group *g, struct embed_args *a)
+static int print_error(const struct embed_group *g, size_t i, const char *message, int code)
+{
+    char said[640];
+    snprintf(said, sizeof said, "%s (%s)", message, latent_code_name(code));
+    print_failure(g, i, said);
+    return 1;
+}
+
+/* Embeds those of lines [from, to) that parsed and prints all of them in order. Returns how many failed, or a negative code. */
+static int run_lines(struct cli *c, const struct embed_group *g, struct embed_args *a, size_t from, size_t to)
 {
     struct latent_embed_input inputs[EMBED_LINES];
     struct latent_embed_result *r = NULL;
     size_t n = 0, at = 0;
-    int failed = 0;
-    for (size_t i = 0; i < g->n; i++)
+    int failed = 0, code = 0;
+    for (size_t i = from; i < to; i++)
         if (!g->error[i])
             inputs[n++] = g->inputs[i];
     a->e.inputs = inputs;
     a->e.n_inputs = n;
-    if (n && latent_embed(c->connection, &a->e, &r) < 0)
-        return latent_error_code(c->connection);
-    for (size_t i = 0; i < g->n; i++) {
+    if (n)
+        code = latent_embed(c->connection, &a->e, &r);
+    if (code == LATENT_ELIMIT && to - from == 1) /* too large for a request, or for the daemon's memory limit */
+        return print_error(g, from, latent_error(c->connection), code);
+    if (code < 0)
+        return code;
+    for (size_t i = from; i < to; i++) {
         if (g->error[i]) {
             print_failure(g, i, g->error[i]);
             failed++;
             continue;
         }
         const struct latent_embedding *e = &r->embeddings[at++];
-        if (e->vector) {
+        if (e->vector)
             print_result(e, r->dim);
-            continue;
-        }
-        char said[640];
-        snprintf(said, sizeof said, "%s (%s)", e->message, latent_code_name(e->code));
-        print_failure(g, i, said);
-        failed++;
+        else
+            failed += print_error(g, i, e->message, e->code);
     }
     latent_free(r);
+    return failed;
+}
+
+/* All of them, as run_lines does; where they are too large together, one by one. */
+static int group_run(struct cli *c, const struct embed_group *g, struct embed_args *a)
+{
+    int failed = run_lines(c, g, a, 0, g->n);
+    if (failed != LATENT_ELIMIT)
+        return failed;
+    failed = 0;
+    for (size_t i = 0; i < g->n; i++) {
+        const int one = run_lines(c, g, a, i, i + 1);
+        if (one < 0)
+            return one;
+        failed += one;
+    }
     return failed;
 }
 
@@ -209,7 +235,7 @@ static int run(struct cli *c, int argc, char **argv)
         }
         if (got != 0)
             group_add(g, &a, got > 0 ? line : NULL, len, number);
-        if (g->n < EMBED_LINES && got != 0)
+        if (g->n < EMBED_LINES && g->bytes < EMBED_BYTES && got != 0)
             continue;
         int failed = group_run(c, g, &a);
         group_clear(g);

@@ -424,6 +424,11 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(len(bad.stdout.splitlines()), 3)
         self.assertIn("line 2", bad.stderr)
 
+    def test_embed_more_than_a_request_takes(self):
+        text = "late trains " * 30000
+        got = self.daemon.json_lines("embed", "--truncate", stdin=(text + "\n") * 60)
+        self.assertEqual([x["truncated"] for x in got], [True] * 60)
+
     def test_async_then_searchable(self):
         self.daemon.latent("collection", "create", "async")
         self.daemon.add("async", DOCS, "--async")

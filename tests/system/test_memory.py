@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The memory limit: what it is, what it is refused for, and that with hardly more than the least the daemon gets through: with a model, a reranker
 beside it, on a software driver whose memory is the machine's, with large texts and requests that are half sent."""
+import json
 import os
 import random
 import re
@@ -210,6 +211,21 @@ class Memory(unittest.TestCase):
             self.assertEqual((one.code, one.retryable), (7, False), one.message)
             self.assertEqual(w.call(RERANK, [(1, "which?"), (2, "this")]).code, 0)
         self.assertLess(peak.most, 300 * MIB)
+
+    def test_one_text_too_large(self):
+        """It is named, and those before and behind it go in, or are embedded."""
+        lines = ["a word", "a" * (4 * MIB), "another"]
+        with Daemon("--memory", "600", env=ENV) as d:
+            d.latent("collection", "create", "c")
+            got = d.add("c", [{"id": f"d{i}", "text": line} for i, line in enumerate(lines)], check=False)
+            self.assertEqual(got.returncode, 1)
+            self.assertRegex(got.stderr, r"(?m)^stdin:2: d1: .*memory limit.*\(LATENT_ELIMIT\)$")
+            self.assertIn("2 documents added", got.stderr)
+            self.assertEqual([x["id"] for x in d.json_lines("get", "-c", "c", "--all")], ["d0", "d2"])
+            got = d.latent("embed", stdin="\n".join(lines), check=False)
+            self.assertEqual(got.returncode, 1)
+            self.assertRegex(got.stderr, r"^latent: line 2: .*memory limit.*\(LATENT_ELIMIT\)$")
+            self.assertEqual([json.loads(x)["embedding"] is None for x in got.stdout.splitlines()], [False, True, False])
 
     @unittest.skipIf(SANITIZED, "a sanitizer's own memory is in the way")
     def test_half_sent(self):

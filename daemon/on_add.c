@@ -1,5 +1,6 @@
 /* Add: documents are checked and cut into chunks by a tokeniser thread, put and committed by the writer, and then, if
  * the client asked for it, waited for until search finds them. An item that is refused leaves the others alone. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,8 @@
 #include "daemon/text_cost.h"
 #include "model/chunk.h"
 #include "model/text.h"
+
+#define WHY_BYTES (INDEX_JOB_ERROR_MAX + 1)
 
 struct add_doc {
     int status;            /* 0 or why it was refused */
@@ -203,12 +206,15 @@ static int apply(struct writer_op *op, struct index *ix, struct err_msg *em)
     return 0;
 }
 
-static size_t count_refused(const struct add *a, uint64_t *bytes, const char **why)
+/* For the job: how many, their bytes, and the last one with its reason. */
+static size_t count_refused(const struct add *a, uint64_t *bytes, char why[static WHY_BYTES])
 {
     size_t n = 0;
+    const struct add_doc *d;
     for (size_t i = 0; i < a->msg->n_documents; i++) {
-        if (a->docs[i].status < 0) {
-            *why = a->docs[i].why.text;
+        if ((d = &a->docs[i])->status < 0) {
+            const char *id = a->msg->documents[i]->id;
+            snprintf(why, WHY_BYTES, "%.120s%s%.110s (%s)", id, *id ? ": " : "", d->why.text[0] ? d->why.text : err_text(d->status), err_name(d->status));
             *bytes += source_bytes(a->msg->documents[i]);
             n++;
         }
@@ -220,13 +226,13 @@ static void committed(struct writer_op *op, int result, uint64_t seq, const stru
 {
     struct add *a = (struct add *)((char *)op - offsetof(struct add, op));
     struct core *c = a->rq->core;
-    const char *why = "";
+    char why[WHY_BYTES] = "";
     if (result < 0) {
         add_fail(a, result, em->text[0] ? em : NULL);
         return;
     }
     uint64_t bytes = 0;
-    size_t refused = count_refused(a, &bytes, &why);
+    size_t refused = count_refused(a, &bytes, why);
     struct err_msg job_em;
     if (refused && a->msg->job && index_job_count_failed(c->ix, a->msg->collection, a->msg->job, refused, bytes, why, &job_em) < 0)
         log_warn("add", "job %llu: %s", (unsigned long long)a->msg->job, job_em.text);

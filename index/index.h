@@ -37,6 +37,7 @@
 #define INDEX_METADATA_MAX (64u << 10)     /* bytes of a metadata object, nesting at most 32 */
 #define INDEX_CHUNKS_MAX 65536u            /* chunks of a document */
 #define INDEX_LABEL_MAX 512u               /* bytes of a job's label */
+#define INDEX_JOB_ERROR_MAX 255
 #define INDEX_COLLECTIONS_MAX 1024u
 #define INDEX_K_MAX 10000u                 /* hits of one search */
 #define INDEX_K_DEFAULT 10u
@@ -290,7 +291,7 @@ struct index_job {
     uint64_t received_bytes; /* of the documents that came, as they say, but for those that a cancelled job dropped */
     uint64_t done_bytes;     /* of those that are searchable, failed or were replaced meanwhile */
     int64_t created_ms;
-    char last_error[256]; /* of the last failed document; empty: none */
+    char last_error[INDEX_JOB_ERROR_MAX + 1]; /* of the last failed document, with its id; empty: none */
 };
 
 /* (writer) Durable when they return; between groups. Of finished and abandoned jobs the last 1,000 are kept.

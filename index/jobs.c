@@ -157,6 +157,21 @@ int index_job_cancel(struct index *ix, uint64_t job, struct err_msg *em)
     return end_group(ix, r, em);
 }
 
+/* Without the bytes of characters that were cut, where an id had too little room say. Its length. */
+static size_t only_utf8(const char *text, char out[static INDEX_JOB_ERROR_MAX + 1])
+{
+    size_t n = 0;
+    for (size_t left = strnlen(text, INDEX_JOB_ERROR_MAX); left;) {
+        const size_t bad = utf8_check(text, left), good = bad == UTF8_VALID ? left : bad;
+        memcpy(out + n, text, good);
+        n += good;
+        const size_t done = good < left ? good + 1 : left;
+        text += done;
+        left -= done;
+    }
+    return n;
+}
+
 int jobs_count_failed(struct index *ix, uint64_t job, uint64_t n, uint64_t bytes, const char *reason, struct err_msg *em)
 {
     sqlite3_stmt *st = store_stmt(ix, ST_JOB_COUNT, em);
@@ -166,12 +181,11 @@ int jobs_count_failed(struct index *ix, uint64_t job, uint64_t n, uint64_t bytes
     int r = sql_run(st, em);
     if (r < 0 || !reason)
         return r;
-    size_t len = strlen(reason);
-    if (utf8_check(reason, len) != UTF8_VALID) /* cut inside a character */
-        len = utf8_check(reason, len);
+    char good[INDEX_JOB_ERROR_MAX + 1];
+    const size_t len = only_utf8(reason, good);
     if (!(st = store_stmt(ix, ST_JOB_ERROR, em)))
         return LT_EIO;
-    sql_bind(st, "ti", reason, len, (int64_t)job);
+    sql_bind(st, "ti", good, len, (int64_t)job);
     return sql_run(st, em);
 }
 

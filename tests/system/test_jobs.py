@@ -246,6 +246,17 @@ class Jobs(unittest.TestCase):
             for fields in bad:  # another type, and twice
                 self.assertNotEqual(w.call(ADD, add("c", [fields], job=job)).code, 0)
 
+    def test_last_failure(self):
+        """Which document it was, and why, however long its name."""
+        with Daemon(*QUICK_MODEL) as d, Wire(d.socket) as w:
+            d.latent("collection", "create", "c")
+            job = w.call(JOB_OPEN, [(1, "c")]).body(JOB_OPEN)[1][0]
+            for name, begins in (("d1", "d1: "), ("x" + "\u20ac" * 150, "x" + "\u20ac" * 39 + ": "), (b"a\xffb", "ab: "), ("", "the id")):
+                w.call(ADD, add("c", [document("fine", "a text"), document(name, " ")], job=job))
+                row = d.json_lines("job", "list", "--json")[0]
+                self.assertTrue(row["last_error"].startswith(begins), row)
+                self.assertRegex(row["last_error"], r"empty|UTF-8")
+
     def test_progress(self):
         """The line on a terminal tells bytes, and never more than its width nor what would move the cursor."""
         with Daemon(*QUICK_MODEL) as d:

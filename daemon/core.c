@@ -105,7 +105,7 @@ static void stop_step(struct run *run)
     }
     if (c->loader_running)
         return;
-    if (!run->told_feed && c->feed) {
+    if (!run->told_feed && c->feed && c->writer) { /* else the start did not come so far */
         device_stop_bulk(c->device);
         if (c->ranker)
             device_stop_bulk(c->ranker);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 
 /* One group at most: bounds the time until the first of it is acknowledged. */
@@ -171,7 +172,7 @@ int writer_create(struct writer **out, struct index **ix, const struct writer_ho
     w->tail = &w->head;
     w->ix = *ix;
     w->hooks = *hooks;
-    int e = pthread_create(&w->thread, NULL, writer_main, w);
+    int e = fault("writer.thread") ? EAGAIN : pthread_create(&w->thread, NULL, writer_main, w);
     if (e) {
         pthread_cond_destroy(&w->wake);
         pthread_mutex_destroy(&w->lock);

@@ -99,6 +99,13 @@ class Process(unittest.TestCase):
                 codes.add(got.returncode)
             self.assertEqual((codes, got.returncode), ({0, 1}, 0))
 
+    @needs_faults
+    def test_no_thread_for_the_writer(self):
+        """With too few threads allowed (TasksMax, ulimit -u): it says so, however far it has come."""
+        with Daemon(*QUICK_MODEL, wait=None, env={"LATENTD_FAULT": "writer.thread=always"}) as d:
+            self.assertEqual(d.process.wait(CALL_S), 1)
+            self.assertIn("cannot start the writer thread", d.log_text())
+
     @unittest.skipUnless(os.geteuid() == 0, "only root can be another user")
     def test_other_users(self):
         """By the socket's mode, by the peer's credentials, and by those whom the settings name."""

@@ -90,8 +90,9 @@ LATENT_API struct latent *latent_new(void);
 LATENT_API void latent_destroy(struct latent **c);
 
 /* Each of these closes what was open before.
- * Errors: LATENT_ECONN (nobody listens), LATENT_EAUTH (the daemon refuses this key, or is not the
- * one whose key was named), LATENT_EVERSION, LATENT_ETIMEOUT, LATENT_EINVAL. */
+ * Errors: LATENT_ECONN (nobody listens), LATENT_EAUTH (the daemon is not the one whose key was named, or
+ * demands a key), LATENT_EPERM, LATENT_EVERSION, LATENT_ETIMEOUT, LATENT_EINVAL; of a key file those of reading it.
+ * A daemon does not say that it takes a key: where it refuses this one, the first call tells, with LATENT_EAUTH. */
 
 /* path NULL: the default socket (LATENTD_SOCKET, the user's runtime folder, then the system's). */
 LATENT_API int latent_connect_unix(struct latent *c, const char *path);

@@ -61,6 +61,8 @@ static int find(struct request *rq, struct index_reader *reader, uint64_t job, s
         err_set(em, r, "no job %llu", (unsigned long long)job);
     if (r == 0)
         r = request_check(rq, message_right(rq->msg->body_case), list[0].collection, em);
+    if (r == LT_EPERM) /* the collection's name is not for everybody */
+        err_set(em, r, "this key may not use the collection of job %llu", (unsigned long long)job);
     if (r == 0)
         *out = list[0];
     free(list);

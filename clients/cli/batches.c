@@ -21,6 +21,7 @@ struct batch {
     size_t n, bytes;
     uint64_t source_bytes;           /* all of them */
     uint64_t id; /* of the request in flight */
+    bool again;  /* one before it was sent again and has a document of its: it comes once more, to be the later one */
 };
 
 static void batch_free(struct batch *t)
@@ -87,22 +88,55 @@ static bool worth_another(const struct batches *b, int code)
     return code < 0 && !b->failed && latent_is_connected(b->conn) && latent_error_retryable(b->conn);
 }
 
-/* Waits for the oldest batch. A retryable refusal is tried again with a pause, all in order: the same id
- * may stand in several batches, so a later one must not overtake. */
-static int finish_oldest(struct batches *b)
+static bool has_one_of(const struct batch *t, const struct batch *u)
 {
-    struct batch *t = b->in_flight;
-    struct latent_add_result *r = NULL;
-    int code = latent_add_finish(b->conn, t->id, &r);
+    for (size_t i = 0; i < t->n; i++)
+        for (size_t j = 0; j < u->n; j++)
+            if (strcmp(t->docs[i].id, u->docs[j].id) == 0)
+                return true;
+    return false;
+}
+
+/* Sends a batch another time and waits for it. Those that were behind it have been taken meanwhile, perhaps. */
+static int send_again(struct batches *b, struct batch *t, struct latent_add_result **r)
+{
+    int code = send_batch(b, t);
+    if (code == 0)
+        code = latent_add_finish(b->conn, t->id, r);
+    for (struct batch *u = code == 0 ? t->next : NULL; u; u = u->next)
+        u->again = u->again || has_one_of(t, u);
+    return code;
+}
+
+/* Waits for the answer to a batch. A retryable refusal is tried again with a pause. The same id may stand in several batches, and the last
+ * document of an id is the one that stays. */
+static int finish(struct batches *b, struct batch *t, struct latent_add_result **r)
+{
+    struct latent_add_result *second = NULL;
+    int code = latent_add_finish(b->conn, t->id, r);
+    if (code == 0 && t->again) {
+        code = send_again(b, t, &second);
+        if (code < 0) {
+            latent_free(*r);
+            *r = NULL;
+        }
+    }
+    latent_free(second);
     if (worth_another(b, code))
         text_say("latent: %s: %s (%s); trying again for %d s", b->collection, latent_error(b->conn), latent_code_name(code),
                  RETRIES_MAX * RETRY_MS / 1000);
     for (int tries = 0; worth_another(b, code) && tries < RETRIES_MAX; tries++) {
         nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
-        code = send_batch(b, t);
-        if (code == 0)
-            code = latent_add_finish(b->conn, t->id, &r);
+        code = send_again(b, t, r);
     }
+    return code;
+}
+
+static int finish_oldest(struct batches *b)
+{
+    struct batch *t = b->in_flight;
+    struct latent_add_result *r = NULL;
+    int code = finish(b, t, &r);
     if (code < 0) {
         code = one_too_large(b, t, code) ? 0 : said(b, code, latent_error(b->conn));
         drop_oldest(b);

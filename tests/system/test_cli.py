@@ -4,12 +4,16 @@ import json
 import os
 import re
 import shutil
+import socket
+import struct
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 
 from harness import CALL_S, Daemon, LATENT, LATENTD, QUICK_MODEL, SRC, START_S, main
+from wire import ADD, JOB_OPEN, frame, pack, unpack
 
 DOCS = [
     {"id": "gimp", "title": "GIMP", "text": "retouch and compose pictures", "metadata": {"kind": "graphics", "year": 1998}},
@@ -486,6 +490,57 @@ class CommandLine(unittest.TestCase):
             self.assertEqual(self.daemon.latent("collection", "create", name, check=False).returncode, 1, name)
         self.daemon.latent("collection", "drop", "twice")
         self.assertNotIn("twice", self.daemon.latent("collection", "list").stdout)
+
+
+class BusyDaemon(threading.Thread):
+    """Speaks the protocol, refuses the first addition once it has taken the second, and keeps what is added."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        self.listener.listen()
+        self.texts, self.n_adds = {}, 0
+
+    def run(self):
+        with self.listener, self.listener.accept()[0] as s:
+            self.s = s
+            s.sendall(s.recv(16, socket.MSG_WAITALL))
+            first = None
+            while header := s.recv(4, socket.MSG_WAITALL):
+                fields = unpack(s.recv(struct.unpack("<I", header)[0], socket.MSG_WAITALL))
+                number = fields[1][0]
+                if ADD not in fields:
+                    self.answer([(1, number), (JOB_OPEN, [(1, 1)])])
+                    continue
+                self.n_adds += 1
+                if first is None:
+                    first = number
+                    continue
+                documents = [unpack(d) for d in unpack(fields[ADD][0])[2]]
+                self.texts.update((d[1][0], d[2][0]) for d in documents)
+                if self.n_adds == 2:
+                    self.answer([(1, first), (3, [(1, 16), (2, "busy"), (3, 1)])])  # LT_EBUSY
+                self.answer([(1, number), (ADD, [(3, len(documents))])])
+
+    def answer(self, fields):
+        self.s.sendall(frame(pack(fields)))
+
+
+class Resent(unittest.TestCase):
+    def test_the_last_of_an_id_stays(self):
+        """Also where its batch was taken before an earlier one, which was refused first."""
+        with tempfile.TemporaryDirectory(prefix="latentd-test-") as folder:
+            d = BusyDaemon(os.path.join(folder, "s"))
+            d.start()
+            docs = [{"id": "x", "text": "old"}] + [{"id": f"d{i}", "text": "t"} for i in range(127)] + [{"id": "x", "text": "new"}]
+            got = subprocess.run([LATENT, "--socket", os.path.join(folder, "s"), "add", "-c", "c", "--jsonl", "-"], text=True, timeout=CALL_S,
+                                 input="".join(json.dumps(x) + "\n" for x in docs), capture_output=True)
+            d.join(CALL_S)
+            self.assertEqual(got.returncode, 0, got.stderr)
+            self.assertIn("129 documents added", got.stderr)
+            self.assertEqual(d.texts[b"x"], b"new")
+            self.assertEqual(d.n_adds, 4)
 
 
 if __name__ == "__main__":

@@ -172,6 +172,7 @@ static void loaded(struct run *run)
         begin_stop(run);
         return;
     }
+    atomic_store(&c->phase, LATENT__V1__PHASE__PHASE_READY); /* not before requests are answered: who has read it goes on at once */
     atomic_store(&c->ready, true);
     log_info("daemon", "ready after %.2f s", (double)(clock_ns() - c->started_ns) / 1e9);
     systemd_notify("READY=1");

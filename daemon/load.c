@@ -262,9 +262,10 @@ int core_load(struct core *c, struct err_msg *em)
         r = writer_create(&c->writer, &c->own_ix, &hooks, em);
     if (r < 0)
         return r;
-    enter(c, LATENT__V1__PHASE__PHASE_READY);
     atomic_store(&c->percent, 100);
     writer_wake(c->writer);
+    while (fault("load.end") && !atomic_load(&c->stopping))
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
     return 0;
 }
 

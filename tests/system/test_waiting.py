@@ -13,7 +13,7 @@ import unittest
 
 from harness import CALL_S, LATENT, SRC, Daemon, main, needs_faults
 from noise import Key, NoiseWire
-from wire import CREATE, GET, HELLO, INFO, LIST, SEARCH, STATUS, frame, pack, unpack
+from wire import CREATE, GET, HELLO, INFO, LIST, SEARCH, STATUS, Wire, frame, pack, unpack
 
 MODEL = os.path.join(SRC, "tests", "golden", "decoders", "mistral.gguf")
 LOADING = 29  # LT_ELOADING
@@ -51,6 +51,25 @@ class Waiting(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.mkdtemp(prefix="latentd-waiting-")
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+
+    @needs_faults
+    def test_ready_is_when_requests_are_answered(self):
+        """Not when all is loaded: who hears it goes on at once."""
+        hold = os.path.join(self.folder, "hold")
+        with open(hold, "w", encoding="ascii"):
+            pass
+        with Daemon("--model", MODEL, wait=None, env={"LATENTD_FAULT": f"load.end={hold}"}) as d:
+            while "memory: at most" not in d.log_text():  # little is left to do then
+                time.sleep(0.01)
+            with Wire(d.socket) as w:
+                for _ in range(30):
+                    phase = w.call(STATUS, []).body(STATUS).get(2)
+                    self.assertEqual((phase == [4], w.call(LIST, []).code), (False, LOADING))
+                    time.sleep(0.01)
+                os.unlink(hold)
+                while w.call(STATUS, []).body(STATUS).get(2) != [4]:
+                    time.sleep(0.01)
+                self.assertEqual(w.call(LIST, []).code, 0)
 
     def latent(self, looks, answers, *args):
         daemon = Loading(self.folder, looks, answers)

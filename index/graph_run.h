@@ -40,7 +40,7 @@ static inline uint32_t run_current(const struct run *r, uint32_t id)
     enum node_state state = node_state(h);
     if (!run_replaced(r))
         return state == NODE_LIVE ? id : ID_NONE;
-    return state == NODE_LIVE || state == NODE_DEAD ? core_find(r->c, h->label) : ID_NONE;
+    return state != NODE_FREE ? core_find(r->c, h->label) : ID_NONE;
 }
 
 static inline float run_exact(struct run *r, uint32_t id)

@@ -84,6 +84,15 @@ static void result_put(struct run *r, uint32_t ef, float d, uint32_t id)
     p[i] = (struct cand){d, id};
 }
 
+/* True when a node that the walk meets may answer for its label in the end. One that is just replacing another counts: by the time
+ * the walk would come to that one, it may be out of all lists. */
+static bool answers(const struct run *r, uint32_t id)
+{
+    enum node_state state = node_state(core_head(r->c, id));
+    return state == NODE_LIVE || (state == NODE_DEAD && run_current(r, id) != ID_NONE) ||
+           (state == NODE_NEW && core_find(r->c, core_head(r->c, id)->label) != ID_NONE);
+}
+
 /* *gave_up: the filter lets so little through that comparing everything it allows is cheaper. */
 static int walk_filtered(struct run *r, const uint32_t *starts, uint32_t n_starts, uint32_t ef,
                          bool *gave_up)
@@ -106,9 +115,7 @@ static int walk_filtered(struct run *r, const uint32_t *starts, uint32_t n_start
                 continue;
             if (queue_push(s, &n_queue, d, s->batch[i]) < 0)
                 return LT_ENOMEM;
-            enum node_state state = node_state(core_head(r->c, s->batch[i]));
-            if ((state == NODE_LIVE || (state == NODE_DEAD && run_current(r, s->batch[i]) != ID_NONE)) &&
-                run_allows(r, s->batch[i]))
+            if (answers(r, s->batch[i]) && run_allows(r, s->batch[i]))
                 result_put(r, ef, d, s->batch[i]);
         }
         if (!n_queue)
@@ -193,13 +200,14 @@ static void rescore_pass(struct run *r, const struct pass *pass)
     r->n = k;
 }
 
-/* A node and the one it replaced may both have been met. */
+/* A node and the one it replaced may both have been met, and looked up before and after the label changed hands. */
 static void drop_doubles(struct run *r)
 {
     struct cand *p = r->s->pool;
     uint32_t kept = 0;
     for (uint32_t i = 0, j; i < r->n; i++) {
-        for (j = 0; j < kept && p[j].id != p[i].id; j++)
+        const uint64_t label = core_head(r->c, p[i].id)->label;
+        for (j = 0; j < kept && core_head(r->c, p[j].id)->label != label; j++)
             ;
         if (j == kept)
             p[kept++] = p[i];

@@ -16,7 +16,7 @@
 #define N_OPS 4000
 
 static struct graph *g;
-static _Atomic uint64_t n_acknowledged;
+static _Atomic uint64_t n_acknowledged, in_work; /* labels; the one that is being replaced */
 static atomic_bool done;
 static atomic_uint n_missed, n_searches;
 static unsigned n_saved;
@@ -39,7 +39,9 @@ static void *reader(void *arg)
         uint64_t n_ack = atomic_load(&n_acknowledged), mode = unit_rand(&rng) % 8;
         if (!n_ack)
             continue;
-        uint64_t label = unit_rand(&rng) % n_ack;
+        uint64_t label = unit_rand(&rng) % n_ack, replaced = atomic_load(&in_work);
+        if (unit_rand(&rng) % 2 && replaced < n_ack)
+            label = replaced;
         /* ef far above k: with so few links a node a narrow walk can miss a vector that lies apart, races or not. */
         struct graph_query q = {.v = v, .k = 3, .ef = 400, .exact = mode < 2};
         if (mode == 2) {
@@ -123,6 +125,7 @@ static void run(char *dir)
     for (uint64_t op = 0; op < N_OPS; op++) {
         uint64_t kept = op < N_KEPT ? op : unit_rand(&rng) % N_KEPT, other = unit_rand(&rng) % 900;
         make_vector(kept, v);
+        atomic_store(&in_work, kept);
         assert_int_equal(graph_add(g, kept, v), 0);
         if (op < N_KEPT)
             atomic_store(&n_acknowledged, op + 1);
@@ -214,6 +217,7 @@ static double many(unsigned n_threads, enum graph_codes codes, const char *dir)
     assert_int_equal(graph_open(&g, dir, &p, &seq, NULL, NULL), 0);
     atomic_store(&done, false);
     atomic_store(&n_acknowledged, 0);
+    atomic_store(&in_work, UINT64_MAX);
     n_saved = 0;
     for (uintptr_t i = 0; i < 2; i++)
         assert_int_equal(pthread_create(&t[i], NULL, reader, (void *)(i + 1)), 0);

@@ -241,7 +241,7 @@ int documents_erase(struct index *ix, struct collection *c, const struct doc_row
     } else if (r > 0 && row->live) {
         for (uint32_t i = 0; i < row->n_chunks && r >= 0; i++)
             r = remove_chunk(ix, c, row->first_chunk + i, em);
-        if (r >= 0)
+        if (r >= 0 && (r = tidy_hold_merges(ix, c, em)) == 0)
             r = index_words(ix, c, row, false, &lost, em);
     }
     if (r >= 0 && lost)

@@ -179,6 +179,7 @@ static int housekeeping(struct index *ix, uint64_t until, bool *more, struct err
     int r;
     space_check(ix);
     space_make_reserve(ix);
+    tidy_release_merges(ix);
     collections_sweep(ix);
     if ((r = give_back(ix, until, more, em)) < 0)
         return r;

@@ -50,6 +50,8 @@ int sql_error(sqlite3 *db, int rc, const char *what, struct err_msg *em)
     if (sys && code != LT_ECORRUPT)
         return err_set(em, code, "%s: %s (%s)", what, db ? sqlite3_errmsg(db) : sqlite3_errstr(rc),
                        strerror(sys));
+    if ((rc & 0xff) == SQLITE_IOERR) /* which of its calls failed */
+        return err_set(em, code, "%s: %s (SQLite's code %d)", what, db ? sqlite3_errmsg(db) : sqlite3_errstr(rc), rc);
     return err_set(em, code, "%s: %s", what, db ? sqlite3_errmsg(db) : sqlite3_errstr(rc));
 }
 

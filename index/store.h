@@ -41,6 +41,9 @@ struct compaction {
     unsigned n_given_up; /* those without free slots that a change ended, one after the other */
 };
 
+/* Whether FTS5 merges words in commits (tidy.c). */
+enum words_merges { MERGES_UNKNOWN, MERGES_FREE, MERGES_HELD };
+
 /* One collection in memory. A reader holds a count while it searches; the writer alone destroys. */
 struct collection {
     int64_t id;
@@ -86,6 +89,8 @@ struct collection {
     uint64_t words_removed; /* texts taken out of the words since those were merged (tidy.c) */
     uint64_t words_merging; /* of them, before the merge that is under way began */
     bool merging_words;
+    enum words_merges merges;
+    bool merges_new; /* in the open group */
     sqlite3_stmt *words_insert, *words_delete;
 
     struct collection *next_retired;
@@ -241,6 +246,10 @@ int documents_drop_staged(struct index *ix, struct collection *c, const struct d
 
 int tidy_words(struct index *ix, struct collection *c, uint64_t until_ns, bool *more, struct err_msg *em);
 int tidy_rows(struct index *ix, uint64_t until_ns, bool *more, struct err_msg *em);
+/* Where there is little room: from now on commits merge nothing of c's words. In the open group. */
+int tidy_hold_merges(struct index *ix, struct collection *c, struct err_msg *em);
+/* Commits merge again where there is room again: of some collections a call. Between groups. */
+void tidy_release_merges(struct index *ix);
 
 /* ---- jobs (jobs.c) ---- */
 

@@ -82,7 +82,7 @@ static void forget_changes(struct index *ix)
         struct collection *c = ix->collections[i];
         memset(&c->delta, 0, sizeof c->delta);
         c->group_seq = 0;
-        c->touched = c->went_live = false;
+        c->touched = c->went_live = c->merges_new = false;
     }
     ix->n_removals = 0;
     ix->in_group = false;
@@ -102,6 +102,9 @@ void group_rollback(struct index *ix)
     ix->seq = ix->saved_seq;
     ix->next_doc = ix->saved_next_doc;
     ix->next_chunk = ix->saved_next_chunk;
+    for (size_t i = 0; i < ix->n_collections; i++)
+        if (ix->collections[i]->merges_new)
+            ix->collections[i]->merges = MERGES_UNKNOWN;
     forget_changes(ix);
 }
 
@@ -214,9 +217,12 @@ int index_commit(struct index *ix, uint64_t *seq, struct err_msg *em)
     return 0;
 fail:;
     int rc = sqlite3_extended_errcode(ix->db);
+    struct err_msg full; /* as it is now: what follows may make room */
+    if (r == LT_ENOSPC)
+        space_error(ix, &full);
     group_rollback(ix);
     space_failed(ix, r, rc == SQLITE_IOERR_FSYNC || rc == SQLITE_IOERR_DIR_FSYNC, em->text);
     if (r == LT_ENOSPC && !ix->group_refused)
-        space_error(ix, em);
+        *em = full;
     return r;
 }

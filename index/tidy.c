@@ -3,7 +3,8 @@
  *
  * Where the disk has no room for the log of such bites, rows stay as they are, and words are merged in small pieces, with the log emptied
  * after each. On a disk that is nearly full words cannot wait for rest either: a deletion's notes take as much as its text gives back,
- * until they are merged.
+ * until they are merged. FTS5's own merges in commits are held off meanwhile: they would go on with ours as far as they like, since
+ * they count what they write and not what they read, and on a full disk such a deletion would fail each time.
  *
  * Words: FTS5 takes a text's words out by a note in its newest segment; what they take stays until that note and the words meet in
  * a merge, for which it has no reason of its own. When an eighth of a collection's texts went, its segments are merged into one.
@@ -18,6 +19,8 @@
 #define WORDS_SHARE 8u
 #define WORDS_PAGES 256
 #define WORDS_PAGES_SMALL 32 /* where there is little room; what the log of a piece takes besides depends on how much of its words has gone */
+#define AUTOMERGE 4  /* FTS5's own: so many segments of a size are merged by commits, bit by bit */
+#define RELEASED 16u /* collections at a time */
 #define ROWS_SHARE 4u
 #define ROWS 300             /* at a time, … */
 #define ROWS_BYTES (1 << 20) /* … and bytes of them */
@@ -64,6 +67,53 @@ int tidy_words(struct index *ix, struct collection *c, uint64_t until_ns, bool *
     } while (clock_ns() < until_ns);
     *more = true;
     return 0;
+}
+
+static int set_automerge(struct index *ix, struct collection *c, int n, struct err_msg *em)
+{
+    return sql_execf(ix->db, em, "INSERT INTO words_%lld(words_%lld, rank) VALUES('automerge', %d)", (long long)c->id, (long long)c->id, n);
+}
+
+int tidy_hold_merges(struct index *ix, struct collection *c, struct err_msg *em)
+{
+    if (c->merges == MERGES_HELD || !space_is_scarce(ix))
+        return 0;
+    int r = set_automerge(ix, c, 0, em);
+    if (r == 0) {
+        c->merges = MERGES_HELD;
+        c->merges_new = true;
+    }
+    return r;
+}
+
+/* Did an earlier run leave it so? */
+static void look_up_merges(struct index *ix, struct collection *c)
+{
+    int64_t n = AUTOMERGE;
+    char sql[80];
+    sqlite3_stmt *st = NULL;
+    snprintf(sql, sizeof sql, "SELECT v FROM words_%lld_config WHERE k = 'automerge'", (long long)c->id);
+    if (sql_prepare(ix->db, &st, sql, NULL) == 0)
+        (void)sql_int(st, AUTOMERGE, &n, NULL); /* a damaged table is told of elsewhere */
+    sqlite3_finalize(st);
+    c->merges = n ? MERGES_FREE : MERGES_HELD;
+}
+
+void tidy_release_merges(struct index *ix)
+{
+    unsigned n = 0;
+    if (ix->broken || space_is_scarce(ix))
+        return;
+    for (size_t i = 0; i < ix->n_collections && n < RELEASED; i++) {
+        struct collection *c = ix->collections[i];
+        if (c->merges == MERGES_FREE)
+            continue;
+        n++;
+        if (c->merges == MERGES_UNKNOWN)
+            look_up_merges(ix, c);
+        if (c->merges == MERGES_HELD && set_automerge(ix, c, AUTOMERGE, NULL) == 0) /* else the next time */
+            c->merges = MERGES_FREE;
+    }
 }
 
 /* The next rows of a table behind key *at, which moves on; past the last one it is INT64_MAX. */

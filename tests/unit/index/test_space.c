@@ -15,6 +15,8 @@
 #define MERGE_AT_MOST (4u << 20) /* what a full disk has in reserve */
 #define LARGE_DIM 1000u
 #define LARGE_CHUNKS 200u
+#define ROOM (40u << 20)
+#define LEFT_FREE (8u << 20)     /* by what is written */
 #define PATIENCE 1200u    /* looks for what has to come, 50 ms apart */
 
 static char dir[128];
@@ -204,6 +206,21 @@ static void make_room(bool by_others)
     close_small(&ix);
 }
 
+/* A long word that no other text has. */
+static int put_word(struct index *ix, unsigned i, struct err_msg *em)
+{
+    char id[16], text[20100];
+    uint64_t rng = i + 1;
+    float v[KIT_DIM];
+    int len = snprintf(text, sizeof text, "number%u ", i);
+    while (len < 20000)
+        len += snprintf(text + len, sizeof text - (size_t)len, "%016llx", (unsigned long long)unit_rand(&rng));
+    kit_embed(text, (size_t)len, v);
+    snprintf(id, sizeof id, "%u", i);
+    struct index_doc d = {.collection = "c", .id = id, .id_len = strlen(id), .text = text, .text_len = (size_t)len, .vectors = v, .dim = KIT_DIM};
+    return index_put(ix, &d, em);
+}
+
 /* Documents added and deleted one by one, of words that no other has: no commit puts all words together at once, for which a full disk
  * has no room. */
 static void no_commit_merges_all_words(void **state)
@@ -213,16 +230,7 @@ static void no_commit_merges_all_words(void **state)
     struct err_msg em;
     uint64_t most = 0;
     for (unsigned i = 0; i < ALONE; i++) {
-        char id[16], text[20100];
-        uint64_t rng = i + 1;
-        float v[KIT_DIM];
-        int len = snprintf(text, sizeof text, "number%u ", i);
-        while (len < 20000)
-            len += snprintf(text + len, sizeof text - (size_t)len, "%016llx", (unsigned long long)unit_rand(&rng));
-        kit_embed(text, (size_t)len, v);
-        snprintf(id, sizeof id, "%u", i);
-        struct index_doc d = {.collection = "c", .id = id, .id_len = strlen(id), .text = text, .text_len = (size_t)len, .vectors = v, .dim = KIT_DIM};
-        kit_ok(index_put(ix, &d, &em), &em);
+        kit_ok(put_word(ix, i, &em), &em);
         kit_ok(index_commit(ix, NULL, &em), &em);
         kit_ok(index_maintain(ix, 0, NULL, &em), &em);
     }
@@ -299,6 +307,79 @@ static void dropping_makes_room(void **state)
     close_small(&ix);
 }
 
+/* The same, deleted twenty at a time while their words are merged in pieces, again and again: FTS5 would go on with such a merge by
+ * itself, to its end, in the commit of a deletion, and then that would need more than a nearly full disk has. */
+static void no_deletion_ends_a_merge(void **state)
+{
+    (void)state;
+    struct index *ix = open_small(96, 0);
+    struct err_msg em;
+    uint64_t most = 0;
+    for (unsigned i = 0; i < ALONE; i++) {
+        kit_ok(put_word(ix, i, &em), &em);
+        kit_ok(index_commit(ix, NULL, &em), &em);
+        kit_ok(index_maintain(ix, 0, NULL, &em), &em);
+    }
+    settle(ix);
+    ballast(16 << 20);
+    for (unsigned i = 0; i < ALONE; i += TOGETHER) {
+        const uint64_t before = bytes_free();
+        for (unsigned j = i; j < i + TOGETHER; j++) {
+            char id[16];
+            snprintf(id, sizeof id, "%u", j);
+            kit_ok(index_delete(ix, "c", id, strlen(id), &em), &em);
+        }
+        kit_ok(index_commit(ix, NULL, &em), &em);
+        const uint64_t after = bytes_free();
+        most = before > after + most ? before - after : most;
+        kit_ok(index_maintain(ix, 2, NULL, &em), &em);
+    }
+    print_message("the largest deletion took %llu bytes of the disk\n", (unsigned long long)most);
+    assert_true(most < LEFT_FREE);
+    assert_int_equal(number("SELECT v FROM words_1_config WHERE k = 'automerge'"), 0);
+    kit_check(ix);
+    index_close(&ix); /* and once there is room again commits merge again, the next run's as well */
+    ballast(-1);
+    struct index_params p = {.dir = dir, .fingerprint = KIT_MODEL, .dim = KIT_DIM};
+    kit_ok(index_open(&ix, &p, &em), &em);
+    settle(ix);
+    assert_int_equal(number("SELECT v FROM words_1_config WHERE k = 'automerge'"), 4);
+    close_small(&ix);
+}
+
+/* A deletion fails in the middle of its commit, and then the log is emptied: the error tells of the moment when it failed. */
+static void the_reason_is_of_the_moment(void **state)
+{
+    (void)state;
+    struct index *ix = open_small(96, 0);
+    struct err_msg em;
+    unsigned long long left, need;
+    for (unsigned i = 0; i < 300; i++) {
+        kit_ok(put_word(ix, i, &em), &em);
+        kit_ok(index_commit(ix, NULL, &em), &em);
+        kit_ok(index_maintain(ix, 0, NULL, &em), &em);
+    }
+    settle(ix);
+    for (unsigned i = 2; bytes_free() > ROOM; i++) { /* all of it is in the log, and takes no room in the store */
+        char id[16];
+        assert_true(i < 300);
+        snprintf(id, sizeof id, "%u", i);
+        kit_ok(index_delete(ix, "c", id, strlen(id), &em), &em);
+        kit_ok(index_commit(ix, NULL, &em), &em);
+    }
+    ballast(16 << 10);
+    kit_ok(index_delete(ix, "c", "1", 1, &em), &em);
+    assert_int_equal(index_commit(ix, NULL, &em), LT_ENOSPC);
+    print_message("%s\n", em.text);
+    const char *at = strstr(em.text, "no space left (");
+    assert_true(at && sscanf(at, "no space left (%llu bytes free, %llu needed)", &left, &need) == 2);
+    assert_true(left < need);
+    kit_ok(index_delete(ix, "c", "1", 1, &em), &em); /* now there is room */
+    kit_ok(index_commit(ix, NULL, &em), &em);
+    kit_check(ix);
+    close_small(&ix);
+}
+
 static void deleting_makes_room(void **state)
 {
     (void)state;
@@ -317,6 +398,8 @@ int main(void)
         cmocka_unit_test(tidying_waits_for_room),
         cmocka_unit_test(no_commit_merges_all_words),
         cmocka_unit_test(dropping_makes_room),
+        cmocka_unit_test(no_deletion_ends_a_merge),
+        cmocka_unit_test(the_reason_is_of_the_moment),
         cmocka_unit_test(deleting_makes_room),
         cmocka_unit_test(deleting_makes_room_without_a_byte_left),
     };

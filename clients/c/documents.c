@@ -81,7 +81,7 @@ static int add_result(struct latent *c, struct part *parts, struct latent_add_re
         const Latent__V1__ItemError *e = a->errors[i];
         errors[i] = (struct latent_item_error){.index = e->index, .id = e->id, .code = LATENT_EINTERNAL, .message = ""};
         if (e->error) {
-            errors[i].code = -(int)e->error->code;
+            errors[i].code = error_code(e->error);
             errors[i].retryable = e->error->retryable;
             errors[i].message = e->error->message;
         }

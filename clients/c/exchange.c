@@ -86,9 +86,9 @@ int exchange_send(struct latent *c, Latent__V1__Request *r, bool begun, struct s
 /* An error about the connection as a whole ends it. */
 static int connection_error(struct latent *c, const Latent__V1__Response *r)
 {
-    int code = r->error ? -(int)r->error->code : LATENT_EPROTO;
+    int code = r->error ? error_code(r->error) : LATENT_EPROTO;
     const char *text = r->error ? r->error->message : "an answer without an id";
-    conn_fail(c, code < 0 ? code : LATENT_EPROTO, "%s", text);
+    conn_fail(c, code, "%s", text);
     latent_close(c);
     return c->code;
 }
@@ -139,7 +139,7 @@ static int wait_answer(struct latent *c, struct slot *s, Latent__V1__Response__B
     for (const struct part *p = s->parts; p; p = p->next) {
         const Latent__V1__Error *e = p->response->error;
         if (e) {
-            code = conn_fail(c, e->code > 0 && e->code < 1000 ? -(int)e->code : LATENT_EINTERNAL, "%s", e->message);
+            code = conn_fail(c, error_code(e), "%s", e->message);
             c->retryable = e->retryable;
         } else if (p->response->body_case != kind) {
             code = conn_fail(c, LATENT_EPROTO, "the daemon's answer is of another kind");

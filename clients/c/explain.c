@@ -1,9 +1,21 @@
 /* What the model is given for a text. */
+#include <string.h>
+
 #include "clients/c/latent_int.h"
 
 static char *text(const char *s)
 {
     return s ? (char *)s : (char *)"";
+}
+
+/* Callers look into the prompt where these numbers say. */
+static bool fits(const Latent__V1__ExplainedText *t)
+{
+    const size_t len = strlen(t->prompt);
+    bool ok = t->n_offsets == t->n_ids && t->text_at <= len && t->start <= t->end;
+    for (size_t i = 0; i < t->n_offsets && ok; i++)
+        ok = t->offsets[i] <= len;
+    return ok;
 }
 
 static int explain_result(struct latent *c, struct part *parts, struct latent_explain_result **out)
@@ -17,9 +29,9 @@ static int explain_result(struct latent *c, struct part *parts, struct latent_ex
     }
     for (size_t i = 0; i < e->n_texts; i++) {
         const Latent__V1__ExplainedText *t = e->texts[i];
-        if (t->n_offsets != t->n_ids) {
+        if (!fits(t)) {
             latent_free(res);
-            return conn_wrong_answer(c, "the daemon tells no offset for each token");
+            return conn_wrong_answer(c, "the daemon tells no offset in the prompt for each token");
         }
         texts[i] = (struct latent_explained_text){
             .prompt = t->prompt, .ids = t->ids, .offsets = t->offsets, .n_tokens = t->n_ids, .text_at = t->text_at, .start = t->start,

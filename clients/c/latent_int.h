@@ -43,6 +43,12 @@ struct latent {
     struct err_msg message;
 };
 
+/* Its code, below 0 whatever the daemon says. */
+static inline int error_code(const Latent__V1__Error *e)
+{
+    return e->code > 0 && e->code < 1000 ? -(int)e->code : LATENT_EINTERNAL;
+}
+
 /* ---- connection.c ---- */
 
 /* Records an error and returns code. */

@@ -17,7 +17,7 @@ static int fill(struct latent *c, const Latent__V1__RerankReply *from, size_t n,
         const Latent__V1__ItemError *e = from->errors[k];
         if (e->index >= n || !e->error)
             return conn_wrong_answer(c, "the daemon's error for text %u of %zu", e->index, n);
-        to[e->index].code = -(int)e->error->code;
+        to[e->index].code = error_code(e->error);
         to[e->index].message = e->error->message;
         to[e->index].truncated = false;
     }

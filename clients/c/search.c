@@ -121,7 +121,7 @@ static int embedding_fill(struct latent_embed_result *res, struct latent_embeddi
     *to = (struct latent_embedding){.tokens = from->tokens, .tokens_seen = from->tokens_seen,
                                     .truncated = from->truncated, .message = ""};
     if (from->error) {
-        to->code = -(int)from->error->code;
+        to->code = error_code(from->error);
         to->message = from->error->message;
         return 0;
     }

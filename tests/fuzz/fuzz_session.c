@@ -1,17 +1,20 @@
-/* A connection's bytes on the daemon's side: plain, and Noise from the first byte. Whatever comes, only whole frames within the
- * limit come out, and before the session is open nothing is asked for beyond fixed sizes. */
+/* A connection's bytes on the daemon's side and on the client's: plain, and Noise from the first byte. Whatever comes, only whole frames
+ * within the limit come out, and before the session is open nothing is asked for beyond fixed sizes. */
 #include "tests/fuzz/fuzz.h"
 
 #include "proto/session.h"
 
-static void feed(const struct session_server *p, const uint8_t *data, size_t size)
+/* One of the two is NULL. */
+static void feed(const struct session_server *p, const struct session_client *client, const uint8_t *data, size_t size)
 {
     struct session *s = NULL;
     struct bytes_out out = {0};
     struct session_frame f;
     struct err_msg em;
-    if (session_create_server(&s, p) < 0)
+    if ((p ? session_create_server(&s, p) : session_create_client(&s, client, &out)) < 0) {
+        bytes_out_finish(&out);
         return;
+    }
     struct bytes_in in = bytes_in(data, size);
     int event;
     while ((event = session_feed(s, &in, &out, &f, &em)) > 0) {
@@ -33,8 +36,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (key_pair_from_secret(&key, secret) < 0)
             return 0;
     }
-    feed(&(struct session_server){.plain_allowed = true}, data, size);
-    feed(&(struct session_server){.key = &key}, data, size);
+    feed(&(struct session_server){.plain_allowed = true}, NULL, data, size);
+    feed(&(struct session_server){.key = &key}, NULL, data, size);
+    feed(NULL, &(struct session_client){0}, data, size);
+    feed(NULL, &(struct session_client){.key = &key, .server_public = key.public}, data, size);
     return 0;
 }
 

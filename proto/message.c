@@ -171,6 +171,8 @@ int message_vector_get(const ProtobufCBinaryData *b, float *out, uint32_t dim)
 {
     if (b->len != 4 * (size_t)dim)
         return LT_EDIM;
+    if (!dim) /* then there may be no data either */
+        return 0;
     struct bytes_in in = bytes_in(b->data, b->len);
     if (little_endian())
         memcpy(out, b->data, b->len);

@@ -34,14 +34,14 @@ static int take(struct explain *e, struct chunk_span span, struct err_msg *em)
     uint32_t *ids = pool_calloc(pool, t->n, sizeof *ids), *offsets = pool_calloc(pool, t->n, sizeof *offsets);
     if (!out || !prompt || !ids || !offsets)
         return LT_ENOMEM;
-    int r = text_offsets(&e->rules, t, offsets, em);
+    latent__v1__explained_text__init(out);
+    int r = text_offsets(&e->rules, t, offsets, &out->prompt_used, em);
     if (r < 0)
         return r;
     memcpy(prompt, t->joined, t->len);
     prompt[t->len] = 0;
     for (uint32_t i = 0; i < t->n; i++)
         ids[i] = (uint32_t)t->ids[i];
-    latent__v1__explained_text__init(out);
     out->prompt = prompt;
     out->text_at = (uint32_t)t->text_at;
     out->start = span.start;

@@ -207,12 +207,13 @@ out:
     return e;
 }
 
-int text_offsets(const struct text_rules *r, struct text_tokens *t, uint32_t *offsets, struct err_msg *em)
+int text_offsets(const struct text_rules *r, struct text_tokens *t, uint32_t *offsets, uint32_t *used, struct err_msg *em)
 {
-    const uint32_t head = r->bos >= 0;
+    const uint32_t head = r->bos >= 0, body = t->n - head - text_ends_in_eos(r, t->truncated);
     int e = tokenizer_encode(r->tokenizer, t->joined, t->len, &t->scratch, em);
     for (uint32_t i = 0; i < t->n && e == 0; i++)
         offsets[i] = i < head ? 0 : i - head < t->scratch.n ? t->scratch.starts[i - head] : (uint32_t)t->len;
+    *used = e == 0 && body < t->scratch.n ? t->scratch.starts[body] : (uint32_t)t->len;
     return e;
 }
 

@@ -83,8 +83,9 @@ bool text_ends_in_eos(const struct text_rules *r, bool cut);
  * EOS t->len, or, behind a cut, where what was cut off begins; several ids of one character have the same.
  *
  * offsets  room for t->n
+ * used     bytes of t->joined that the ids stand for: t->len where nothing was cut
  * Errors: LT_ENOMEM. */
-int text_offsets(const struct text_rules *r, struct text_tokens *t, uint32_t *offsets, struct err_msg *em);
+int text_offsets(const struct text_rules *r, struct text_tokens *t, uint32_t *offsets, uint32_t *used, struct err_msg *em);
 
 /* True when there is nothing but ASCII white space. */
 bool text_is_blank(const char *s, size_t len);

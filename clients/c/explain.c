@@ -36,6 +36,7 @@ static int explain_result(struct latent *c, struct part *parts, struct latent_ex
         texts[i] = (struct latent_explained_text){
             .prompt = t->prompt, .ids = t->ids, .offsets = t->offsets, .n_tokens = t->n_ids, .text_at = t->text_at, .start = t->start,
             .end = t->end, .pool_from = t->pool_from, .tokens_seen = t->tokens_seen, .bos = t->bos, .eos = t->eos,
+            .prompt_used = t->prompt_used,
         };
     }
     *res = (struct latent_explain_result){

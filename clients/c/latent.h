@@ -532,7 +532,9 @@ struct latent_explained_text {
     uint32_t pool_from;         /* positions before it are left out of the pool */
     uint32_t tokens_seen;       /* before cutting; more than n_tokens where it was cut */
     bool bos, eos;              /* the first id, the last id was put there by the model's rules */
-    const void *reserved[2];
+    uint32_t prompt_used;       /* bytes of the prompt that the ids stand for: fewer than it has where it was cut */
+    uint32_t reserved0;
+    const void *reserved[1];
 };
 
 struct latent_explain_result {

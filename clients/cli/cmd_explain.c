@@ -38,9 +38,10 @@ static void print_token(const struct latent_explained_text *t, size_t i, size_t 
         return;
     }
     const size_t from = t->offsets[i] < len ? t->offsets[i] : len;
-    size_t to = len;
-    for (size_t k = i + 1; k < t->n_tokens && to == len; k++)
-        if (t->offsets[k] > from && t->offsets[k] < len)
+    const size_t used = t->prompt_used > from && t->prompt_used < len ? t->prompt_used : len;
+    size_t to = used;
+    for (size_t k = i + 1; k < t->n_tokens && to == used; k++)
+        if (t->offsets[k] > from && t->offsets[k] < used)
             to = t->offsets[k];
     if (i > t->bos && t->offsets[i] == t->offsets[i - 1])
         fputs("(same) ", stdout);
@@ -55,7 +56,7 @@ static void print_text(const struct latent_explain_result *r, const struct laten
     print_quoted(t->prompt, len);
     printf("\ntokens:   %zu of at most %u", t->n_tokens, r->token_limit);
     if (t->tokens_seen > t->n_tokens)
-        printf(", cut from %u", t->tokens_seen);
+        printf(", cut from %u: the prompt's first %u bytes of %zu", t->tokens_seen, t->prompt_used, len);
     if (t->pool_from)
         printf(", the first %u left out of the pool", t->pool_from);
     printf("\n\n%9s %9s  %-6s  %s\n", "position", "id", "pooled", "text");
@@ -95,10 +96,11 @@ static void print_json(const struct latent_explain_result *r)
     for (size_t i = 0; i < r->n_texts; i++) {
         const struct latent_explained_text *t = &r->texts[i];
         json_array_append_new(
-            texts, json_pack("{s:o, s:I, s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:b, s:b, s:b}", "prompt", json_text(t->prompt), "text_at",
+            texts, json_pack("{s:o, s:I, s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:b, s:b, s:b}", "prompt", json_text(t->prompt), "text_at",
                              (json_int_t)t->text_at, "start", (json_int_t)t->start, "end", (json_int_t)t->end, "ids",
                              numbers(t->ids, t->n_tokens), "offsets", numbers(t->offsets, t->n_tokens), "pool_from",
-                             (json_int_t)t->pool_from, "tokens", (json_int_t)t->n_tokens, "tokens_seen",
+                             (json_int_t)t->pool_from, "prompt_used", (json_int_t)t->prompt_used, "tokens",
+                             (json_int_t)t->n_tokens, "tokens_seen",
                              (json_int_t)t->tokens_seen, "truncated", t->tokens_seen > t->n_tokens, "bos", (int)t->bos, "eos",
                              (int)t->eos));
     }
@@ -202,6 +204,6 @@ const struct cli_command cli_explain_command = {
     "                     it is an error unless WHAT is truncate\n"
     "  --json             one JSON object: model, fingerprint, weight_type, device, device_kind, pooling, mask, dim,\n"
     "                     token_limit, template, and texts, each with prompt, text_at (bytes before the text), start\n"
-    "                     and end (its bytes in TEXT), ids, offsets (in the prompt, one an id), pool_from, tokens,\n"
-    "                     tokens_seen, truncated, bos, eos\n",
+    "                     and end (its bytes in TEXT), ids, offsets (in the prompt, one an id), pool_from,\n"
+    "                     prompt_used (bytes of it that the ids stand for), tokens, tokens_seen, truncated, bos, eos\n",
     run};

@@ -116,6 +116,13 @@ class Explain(unittest.TestCase):
         self.assertEqual((text["tokens"], text["truncated"], text["bos"], text["eos"]), (limit, True, True, False))
         self.assertEqual(text["prompt"], LONG)
         self.assertNotEqual(text["ids"][-1], 2)
+        used = text["prompt_used"]
+        self.assertTrue(text["offsets"][-1] < used < len(LONG.encode()), used)
+        whole, = self.explain("--on-long", "truncate", LONG.encode()[:used].decode())["texts"]
+        self.assertEqual((whole["ids"][:limit], whole["prompt_used"]), (text["ids"], used))
+        shown = self.daemon.latent("explain", "--on-long", "truncate", stdin=LONG).stdout
+        self.assertIn(f": the prompt's first {used} bytes of {len(LONG.encode())}\n", shown)
+        self.assertLess(len(shown.splitlines()[-1]), 80)  # the last token, and not all that was cut off
         (query,) = self.explain("--query", "--on-long", "truncate", stdin=LONG)["texts"]
         self.assertEqual(query["tokens"], limit)
         for args in (["--on-long", "error"], ["--query"]):

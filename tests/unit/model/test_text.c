@@ -92,18 +92,24 @@ static void test_other_models(void **state)
     rules = kept;
 }
 
-static void check_offsets(const struct text_input *in, const char *prompt, size_t text_at, const char *want)
+static void check_cut_offsets(const struct text_input *in, const char *prompt, size_t text_at, const char *want, size_t want_used)
 {
     char got[256] = "";
-    uint32_t offsets[64];
+    uint32_t offsets[64], used = 0;
     assert_int_equal(text_encode_rules(&rules, in, &tokens, NULL), 0);
     assert_int_equal(tokens.len, strlen(prompt));
     assert_memory_equal(tokens.joined, prompt, tokens.len);
     assert_int_equal(tokens.text_at, text_at);
-    assert_int_equal(text_offsets(&rules, &tokens, offsets, NULL), 0);
+    assert_int_equal(text_offsets(&rules, &tokens, offsets, &used, NULL), 0);
     for (size_t i = 0, n = 0; i < tokens.n; i++)
         n += (size_t)snprintf(got + n, sizeof got - n, "%s%u", i ? " " : "", offsets[i]);
     assert_string_equal(got, want);
+    assert_int_equal(used, want_used);
+}
+
+static void check_offsets(const struct text_input *in, const char *prompt, size_t text_at, const char *want)
+{
+    check_cut_offsets(in, prompt, text_at, want, strlen(prompt));
 }
 
 /* What was tokenised, and where in it each id begins; ids as in the tests around. */
@@ -134,9 +140,9 @@ static void test_prompt(void **state)
     rules.token_limit = 6;
     in = passage(NULL, "c e c e");
     in.truncate = true;
-    check_offsets(&in, "c e c e", 0, "0 0 0 1 2 3");
+    check_cut_offsets(&in, "c e c e", 0, "0 0 0 1 2 3", 4);
     rules.keep_eos = true;
-    check_offsets(&in, "c e c e", 0, "0 0 0 1 2 3"); /* of EOS: what was cut off */
+    check_cut_offsets(&in, "c e c e", 0, "0 0 0 1 2 3", 3); /* of EOS: what was cut off */
     rules = kept;
     rules.bos = rules.eos = -1;
     in = passage(NULL, "cd");

@@ -58,6 +58,17 @@ def taken_by_tool(tool):
 
 
 class Help(unittest.TestCase):
+    def test_manual_has_no_sentence_in_a_macro_that_joins_words(self):
+        """.BR, .IR and their like print their arguments without spaces between them, in alternating fonts."""
+        for name in sorted(os.listdir(os.path.join(SRC, "man"))):
+            if not name[-1].isdigit():
+                continue
+            with open(os.path.join(SRC, "man", name), encoding="utf-8") as f:
+                for number, line in enumerate(f, 1):
+                    if re.match(r"\.(BR|RB|BI|IB|IR|RI) ", line):
+                        bare = re.sub(r'"[^"]*"', '"', line[4:])
+                        self.assertNotRegex(bare, r"[a-z]+ [a-z]+ [a-z]+ [a-z]+", f"{name}:{number}")
+
     def takes(self, command):
         if command in TOOLS:
             return taken_by_tool(command)

@@ -34,5 +34,7 @@ packages_need() {
         echo "apt-get update failed; trying with the package lists that are here" >&2
     fi
     # shellcheck disable=SC2086
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null && return 0
+    printf '%s\n' "They could not be installed. By hand, as root:" "  apt-get install --no-install-recommends$missing" >&2
+    return 1
 }

@@ -11,6 +11,40 @@ import harness
 from harness import BUILD, CALL_S, SANITIZED, SRC, Daemon, main
 
 
+
+class Quickstart(unittest.TestCase):
+    """What it says where it cannot go on; nothing is installed or built."""
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="latentd-install-")
+        self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
+        os.chmod(self.dir, 0o755)
+        os.mkdir(os.path.join(self.dir, "dist"))
+        shutil.copy(os.path.join(SRC, "quickstart"), self.dir)
+        shutil.copy(os.path.join(SRC, "dist", "packages.sh"), os.path.join(self.dir, "dist"))
+
+    def run_it(self, **more):
+        got = subprocess.run(["bash", os.path.join(self.dir, "quickstart")], capture_output=True, text=True, timeout=CALL_S,
+                             stdin=subprocess.DEVNULL, **more)
+        self.assertEqual(got.returncode, 1, got)
+        return got.stderr
+
+    def test_packages_that_cannot_be_installed(self):
+        tools = os.path.join(self.dir, "tools")
+        os.mkdir(tools)
+        for name in ("apt-get", "dpkg-query", "sudo"):
+            with open(os.path.join(tools, name), "w") as f:
+                f.write("#!/bin/sh\nexit 1\n")
+            os.chmod(f.name, 0o755)
+        said = self.run_it(env=dict(os.environ, PATH=tools + ":" + os.environ["PATH"]))
+        self.assertRegex(said, r"as root:\n +apt-get install .*build-essential")
+
+    def test_build_of_another_user(self):
+        os.mkdir(os.path.join(self.dir, "build"))
+        os.chmod(os.path.join(self.dir, "build"), 0o555)
+        said = self.run_it(**({"user": 65534} if os.geteuid() == 0 else {}))
+        self.assertIn(f"cannot write to {self.dir}/build.", said)
+
+
 class Install(unittest.TestCase):
     def setUp(self):
         self.root = tempfile.mkdtemp(prefix="latentd-install-")

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "daemon/dispatch.h"
 #include "daemon/job_holds.h"
@@ -394,12 +395,12 @@ static bool user_allowed(const struct server *s, const struct conn *c)
     return allowed;
 }
 
-void conn_accept(struct server *s, uv_stream_t *listener, bool tcp)
+bool conn_accept(struct server *s, uv_stream_t *listener, bool tcp)
 {
-    struct conn *c = calloc(1, sizeof *c);
+    struct conn *c = fault("conn.memory") ? NULL : calloc(1, sizeof *c);
     if (!c) {
         log_error("server", "no memory for a connection");
-        return; /* it stays in the kernel's queue until the next one comes */
+        return false;
     }
     c->server = s;
     c->number = ++s->n_accepted;
@@ -425,11 +426,11 @@ void conn_accept(struct server *s, uv_stream_t *listener, bool tcp)
     if (!accepted || session_create_server(&c->session, &params) < 0 || !(c->order = order_create()) ||
         !(c->release = malloc(sizeof *c->release))) {
         drop(c, "out of resources");
-        return;
+        return true;
     }
     if (s->n_conns > s->core->settings->connections || s->n_strangers > STRANGERS_MAX) {
         drop(c, "too many connections");
-        return;
+        return true;
     }
     if (tcp) {
         uv_tcp_nodelay(&c->h.tcp, 1);
@@ -437,6 +438,7 @@ void conn_accept(struct server *s, uv_stream_t *listener, bool tcp)
     }
     uv_timer_start(&c->timer, on_timeout, PROTO_HANDSHAKE_TIMEOUT_MS, 0);
     conn_update_reading(c);
+    return true;
 }
 
 void conn_answer_early(struct request *rq, int code)

@@ -49,8 +49,9 @@ struct conn {
     struct conn **prev_link, *next;
 };
 
-/* Accepts one connection from a listener. */
-void conn_accept(struct server *s, uv_stream_t *listener, bool tcp);
+/* Accepts one connection from a listener. False: there is no memory for it, and the listener, whose connection waits, hears of no other
+ * until this is tried again. */
+bool conn_accept(struct server *s, uv_stream_t *listener, bool tcp);
 
 /* Sends a finished request's replies, at once or when the client has taken earlier ones. The request is the connection's
  * and is freed by it. */

@@ -13,15 +13,37 @@
 
 #define BACKLOG 128
 #define INTAKE_LOOK_MS 1000
+#define ACCEPT_AGAIN_MS 100
+
+static void on_accept_timer(uv_timer_t *t);
+
+static void take_connection(struct server *s, unsigned i)
+{
+    uv_stream_t *listener = &s->listeners[i].stream;
+    s->waits[i] = !conn_accept(s, listener, listener->type == UV_TCP);
+    if (s->waits[i])
+        uv_timer_start(&s->accept_timer, on_accept_timer, ACCEPT_AGAIN_MS, 0);
+}
+
+static void on_accept_timer(uv_timer_t *t)
+{
+    struct server *s = t->data;
+    for (unsigned i = 0; i < s->n_listeners; i++)
+        if (s->waits[i] && !uv_is_closing(&s->listeners[i].handle))
+            take_connection(s, i);
+}
 
 static void on_connection(uv_stream_t *listener, int status)
 {
     struct server *s = listener->data;
+    unsigned i = 0;
     if (status < 0) {
         log_warn("server", "accept: %s", uv_strerror(status));
         return;
     }
-    conn_accept(s, listener, listener->type == UV_TCP);
+    while (&s->listeners[i].stream != listener)
+        i++;
+    take_connection(s, i);
 }
 
 static int start_listener(struct server *s, unsigned i, struct err_msg *em)
@@ -102,6 +124,8 @@ int server_create(struct server **out, struct core *c, struct err_msg *em)
     s->deadline.data = s;
     uv_timer_init(&c->loop, &s->intake_timer);
     s->intake_timer.data = s;
+    uv_timer_init(&c->loop, &s->accept_timer);
+    s->accept_timer.data = s;
     idle_init(&s->idle, c);
     *out = c->server = s;
     int r = access_users_init(&s->users, c->settings->allow_users, c->settings->allow_group, em);
@@ -133,6 +157,7 @@ void server_close(struct server *s)
     if (!s->closed) {
         uv_close((uv_handle_t *)&s->deadline, NULL);
         uv_close((uv_handle_t *)&s->intake_timer, NULL);
+        uv_close((uv_handle_t *)&s->accept_timer, NULL);
     }
     idle_close(&s->idle);
     s->closed = true;

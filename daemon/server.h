@@ -19,7 +19,9 @@ struct server {
         uv_pipe_t pipe;
         uv_tcp_t tcp;
     } listeners[LISTEN_MAX];
+    bool waits[LISTEN_MAX]; /* has a connection for which there was no memory */
     unsigned n_listeners;
+    uv_timer_t accept_timer; /* tries those again */
     struct access *access; /* clients with keys; NULL: none are taken */
     struct access_users users;
     struct key_pair key; /* empty: nobody needs a key */

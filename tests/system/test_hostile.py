@@ -4,10 +4,11 @@ import os
 import random
 import socket
 import struct
+import tempfile
 import time
 import unittest
 
-from harness import CALL_S, Daemon, main
+from harness import CALL_S, QUICK_MODEL, Daemon, main, needs_faults
 from wire import ADD, GET, HELLO, SEARCH, STATUS, Wire, add, document, frame, pack, request
 
 SEED = int(os.environ.get("LATENTD_SEED", "1"))
@@ -170,6 +171,27 @@ class Hostile(unittest.TestCase):
             w.socket.close()
         self.assert_serves()
         self.assert_nothing_held()
+
+
+class NoMemory(unittest.TestCase):
+    @needs_faults
+    def test_a_connection_waits_until_there_is_memory_for_it(self):
+        with tempfile.TemporaryDirectory() as folder:
+            short = os.path.join(folder, "short")
+            with Daemon(*QUICK_MODEL, env={"LATENTD_FAULT": f"conn.memory={short}"}) as d:
+                with open(short, "w", encoding="ascii"):
+                    pass
+                waiting = [raw(d) for _ in range(3)]
+                for s in waiting:
+                    s.sendall(HELLO)
+                end = time.monotonic() + CALL_S
+                while d.log_text().count("no memory for a connection") < 2 and time.monotonic() < end:
+                    time.sleep(0.05)  # that it was tried again
+                os.unlink(short)
+                for s in waiting:
+                    self.assertEqual(s.recv(8), HELLO[:8])
+                    s.close()
+                self.assertEqual(d.status()["phase"], "ready")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@
 
 struct run {
     struct core core;
-    uv_signal_t sigterm, sigint;
+    uv_signal_t sigterm, sigint, sighup;
     uv_timer_t stop_timer;
     uint64_t stop_ns;
     bool has_loop, flushing, closed, told_feed;
@@ -88,6 +88,7 @@ static void close_all(struct run *run)
         server_close(run->core.server);
     close_handle(&run->sigterm);
     close_handle(&run->sigint);
+    close_handle(&run->sighup);
     close_handle(&run->stop_timer);
     close_handle(&run->core.wake);
 }
@@ -152,6 +153,8 @@ static void on_signal(uv_signal_t *h, int number)
 {
     struct run *run = h->data;
     if (atomic_load(&run->core.stopping)) {
+        if (number == SIGHUP) /* the terminal closes, after Ctrl-C perhaps */
+            return;
         log_warn("daemon", "second signal; leaving at once (nothing acknowledged is lost)");
         _exit(1);
     }
@@ -244,12 +247,17 @@ static int start(struct run *run, struct err_msg *em)
     if (r == 0)
         r = uv_signal_init(loop, &run->sigint);
     if (r == 0)
+        r = uv_signal_init(loop, &run->sighup);
+    if (r == 0)
         r = uv_timer_init(loop, &run->stop_timer);
     if (r < 0)
         return err_set(em, LT_EIO, "event loop: %s", uv_strerror(r));
-    c->wake.data = run->sigterm.data = run->sigint.data = run->stop_timer.data = run;
+    c->wake.data = run->sigterm.data = run->sigint.data = run->sighup.data = run->stop_timer.data = run;
     uv_signal_start(&run->sigterm, on_signal, SIGTERM);
     uv_signal_start(&run->sigint, on_signal, SIGINT);
+    struct sigaction hangup;
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) /* as nohup has it */
+        uv_signal_start(&run->sighup, on_signal, SIGHUP);
     if ((r = server_create(&c->server, c, em)) < 0)
         return r;
     listen_tell(&c->server->sockets, c->lock_fd);

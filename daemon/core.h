@@ -79,7 +79,7 @@ struct core {
     bool loader_running;
 };
 
-/* Serves until SIGTERM or SIGINT; returns the process's exit status. Logs what goes wrong. */
+/* Serves until SIGTERM, SIGINT or, where that is not ignored, SIGHUP; returns the process's exit status. Logs what goes wrong. */
 int core_run(const struct settings *s);
 
 /* Loader thread (load.c): model, index, engine, threads. */

@@ -137,10 +137,19 @@ class Process(unittest.TestCase):
                 self.assertEqual(as_user(d, "status", uid=4243)[0], 2, args)
                 self.assertEqual([c["name"] for c in d.status()["collections"]], ["c"])
 
-    def test_interrupt_stops_cleanly_too(self):
-        with Daemon() as d:
-            d.process.send_signal(signal.SIGINT)
-            self.assertEqual(d.process.wait(CALL_S), 0)
+    def test_interrupt_and_hangup_stop_cleanly_too(self):
+        for number in (signal.SIGINT, signal.SIGHUP):
+            with Daemon(*QUICK_MODEL) as d:
+                d.process.send_signal(number)
+                self.assertEqual(d.process.wait(CALL_S), 0, number)
+                self.assertFalse(os.path.exists(d.socket), number)
+
+    def test_a_hangup_that_is_ignored(self):
+        d = Daemon(*QUICK_MODEL)
+        d.wrap = lambda command: ["nohup", *command]
+        with d:
+            d.process.send_signal(signal.SIGHUP)
+            self.assertEqual(d.status()["phase"], "ready")
 
     def test_used_wrongly(self):
         folder = tempfile.mkdtemp(prefix="latentd-never-")

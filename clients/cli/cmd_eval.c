@@ -27,7 +27,7 @@ struct eval {
     uint64_t ef;
     struct beir_qrels *qrels;
     struct metrics sums;
-    unsigned long long n_queries, n_failed;
+    unsigned long long n_queries, n_failed; /* of those, and of documents */
     double search_seconds;
 };
 
@@ -112,6 +112,7 @@ static int ingest(struct eval *e)
     progress_end(&p);
     fprintf(stderr, "%llu documents in %.1f s, %llu failed\n", (unsigned long long)b.totals.accepted,
             progress_seconds(&p), (unsigned long long)b.totals.failed);
+    e->n_failed += b.totals.failed;
     batches_destroy(&b);
     beir_reader_destroy(&reader);
     return code;

@@ -472,6 +472,11 @@ class CommandLine(unittest.TestCase):
                 self.assertGreater(got["qps"], 0)
             for ef in ("0", "x", "100001"):
                 self.assertEqual(self.daemon.latent("eval", folder, "--ef", ef, check=False).returncode, 2)
+            with open(os.path.join(folder, "corpus.jsonl"), "a") as f:
+                f.write("{\"_id\":\"blank\",\"text\":\" \"}\n")
+            got = self.daemon.latent("eval", folder, "--json", check=False)  # measured, but not on all of it
+            self.assertEqual((got.returncode, json.loads(got.stdout)["ndcg@10"]), (1, 1.0))
+            self.assertIn(" 1 failed\n", got.stderr)
         self.assertFalse([c for c in self.daemon.status()["collections"] if c["name"].startswith("eval-")])
 
     def test_jobs(self):

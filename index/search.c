@@ -4,13 +4,16 @@
  * vectors after graph_seq are compared exactly: so whatever the view holds is found. A label the view does not
  * hold means that the store moved on meanwhile; the search is then done again with a newer view, so that a
  * document being replaced is found in one of its versions. So it is when labels left the graph meanwhile: a look that takes its
- * time may pass the new version's node before that is there, and the old one's when it has gone. */
+ * time may pass the new version's node before that is there, and the old one's when it has gone. And so it is when the collection was dropped or
+ * another came into its place: its rows may have begun to go before the view was fixed. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/utf8.h"
 #include "index/fuse.h"
 #include "index/reader.h"
@@ -19,6 +22,7 @@
 #define WANT_MAX GRAPH_EF_MAX /* candidates of each list in the last of the rounds, each of which asks for four times as many */
 #define VIEWS_MAX 8        /* a busy machine may let the store move on under several of them */
 #define WEIGHT_MAX 1e6f
+#define SWAPS_MAX 4        /* so many collections may come into one's place during a search */
 
 struct search {
     struct index_reader *r;
@@ -431,22 +435,24 @@ static size_t first_want(const struct index_query *q, enum index_mode mode, uint
     return degraded && !q->chunks ? want * 4 : want;        /* where another round reads all vectors again */
 }
 
-int index_search(struct index_reader *r, const struct index_query *q, struct index_result *res,
-                 struct err_msg *em)
+/* *gone: the collection went while it was searched, perhaps with some of its rows, and its name may be another's now. */
+static int search_once(struct index_reader *r, const struct index_query *q, struct index_result *res, bool *gone, struct err_msg *em)
 {
     int ret;
     enum index_mode mode = q->mode;
     size_t n = 0;
     struct ranked *hits = NULL;
-    struct err_msg local;
-    struct search s = {.r = r, .q = q, .all_dense = true, .all_words = true, .em = em ? em : &local};
+    struct search s = {.r = r, .q = q, .all_dense = true, .all_words = true, .em = em};
     uint32_t k = q->k ? q->k : INDEX_K_DEFAULT;
     memset(res, 0, sizeof *res);
+    *gone = false;
     bool weighted = q->dense_weight > 0 || q->text_weight > 0;
     s.weights[0] = weighted ? q->dense_weight : 1;
     s.weights[1] = weighted ? q->text_weight : 1;
     if (!(s.c = collection_find(r->ix, q->collection)))
         return err_set(em, LT_ENOTFOUND, "no collection %s", q->collection ? q->collection : "");
+    while (fault("search.begin"))
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     if ((ret = check_query(&s, &mode)) < 0)
         goto out;
     res->seq = atomic_load(&s.c->searchable_seq);
@@ -479,10 +485,24 @@ out:
     free(hits);
     free(s.labels);
     allowed_release(s.allowed);
+    *gone = atomic_load(&s.c->gone);
     collection_release(s.c);
     if (ret < 0)
         index_result_finish(res);
     return ret;
+}
+
+int index_search(struct index_reader *r, const struct index_query *q, struct index_result *res,
+                 struct err_msg *em)
+{
+    struct err_msg local;
+    bool gone;
+    for (int i = 0;; i++) {
+        int ret = search_once(r, q, res, &gone, em ? em : &local);
+        if (!gone || i == SWAPS_MAX)
+            return ret;
+        index_result_finish(res);
+    }
 }
 
 void index_result_finish(struct index_result *res)

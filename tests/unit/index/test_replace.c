@@ -1,6 +1,11 @@
 /* index_replace. */
 #include "kit_box.h"
 
+#include <pthread.h>
+#include <sched.h>
+
+#include "index/store.h"
+
 /* NULL: no such document. */
 static char *get_text(struct box *b, const char *id, bool *searchable)
 {
@@ -68,8 +73,91 @@ static void test_replace(void **state)
     kit_remove(b->dir);
 }
 
+#ifdef LATENTD_FAULTS
+static char hold[128]; /* searches wait while there is this file */
+
+struct late_search {
+    struct box *b;
+    int ret;
+    struct index_result res;
+};
+
+static void *search_late(void *arg)
+{
+    struct late_search *s = arg;
+    float v[KIT_DIM];
+    kit_embed("text", 4, v);
+    struct index_query q = {.collection = "c", .text = "text", .text_len = 4, .vector = v, .dim = KIT_DIM, .k = 5, .mode = INDEX_HYBRID};
+    s->ret = index_search(s->b->r, &q, &s->res, NULL);
+    return NULL;
+}
+
+/* A search that has looked its collection up before another takes its place, or it is dropped, and goes on when its rows are gone. */
+static void one_swap(struct box *b, const char *by)
+{
+    struct late_search s = {.b = b};
+    struct collection *c = collection_find(b->ix, "c");
+    struct err_msg em;
+    pthread_t thread;
+    uint64_t seq, other;
+    bool more = true;
+    fclose(fopen(hold, "w"));
+    const int users = atomic_load(&c->n_users);
+    assert_int_equal(pthread_create(&thread, NULL, search_late, &s), 0);
+    while (atomic_load(&c->n_users) == users)
+        sched_yield();
+    collection_release(c);
+    assert_int_equal(index_seqs(b->ix, "c", &seq, &other), 0);
+    if (by)
+        kit_ok(index_replace(b->ix, "c", by, seq, &em), &em);
+    else
+        kit_ok(index_drop(b->ix, "c", &em), &em);
+    for (int i = 0; more && i < 100; i++)
+        kit_ok(index_maintain(b->ix, 10, &more, &em), &em);
+    unlink(hold);
+    pthread_join(thread, NULL);
+    assert_int_equal(s.ret, by ? 0 : LT_ENOTFOUND);
+    if (by) {
+        assert_int_equal(s.res.n, 1);
+        assert_string_equal(s.res.hits[0].text, "new text");
+    }
+    index_result_finish(&s.res);
+}
+
+static void test_search_meanwhile(void **state)
+{
+    struct box box, *b = &box;
+    struct err_msg em;
+    kit_dir(b->dir);
+    b->ix = kit_open(b->dir);
+    assert_int_equal(index_reader_create(&b->r, b->ix, NULL), 0);
+    kit_create(b->ix, "c");
+    kit_create(b->ix, "d");
+    kit_ok(kit_put(b->ix, "c", "a", "old text", NULL, 0, &em), &em);
+    kit_ok(kit_put(b->ix, "d", "a", "new text", NULL, 0, &em), &em);
+    kit_commit(b->ix);
+    kit_embed_pending(b->ix);
+    one_swap(b, "d");
+    one_swap(b, NULL);
+    index_reader_destroy(&b->r);
+    index_close(&b->ix);
+    kit_remove(b->dir);
+}
+#endif
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_replace)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_replace),
+#ifdef LATENTD_FAULTS
+        cmocka_unit_test(test_search_meanwhile),
+#endif
+    };
+#ifdef LATENTD_FAULTS
+    char fault[160];
+    snprintf(hold, sizeof hold, "/tmp/latentd-test-hold-%ld", (long)getpid());
+    snprintf(fault, sizeof fault, "search.begin=%s", hold);
+    setenv("LATENTD_FAULT", fault, 1);
+#endif
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -138,6 +138,7 @@ class Process(unittest.TestCase):
                 self.assertEqual([c["name"] for c in d.status()["collections"]], ["c"])
 
     def test_interrupt_and_hangup_stop_cleanly_too(self):
+        self.addCleanup(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, signal.SIG_DFL))  # the suites may run under nohup
         for number in (signal.SIGINT, signal.SIGHUP):
             with Daemon(*QUICK_MODEL) as d:
                 d.process.send_signal(number)

@@ -202,6 +202,13 @@ struct graph {
     struct save *save;     /* under way; NULL: none */
 };
 
+/* Calls for what lies there. */
+static inline void prefetch(const void *p, size_t len)
+{
+    for (size_t i = 0; i < len; i += 64)
+        __builtin_prefetch((const char *)p + i);
+}
+
 static inline struct core *graph_core(const struct graph *g)
 {
     return atomic_load_explicit(&((struct graph *)g)->core, memory_order_acquire);

@@ -30,7 +30,7 @@ static uint32_t gone_into(uint32_t *table, uint32_t id)
 }
 
 /* What a dead node led to, that is not among the seen yet. */
-static uint32_t heirs(const struct core *c, uint32_t dead, uint32_t level, uint32_t *seen, struct cand *cands, uint32_t k)
+static uint32_t heirs(const struct core *c, uint32_t dead, uint32_t level, uint32_t *seen, uint32_t *ids, uint32_t k)
 {
     uint32_t more[2 * GRAPH_M_MAX + 8], n_slots = core_n_slots(c);
     struct list list = core_links(c, dead, level);
@@ -41,23 +41,9 @@ static uint32_t heirs(const struct core *c, uint32_t dead, uint32_t level, uint3
         if (!h || node_state(h) != NODE_LIVE || h->level < level || gone_into(seen, id))
             continue;
         __builtin_prefetch((const char *)h - c->code_bytes);
-        cands[k++].id = id;
+        ids[k++] = id;
     }
     return k;
-}
-
-static void distances(const struct core *c, struct graph_scratch *s, const struct probe *p, struct cand *cands, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i += 8) {
-        uint32_t ids[8], k = n - i < 8 ? n - i : 8;
-        float d[8];
-        for (uint32_t j = 0; j < k; j++)
-            ids[j] = cands[i + j].id & LINK_ID;
-        core_distances(c, p, ids, k, d);
-        for (uint32_t j = 0; j < k; j++)
-            cands[i + j].d = d[j];
-    }
-    s->n_distances += n;
 }
 
 /* Rebuilds one list: its live links stay, and what the dead ones led to fills the gaps. Of that comes first what lies in another direction
@@ -67,6 +53,8 @@ static void relink(struct core *c, struct graph_scratch *s, uint32_t id, uint32_
                    const uint32_t *links, uint32_t n)
 {
     struct cand cands[CANDS_MAX];
+    uint32_t ids[CANDS_MAX];
+    float d[CANDS_MAX];
     uint32_t seen[2048] = {0}, own[2 * GRAPH_M_MAX + 8], kept = 0, k = 0, n_slots = core_n_slots(c);
     struct probe p;
     gone_into(seen, id);
@@ -79,10 +67,13 @@ static void relink(struct core *c, struct graph_scratch *s, uint32_t id, uint32_
     for (uint32_t i = 0; live && i < n; i++) {
         uint32_t to = links[i] & LINK_ID;
         if (to < n_slots && node_state(core_head(c, to)) != NODE_LIVE)
-            k = heirs(c, to, level, seen, cands, k);
+            k = heirs(c, to, level, seen, ids, k);
     }
     core_probe(c, id, s->pair, &p);
-    distances(c, s, &p, cands, k);
+    core_distances(c, &p, ids, k, d);
+    s->n_distances += k;
+    for (uint32_t i = 0; i < k; i++)
+        cands[i] = (struct cand){d[i], ids[i]};
     cand_sort(cands, k);
     kept = core_extend(c, s, own, kept, cands, k, level ? c->m : c->m0);
     core_touch(c, id, level);

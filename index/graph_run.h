@@ -52,6 +52,14 @@ static inline float run_exact(struct run *r, uint32_t id)
                                   : -c->kernel->dot_f32(r->s->query_f32, v, c->dim);
 }
 
+/* Calls for a node's code and head, or for its exact vector; of long ones for the beginning. */
+static inline void run_prefetch(const struct core *c, uint32_t id, bool code)
+{
+    const void *p = code ? (const void *)core_code(c, id) : core_vector(c, id);
+    uint32_t len = code ? c->code_bytes + NODE_LIST_AT : c->vec_stride;
+    prefetch(p, len < 2048 ? len : 2048);
+}
+
 /* graph_scan.c. The k nearest, and some more, of all live nodes that are allowed, or of those of q->labels, into s->pool, by exact
  * distance. The run's scratch is reserved and s->query_f32 prepared. LT_ENOMEM. */
 int scan_all(struct run *r);

@@ -169,12 +169,6 @@ static int offer(struct scan *sc, uint32_t id)
     return sc->n == BLOCK ? flush(sc) : 0;
 }
 
-static void prefetch(const void *p, size_t len)
-{
-    for (size_t i = 0; i < len && i < 2048; i += 64)
-        __builtin_prefetch((const char *)p + i);
-}
-
 /* The rest of the batch, then exact distances of what is left. */
 static int finish(struct scan *sc)
 {
@@ -187,7 +181,7 @@ static int finish(struct scan *sc)
         r->n = 0;
         for (size_t i = 0; i < sc->n_left; i++) {
             if (i + 4 < sc->n_left)
-                prefetch(core_vector(r->c, s->heap[i + 4].id), r->c->vec_stride);
+                run_prefetch(r->c, s->heap[i + 4].id, false);
             heap_offer(r, sc->k, run_exact(r, s->heap[i].id), s->heap[i].id);
         }
     }
@@ -242,9 +236,9 @@ int scan_labels(struct run *r)
             uint32_t id = core_find_first(r->c, labels[i]);
             if (id == ID_NONE)
                 continue;
-            prefetch(core_code(r->c, id), r->c->code_bytes + NODE_LIST_AT);
+            run_prefetch(r->c, id, true);
             if (!sc.by_codes && r->c->has_vectors)
-                prefetch(core_vector(r->c, id), r->c->vec_stride);
+                run_prefetch(r->c, id, false);
         }
         for (size_t i = from; e == 0 && i < to; i++) {
             uint32_t id = node_of(r, labels[i]);

@@ -147,14 +147,6 @@ static float slack_codes(const struct run *r, uint32_t id)
     return RESCORE_SURE * (r->c->metric == METRIC_L2 ? 2 * e : e);
 }
 
-static void prefetch_node(const struct core *c, uint32_t id, bool codes)
-{
-    const char *v = codes ? (const char *)core_code(c, id) : (const char *)core_vector(c, id);
-    uint32_t len = codes ? c->code_bytes : c->vec_stride;
-    for (uint32_t j = 0; j < len && j < 2048; j += 64)
-        __builtin_prefetch(v + j);
-}
-
 /* One step of scoring anew: from sketches to codes, or from either to exact vectors. */
 struct pass {
     float (*slack)(const struct run *r, uint32_t id); /* of the scores there are; NULL: none */
@@ -190,7 +182,7 @@ static void rescore_pass(struct run *r, const struct pass *pass)
                 break; /* and so are those behind it */
         }
         if (vectors && i + 4 < r->n && (pass->codes || i + 4 < want))
-            prefetch_node(r->c, p[i + 4].id, pass->codes);
+            run_prefetch(r->c, p[i + 4].id, pass->codes);
         if (vectors || id != p[i].id)
             d = pass_distance(r, pass, id);
         for (k++; j && p[j - 1].d > d; j--)

@@ -74,12 +74,6 @@ void walk_reset(struct graph_scratch *s, const struct core *c)
     s->n_touched = 0;
 }
 
-static inline void prefetch(const uint8_t *p, uint32_t len)
-{
-    for (uint32_t i = 0; i < len; i += 64)
-        __builtin_prefetch(p + i);
-}
-
 /* What a comparison reads: sketches alone, or all there is before the list. */
 static inline void prefetch_nodes(const struct core *c, const uint8_t *const *at, uint32_t n, bool sketches)
 {
@@ -174,7 +168,7 @@ static inline void prefetch_list(const struct pool *p, uint32_t id)
 {
     struct list l = core_links(p->core, id, p->level);
     if (l.word)
-        prefetch((const uint8_t *)l.word, list_bytes(l.room, l.wide, false));
+        prefetch(l.word, list_bytes(l.room, l.wide, false));
 }
 
 /* How many of the first n are not farther than d. */

@@ -7,6 +7,7 @@
  *   open            -> "SECONDS VECTORS"     that checkpoint, mapped
  *   search EF OUT   -> "QUERIES-PER-SECOND MAJOR MINOR" k = 10; page faults a query; the labels go to OUT
  *   threads N EF    -> "QUERIES-PER-SECOND ON-THE-CLOCK"  N threads at once, each with all the queries; the second by the clock
+ *   remove N        -> "SECONDS"             each N-th vector; those that searches find afterwards are the others'
  *
  * Seconds are CPU time, for several threads that of the slowest: on a machine with other work it is what the work itself took. */
 #include <pthread.h>
@@ -194,6 +195,15 @@ static void do_threads(struct worker *w, unsigned n, uint32_t ef)
     printf("%.1f %.1f\n", n * (double)w->q.n / slowest, 5.0 * n * (double)w->q.n * 1e9 / (double)(to - from));
 }
 
+static void do_remove(struct worker *w, unsigned n)
+{
+    double from = cpu_seconds(CLOCK_THREAD_CPUTIME_ID);
+    for (size_t i = 0; i < w->base.n; i += n)
+        if (graph_remove(w->g, i) < 0)
+            give_up("cannot remove");
+    printf("%.3f\n", cpu_seconds(CLOCK_THREAD_CPUTIME_ID) - from);
+}
+
 static void obey(struct worker *w, const char *line)
 {
     char path[4096];
@@ -210,6 +220,8 @@ static void obey(struct worker *w, const char *line)
         do_search(w, ef, path);
     else if (sscanf(line, "threads %u %u", &n, &ef) == 2)
         do_threads(w, n, ef);
+    else if (sscanf(line, "remove %u", &n) == 1 && n && w->g)
+        do_remove(w, n);
     else
         give_up("no such command");
     fflush(stdout);

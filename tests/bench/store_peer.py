@@ -265,7 +265,9 @@ def searched(store, queries, true, ef=0, below=None):
         t = set(t[t >= 0].tolist())
         right, most, short = right + len(t & set(got)), most + len(t), short + (len(got) < len(t))
     times.sort()
-    return {"recall": right / most, "cpu_ms": (cpu_seconds(store) - cpu) / len(times) * 1e3, "ms": statistics.median(times), "p99": times[len(times) * 99 // 100], "short": short / len(times), "ef": ef}
+    n = len(times)
+    return {"recall": right / most, "cpu_ms": (cpu_seconds(store) - cpu) / n * 1e3, "ms": statistics.median(times), "p99": times[n * 99 // 100],
+            "short": short / n, "ef": ef}
 
 
 def texts_of(ids):
@@ -309,7 +311,7 @@ def main():
     out["open_s"] = time.monotonic() - clock
 
     times = []
-    for i in range(SINGLES): # one document, found at once
+    for i in range(SINGLES):  # one document, found at once
         begun = time.perf_counter()
         new = len(base) + i
         vector = queries[i] if i < len(queries) else base[i]

@@ -19,6 +19,16 @@ static char *get_text(struct box *b, const char *id, bool *searchable)
     return s;
 }
 
+/* A new folder with the collections c and d. */
+static void open_two(struct box *b)
+{
+    kit_dir(b->dir);
+    b->ix = kit_open(b->dir);
+    assert_int_equal(index_reader_create(&b->r, b->ix, NULL), 0);
+    kit_create(b->ix, "c");
+    kit_create(b->ix, "d");
+}
+
 /* One collection in another's place: by name, in memory and after a start; the other's rows go, its documents do not come back. */
 static void test_replace(void **state)
 {
@@ -26,11 +36,7 @@ static void test_replace(void **state)
     struct err_msg em;
     struct index_collection c;
     uint64_t seq, other;
-    kit_dir(b->dir);
-    b->ix = kit_open(b->dir);
-    assert_int_equal(index_reader_create(&b->r, b->ix, NULL), 0);
-    kit_create(b->ix, "c");
-    kit_create(b->ix, "d");
+    open_two(b);
     kit_ok(kit_put(b->ix, "c", "a", "old text", NULL, 0, &em), &em);
     kit_ok(kit_put(b->ix, "c", "b", "gone", NULL, 0, &em), &em);
     kit_commit(b->ix);
@@ -128,11 +134,7 @@ static void test_search_meanwhile(void **state)
 {
     struct box box, *b = &box;
     struct err_msg em;
-    kit_dir(b->dir);
-    b->ix = kit_open(b->dir);
-    assert_int_equal(index_reader_create(&b->r, b->ix, NULL), 0);
-    kit_create(b->ix, "c");
-    kit_create(b->ix, "d");
+    open_two(b);
     kit_ok(kit_put(b->ix, "c", "a", "old text", NULL, 0, &em), &em);
     kit_ok(kit_put(b->ix, "d", "a", "new text", NULL, 0, &em), &em);
     kit_commit(b->ix);

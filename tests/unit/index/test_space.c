@@ -221,6 +221,18 @@ static int put_word(struct index *ix, unsigned i, struct err_msg *em)
     return index_put(ix, &d, em);
 }
 
+/* ALONE of them, each in a commit of its own. */
+static void put_words(struct index *ix)
+{
+    struct err_msg em;
+    for (unsigned i = 0; i < ALONE; i++) {
+        kit_ok(put_word(ix, i, &em), &em);
+        kit_ok(index_commit(ix, NULL, &em), &em);
+        kit_ok(index_maintain(ix, 0, NULL, &em), &em);
+    }
+    settle(ix);
+}
+
 /* Documents added and deleted one by one, of words that no other has: no commit puts all words together at once, for which a full disk
  * has no room. */
 static void no_commit_merges_all_words(void **state)
@@ -229,12 +241,7 @@ static void no_commit_merges_all_words(void **state)
     struct index *ix = open_small(96, 0);
     struct err_msg em;
     uint64_t most = 0;
-    for (unsigned i = 0; i < ALONE; i++) {
-        kit_ok(put_word(ix, i, &em), &em);
-        kit_ok(index_commit(ix, NULL, &em), &em);
-        kit_ok(index_maintain(ix, 0, NULL, &em), &em);
-    }
-    settle(ix);
+    put_words(ix);
     for (unsigned i = 0; i < ALONE; i++) {
         char id[16];
         const uint64_t before = bytes_free();
@@ -315,12 +322,7 @@ static void no_deletion_ends_a_merge(void **state)
     struct index *ix = open_small(96, 0);
     struct err_msg em;
     uint64_t most = 0;
-    for (unsigned i = 0; i < ALONE; i++) {
-        kit_ok(put_word(ix, i, &em), &em);
-        kit_ok(index_commit(ix, NULL, &em), &em);
-        kit_ok(index_maintain(ix, 0, NULL, &em), &em);
-    }
-    settle(ix);
+    put_words(ix);
     ballast(16 << 20);
     for (unsigned i = 0; i < ALONE; i += TOGETHER) {
         const uint64_t before = bytes_free();

@@ -214,6 +214,7 @@ static void start_memory(struct core *c, struct index_params *p)
     memory_init(&c->memory, &sys, c->settings->memory_mb, count_searchers(c->settings) + (p->sample_every != 0));
     p->writer_kib = c->memory.writer_kib;
     p->reader_kib = c->memory.reader_kib;
+    p->postings_kib = c->memory.postings_kib;
 }
 
 static int divide_memory(struct core *c, struct err_msg *em)
@@ -229,7 +230,7 @@ static int divide_memory(struct core *c, struct err_msg *em)
              (unsigned long long)(m->limit >> 20), m->source, (unsigned long long)(m->parts.model >> 20),
              (unsigned long long)(m->parts.reranker >> 20), (unsigned long long)(m->parts.store >> 20),
              (unsigned long long)(m->parts.requests >> 20));
-    return index_set_caches(c->own_ix, m->writer_kib, m->reader_kib, em);
+    return index_set_caches(c->own_ix, m->writer_kib, m->reader_kib, m->postings_kib, em);
 }
 
 int core_load(struct core *c, struct err_msg *em)

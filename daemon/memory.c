@@ -24,12 +24,14 @@
 /* And at most: more of it makes nothing faster. */
 #define WRITER_CACHE_MOST (64 * MIB)
 #define READER_CACHE_MOST (32 * MIB)
+#define POSTINGS_MOST (32 * MIB)
 #define REQUESTS_MOST (1024 * MIB)
 /* Of requests, what frames under way may take. */
 #define INTAKE_SHARE 9
 /* Shares of what is left beyond that. */
 #define WRITER_SHARE 16
 #define READERS_SHARE 8
+#define POSTINGS_SHARE 32
 #define REQUESTS_SHARE 4
 /* Of what the system leaves, where nothing is said; where that is too little, and where more is asked for than there is, all but this part. */
 #define SYSTEM_SHARE 4
@@ -168,7 +170,7 @@ void memory_init(struct memory *m, const struct memory_system *sys, uint64_t lim
 {
     *m = (struct memory){
         .least = {.program = PROGRAM_BYTES, .store = WRITER_BYTES + n_readers * READER_BYTES, .requests = REQUESTS_BYTES},
-        .writer_kib = WRITER_CACHE_BYTES >> 10, .reader_kib = READER_CACHE_BYTES >> 10,
+        .writer_kib = WRITER_CACHE_BYTES >> 10, .reader_kib = READER_CACHE_BYTES >> 10, .postings_kib = 1,
     };
     share_requests(m, REQUESTS_BYTES);
     const bool by_group = sys->group && (!sys->machine || sys->group < sys->machine);
@@ -220,10 +222,12 @@ void memory_divide(struct memory *m)
     const uint64_t used = memory_sum(p), left = m->limit > used ? m->limit - used : 0, n = m->n_readers ? m->n_readers : 1;
     const uint64_t writer = at_most(WRITER_CACHE_BYTES + left / WRITER_SHARE, WRITER_CACHE_MOST);
     const uint64_t reader = at_most(READER_CACHE_BYTES + left / READERS_SHARE / n, READER_CACHE_MOST);
-    p->store = m->least.store + writer - WRITER_CACHE_BYTES + n * (reader - READER_CACHE_BYTES);
+    const uint64_t postings = at_most(left / POSTINGS_SHARE, POSTINGS_MOST);
+    p->store = m->least.store + writer - WRITER_CACHE_BYTES + n * (reader - READER_CACHE_BYTES) + postings;
     p->requests = at_most(REQUESTS_BYTES + left / REQUESTS_SHARE, REQUESTS_MOST);
     m->writer_kib = (uint32_t)(writer >> 10);
     m->reader_kib = (uint32_t)(reader >> 10);
+    m->postings_kib = (uint32_t)(postings >> 10);
     share_requests(m, p->requests);
 }
 

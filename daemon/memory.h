@@ -55,7 +55,7 @@ struct memory {
     bool set;                   /* by the user */
     char source[160];           /* where it comes from, for people */
     struct memory_parts least, parts;
-    uint32_t writer_kib, reader_kib; /* the store's caches */
+    uint32_t writer_kib, reader_kib, postings_kib; /* the store's caches */
     uint64_t unseen;            /* of the model's and the reranker's, what the kernel does not count as this process's */
     uint64_t intake_bytes;      /* of frames that are being received, daemon/intake.h */
     uint64_t request_bytes;     /* in work before clients are read from one request at a time; at twice as many they are refused */

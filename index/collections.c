@@ -44,10 +44,11 @@ static void collection_destroy(struct collection *c)
     allowed_cache_finish(&c->allowed);
     words_cache_finish(&c->words);
     words_lengths_finish(&c->lengths);
+    postings_finish(&c->postings);
     free(c);
 }
 
-static struct collection *collection_new(const struct index *ix, int64_t id)
+static struct collection *collection_new(struct index *ix, int64_t id)
 {
     struct collection *c = calloc(1, sizeof *c);
     if (!c)
@@ -57,6 +58,7 @@ static struct collection *collection_new(const struct index *ix, int64_t id)
     atomic_store(&c->n_users, 1);
     allowed_cache_init(&c->allowed);
     words_cache_init(&c->words);
+    postings_init(&c->postings, &ix->postings, ix->next_chunk);
     return c;
 }
 

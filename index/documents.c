@@ -250,6 +250,7 @@ int documents_erase(struct index *ix, struct collection *c, const struct doc_row
         return r;
     if (row->live) {
         c->words_removed += real.n_chunks;
+        postings_go(&c->postings, real.n_chunks);
         c->delta.chunks -= real.n_chunks;
         c->delta.turnover += real.n_chunks;
     }
@@ -287,6 +288,7 @@ int documents_go_live(struct index *ix, struct collection *c, uint64_t doc, stru
     sql_bind(st, "iii", (int64_t)ix->seq, (int64_t)row.first_chunk,
              (int64_t)(row.first_chunk + row.n_chunks - 1));
     bool lost;
+    postings_come(&c->postings, row.first_chunk, row.n_chunks, ix->seq);
     if ((r = sql_run(st, em)) < 0 || (r = index_words(ix, c, &row, true, &lost, em)) < 0)
         return r;
     if (lost)

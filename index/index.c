@@ -193,6 +193,7 @@ int index_open(struct index **out, const struct index_params *p, struct err_msg 
     ix->n_threads = p->threads;
     ix->writer_kib = p->writer_kib ? p->writer_kib : SCHEMA_WRITER_KIB;
     ix->reader_kib = p->reader_kib ? p->reader_kib : SCHEMA_READER_KIB;
+    atomic_store(&ix->postings.limit, (size_t)(p->postings_kib ? p->postings_kib : POSTINGS_KIB) << 10);
     ix->recover = p->recover;
     compact_init(ix, p);
     if (ix->inspect && access(ix->db_path, F_OK) < 0) {
@@ -334,10 +335,11 @@ void index_get_status(struct index *ix, struct index_status *out)
     out->seq = atomic_load(&ix->committed_seq);
 }
 
-int index_set_caches(struct index *ix, uint32_t writer_kib, uint32_t reader_kib, struct err_msg *em)
+int index_set_caches(struct index *ix, uint32_t writer_kib, uint32_t reader_kib, uint32_t postings_kib, struct err_msg *em)
 {
     ix->writer_kib = writer_kib;
     ix->reader_kib = reader_kib;
+    atomic_store(&ix->postings.limit, (size_t)postings_kib << 10);
     return refill_set_cache(ix, em);
 }
 
@@ -345,6 +347,9 @@ void index_set_lean(struct index *ix, bool lean)
 {
     if (lean)
         (void)sqlite3_db_release_memory(ix->db);
-    for (size_t i = 0; i < ix->n_collections; i++)
+    for (size_t i = 0; i < ix->n_collections; i++) {
         compact_lean(ix, ix->collections[i], lean);
+        if (lean)
+            postings_drop(&ix->collections[i]->postings);
+    }
 }

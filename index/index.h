@@ -58,6 +58,7 @@ struct index_params {
     uint64_t sample_vectors; /* that one of them is compared with, at most; 0: 131,072 */
     unsigned threads;        /* that may insert into a graph at once, the writer's among them; 0: 1 */
     uint32_t writer_kib, reader_kib; /* of the database that the writing connection and each reader keep in memory; 0: 65,536 and 32,768 */
+    uint32_t postings_kib;           /* of words that searches have asked for, kept for the next; 0: 32,768 */
     int64_t alarm_ms;        /* compaction that is wanted for so long and not done counts as failing; 0: 600,000 */
     bool inspect;            /* for checks: the folder must be there, and nothing in it is changed by opening and closing, but that
                               * tables of an earlier version are brought up to this one's */
@@ -95,8 +96,8 @@ void index_close(struct index **ix);
  * and vectors with LT_EMODEL. */
 int index_set_model(struct index *ix, const char *fingerprint, uint32_t dim, struct err_msg *em);
 
-/* (writer) The same two as in index_params, from now on; a reader's when it is created. */
-int index_set_caches(struct index *ix, uint32_t writer_kib, uint32_t reader_kib, struct err_msg *em);
+/* (writer) The same three as in index_params, from now on; a reader's when it is created. */
+int index_set_caches(struct index *ix, uint32_t writer_kib, uint32_t reader_kib, uint32_t postings_kib, struct err_msg *em);
 
 /* (writer) For times when memory is short; between groups. With lean, graphs that have much in memory of the process's own are saved, and go on
  * in the mapped file, whose pages the kernel may take; what the database connection need not keep is given back. As they change

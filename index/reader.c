@@ -65,6 +65,8 @@ int reader_begin(struct index_reader *r, struct err_msg *em)
     sqlite3_reset(r->pin);
     if ((ret = sql_int(r->pin, 0, &seq, em)) < 0)
         reader_end(r);
+    else
+        r->seq = (uint64_t)seq;
     return ret;
 }
 

@@ -26,9 +26,10 @@ struct index_reader {
     sqlite3_stmt *begin, *end, *pin, *chunk, *hit, *hit_short, *recent, *allowed, *get, *after, *job, *sampled, *rows, *waiting;
     struct reader_words words[READER_COLLECTIONS];
     uint64_t clock; /* counts uses, for words[].used */
+    uint64_t seq;   /* of the view */
 };
 
-/* A read transaction whose view stays the same until reader_end. */
+/* A read transaction whose view stays the same until reader_end; r->seq is the log's number in it. */
 int reader_begin(struct index_reader *r, struct err_msg *em);
 void reader_end(struct index_reader *r);
 

@@ -35,7 +35,8 @@ struct search {
     uint64_t graph_seq;
     uint64_t n_removals; /* of the collection, before the graph was looked at */
     size_t n_want;  /* candidates of each list */
-    size_t n_gone;  /* candidates whose row is not there */
+    size_t n_gone;  /* of the graph's candidates, whose row is not there */
+    struct postings_view postings; /* what may be taken from the words that are kept */
     bool all_dense, all_words; /* the list holds all there is */
     bool lost;      /* the graph's files were cut short */
     bool looked, sampled; /* this search's first look at the graph was offered, was taken as a sample */
@@ -170,29 +171,8 @@ static int search_dense(struct search *s)
     return 0;
 }
 
-static int search_words(struct search *s)
-{
-    size_t n;
-    struct index_reader *r = s->r;
-    /* A later round may want more candidates than were enough for the first. */
-    if (!s->scored || (r->scorer.cut && r->scorer.n < s->n_want)) {
-        struct reader_words *w = reader_words(r, s->c->id, s->em);
-        if (!w)
-            return LT_EIO;
-        struct words_run run = {.question = &r->question, .match = w->match, .lengths = &s->c->lengths,
-                                .allowed = s->allowed, .want = s->n_want, .deadline_ns = s->q->deadline_ns};
-        int ret = words_score(&r->scorer, &run, s->em);
-        if (ret < 0)
-            return ret;
-        s->scored = true;
-    }
-    words_best(&r->scorer, &s->words, &n);
-    s->all_words = n <= s->n_want && !r->scorer.cut;
-    return 0;
-}
-
-/* Gives each candidate its key and drops those without a live row. */
-static int resolve(struct search *s, struct topk *t)
+/* Gives each candidate its key and drops those without a live row, *n_gone of them. */
+static int resolve(struct search *s, struct topk *t, size_t *n_gone)
 {
     size_t m = 0;
     struct index_reader *r = s->r;
@@ -203,7 +183,7 @@ static int resolve(struct search *s, struct topk *t)
         if ((ret = sql_step(r->chunk, s->em)) < 0)
             return ret;
         if (ret == 0 || sqlite3_column_int64(r->chunk, 1) != s->c->id) {
-            s->n_gone++;
+            ++*n_gone;
             continue;
         }
         t->items[m] = t->items[i];
@@ -215,6 +195,49 @@ static int resolve(struct search *s, struct topk *t)
     return ret < 0 ? ret : 0;
 }
 
+static int score_words(struct search *s)
+{
+    struct index_reader *r = s->r;
+    struct reader_words *w = reader_words(r, s->c->id, s->em);
+    if (!w)
+        return LT_EIO;
+    struct words_run run = {.question = &r->question, .match = w->match, .lengths = &s->c->lengths,
+                            .postings = &s->c->postings, .view = s->postings, .chunks = (uint64_t)atomic_load(&s->c->chunks),
+                            .allowed = s->allowed, .want = s->n_want, .deadline_ns = s->q->deadline_ns};
+    return words_score(&r->scorer, &run, s->em);
+}
+
+/* The best of those with a row: what is kept of words may hold chunks that have gone, so that more have to be looked at. */
+static int search_words(struct search *s)
+{
+    size_t n, n_gone = 0, want = s->n_want;
+    const struct words_scorer *scorer = &s->r->scorer;
+    bool anew = false;
+    int ret;
+    for (;;) {
+        /* A later round may want more candidates than were enough for the first. */
+        if ((!s->scored || (scorer->cut && scorer->n < s->n_want)) && (ret = score_words(s)) < 0)
+            return ret;
+        s->scored = true;
+        if (topk_init(&s->words, want) < 0)
+            return err_set(s->em, LT_ENOMEM, "no memory for %zu candidates", want);
+        n_gone = 0;
+        words_best(scorer, &s->words, &n);
+        if ((ret = resolve(s, &s->words, &n_gone)) < 0 || n <= want || s->words.n >= s->n_want)
+            break;
+        topk_finish(&s->words);
+        want = s->n_want + 2 * n_gone;
+        if (n_gone > s->n_want && !anew) { /* cheaper read anew than looked up one by one, now and in every search to come */
+            postings_drop(&s->c->postings);
+            s->scored = false;
+            anew = true;
+        }
+    }
+    s->all_words = n <= want && s->words.n <= s->n_want && !scorer->cut;
+    s->words.n = s->words.n < s->n_want ? s->words.n : s->n_want;
+    return ret;
+}
+
 /* One round: both lists from one view of the store. *out is malloc'ed, *n of it in order. */
 static int round_once(struct search *s, enum index_mode mode, struct ranked **out, size_t *n)
 {
@@ -223,13 +246,14 @@ static int round_once(struct search *s, enum index_mode mode, struct ranked **ou
     s->all_dense = s->all_words = true;
     *out = NULL;
     *n = 0;
-    if (topk_init(&s->dense, s->n_want) < 0 || topk_init(&s->words, s->n_want) < 0) {
+    s->dense = s->words = (struct topk){0};
+    if (topk_init(&s->dense, s->n_want) < 0) {
         ret = err_set(s->em, LT_ENOMEM, "no memory for %zu candidates", s->n_want);
         goto out;
     }
-    if (mode != INDEX_TEXT && ((ret = search_dense(s)) < 0 || (ret = resolve(s, &s->dense)) < 0))
+    if (mode != INDEX_TEXT && ((ret = search_dense(s)) < 0 || (ret = resolve(s, &s->dense, &s->n_gone)) < 0))
         goto out;
-    if (mode != INDEX_DENSE && ((ret = search_words(s)) < 0 || (ret = resolve(s, &s->words)) < 0))
+    if (mode != INDEX_DENSE && (ret = search_words(s)) < 0)
         goto out;
     const struct topk *lists[2] = {mode != INDEX_TEXT ? &s->dense : NULL, mode != INDEX_DENSE ? &s->words : NULL};
     if (!(*out = malloc((s->dense.n + s->words.n + 1) * sizeof **out)) || (ret = fuse(lists, s->weights, *out)) < 0) {
@@ -260,8 +284,10 @@ static int open_view(struct search *s)
     s->scored = false;
     s->graph_seq = atomic_load(&s->c->graph_seq);
     s->n_removals = atomic_load(&s->c->n_removals);
+    postings_before(&s->c->postings, &s->postings);
     if ((ret = reader_begin(s->r, s->em)) < 0)
         return ret;
+    postings_after(&s->c->postings, &s->postings, s->r->seq);
     if (s->q->filter && *s->q->filter)
         ret = allowed_get(&s->c->allowed, s->r->db, &s->r->allowed, s->c->id, s->q->filter, s->q->deadline_ns,
                           &s->allowed, s->em);

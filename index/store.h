@@ -81,6 +81,7 @@ struct collection {
     struct allowed_cache allowed;
     struct words_cache words;
     struct words_lengths lengths;
+    struct postings_cache postings;
 
     /* (writer) changes of the open group */
     struct figures delta;
@@ -174,6 +175,7 @@ struct index {
     bool recover;    /* without graphs */
     bool refilling;  /* graphs are being refilled, with a small cache */
     uint32_t writer_kib, reader_kib; /* as index_params has them, filled in */
+    struct postings_budget postings;
     float vector[INDEX_DIM_MAX]; /* (writer) one read from the store */
     struct refill_batch batch;   /* (writer) */
     unsigned n_threads;          /* that insert into a graph */

@@ -13,6 +13,7 @@
 #define B 0.4f
 #define POSTINGS_BUDGET 60000 /* about 6 ms */
 #define POSTINGS_WORDS_MIN 2  /* read whatever they cost */
+#define TAIL_SHARE 8 /* of a word's postings that are kept: where more have come since, all are read anew the next time */
 #define SLOTS_MIN 4096u
 #define SLOTS_KEPT 65536u /* 1 MiB; more is given back after the search */
 
@@ -167,40 +168,110 @@ static int add_score(struct words_scorer *w, uint64_t chunk, float score, bool f
     return 0;
 }
 
-/* Reads one word's postings. */
-static int score_word(struct words_scorer *w, const struct words_run *run, const struct word *word, bool finds,
-                      struct err_msg *em)
+/* One word on its way into the scores. */
+struct scoring {
+    const struct words_run *run;
+    const struct word *word;
+    bool finds;
+    float weight, flat, slope; /* of a posting's score */
+};
+
+static void weigh(const struct words_scorer *w, struct scoring *s)
+{
+    double total = (double)(w->n_rows > 0 ? w->n_rows : 1), n = (double)s->word->n;
+    n = n < total ? n : total;
+    s->weight = (float)((double)s->word->count * log(1 + (total - n + 0.5) / (n + 0.5)));
+    s->flat = K1 * (1 - B);
+    s->slope = (float)(K1 * B * total / (w->n_tokens > 0 ? (double)w->n_tokens : 1));
+}
+
+static int score_posting(struct words_scorer *w, const struct scoring *s, uint64_t chunk, float tf, float length)
+{
+    const struct allowed *a = s->run->allowed;
+    if (a && !allowed_has(a, chunk))
+        return 0;
+    return add_score(w, chunk, s->weight * tf * (K1 + 1) / (tf + s->flat + s->slope * length), s->finds);
+}
+
+static bool late(const struct words_run *run)
+{
+    return run->deadline_ns && clock_ns() > run->deadline_ns;
+}
+
+/* FTS5's postings of the word, of chunks from `from` on; *n: how many. They are added to *keep where that is not NULL. */
+static int score_read(struct words_scorer *w, struct scoring *s, uint64_t from, struct postings **keep, size_t *n, struct err_msg *em)
 {
     int r;
-    float weight = 0, flat = 0, slope = 0;
     char quoted[2 * WORDS_SPAN_MAX + 3];
+    const struct words_run *run = s->run;
     const struct allowed *a = run->allowed;
-    size_t len = words_quote(run->question, word, quoted);
-    sql_bind(run->match, "tii", quoted, len, a ? (int64_t)a->base : (int64_t)0,
-             a ? (int64_t)(a->base + a->n_bits) : INT64_MAX);
-    for (size_t i = 1; (r = sql_step(run->match, em)) > 0; i++) {
-        uint64_t chunk = (uint64_t)sqlite3_column_int64(run->match, 0);
-        int64_t posting = sqlite3_column_int64(run->match, 1);
-        if (i == 1) {
-            double total = (double)(w->n_rows > 0 ? w->n_rows : 1), n = (double)word->n;
-            n = n < total ? n : total;
-            weight = (float)((double)word->count * log(1 + (total - n + 0.5) / (n + 0.5)));
-            flat = K1 * (1 - B);
-            slope = (float)(K1 * B * total / (w->n_tokens > 0 ? (double)w->n_tokens : 1));
-        }
-        if (i % 1024 == 0 && run->deadline_ns && clock_ns() > run->deadline_ns) {
+    const size_t len = words_quote(run->question, s->word, quoted);
+    sql_bind(run->match, "tii", quoted, len, (int64_t)(a && a->base > from ? a->base : from), a ? (int64_t)(a->base + a->n_bits) : INT64_MAX);
+    for (*n = 0; (r = sql_step(run->match, em)) > 0;) {
+        const uint64_t chunk = (uint64_t)sqlite3_column_int64(run->match, 0);
+        const int64_t posting = sqlite3_column_int64(run->match, 1);
+        if (++*n == 1)
+            weigh(w, s);
+        if (*n % 1024 == 0 && late(run)) {
             r = err_set(em, LT_ETIMEOUT, "deadline passed during the search");
             break;
         }
-        if (a && !allowed_has(a, chunk))
-            continue;
-        float tf = (float)(posting >> 16), length = (float)(posting & UINT16_MAX);
-        if ((r = add_score(w, chunk, weight * tf * (K1 + 1) / (tf + flat + slope * length), finds)) < 0) {
+        postings_add(run->postings, keep, chunk, posting >> 16, (uint16_t)(posting & UINT16_MAX));
+        if ((r = score_posting(w, s, chunk, (float)(posting >> 16), (float)(posting & UINT16_MAX))) < 0) {
             err_set(em, r, "no memory for the question's words");
             break;
         }
     }
     sqlite3_reset(run->match);
+    return r;
+}
+
+/* Rows and words of the collection, which its first posting tells. */
+static int read_totals(struct words_scorer *w, const struct scoring *s, struct err_msg *em)
+{
+    char quoted[2 * WORDS_SPAN_MAX + 3];
+    const struct words_run *run = s->run;
+    if (w->n_rows || postings_totals(run->postings, run->view.seq, &w->n_rows, &w->n_tokens))
+        return 0;
+    sql_bind(run->match, "tii", quoted, words_quote(run->question, s->word, quoted), (int64_t)0, INT64_MAX);
+    const int r = sql_step(run->match, em);
+    sqlite3_reset(run->match);
+    return r < 0 ? r : 0;
+}
+
+static int score_kept(struct words_scorer *w, struct scoring *s, const struct postings *kept, struct err_msg *em)
+{
+    int r = read_totals(w, s, em);
+    if (r < 0)
+        return r;
+    weigh(w, s);
+    for (size_t i = 0; i < kept->n && r == 0; i++)
+        r = score_posting(w, s, kept->items[i].chunk, kept->items[i].n, kept->items[i].length);
+    return r < 0 ? err_set(em, r, "no memory for the question's words") : late(s->run) ? err_set(em, LT_ETIMEOUT, "deadline passed during the search") : 0;
+}
+
+/* One word's postings: those that are kept, and what FTS5 has beside them. */
+static int score_word(struct words_scorer *w, const struct words_run *run, const struct word *word, bool finds, struct err_msg *em)
+{
+    int r = 0;
+    size_t n = 0;
+    struct scoring s = {.run = run, .word = word, .finds = finds};
+    struct postings *kept = postings_find(run->postings, word->stem, word->len, &run->view, run->chunks), *keep = NULL;
+    const size_t n_kept = kept ? kept->n : 0;
+    const uint64_t from = kept ? kept->upto + 1 : 0;
+    if (kept)
+        r = score_kept(w, &s, kept, em);
+    else if (!run->allowed && word->n >= POSTINGS_LEAST)
+        keep = postings_begin(run->postings, word->stem, word->len, &run->view, word->n);
+    if (r == 0 && from < run->view.end)
+        r = score_read(w, &s, from, &keep, &n, em);
+    if (r < 0)
+        postings_release(run->postings, keep);
+    else
+        postings_keep(run->postings, &keep);
+    if (kept && n > n_kept / TAIL_SHARE + POSTINGS_LEAST)
+        postings_forget(run->postings, kept);
+    postings_release(run->postings, kept);
     return r;
 }
 
@@ -232,6 +303,8 @@ int words_score(struct words_scorer *w, const struct words_run *run, struct err_
             break;
         r = score_word(w, run, &q->words[i], false, em);
     }
+    if (r == 0 && w->n_rows)
+        postings_set_totals(run->postings, run->view.seq, w->n_rows, w->n_tokens);
     return r;
 }
 

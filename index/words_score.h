@@ -5,6 +5,8 @@
  * seen, the weight of a word in n of N chunks is ln(1 + (N - n + 0.5) / (n + 0.5)), k1 and b are Anserini's
  * 0.9 and 0.4, and a word that the question repeats counts as often.
  *
+ * Words' postings are kept between searches (postings.h), and FTS5 asked for what is not.
+ *
  * Words are read from the rarest on. The common ones (words.h) score the chunks that the others found and find none
  * themselves. Reading ends when a budget of postings is used up, but not before there are enough candidates.
  */
@@ -17,6 +19,7 @@
 #include <stdint.h>
 
 #include "index/fuse.h"
+#include "index/postings.h"
 #include "index/words.h"
 
 struct allowed;
@@ -33,7 +36,7 @@ void words_lengths_finish(struct words_lengths *l);
 /* One searcher's memory. Thread-safety: unsafe. */
 struct words_scorer {
     struct words_lengths *lengths; /* of the collection in work */
-    int64_t n_tokens, n_rows;      /* of it; n_rows 0: not read yet */
+    int64_t n_tokens, n_rows;      /* of it in the view; n_rows 0: not read yet */
     struct words_slot *slots;      /* open addressing by chunk */
     size_t n, size;                /* candidates; slots */
     bool cut;                      /* words were left out because there were enough candidates */
@@ -47,6 +50,9 @@ struct words_run {
     const struct words_question *question;
     sqlite3_stmt *match;           /* WORDS_MATCH_SQL for the collection */
     struct words_lengths *lengths;
+    struct postings_cache *postings;
+    struct postings_view view;
+    uint64_t chunks;               /* of the collection */
     const struct allowed *allowed; /* NULL: all chunks */
     size_t want;                   /* candidates that are enough */
     uint64_t deadline_ns;          /* 0: none */

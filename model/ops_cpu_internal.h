@@ -196,7 +196,7 @@ int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t 
                    struct err_msg *em);
 void cpu_mat_destroy(struct cpu_ops *o, struct ops_mat **w);
 void cpu_free_spares(struct cpu_ops *o);
-/* What cpu_mat_create takes for these rows */
+/* What cpu_mat_create takes for these rows; parts of a matrix that come in several types may become f32 together */
 uint64_t cpu_mat_bytes(const struct cpu_ops *o, const struct tensor *t);
 /* More weights than stay in the cache from one batch to the next */
 bool cpu_far_weights(const struct cpu_ops *o);

@@ -24,9 +24,11 @@
 #define INT8_MIN_K 256   /* shorter rows lose too much to rounding, and cost little in f32 */
 
 /* The types of few bits that large models come in: rounding them again costs little beside what they lost. */
-static bool becomes_int8(enum tensor_type type)
+static bool becomes_int8(const struct cpu_ops *o, const struct tensor *t)
 {
-    return type == TENSOR_Q8_0 || type == TENSOR_Q4_K || type == TENSOR_Q5_K || type == TENSOR_Q6_K;
+    const enum tensor_type type = t->type;
+    return o->int8 && t->cols >= INT8_MIN_K && t->cols <= INT8_MAX_K &&
+           (type == TENSOR_Q8_0 || type == TENSOR_Q4_K || type == TENSOR_Q5_K || type == TENSOR_Q6_K);
 }
 
 static size_t panel_cols(size_t m, size_t k, size_t value_bytes)
@@ -228,10 +230,10 @@ int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t 
     if (!w)
         return err_set(em, LT_ENOMEM, "no memory for a matrix");
     w->k = parts[0]->cols;
-    w->int8 = o->int8 && w->k >= INT8_MIN_K && w->k <= INT8_MAX_K;
+    w->int8 = true;
     for (size_t i = 0; i < n_parts; i++) {
         w->m += parts[i]->rows;
-        w->int8 = w->int8 && becomes_int8(parts[i]->type);
+        w->int8 = w->int8 && becomes_int8(o, parts[i]);
         if (parts[i]->cols != w->k || !parts[i]->rows || !w->k) {
             r = err_set(em, LT_EINVAL, "%s: parts of a matrix differ in width", parts[i]->name);
             goto out;
@@ -263,8 +265,7 @@ out:
 
 uint64_t cpu_mat_bytes(const struct cpu_ops *o, const struct tensor *t)
 {
-    const bool int8 = o->int8 && t->cols <= INT8_MAX_K && becomes_int8(t->type);
-    return t->rows * (t->cols * (int8 ? 1 : sizeof(float)) + sizeof(float) + sizeof(int32_t));
+    return t->rows * (t->cols * (becomes_int8(o, t) ? 1 : sizeof(float)) + sizeof(float) + sizeof(int32_t));
 }
 
 void cpu_mat_destroy(struct cpu_ops *o, struct ops_mat **wp)

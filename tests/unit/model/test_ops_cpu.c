@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "model/ops_cpu.h"
+#include "model/ops_cpu_internal.h"
 #include "model/ops_cpu_vnni.h"
 
 /* ---- the int8 product ---- */
@@ -224,8 +225,30 @@ static void test_threads(void **state)
     }
 }
 
+/* What a plan is told of a matrix is what it then takes, whichever way it is stored: short rows stay in f32. */
+static void test_bytes(void **state)
+{
+    static const enum tensor_type types[] = {TENSOR_Q8_0, TENSOR_Q4_K, TENSOR_Q5_0, TENSOR_F16, TENSOR_F32};
+    static const uint64_t cols[] = {32, 224, 256, 512};
+    enum { M = 128 };
+    static uint8_t zeros[M * 512 * sizeof(float)];
+    struct ops *o = NULL;
+    assert_int_equal(ops_cpu_create(&o, &(struct ops_cpu_params){.n_threads = 1, .max_batch_tokens = ROWS}, NULL), 0);
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        for (size_t c = 0; c < sizeof cols / sizeof *cols; c++) {
+            if (!tensor_row_bytes(types[i], cols[c]))
+                continue;
+            const struct tensor t = {"w", types[i], M, cols[c], zeros, M * tensor_row_bytes(types[i], cols[c])};
+            struct ops_mat *w = matrix(o, &t, M, cols[c], false);
+            assert_int_equal(o->v->mat_bytes(o, &t), w->weight_bytes + M * (sizeof *w->col_scale + sizeof *w->col_bias));
+            o->v->mat_destroy(o, &w);
+        }
+    }
+    ops_destroy(&o);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_threads)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_threads), cmocka_unit_test(test_bytes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -304,6 +304,7 @@ static int read_tokens(struct reader *r)
         i->eos = 2;
         i->unk = 0;
     }
+    const bool lines = is(kind, len, "gemma4") || (is(kind, len, "gpt2") && words_kind_find(pre, pre_len) == WORDS_LINES);
     i->add_bos = sentencepiece || words_whole_first(pre, pre_len);
     if ((e = tokenizer_gguf_id(r->g, TOKENIZER "bos_token_id", &i->bos, r->em)) < 0 ||
         (e = tokenizer_gguf_id(r->g, TOKENIZER "eos_token_id", &i->eos, r->em)) < 0 ||
@@ -311,6 +312,8 @@ static int read_tokens(struct reader *r)
         (e = gguf_maybe(gguf_bool(r->g, TOKENIZER "add_bos_token", &i->add_bos, r->em))) < 0 ||
         (e = gguf_maybe(gguf_bool(r->g, TOKENIZER "add_eos_token", &i->add_eos, r->em))) < 0)
         return e;
+    if (lines && i->bos >= 0) /* Gemma's checkpoints deny it, and llama.cpp knows better */
+        i->add_bos = true;
     return 0;
 #undef TOKENIZER
 }

@@ -280,12 +280,25 @@ static int append_stand_in(struct encoder *e, int32_t id, uint32_t start)
     return r;
 }
 
+/* The word is line ends that are one piece together. */
+static bool take_lines(const struct tokenizer *t, struct bpe_word *w)
+{
+    if (w->n < 2 || w->n > t->n_lines || t->lines[w->n - 1] < 0)
+        return false;
+    for (uint32_t i = 0; i < w->n; i++)
+        if (w->ids[i] != t->lines[0])
+            return false;
+    w->ids[0] = t->lines[w->n - 1];
+    w->n = 1;
+    return true;
+}
+
 /* Merges the word and moves it to the output. */
 static int flush(struct encoder *e)
 {
     struct bpe_word *w = &e->word;
     const int32_t n_pieces = e->t->n_pieces;
-    int r = bpe_merge(&e->t->merges, w);
+    int r = take_lines(e->t, w) ? 0 : bpe_merge(&e->t->merges, w);
     for (uint32_t i = 0, end; i < w->n && r == 0; i = end) {
         for (end = i; end < w->n && w->ids[end] < n_pieces;)
             end++;

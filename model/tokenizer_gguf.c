@@ -1,9 +1,10 @@
 /* The keys `tokenizer.ggml.*` of a GGUF file into the tables of tokenizer_impl.h.
  *
- * Two kinds are read. "llama" is SentencePiece: pieces with scores; what merges first is the pair that makes the piece of
+ * Three kinds are read. "llama" is SentencePiece: pieces with scores; what merges first is the pair that makes the piece of
  * highest score. That is the same as byte-pair merging with a rank for each pair that spells a piece, so the pairs are made
  * here. "gpt2" is byte-level: pieces are spelled in 256 characters, one for each byte, and are stored as those
- * bytes; merges are listed; a pre-tokeniser cuts the text. */
+ * bytes; merges are listed; a pre-tokeniser cuts the text. "gemma4", and gpt2 with such a pre-tokeniser, has SentencePiece's
+ * pieces, as they are spelled, and listed merges, none of which joins a line end with anything else. */
 #include "model/tokenizer_gguf.h"
 
 #include <stdio.h>
@@ -34,6 +35,7 @@ struct reader {
     uint32_t *len;
     const uint8_t *type;   /* i32 each; NULL: all normal */
     const uint8_t *score;  /* f32 each; SentencePiece only */
+    bool plain;            /* pieces and merges are spelled as they are, not in characters for bytes */
     uint64_t spelled;      /* bytes looked up to spell pieces by others */
     struct pair *pair;
     size_t n_pairs, cap_pairs;
@@ -232,6 +234,25 @@ static int put_pairs(struct reader *r)
     return 0;
 }
 
+/* Spaces in pieces of their own kind are written as such, but not in merges, which then name no piece: those never apply, since the text of such
+ * pieces is matched before all else. */
+static int plain_merge(struct reader *r, size_t i, const char *s, size_t len, const char *sp)
+{
+    struct tokenizer *t = r->t;
+    char both[TOKENIZER_PIECE_MAX];
+    const size_t a = (size_t)(sp - s), b = len - a - 1;
+    if (!b)
+        return err_set(r->em, LT_EFORMAT, "tokenizer: merge %zu is not two pieces with a space between", i);
+    memcpy(both, s, a);
+    memcpy(both + a, sp + 1, b);
+    const int32_t left = piece_map_find(&t->pieces, both, a), right = piece_map_find(&t->pieces, both + a, b);
+    const int32_t id = piece_map_find(&t->pieces, both, a + b);
+    if (left < 0 || right < 0 || id < 0 || (both[a - 1] == '\n') != (both[a] == '\n'))
+        return 0;
+    tokenizer_note_join(t, both, (uint32_t)a, both + a, (uint32_t)b);
+    return add_pair(r, left, right, (uint32_t)i, id);
+}
+
 static int listed_merge(struct reader *r, size_t i, const char *s, size_t len)
 {
     const struct tokenizer *t = r->t;
@@ -239,6 +260,8 @@ static int listed_merge(struct reader *r, size_t i, const char *s, size_t len)
     const char *sp = len && len <= sizeof both ? memchr(s + 1, ' ', len - 1) : NULL;
     if (!sp || utf8_check(s, len) != UTF8_VALID)
         return err_set(r->em, LT_EFORMAT, "tokenizer: merge %zu is not two pieces with a space between", i);
+    if (r->plain)
+        return plain_merge(r, i, s, len, sp);
     int a = decode_bytes(s, (size_t)(sp - s), both);
     int b = a < 0 ? -1 : decode_bytes(sp + 1, len - (size_t)(sp + 1 - s), both + a);
     int32_t left = -1, right = -1, id = -1;
@@ -360,7 +383,7 @@ static int make_merges(struct reader *r)
     return e;
 }
 
-/* ---- the two kinds ---- */
+/* ---- the kinds ---- */
 
 static int flag(struct reader *r, const char *key, bool absent, bool *out)
 {
@@ -393,6 +416,26 @@ static int read_sentencepiece(struct reader *r)
     return 0;
 }
 
+static int read_plain(struct reader *r)
+{
+    struct tokenizer *t = r->t;
+    char run[LINES_MAX];
+    int e;
+    r->plain = t->byte_fallback = true;
+    t->words = WORDS_NONE;
+    if ((e = put_text_pieces(r)) < 0 || (e = read_merges(r)) < 0)
+        return e;
+    for (int b = 0; b < 256; b++)
+        if (t->byte_id[b] < 0)
+            return err_set(r->em, LT_EUNSUPPORTED, "tokenizer: no piece for byte 0x%02X", (unsigned)b);
+    memset(run, '\n', sizeof run);
+    t->n_lines = LINES_MAX;
+    for (uint32_t n = 1; n <= LINES_MAX; n++)
+        t->lines[n - 1] = piece_map_find(&t->pieces, run, n);
+    t->norm.steps[t->norm.n_steps++] = (struct norm_step){NORM_REPLACE, ' ', {JOIN_SPACE_MARK}, 1};
+    return 0;
+}
+
 static int read_byte_level(struct reader *r)
 {
     struct tokenizer *t = r->t;
@@ -406,6 +449,8 @@ static int read_byte_level(struct reader *r)
     if (t->words == WORDS_NONE)
         return err_set(r->em, LT_EUNSUPPORTED, "tokenizer: the pre-tokeniser \"%.*s\" (" KEY "pre) is not known",
                        (int)(len < 40 ? len : 40), pre);
+    if (t->words == WORDS_LINES)
+        return read_plain(r);
     if ((e = put_byte_pieces(r)) < 0)
         return e;
     return read_merges(r);
@@ -425,8 +470,10 @@ static int read_all(struct reader *r)
         e = read_sentencepiece(r);
     else if (len == 4 && !memcmp(model, "gpt2", 4))
         e = read_byte_level(r);
+    else if (len == 6 && !memcmp(model, "gemma4", 6))
+        e = read_plain(r);
     else
-        e = err_set(r->em, LT_EUNSUPPORTED, "tokenizer: kind \"%.*s\" (" KEY "model) is not supported, only llama and gpt2",
+        e = err_set(r->em, LT_EUNSUPPORTED, "tokenizer: kind \"%.*s\" (" KEY "model) is not supported, only llama, gpt2 and gemma4",
                     (int)(len < 40 ? len : 40), model);
     if (e == 0)
         e = norm_prepare(&t->norm, r->em);

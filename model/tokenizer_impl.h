@@ -105,6 +105,8 @@ uint32_t norm_expand(const struct norm *n, uint32_t cp, uint32_t out[static NORM
 
 /* ---- the whole ---- */
 
+#define LINES_MAX 64 /* Gemma has pieces of up to 31 */
+
 struct added_token {
     const char *s;
     uint32_t len;
@@ -126,6 +128,9 @@ struct tokenizer {
     uint32_t *stand_in;
     uint32_t n_stand_in;
     bool byte_fallback, fuse_unk, ignore_merges;
+    /* Where a run of so many line ends is a piece it is that one, whatever the merges say: lines[n - 1], -1 none; n_lines 0: no such rule */
+    int32_t lines[LINES_MAX];
+    uint32_t n_lines;
     struct merge_map merges;
     struct norm norm;
     /* joins[a] bit b: some merge has a left piece that ends in class a and a right one that starts in b.

@@ -53,6 +53,8 @@ static const struct names known[] = {
     {"megrez", WORDS_QWEN2, false},
     {"kormo", WORDS_QWEN2, false},
     {"f2llmv2", WORDS_QWEN2, false},
+    {"gemma4", WORDS_LINES, false},
+    {"granite-embed-multi-311m", WORDS_LINES, false}, /* what the converter takes Gemma 3's for without a tokenizer.model */
 };
 
 static const struct names *find(const char *name, size_t len)
@@ -269,6 +271,7 @@ static const struct {
     [WORDS_SMOLLM] = {2, {{STEP_APART, {is_number, 1, 1}, 0}, {STEP_GPT2, {NULL, 0, 0}, 0}}},
     [WORDS_LLAMA3] = {1, {{STEP_LLAMA3, {NULL, 0, 0}, 3}}},
     [WORDS_QWEN2] = {1, {{STEP_LLAMA3, {NULL, 0, 0}, 1}}},
+    [WORDS_LINES] = {0, {{STEP_GPT2, {NULL, 0, 0}, 0}}}, /* the tokeniser's own: see tokenizer_gguf.c */
 };
 
 struct split {

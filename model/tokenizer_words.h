@@ -18,6 +18,7 @@ enum words_kind {
     WORDS_SMOLLM,  /* "smollm" and those alike: GPT-2's after every digit is set apart */
     WORDS_LLAMA3,  /* "llama-bpe" and those alike: digits in threes, white space with what follows */
     WORDS_QWEN2,   /* "qwen2" and those alike: as Llama 3's with single digits */
+    WORDS_LINES,   /* "gemma4" and those alike: not byte-level, only runs of line ends are set apart */
 };
 
 /* WORDS_NONE for a name that is not known. */

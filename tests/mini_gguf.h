@@ -1,4 +1,5 @@
-/* GGUF files with nothing but a small tokeniser's keys, for tests: byte-level (256 bytes and some merges) or SentencePiece. */
+/* GGUF files with nothing but a small tokeniser's keys, for tests: byte-level (256 bytes and some merges), SentencePiece, or its
+ * pieces with listed merges. */
 #ifndef TESTS_MINI_GGUF_H
 #define TESTS_MINI_GGUF_H
 
@@ -140,6 +141,23 @@ static inline struct mini_gguf mini_sentencepiece(void)
         types[259 + i] = 1;
     }
     return (struct mini_gguf){.model = "llama", .tokens = tokens, .n_tokens = MINI_PIECE_TOKENS, .scores = scores, .types = types};
+}
+
+#define MINI_SPELLED_TOKENS (MINI_PIECE_TOKENS + 5)
+/* SentencePiece's pieces and listed merges; then 1, 2 and 4 line ends, one before a letter, and two spaces, matched in the raw text. */
+static inline struct mini_gguf mini_spelled(const char *model, const char *pre)
+{
+    static const char *tokens[MINI_SPELLED_TOKENS];
+    static int32_t types[MINI_SPELLED_TOKENS];
+    static const char *const more[] = {"\n", "\n\n", "\n\n\n\n", "\nb", "  "};
+    static const char *const merges[] = {"\xE2\x96\x81 a", "\n b", "b c", "a bc", "\n \n", "\xE2\x96\x81 \xE2\x96\x81", "x a"};
+    const struct mini_gguf m = mini_sentencepiece();
+    for (int i = 0; i < MINI_SPELLED_TOKENS; i++) {
+        tokens[i] = i < MINI_PIECE_TOKENS ? m.tokens[i] : more[i - MINI_PIECE_TOKENS];
+        types[i] = i < MINI_PIECE_TOKENS ? m.types[i] : i + 1 < MINI_SPELLED_TOKENS ? 1 : 4;
+    }
+    return (struct mini_gguf){.model = model, .pre = pre, .tokens = tokens, .n_tokens = MINI_SPELLED_TOKENS, .types = types, .merges = merges,
+                              .n_merges = sizeof merges / sizeof *merges};
 }
 
 #endif

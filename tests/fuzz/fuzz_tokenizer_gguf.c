@@ -32,26 +32,28 @@ static struct tokenizer *create(const void *data, size_t len)
     return t;
 }
 
+enum { GOOD = 7 };
+
 static struct bytes_out good_file(int i)
 {
     static const char *const pre[] = {"gpt-2", "default", "smollm", "llama-bpe", "qwen2"};
-    struct mini_gguf m = i < 5 ? mini_byte_level(pre[i]) : mini_sentencepiece();
+    struct mini_gguf m = i < 5 ? mini_byte_level(pre[i]) : i < 6 ? mini_sentencepiece() : mini_spelled("gemma4", NULL);
     return mini_gguf(&m);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static struct tokenizer *good[6];
+    static struct tokenizer *good[GOOD];
     if (!size)
         return 0;
-    for (int i = 0; i < 6 && !good[i]; i++) {
+    for (int i = 0; i < GOOD && !good[i]; i++) {
         struct bytes_out o = good_file(i);
         good[i] = create(o.data, o.len);
         bytes_out_finish(&o);
         FUZZ_CHECK(good[i]);
     }
     if (data[0] < 128) {
-        check_encode(good[data[0] % 6], (const char *)data + 1, size - 1);
+        check_encode(good[data[0] % GOOD], (const char *)data + 1, size - 1);
         return 0;
     }
     struct tokenizer *t = create(data + 1, size - 1);
@@ -63,14 +65,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 size_t fuzz_seed(int i, uint8_t *buf, size_t cap)
 {
-    if (i < 6) {
+    if (i < GOOD) {
         buf[0] = (uint8_t)i;
         memcpy(buf + 1, sample, sizeof sample - 1);
         return sizeof sample;
     }
-    if (i >= 12)
+    if (i >= 2 * GOOD)
         return 0;
-    struct bytes_out o = good_file(i - 6);
+    struct bytes_out o = good_file(i - GOOD);
     size_t len = o.bad || o.len + 1 > cap ? 0 : o.len + 1;
     buf[0] = 128;
     if (len)

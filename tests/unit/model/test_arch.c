@@ -134,6 +134,11 @@ static void test_tokens(void **state)
         assert_int_equal(read_arch(&f, &i, &em), 0);
         assert_true(i.add_bos);
     }
+    /* As llama.cpp does, whatever the file says. */
+    const struct file lines = {.arch = "gemma3", .str = {{"tokenizer.ggml.model", "gpt2"}, {"tokenizer.ggml.pre", "granite-embed-multi-311m"}},
+                               .raw = {{"tokenizer.ggml.bos_token_id", 2}}};
+    assert_int_equal(read_arch(&lines, &i, &em), 0);
+    assert_true(i.add_bos && i.bos == 2);
     /* How llama.cpp's own writer says that there is none: what a file that does not say means. */
     const struct file none = {.arch = "llama", .str = {{"tokenizer.ggml.model", "llama"}},
                               .raw = {{"tokenizer.ggml.bos_token_id", UINT32_MAX}, {"tokenizer.ggml.unknown_token_id", UINT32_MAX}}};

@@ -77,6 +77,26 @@ static void test_sentencepiece(void **state)
     tokenizer_destroy(&t);
 }
 
+static void test_spelled(void **state)
+{
+    static const char *const kinds[][2] = {{"gemma4", NULL}, {"gpt2", "gemma4"}, {"gpt2", "granite-embed-multi-311m"}};
+    enum { A = 260, B, C, BC = 264, MARK_A, ABC, LINE = MINI_PIECE_TOKENS, LINE_2, LINE_4, SPACES = LINE + 4 };
+    struct err_msg em = {{0}};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        const struct mini_gguf m = mini_spelled(kinds[i][0], kinds[i][1]);
+        struct tokenizer *t = NULL;
+        assert_int_equal(create(&m, &t, &em), 0);
+        CHECK_IDS(t, "abc", ABC);
+        CHECK_IDS(t, "a abc", A, MARK_A, BC); /* no prefix; the merge listed first is made first */
+        CHECK_IDS(t, "\nb", LINE, B);         /* no merge across */
+        CHECK_IDS(t, "b\n\n\nc", B, LINE_2, LINE, C);
+        CHECK_IDS(t, "b\n\n\n\nc", B, LINE_4, C); /* a piece, though no merge makes it */
+        CHECK_IDS(t, "b  c", B, SPACES, C);
+        CHECK_IDS(t, "x\xC3\xBC", 3 + 'x', 3 + 0xC3, 3 + 0xBC);
+        tokenizer_destroy(&t);
+    }
+}
+
 static void test_without_a_byte(void **state)
 {
     struct mini_gguf m = mini_byte_level("gpt-2");
@@ -187,6 +207,14 @@ static void test_forged(void **state)
     tokens[7] = longest;
     m = bytes, m.tokens = tokens, refused(&m, LT_ELIMIT, "piece 7");
     free(longest);
+    const struct mini_gguf plain = mini_spelled("gemma4", NULL);
+    static const char *const no_pair[][1] = {{"ab"}, {" b"}, {"a "}, {""}};
+    for (size_t i = 0; i < sizeof no_pair / sizeof *no_pair; i++)
+        m = plain, m.merges = no_pair[i], m.n_merges = 1, refused(&m, LT_EFORMAT, "merge 0");
+    const char *lacking[MINI_SPELLED_TOKENS];
+    memcpy(lacking, plain.tokens, sizeof lacking);
+    lacking[3 + 'q'] = "qq";
+    m = plain, m.tokens = lacking, refused(&m, LT_EUNSUPPORTED, "0x71");
     m = pieces, m.scores = NULL, refused(&m, LT_EFORMAT, "scores");
     memcpy(scores, pieces.scores, sizeof scores);
     static const float wrong[] = {__builtin_nanf(""), __builtin_inff(), -1e38f};
@@ -201,6 +229,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_byte_level), cmocka_unit_test(test_sentencepiece), cmocka_unit_test(test_without_a_byte),
         cmocka_unit_test(test_words),      cmocka_unit_test(test_classes),       cmocka_unit_test(test_forged),
+        cmocka_unit_test(test_spelled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

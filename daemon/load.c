@@ -19,6 +19,7 @@
 #include "daemon/job_holds.h"
 #include "daemon/rerank.h"
 #include "daemon/sampler.h"
+#include "model/layout.h"
 #include "model/text.h"
 
 #define SEARCHERS_MIN 2
@@ -85,7 +86,10 @@ static int open_device(struct core *c, struct engine_params *p, struct err_msg *
         return r;
     const struct model_info *mi = model_info(c->model);
     const struct engine_info *e = device_info(c->device);
-    log_info("model", "%s (%s, dimension %u, %u tokens) on %s", mi->name, mi->weight_type, mi->dim, mi->token_limit, e->device);
+    log_info("model", "%s (%s, dimension %u, %u tokens, %s mask, pooling %s) on %s", mi->name, mi->weight_type, mi->dim, mi->token_limit,
+             mi->causal ? "causal" : "full", layout_pooling_name(mi->pooling), e->device);
+    if (mi->lacks)
+        log_warn("model", "the file lacks %s", mi->lacks);
     if (e->note[0])
         log_info("model", "%s", e->note);
     m->parts.model = model_tables_bytes(c->model) + e->host_bytes;

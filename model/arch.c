@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "model/layout.h"
 #include "model/tokenizer_gguf.h"
@@ -21,6 +20,7 @@ static const struct family families[] = {
     {"llama", true, false, false, false},
     {"llama-embed", true, false, false, true},
     {"qwen2", false, false, false, false},
+    {"qwen2vl", false, false, false, false}, /* of text alone, whose three positions are one */
     {"qwen3", false, true, false, false},
     {"gemma3", false, true, true, false},
     {"gemma-embedding", false, true, true, true},
@@ -343,29 +343,6 @@ int arch_read(const struct gguf *g, struct model_info *i, struct err_msg *em)
     return i->ranks && !i->has_tokenizer ? unsupported(&r, "a reranker without a tokenizer") : 0;
 }
 
-/* ASCII, case ignored */
-static bool contains(const char *s, const char *word)
-{
-    for (; *s; s++)
-        if (!strncasecmp(s, word, strlen(word)))
-            return true;
-    return false;
-}
-
-void arch_texts(struct model_info *i, const char *arch, size_t len)
-{
-    i->query_prefix = i->instruct_template = "";
-    i->pool_prefix = true;
-    if (is(arch, len, "gemma-embedding")) {
-        i->query_prefix = "task: search result | query: ";
-        i->instruct_template = "task: {} | query: ";
-        i->passage_template = "title: {} | text: ";
-    } else if (is(arch, len, "qwen3") && i->pooling == MODEL_POOL_LAST && contains(i->name, "embedding")) {
-        i->query_prefix = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:";
-        i->instruct_template = "Instruct: {}\nQuery:";
-    }
-}
-
 /* ---- what follows from the numbers ---- */
 
 bool arch_ignores(const struct model_info *i, const char *tensor)
@@ -402,6 +379,13 @@ double arch_rope_freq(const struct model_info *i, bool local, uint32_t k)
         return plain;
     const double keep = i->yarn_context ? yarn_keep(i, k) : 0;
     return plain * keep + plain / i->rope_divisor * (1 - keep);
+}
+
+void arch_set_mask(struct model_info *i, bool causal)
+{
+    if (i->window && causal != i->causal)
+        i->window = !causal ? i->window / 2 + 1 : i->window > 1 ? 2 * (i->window - 1) : 1;
+    i->causal = causal;
 }
 
 double arch_attention_scale(const struct model_info *i, bool local)

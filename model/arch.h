@@ -13,9 +13,9 @@
  *         (the key in the message). */
 int arch_read(const struct gguf *g, struct model_info *i, struct err_msg *em);
 
-/* The texts that go with a model which arch_read recognised (i->name filled in): query prefix, instruction template and
- * passage template, static strings. */
-void arch_texts(struct model_info *i, const char *arch, size_t len);
+/* Another mask than the file's. Gemma's window goes with it, as its configuration in transformers takes it: so many back, or half as many
+ * to both sides. */
+void arch_set_mask(struct model_info *i, bool causal);
 
 /* True for a tensor that such files carry and that an embedding does not need. */
 bool arch_ignores(const struct model_info *i, const char *tensor);

@@ -12,6 +12,7 @@
 #include "base/bytes.h"
 #include "base/file.h"
 #include "model/arch.h"
+#include "model/arch_known.h"
 #include "model/digest.h"
 #include "model/fingerprint.h"
 #include "model/gguf.h"
@@ -128,13 +129,12 @@ static int read_name(struct model *m)
 }
 
 /* A file that another program wrote. */
-static int read_foreign(struct model *m, const char *arch, size_t len)
+static int read_foreign(struct model *m)
 {
     struct model_info *i = &m->info;
     int r = arch_read(m->gguf, i, m->em);
-    if (r < 0 || (r = read_name(m)) < 0)
+    if (r < 0 || (r = read_name(m)) < 0 || (r = arch_known_apply(m->gguf, i, m->em)) < 0)
         return r;
-    arch_texts(i, arch, len);
     i->full_dim = i->dense[1] ? i->dense[1] : i->dense[0] ? i->dense[0] : i->hidden;
     i->dim = i->ranks ? 1 : i->full_dim;
     if (i->ranks && (r = rank_read_template(m->gguf, &m->rank, m->em)) < 0)
@@ -153,7 +153,7 @@ static int read_keys(struct model *m)
     if ((r = gguf_str(m->gguf, "general.architecture", &arch, &len, m->em)) < 0)
         return r;
     if (len != strlen("latentd") || memcmp(arch, "latentd", len))
-        return read_foreign(m, arch, len);
+        return read_foreign(m);
     if ((r = get_size(m, "latentd.format_version", &version)) < 0)
         return r;
     if (version != 1)
@@ -365,10 +365,7 @@ static int overrule(struct model *m, const struct model_params *p)
         m->n_golden = 0;
     if (pooling != MODEL_POOL_LATENT)
         i->n_latents = i->n_latent_heads = i->latent_head_dim = i->latent_ffn = 0;
-    /* Gemma's window, as its configuration in transformers takes it: so many back, or half as many to both sides. */
-    if (i->window && causal != i->causal)
-        i->window = !causal ? i->window / 2 + 1 : i->window > 1 ? 2 * (i->window - 1) : 1;
-    i->causal = causal;
+    arch_set_mask(i, causal);
     i->pooling = pooling;
     if (p->dim && p->dim < i->full_dim) {
         i->dim = p->dim;

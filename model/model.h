@@ -58,6 +58,7 @@ struct model_info {
     uint32_t n_labels;      /* rows of the head: 1, or 2 with "yes" and "no"; 0 unless it ranks */
     uint32_t label;         /* the row of "yes" */
     bool head_bias;
+    const char *lacks;      /* what the model has and the file does not, for people; NULL: nothing known; static */
     const char *rank_template; /* the prompt, {query} and {document} in it once; NULL unless it ranks; lives as long as the model */
 
     char weight_type[16];   /* "f32", "f16", "bf16", "q8_0", "q4_K" …: what most of the decoder's weights are stored as */

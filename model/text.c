@@ -90,7 +90,7 @@ static int put_title(const char *form, const char *title, size_t title_len, bool
         title = "none";
         title_len = slot ? 4 : 0;
     }
-    if (!*form && !alone)
+    if (!slot && !alone)
         tail = title_len ? " " : "";
     if (text_join_room(out, head + title_len + strlen(tail) + 1, em) < 0)
         return LT_ENOMEM;

@@ -100,6 +100,8 @@ static void test_defaults(void **state)
     assert_true(!i.causal && i.rope_pairs);
     assert_int_equal(read_arch(&(struct file){.arch = "qwen2", .tensor = "blk.0.attn_q.bias"}, &i, &em), 0);
     assert_true(i.causal && i.qkv_bias && !i.rope_pairs);
+    assert_int_equal(read_arch(&(struct file){.arch = "qwen2vl"}, &i, &em), 0);
+    assert_true(i.causal && !i.qk_norm && !i.rope_pairs);
     assert_int_equal(read_arch(&(struct file){.arch = "qwen3", .u32 = {{"attention.key_length", 16}, {"pooling_type", 3}}}, &i, &em), 0);
     assert_true(i.qk_norm && i.head_dim == 16 && i.pooling == MODEL_POOL_LAST);
     assert_int_equal(read_arch(&(struct file){.arch = "gemma3", .u32 = {{"attention.sliding_window", 512}}}, &i, &em), 0);
@@ -239,24 +241,11 @@ static void test_scale(void **state)
     assert_true(arch_attention_scale(&i, false) == 2 && arch_attention_scale(&i, true) == 0.5);
 }
 
-static void test_texts(void **state)
-{
-    struct model_info i = {.name = "Qwen3-EMBEDDING-0.6B", .pooling = MODEL_POOL_LAST};
-    arch_texts(&i, "qwen3", 5);
-    assert_true(i.pool_prefix && !i.passage_template && strstr(i.instruct_template, "\nQuery:"));
-    snprintf(i.name, sizeof i.name, "Qwen3 0.6B");
-    arch_texts(&i, "qwen3", 5);
-    assert_string_equal(i.instruct_template, "");
-    assert_string_equal(i.query_prefix, "");
-    arch_texts(&i, "gemma-embedding", 15);
-    assert_string_equal(i.passage_template, "title: {} | text: ");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults), cmocka_unit_test(test_tokens), cmocka_unit_test(test_refused), cmocka_unit_test(test_rank),
-        cmocka_unit_test(test_rope),     cmocka_unit_test(test_scale),  cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_rope),     cmocka_unit_test(test_scale),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

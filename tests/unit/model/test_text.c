@@ -85,6 +85,11 @@ static void test_other_models(void **state)
     check(&in, "1 270 113 114 113 264 261 61 259 273 2", 0); /* none */
     in = passage(" ", "cd");
     check(&in, "1 270 113 114 113 264 261 61 259 273 2", 0);
+    rules.passage_template = "ab: ";
+    in = passage(NULL, "cd");
+    check(&in, "1 275 61 259 273 2", 0); /* one without a place for a title */
+    in = passage("d", "cd");
+    check(&in, "1 275 61 259 263 259 273 2", 0); /* goes before it */
     in = query(NULL, "cd");
     check(&in, "1 275 61 259 273 2", 3); /* queries have their own */
     rules.pool_prefix = true;

@@ -365,7 +365,13 @@ static void fill(struct feed *f, struct index *ix)
             return;
         }
         if (b->list.n == 0) {
+            const uint64_t next = b->list.next;
             index_chunk_list_finish(&b->list);
+            if (next != f->after) { /* cancelled ones so far */
+                f->after = next;
+                writer_wake(f->core->writer);
+                return;
+            }
             f->at_end = true;
             if (!st.pending_chunks)
                 forget_stuck(f); /* deleted or replaced meanwhile */

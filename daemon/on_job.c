@@ -11,6 +11,8 @@ struct job_change {
     struct request *rq;
     struct writer_op op;
     uint64_t job;
+    bool cancelled; /* it was, durably: what is left of its documents is dropped in any case */
+    bool more;      /* some are left */
 };
 
 static void job_message(struct request *rq, const struct index_job *j, char *current, size_t size,
@@ -142,9 +144,11 @@ static void changed(struct writer_op *op, int result, uint64_t seq, const struct
     struct job_change *ch = change_of(op);
     struct request *rq = ch->rq;
     (void)seq;
-    if (result == 0) {
-        if (rq->msg->body_case == LATENT__V1__REQUEST__BODY_JOB_CANCEL && rq->core->feed)
-            feed_cancel_job(rq->core->feed, ch->job);
+    if (ch->more && result == 0 && request_over(rq) == 0) {
+        writer_submit(rq->core->writer, op); /* behind what others have sent meanwhile */
+        return;
+    }
+    if (result == 0 || ch->cancelled) {
         if (rq->msg->body_case == LATENT__V1__REQUEST__BODY_JOB_OPEN && rq->core->holds)
             job_holds_add(rq->core->holds, ch->job, rq->sender);
         request_submit(rq, rq->core->searchers, show);
@@ -163,7 +167,12 @@ static int apply(struct writer_op *op, struct index *ix, struct err_msg *em)
                               m->job_open->total_bytes, &ch->job, em);
     if (m->body_case == LATENT__V1__REQUEST__BODY_JOB_CLOSE)
         return index_job_close(ix, ch->job, em);
-    return index_job_cancel(ix, ch->job, em);
+    int r = index_job_cancel(ix, ch->job, em);
+    if (r >= 0 && !ch->cancelled && ch->rq->core->feed)
+        feed_cancel_job(ch->rq->core->feed, ch->job);
+    ch->cancelled |= r >= 0;
+    ch->more = r > 0;
+    return r < 0 ? r : 0;
 }
 
 static void submit(struct request *rq, uint64_t job)

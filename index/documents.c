@@ -279,6 +279,7 @@ int documents_go_live(struct index *ix, struct collection *c, uint64_t doc, stru
     r = documents_find(ix, c, (const char *)sqlite3_column_text(st, 8), (size_t)sqlite3_column_bytes(st, 8),
                        true, &old, em);
     sqlite3_reset(st);
+    const bool counted = r > 0 && old.job == row.job; /* once a document */
     if (r < 0 || (r && (r = documents_erase(ix, c, &old, em)) < 0))
         return r;
     if ((r = run_doc(ix, ST_DOC_LIVE, doc, em)) < 0)
@@ -293,7 +294,7 @@ int documents_go_live(struct index *ix, struct collection *c, uint64_t doc, stru
         return r;
     if (lost)
         return err_set(em, LT_ECORRUPT, "document %llu has lost its text", (unsigned long long)doc);
-    if (row.job) {
+    if (row.job && !counted) {
         if (!(st = store_stmt(ix, ST_JOB_COUNT, em)))
             return LT_EIO;
         sql_bind(st, "iiiii", (int64_t)0, (int64_t)1, (int64_t)0, (int64_t)0, (int64_t)row.job);

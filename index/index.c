@@ -190,6 +190,7 @@ int index_open(struct index **out, const struct index_params *p, struct err_msg 
     if (p->fingerprint && (r = index_set_model(ix, p->fingerprint, p->dim, em)) < 0)
         goto out;
     ix->inspect = p->inspect;
+    ix->dropping = true;
     ix->n_threads = p->threads;
     ix->writer_kib = p->writer_kib ? p->writer_kib : SCHEMA_WRITER_KIB;
     ix->reader_kib = p->reader_kib ? p->reader_kib : SCHEMA_READER_KIB;

@@ -249,8 +249,9 @@ struct index_chunk_list {
 void index_chunk_list_finish(struct index_chunk_list *list);
 
 /* (writer) The first chunks with id > after that lack a vector, oldest first, of collections of the current
- * model; at most limit, and at most max_bytes of text (one at least). list->n is 0 at the end. A chunk whose row contradicts
- * its document's text is listed with its `damage`, and holds up none behind it.
+ * model; at most limit, and at most max_bytes of text (one at least). list->n is 0 at the end, where `next` has not moved, and after many
+ * chunks of cancelled jobs, which are passed over. A chunk whose row contradicts its document's text is listed with its `damage`, and
+ * holds up none behind it.
  * Call between groups: rows of an open group are seen as well. */
 int index_pending(struct index *ix, uint64_t after, size_t limit, size_t max_bytes,
                   struct index_chunk_list *list, struct err_msg *em);
@@ -296,7 +297,9 @@ struct index_job {
 };
 
 /* (writer) Durable when they return; between groups. Of finished and abandoned jobs the last 1,000 are kept.
- * Cancel drops the documents that are not searchable yet; a closed job of which none is left stays as it ended. Errors: LT_ENOTFOUND, LT_EINVAL. */
+ * Cancel drops the documents that are not searchable yet; a closed job of which none is left stays as it ended. Those are dropped some at a time,
+ * each time durably: 1 says that there are more, and the next call goes on. The job is cancelled, and none of them becomes searchable any more,
+ * from the first call on; index_maintain drops what nobody calls for. Errors: LT_ENOTFOUND, LT_EINVAL. */
 int index_job_open(struct index *ix, const char *collection, const char *label,
                    uint64_t total_documents, uint64_t total_bytes, uint64_t *job, struct err_msg *em);
 int index_job_close(struct index *ix, uint64_t job, struct err_msg *em);

@@ -1,9 +1,14 @@
-/* Jobs: durable rows that count what happens to an ingest. */
+/* Jobs: durable rows that count what happens to an ingest.
+ *
+ * A cancelled job's documents that wait for their vectors go in bites, of which each is a group of its own: others write in between, and the
+ * log of one fits into what a full disk has in reserve. Until they have gone they are passed over, since the job is cancelled with the first
+ * bite (jobs_cancelled); what a kill leaves, index_maintain drops. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/utf8.h"
 #include "index/reader.h"
 #include "index/store.h"
@@ -89,43 +94,67 @@ int index_job_close(struct index *ix, uint64_t job, struct err_msg *em)
     return end_group(ix, jobs_set_state(ix, job, INDEX_JOB_RUNNING, em), em);
 }
 
-static int drop_documents(struct index *ix, uint64_t job, struct err_msg *em)
+/* A bite ends with the document that has the last of so many. */
+#define DROP_DOCS 256
+#define DROP_CHUNKS 256
+
+/* The job's next documents that wait. */
+struct waiting {
+    uint64_t docs[DROP_DOCS];
+    size_t n;
+    int64_t source; /* what they count as received */
+};
+
+static int find_waiting(struct index *ix, uint64_t job, struct waiting *w, struct err_msg *em)
 {
-    for (;;) {
-        uint64_t docs[256];
-        size_t n = 0;
-        int r;
-        sqlite3_stmt *st = store_stmt(ix, ST_DOC_STAGED_OF_JOB, em);
-        if (!st)
-            return LT_EIO;
-        sql_bind(st, "i", (int64_t)job);
-        while ((r = sql_step(st, em)) > 0 && n < 256)
-            docs[n++] = (uint64_t)sqlite3_column_int64(st, 0);
-        sqlite3_reset(st);
-        if (r < 0 || n == 0)
-            return r;
-        for (size_t i = 0; i < n; i++) {
-            struct doc_row row;
-            int64_t coll;
-            if ((r = documents_row(ix, docs[i], &row, &coll, em)) < 0)
-                return r;
-            struct collection *c = collection_by_id(ix, coll);
-            if (r == 0 || !c) /* of a dropped collection: erased with it */
-                return 0;
-            if ((r = documents_drop_staged(ix, c, &row, em)) < 0)
-                return r;
-        }
+    int r = 0;
+    int64_t n_chunks = 0;
+    sqlite3_stmt *st = store_stmt(ix, ST_DOC_STAGED_OF_JOB, em);
+    *w = (struct waiting){.n = 0};
+    if (!st)
+        return LT_EIO;
+    sql_bind(st, "i", (int64_t)job);
+    while (w->n < DROP_DOCS && n_chunks < DROP_CHUNKS && (r = sql_step(st, em)) > 0) {
+        const int64_t n = sqlite3_column_int64(st, 1);
+        w->docs[w->n++] = (uint64_t)sqlite3_column_int64(st, 0);
+        n_chunks += n < 1 || n > INDEX_CHUNKS_MAX ? 1 : n; /* damaged */
+        w->source += sqlite3_column_int64(st, 2);
     }
+    sqlite3_reset(st);
+    return w->n == DROP_DOCS || n_chunks >= DROP_CHUNKS ? 0 : r;
 }
 
 /* What is dropped counts neither as received nor as done. */
-static int let_go(struct index *ix, uint64_t job, struct err_msg *em)
+static int let_go(struct index *ix, uint64_t job, int64_t source, struct err_msg *em)
 {
     sqlite3_stmt *st = store_stmt(ix, ST_JOB_LET_GO, em);
     if (!st)
         return LT_EIO;
-    sql_bind(st, "i", (int64_t)job);
+    sql_bind(st, "ii", source, (int64_t)job);
     return sql_run(st, em);
+}
+
+/* A bite, in the open group; *more: there may be another. */
+static int drop_some(struct index *ix, uint64_t job, bool *more, struct err_msg *em)
+{
+    struct waiting w;
+    int r = find_waiting(ix, job, &w, em);
+    *more = false;
+    if (r < 0 || !w.n || (r = let_go(ix, job, w.source, em)) < 0)
+        return r;
+    for (size_t i = 0; i < w.n; i++) {
+        struct doc_row row;
+        int64_t coll;
+        if ((r = documents_row(ix, w.docs[i], &row, &coll, em)) < 0)
+            return r;
+        struct collection *c = collection_by_id(ix, coll);
+        if (r == 0 || !c) /* of a dropped collection: erased with it */
+            return 0;
+        if ((r = documents_drop_staged(ix, c, &row, em)) < 0)
+            return r;
+    }
+    *more = true;
+    return 0;
 }
 
 /* 1: documents of the job wait for their vectors; 0: none does. */
@@ -143,17 +172,50 @@ static int has_staged(struct index *ix, uint64_t job, struct err_msg *em)
 int index_job_cancel(struct index *ix, uint64_t job, struct err_msg *em)
 {
     int64_t state;
+    bool more = false;
     struct err_msg local;
     em = em ? em : &local;
     int r = jobs_state(ix, job, NULL, &state, em);
-    if (r < 0 || state == INDEX_JOB_CANCELLED)
+    if (r < 0)
         return r;
-    if (state == INDEX_JOB_RUNNING && (r = has_staged(ix, job, em)) <= 0)
+    if ((state == INDEX_JOB_RUNNING || state == INDEX_JOB_CANCELLED) && (r = has_staged(ix, job, em)) <= 0)
         return r; /* it is over: how it ended stays */
     if ((r = group_begin_alone(ix, true, em)) < 0)
         return r;
-    if ((r = jobs_set_state(ix, job, INDEX_JOB_CANCELLED, em)) == 0 && (r = let_go(ix, job, em)) == 0)
-        r = drop_documents(ix, job, em);
+    ix->dropping = true;
+    if (state != INDEX_JOB_CANCELLED)
+        r = jobs_set_state(ix, job, INDEX_JOB_CANCELLED, em);
+    if (r == 0)
+        r = drop_some(ix, job, &more, em);
+    r = end_group(ix, r, em);
+    fault("job.bite");
+    return r < 0 ? r : more;
+}
+
+bool jobs_cancelled(struct index *ix, uint64_t job)
+{
+    int64_t state = INDEX_JOB_OPEN;
+    struct err_msg em;
+    return ix->dropping && job && jobs_state(ix, job, NULL, &state, &em) == 0 && state == INDEX_JOB_CANCELLED;
+}
+
+int jobs_drop(struct index *ix, bool *more, struct err_msg *em)
+{
+    int64_t job = 0;
+    *more = false;
+    if (!ix->dropping)
+        return 0;
+    sqlite3_stmt *st = store_stmt(ix, ST_JOB_TO_DROP, em);
+    int r = st ? sql_int(st, 0, &job, em) : LT_EIO;
+    if (r < 0)
+        return r;
+    if (!job) {
+        ix->dropping = false;
+        return 0;
+    }
+    if ((r = group_begin_alone(ix, true, em)) < 0)
+        return r;
+    r = drop_some(ix, (uint64_t)job, more, em);
     return end_group(ix, r, em);
 }
 

@@ -86,6 +86,18 @@ fail:
     return r;
 }
 
+/* Documents of cancelled jobs: a bite at least, since nothing behind them counts as searchable before they have gone. */
+static int drop_cancelled(struct index *ix, uint64_t until, bool *more, struct err_msg *em)
+{
+    bool left;
+    int r;
+    do
+        r = jobs_drop(ix, &left, em);
+    while (r == 0 && left && clock_ns() < until);
+    *more = *more || (r == 0 && left);
+    return r == LT_ENOSPC ? 0 : r; /* deletions will make a little more room */
+}
+
 static bool log_is_due(const struct index *ix)
 {
     if (!ix->wal_pages)
@@ -287,6 +299,8 @@ static int maintain(struct index *ix, unsigned budget_ms, bool *more, struct err
         r = tidy_rows(ix, until, &left, em);
         m = m || left;
     }
+    if (r == 0)
+        r = drop_cancelled(ix, until, &m, em);
     while (r == 0 && clock_ns() < until) {
         if ((r = erase_dropped(ix, &erased, em)) < 0 || !erased)
             break;

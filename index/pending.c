@@ -4,6 +4,8 @@
 
 #include "index/reader.h"
 
+#define PASSED_MAX 4096 /* chunks of cancelled jobs in one call */
+
 void index_chunk_list_finish(struct index_chunk_list *list)
 {
     arena_finish(&(struct arena){list->memory});
@@ -14,6 +16,8 @@ void index_chunk_list_finish(struct index_chunk_list *list)
 /* The document that is at hand, so that a long text is read once for all its chunks. */
 struct current {
     int64_t doc;
+    uint64_t job;
+    bool cancelled; /* the job */
     sqlite3_stmt *text;
     struct err_msg damage; /* what is wrong with all of it; empty: nothing */
 };
@@ -88,11 +92,21 @@ static int add(struct index *ix, struct index_chunk_list *list, sqlite3_stmt *st
     return 0;
 }
 
+static bool is_cancelled(struct index *ix, sqlite3_stmt *st, struct current *cur)
+{
+    const uint64_t job = (uint64_t)sqlite3_column_int64(st, 7);
+    if (job != cur->job) {
+        cur->job = job;
+        cur->cancelled = jobs_cancelled(ix, job);
+    }
+    return cur->cancelled;
+}
+
 int index_pending(struct index *ix, uint64_t after, size_t limit, size_t max_bytes,
                   struct index_chunk_list *list, struct err_msg *em)
 {
     int r = 0;
-    size_t bytes = 0;
+    size_t bytes = 0, n_passed = 0;
     struct err_msg local;
     em = em ? em : &local;
     memset(list, 0, sizeof *list);
@@ -105,13 +119,15 @@ int index_pending(struct index *ix, uint64_t after, size_t limit, size_t max_byt
     if (!list->chunks)
         return err_set(em, LT_ENOMEM, "no memory for pending texts");
     sql_bind(st, "i", (int64_t)after);
-    while (list->n < limit && (r = sql_step(st, em)) > 0) {
+    while (list->n < limit && n_passed < PASSED_MAX && (r = sql_step(st, em)) > 0) {
         struct collection *c = collection_by_id(ix, sqlite3_column_int64(st, 2));
         int64_t start = sqlite3_column_int64(st, 4), end = sqlite3_column_int64(st, 5);
         if (list->n && start >= 0 && end >= start && bytes + (uint64_t)(end - start) > max_bytes)
             break;
         uint64_t chunk = (uint64_t)sqlite3_column_int64(st, 0);
-        if (c && collection_check_model(ix, c, NULL) == 0) {
+        if (is_cancelled(ix, st, &cur)) {
+            n_passed++;
+        } else if (c && collection_check_model(ix, c, NULL) == 0) {
             if ((r = add(ix, list, st, &cur, em)) < 0)
                 break;
             bytes += list->chunks[list->n - 1].text_len;

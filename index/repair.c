@@ -76,6 +76,7 @@ static int mend_documents(struct repair *r, const struct check_rule *rule, struc
                     "DELETE FROM vector_tails WHERE chunk IN (SELECT c.chunk FROM chunks c JOIN bad b ON b.doc = c.doc"
                     " WHERE b.again);"
                     "UPDATE chunks SET vseq = NULL WHERE doc IN (SELECT doc FROM bad WHERE again);"
+                    "UPDATE documents SET job = 0 WHERE live AND doc IN (SELECT doc FROM bad WHERE again);" /* which has counted it */
                     "UPDATE documents SET live = 0, n_pending = n_chunks WHERE doc IN (SELECT doc FROM bad WHERE again);"
                     "DROP TABLE temp.bad",
                     em);

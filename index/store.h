@@ -171,6 +171,7 @@ struct index {
     uint64_t maintain_ns; /* last housekeeping */
     bool has_reserve;
     bool freed_rows; /* there may be free pages to give back */
+    bool dropping;   /* there may be documents of cancelled jobs that wait */
     bool inspect;    /* opened for a check */
     bool recover;    /* without graphs */
     bool refilling;  /* graphs are being refilled, with a small cache */
@@ -261,6 +262,10 @@ int jobs_state(struct index *ix, uint64_t job, const char *collection, int64_t *
 /* In the open group. */
 int jobs_count_failed(struct index *ix, uint64_t job, uint64_t n, uint64_t bytes, const char *reason, struct err_msg *em);
 int jobs_set_state(struct index *ix, uint64_t job, int64_t state, struct err_msg *em);
+/* Its documents that wait are on their way out: they get no vectors and do not become searchable. */
+bool jobs_cancelled(struct index *ix, uint64_t job);
+/* Between groups: drops some of the documents that cancelled jobs left; *more: there may be others. */
+int jobs_drop(struct index *ix, bool *more, struct err_msg *em);
 
 /* ---- graphs and the store (refill.c) ---- */
 

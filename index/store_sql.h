@@ -18,7 +18,8 @@ S(DOC_LIVE, "UPDATE documents SET live = 1 WHERE doc = ?")
 S(DOC_PENDING, "UPDATE documents SET n_pending = n_pending - 1 WHERE doc = ? RETURNING n_pending")
 S(DOC_DELETE, "DELETE FROM documents WHERE doc = ?")
 S(DOC_OLDEST_STAGED, "SELECT min(seq) FROM documents WHERE coll = ? AND live = 0")
-S(DOC_STAGED_OF_JOB, "SELECT doc FROM documents WHERE live = 0 AND job = ? LIMIT 256")
+S(DOC_STAGED_OF_JOB, "SELECT doc, n_chunks, min(max(source, 0), 4294967295) FROM documents WHERE live = 0 AND job = ?")
+S(DOC_JOB, "UPDATE documents SET job = ? WHERE doc = ?")
 S(TEXT_ADD, "INSERT INTO texts VALUES(?, ?)")
 S(TEXT_GET, "SELECT text FROM texts WHERE doc = ?")
 S(TEXT_DELETE, "DELETE FROM texts WHERE doc = ?")
@@ -56,8 +57,9 @@ S(JOB_STATE, "SELECT state, collection FROM jobs WHERE job = ?")
 S(JOB_SET_STATE, "UPDATE jobs SET state = ? WHERE job = ?")
 S(JOB_COUNT, "UPDATE jobs SET accepted = accepted + ?, searchable = searchable + ?, failed = failed + ?,"
              " received_bytes = received_bytes + ? WHERE job = ?")
-S(JOB_LET_GO, "UPDATE jobs SET received_bytes = max(0, received_bytes - (SELECT coalesce(sum(min(max(source, 0), 4294967295)), 0)"
-              " FROM documents WHERE live = 0 AND job = ?1)) WHERE job = ?1")
+S(JOB_LET_GO, "UPDATE jobs SET received_bytes = max(0, received_bytes - ?) WHERE job = ?")
+S(JOB_TO_DROP, "SELECT j.job FROM jobs j JOIN collections k ON k.coll = j.coll WHERE j.state = 3 AND NOT k.dropped"
+               " AND EXISTS (SELECT 1 FROM documents d WHERE d.live = 0 AND d.job = j.job) LIMIT 1")
 S(JOBS_OPEN, "SELECT j.job, EXISTS (SELECT 1 FROM documents d WHERE d.live = 0 AND d.job = j.job) FROM jobs j"
              " WHERE j.state = 0 AND j.job > ? ORDER BY j.job LIMIT 256")
 S(JOB_ERROR, "UPDATE jobs SET last_error = ? WHERE job = ?")

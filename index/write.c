@@ -124,17 +124,28 @@ static uint64_t doc_bytes(const struct collection *c, const struct index_doc *d,
            n_chunks * (c->dim * sizeof(float) + 64);
 }
 
-static int count_in_job(struct index *ix, const struct index_doc *d, bool searchable, struct err_msg *em)
+/* A document counts once in its job, however often it comes: accepted and searchable say what it was not counted as yet. */
+static int count_in_job(struct index *ix, const struct index_doc *d, bool accepted, bool searchable, struct err_msg *em)
 {
     sqlite3_stmt *st = d->job ? store_stmt(ix, ST_JOB_COUNT, em) : NULL;
     if (!st)
         return d->job ? LT_EIO : 0;
-    sql_bind(st, "iiiii", (int64_t)1, (int64_t)searchable, (int64_t)0, (int64_t)d->source_bytes, (int64_t)d->job);
+    sql_bind(st, "iiiii", (int64_t)accepted, (int64_t)searchable, (int64_t)0, (int64_t)d->source_bytes, (int64_t)d->job);
     return sql_run(st, em);
 }
 
-/* The new version's rows, under the next numbers. kept as for insert_chunks. */
-static int insert_rows(struct index *ix, struct collection *c, const struct index_doc *d, size_t n, bool kept,
+/* The live version is what the job brought, too. */
+static int set_job(struct index *ix, const struct index_doc *d, const struct doc_row *live, struct err_msg *em)
+{
+    sqlite3_stmt *st = d->job && d->job != live->job ? store_stmt(ix, ST_DOC_JOB, em) : NULL;
+    if (!st)
+        return d->job && d->job != live->job ? LT_EIO : 0;
+    sql_bind(st, "ii", (int64_t)d->job, (int64_t)live->doc);
+    return sql_run(st, em);
+}
+
+/* The new version's rows, under the next numbers. kept as for insert_chunks; again: its job has had the document before. */
+static int insert_rows(struct index *ix, struct collection *c, const struct index_doc *d, size_t n, bool kept, bool again,
                        struct err_msg *em)
 {
     int64_t bytes = (int64_t)doc_bytes(c, d, n);
@@ -159,7 +170,7 @@ static int insert_rows(struct index *ix, struct collection *c, const struct inde
         return LT_EIO;
     sql_bind(st, "ib", (int64_t)doc, d->text_len ? d->text : "", d->text_len);
     if ((r = sql_run(st, em)) < 0 || (r = insert_chunks(ix, c, d, doc, first, n, kept, em)) < 0 ||
-        (r = count_in_job(ix, d, false, em)) < 0)
+        (r = count_in_job(ix, d, !again, false, em)) < 0)
         return r;
     c->delta.bytes += bytes;
     group_touch(c);
@@ -184,15 +195,17 @@ static int insert_doc(struct index *ix, struct collection *c, const struct index
     if (d->kept)
         *d->kept = kept != KEPT_NOTHING;
     c->delta.documents += !was_staged && !was_live;
+    const bool was_searchable = was_live && live.job == d->job, again = was_searchable || (was_staged && staged.job == d->job);
     if (kept != KEPT_ALL)
-        return insert_rows(ix, c, d, n, kept == KEPT_VECTORS, em);
+        return insert_rows(ix, c, d, n, kept == KEPT_VECTORS, again, em);
     if (d->version)
         *d->version = live.doc;
     if (was_staged) { /* which is gone: a change like a deletion */
         ix->seq++;
         c->group_seq = ix->seq;
     }
-    return count_in_job(ix, d, true, em);
+    r = set_job(ix, d, &live, em);
+    return r < 0 ? r : count_in_job(ix, d, !again, !was_searchable, em);
 }
 
 /* (writer) Uncounted: the writer alone takes collections out. */
@@ -272,6 +285,14 @@ static int set_vector(struct index *ix, uint64_t chunk, const float *v, bool *se
     sqlite3_reset(st);
     if (!pending || !c)
         return 0;
+    if (ix->dropping) {
+        struct doc_row row;
+        int64_t coll;
+        if ((r = documents_row(ix, (uint64_t)doc, &row, &coll, em)) < 0)
+            return r;
+        if (r > 0 && jobs_cancelled(ix, row.job))
+            return 0;
+    }
     if ((r = vectors_add(ix, chunk, v, c->dim, em)) < 0)
         return r;
     if (!(st = store_stmt(ix, ST_CHUNK_VSEQ, em)))
@@ -342,7 +363,7 @@ int index_fail_chunk(struct index *ix, uint64_t chunk, int code, const char *rea
     if ((r = documents_row(ix, (uint64_t)doc, &row, &coll, em)) < 0)
         return group_fail(ix, r, em);
     struct collection *c = collection_by_id(ix, coll);
-    if (r == 0 || row.live || !c)
+    if (r == 0 || row.live || !c || jobs_cancelled(ix, row.job))
         return 0;
     st = store_stmt(ix, ST_DOC_BY_ID, em);
     if (!st)

@@ -565,7 +565,7 @@ struct latent_job {
     const char *collection, *label;
     enum latent_job_state state;
     uint32_t reserved0;
-    uint64_t accepted, searchable, failed; /* documents */
+    uint64_t accepted, searchable, failed; /* documents; one that is sent again counts once in the first two */
     uint64_t pending_chunks;
     uint64_t total_documents, total_bytes; /* as announced; 0: unknown */
     int64_t created_ms;         /* since 1970 UTC */
@@ -586,6 +586,7 @@ LATENT_API int latent_job_open(struct latent *c, const char *collection, const c
                                struct latent_job **out);
 /* No more documents will come. out NULL: not wanted, as with cancel. */
 LATENT_API int latent_job_close(struct latent *c, uint64_t job, struct latent_job **out);
+/* Drops the job's documents that are not searchable yet; returns when they have gone. Should it not, the rest goes by itself. */
 LATENT_API int latent_job_cancel(struct latent *c, uint64_t job, struct latent_job **out);
 LATENT_API int latent_job_list(struct latent *c, struct latent_job_list **out);
 

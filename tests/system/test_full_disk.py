@@ -10,8 +10,8 @@ import sys
 import time
 import unittest
 
-from harness import CALL_S, Daemon, START_S, main
-from wire import ADD, CREATE, DELETE, DROP, GET, SEARCH, STATUS, Wire, add, document, unpack
+from harness import CALL_S, Daemon, QUICK_MODEL, START_S, STEADY_DEVICE, main
+from wire import ADD, CREATE, DELETE, DROP, GET, JOB_CANCEL, JOB_OPEN, SEARCH, STATUS, Wire, add, document, unpack
 
 ENOSPC = 17  # base/err.h
 MIB = 1 << 20
@@ -166,6 +166,40 @@ class FullDisk(unittest.TestCase):
                         self.assertEqual(w.call(DELETE, [(1, "c"), (2, f"d{i}")]).code, 0)
                     self.add_again(w, self.document(1))
                     n = self.fill(w, n + 1)[0]
+
+    def test_cancelling_makes_room(self):
+        """Of a job whose documents filled the disk, to the last byte, before they were embedded."""
+        with Small(*QUICK_MODEL, wait=None, env=STEADY_DEVICE) as d:
+            d.stop()
+            shutil.rmtree(d.data, ignore_errors=True)
+            d.mount(40)
+            d.start()
+            d.wait("ready")
+            with Wire(d.socket) as w:
+                self.assertEqual(w.call(CREATE, [(1, "c")]).code, 0)
+                job = w.call(JOB_OPEN, [(1, "c")]).body(JOB_OPEN)[1][0]
+                n, code = 0, 0
+                while not code:
+                    docs = [document(f"d{n + i}", f"number{n + i} " + "word " * 100) for i in range(500)]
+                    code = w.call(ADD, add("c", docs, wait_accepted=True, job=job)).code
+                    n += 0 if code else len(docs)
+                self.assertEqual(code, ENOSPC)
+                self.assertGreater(n, 1000)
+                fd = os.open(os.path.join(d.data, "ballast"), os.O_CREAT | os.O_WRONLY)
+                try:
+                    while True:
+                        os.write(fd, bytes(4096))
+                except OSError:
+                    os.close(fd)
+                reply = w.call(JOB_CANCEL, [(1, job)])
+                self.assertEqual((reply.code, reply.message), (0, ""))
+                row = unpack(reply.raw[JOB_OPEN][0])
+                self.assertEqual((row[4], row.get(8, [0])), ([3], [0]))
+                info = d.json_lines("collection", "info", "c", "--json")[0]
+                self.assertEqual((info["documents"], info["pending_chunks"]), (row.get(6, [0])[0], 0))
+                os.unlink(os.path.join(d.data, "ballast"))
+                self.wait_writable(w)
+                self.assertEqual(w.call(ADD, add("c", [document("new", "a text")])).code, 0)
 
     def test_one_document_that_does_not_fit(self):
         """It is refused by its size; what is small still goes in."""

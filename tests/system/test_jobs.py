@@ -112,6 +112,49 @@ class Jobs(unittest.TestCase):
             self.assertLessEqual(texts_done(d), N_BATCH * N_BATCHES - done)
             self.assertEqual(d.search("c", text(3))[0]["id"], "d3")
 
+    @needs_faults
+    def test_killed_while_it_cancels(self):
+        """The documents that a cancellation had not come to go after the next start; none is embedded."""
+        with Daemon(*QUICK_MODEL, env=STEADY_DEVICE) as d:
+            d.latent("collection", "create", "c")
+            d.stop()
+            d.env["LATENTD_FAULT"] += ",job.bite:1=kill"
+            d.start()
+            with Wire(d.socket) as w:
+                job = begin(w)
+                with self.assertRaises(OSError):
+                    w.call(JOB_CANCEL, [(1, job)])
+            d.process.wait(CALL_S)
+            d.env["LATENTD_FAULT"] = ""
+            d.start()
+            with Wire(d.socket) as w:
+                row = wait_for(w, job, lambda row: row["pending"] == 0)
+                self.assertEqual((row["state"], row["accepted"]), (STATE_CANCELLED, N_BATCH * N_BATCHES))
+                self.assertEqual(d.json_lines("collection", "info", "c", "--json")[0]["documents"], row["searchable"])
+                self.assertEqual(w.call(GET, [(1, "c"), (2, f"d{N_BATCH * N_BATCHES - 1}")]).body(GET).get(1, []), [])
+                self.assertEqual(w.call(JOB_CANCEL, [(1, job)]).code, 0)
+                self.assertEqual(texts_done(d), 0)
+                d.add("c", [{"id": "new", "text": "work goes on"}])
+
+    @needs_faults
+    def test_cancelled_twice_at_once(self):
+        """And closed and added to meanwhile: everybody is answered when all has gone."""
+        with Daemon(*QUICK_MODEL, env=STEADY_DEVICE) as d, Wire(d.socket) as w, Wire(d.socket) as other:
+            d.latent("collection", "create", "c")
+            job = begin(w)
+            cancels = [(x, x.send(JOB_CANCEL, [(1, job)])) for x in (w, other, w)]
+            other.send(JOB_CLOSE, [(1, job)])
+            other.send(ADD, add("c", [document("kept", "a text of its own"), document("d799", "back again")], wait_accepted=True))
+            for x, _ in cancels:
+                reply = x.receive()
+                self.assertEqual((reply.code, reply.message), (0, ""))
+            for _ in range(2):
+                self.assertEqual(other.receive().code, 0)
+            row = wait_for(w, job, lambda row: row["pending"] == 0)
+            self.assertEqual(row["state"], STATE_CANCELLED)
+            self.assertEqual(row["received"], row["done"])
+            self.assertEqual(d.json_lines("collection", "info", "c", "--json")[0]["documents"], row["searchable"] + 2)
+
     def state_of(self, w, job):
         row = job_row(w, job)
         return row["state"], row["received"], row["done"]

@@ -82,6 +82,19 @@ static inline void kit_commit(struct index *ix)
     kit_ok(index_commit(ix, NULL, &em), &em);
 }
 
+/* In how many bites. */
+static inline int kit_cancel(struct index *ix, uint64_t job)
+{
+    struct err_msg em;
+    int r, n = 0;
+    do {
+        r = index_job_cancel(ix, job, &em);
+        kit_ok(r, &em);
+        n++;
+    } while (r > 0);
+    return n;
+}
+
 /* Embeds all that is pending; how many chunks. */
 static inline size_t kit_embed_pending(struct index *ix)
 {
@@ -91,8 +104,12 @@ static inline size_t kit_embed_pending(struct index *ix)
         struct err_msg em;
         kit_ok(index_pending(ix, after, 64, 1 << 20, &list, &em), &em);
         if (!list.n) {
+            const bool end = list.next == after;
+            after = list.next;
             index_chunk_list_finish(&list);
-            return total;
+            if (end)
+                return total;
+            continue;
         }
         float *v = malloc(list.n * KIT_DIM * sizeof *v);
         uint64_t *ids = malloc(list.n * sizeof *ids);

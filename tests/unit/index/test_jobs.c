@@ -72,10 +72,50 @@ static void test_bytes(void **state)
     kit_check(b->ix);
 }
 
+static void counts(struct box *b, uint64_t job, uint64_t accepted, uint64_t searchable)
+{
+    const struct index_job j = row(b, job);
+    assert_int_equal(j.accepted, accepted);
+    assert_int_equal(j.searchable, searchable);
+}
+
+/* What is sent again, since its sender does not know whether it came, counts as one document; what another job brings counts there. */
+static void test_resent(void **state)
+{
+    struct box *b = *state;
+    const uint64_t job = job_open(b), other = job_open(b);
+    for (int i = 0; i < 2; i++) { /* before they are searchable */
+        assert_int_equal(put(b, "a", "some words", 10, job), 0);
+        assert_int_equal(put(b, "b", "more words", 10, job), 0);
+        kit_commit(b->ix);
+        counts(b, job, 2, 0);
+    }
+    kit_embed_pending(b->ix);
+    counts(b, job, 2, 2);
+    assert_int_equal(put(b, "a", "some words", 10, job), 0); /* as it is */
+    assert_int_equal(put(b, "b", "other words", 10, job), 0);
+    kit_commit(b->ix);
+    counts(b, job, 2, 2);
+    kit_embed_pending(b->ix);
+    counts(b, job, 2, 2);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(put(b, "a", "some words", 10, other), 0);
+        kit_commit(b->ix);
+        counts(b, other, 1, 1);
+    }
+    assert_int_equal(put(b, "b", "new words", 10, other), 0);
+    assert_int_equal(put(b, "c", "words", 10, other), 0);
+    kit_commit(b->ix);
+    counts(b, other, 3, 1);
+    kit_embed_pending(b->ix);
+    counts(b, other, 3, 3);
+    counts(b, job, 2, 2);
+    kit_check(b->ix);
+}
+
 static void test_bytes_cancelled(void **state)
 {
     struct box *b = *state;
-    struct err_msg em;
     const uint64_t job = job_open(b);
     assert_int_equal(put(b, "a", "some words", 10, job), 0);
     kit_commit(b->ix);
@@ -87,8 +127,97 @@ static void test_bytes_cancelled(void **state)
     }
     kit_commit(b->ix);
     expect(b, job, INDEX_JOB_OPEN, 3010, 10);
-    kit_ok(index_job_cancel(b->ix, job, &em), &em);
+    kit_cancel(b->ix, job);
     expect(b, job, INDEX_JOB_CANCELLED, 10, 10);
+    kit_check(b->ix);
+}
+
+static void put_many(struct box *b, const char *prefix, int n, uint64_t job)
+{
+    for (int i = 0; i < n; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "%s%d", prefix, i);
+        assert_int_equal(put(b, id, "words", 5, job), 0);
+    }
+    kit_commit(b->ix);
+}
+
+static struct index_collection info(struct box *b)
+{
+    struct index_collection c;
+    struct err_msg em;
+    kit_ok(index_info(b->ix, "c", &c, &em), &em);
+    return c;
+}
+
+static void maintain(struct box *b)
+{
+    struct err_msg em;
+    bool more = true;
+    while (more)
+        kit_ok(index_maintain(b->ix, 0, &more, &em), &em);
+}
+
+/* Between the bites of a cancellation others write, and nothing of the job becomes searchable; what a kill leaves goes after the next start. */
+static void test_cancel_in_bites(void **state)
+{
+    struct box *b = *state;
+    struct err_msg em;
+    struct index_chunk_list list;
+    size_t n_set = 9;
+    float v[KIT_DIM];
+    const uint64_t job = job_open(b), other = job_open(b);
+    put_many(b, "d", 6000, job);
+    put_many(b, "other", 1, other);
+    kit_ok(index_pending(b->ix, 300, 2, 1 << 20, &list, &em), &em);
+    assert_int_equal(list.n, 2);
+    assert_int_equal(index_job_cancel(b->ix, job, &em), 1);
+    expect(b, job, INDEX_JOB_CANCELLED, 5 * (6000 - 256), 0);
+    assert_int_equal(info(b).documents, 6001 - 256);
+    kit_embed("words", 5, v);
+    kit_ok(index_set_vectors(b->ix, &list.chunks[0].chunk, v, 1, KIT_DIM, &n_set, &em), &em);
+    assert_int_equal(n_set, 0);
+    kit_ok(index_fail_chunk(b->ix, list.chunks[1].chunk, LT_ENAN, NULL, &em), &em);
+    index_chunk_list_finish(&list);
+    assert_int_equal(put(b, "d5999", "again, and without a job", 7, 0), 0);
+    assert_int_equal(put(b, "late", "words", 5, job), LT_ECANCELLED);
+    kit_commit(b->ix);
+    assert_int_equal(row(b, job).failed, 0);
+    assert_int_equal(kit_embed_pending(b->ix), 2);
+    assert_int_equal(row(b, other).searchable, 1);
+    assert_int_equal(index_job_cancel(b->ix, job, &em), 1);
+    box_reopen(b);
+    assert_int_equal(info(b).documents, 6001 - 512);
+    assert_int_equal(kit_embed_pending(b->ix), 0);
+    kit_ok(index_maintain(b->ix, 0, NULL, &em), &em);
+    assert_int_equal(info(b).documents, 6001 - 768);
+    maintain(b);
+    assert_int_equal(info(b).documents, 2);
+    assert_int_equal(info(b).pending_chunks, 0);
+    assert_int_equal(row(b, job).pending_chunks, 0);
+    assert_int_equal(info(b).searchable_seq, info(b).accepted_seq);
+    kit_check(b->ix);
+}
+
+/* Documents that a cancelled job made searchable stay its own affair: where they have to be embedded again they are not dropped. */
+static void test_cancelled_then_repaired(void **state)
+{
+    struct box *b = *state;
+    struct err_msg em;
+    const uint64_t job = job_open(b);
+    put_many(b, "d", 3, job);
+    kit_embed_pending(b->ix);
+    put_many(b, "e", 1, job);
+    kit_cancel(b->ix, job);
+    box_close(b);
+    assert_int_equal(kit_sql(b->dir, "DELETE FROM vectors WHERE chunk = 2"), 1);
+    struct index_check_report rep;
+    kit_ok(index_check_folder(&(struct index_check_params){.dir = b->dir, .repair = true, .say = kit_say}, &rep, &em), &em);
+    box_open(b);
+    maintain(b);
+    assert_int_equal(kit_embed_pending(b->ix), 1);
+    assert_int_equal(info(b).documents, 3);
+    assert_int_equal(row(b, job).searchable, 3);
     kit_check(b->ix);
 }
 
@@ -102,13 +231,13 @@ static void test_cancel_late(void **state)
     kit_commit(b->ix);
     kit_ok(index_job_close(b->ix, job, &em), &em);
     kit_embed_pending(b->ix);
-    kit_ok(index_job_cancel(b->ix, job, &em), &em);
+    kit_cancel(b->ix, job);
     expect(b, job, INDEX_JOB_DONE, 10, 10);
     const uint64_t waiting = job_open(b);
     assert_int_equal(put(b, "b", "some words", 10, waiting), 0);
     kit_commit(b->ix);
     kit_ok(index_job_close(b->ix, waiting, &em), &em);
-    kit_ok(index_job_cancel(b->ix, waiting, &em), &em);
+    kit_cancel(b->ix, waiting);
     expect(b, waiting, INDEX_JOB_CANCELLED, 0, 0);
     kit_check(b->ix);
 }
@@ -222,7 +351,7 @@ static void test_abandoned_many(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(test_bytes), T(test_bytes_cancelled), T(test_cancel_late),
+    const struct CMUnitTest tests[] = {T(test_bytes), T(test_resent), T(test_bytes_cancelled), T(test_cancel_in_bites), T(test_cancelled_then_repaired), T(test_cancel_late),
                                         T(test_forged), T(test_abandoned), T(test_abandoned_many)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -84,8 +84,8 @@ static void test_same(void **state)
     kit_ok(index_job_close(b->ix, job, &em), &em);
     kit_ok(index_job_list(b->r, job, &jobs, &n, &em), &em);
     assert_int_equal(jobs[0].state, INDEX_JOB_DONE);
-    assert_int_equal(jobs[0].accepted, 3);
-    assert_int_equal(jobs[0].searchable, 3);
+    assert_int_equal(jobs[0].accepted, 1);
+    assert_int_equal(jobs[0].searchable, 1);
     free(jobs);
     assert_int_equal(kit_embed_pending(b->ix), 0);
     kit_check(b->ix);

@@ -7,6 +7,8 @@
 #include "index/filter.h"
 #include "index/sql.h"
 
+#define GONE_MIN 1024 /* chunks: of so few, all are compared in any case */
+
 void allowed_cache_init(struct allowed_cache *cache)
 {
     memset(cache, 0, sizeof *cache);
@@ -21,11 +23,31 @@ void allowed_release(struct allowed *a)
     free(a);
 }
 
+void allowed_cache_clear(struct allowed_cache *cache)
+{
+    struct allowed *entries[ALLOWED_CACHE_SIZE];
+    pthread_mutex_lock(&cache->lock);
+    memcpy(entries, cache->entries, sizeof entries);
+    memset(cache->entries, 0, sizeof cache->entries);
+    pthread_mutex_unlock(&cache->lock);
+    for (int i = 0; i < ALLOWED_CACHE_SIZE; i++)
+        allowed_release(entries[i]);
+}
+
 void allowed_cache_finish(struct allowed_cache *cache)
 {
-    for (int i = 0; i < ALLOWED_CACHE_SIZE; i++)
-        allowed_release(cache->entries[i]);
+    allowed_cache_clear(cache);
     pthread_mutex_destroy(&cache->lock);
+}
+
+uint64_t allowed_cache_bytes(struct allowed_cache *cache)
+{
+    uint64_t bytes = 0;
+    pthread_mutex_lock(&cache->lock);
+    for (int i = 0; i < ALLOWED_CACHE_SIZE && cache->entries[i]; i++)
+        bytes += sizeof *cache->entries[i] + cache->entries[i]->n_bits / 8 + strlen(cache->entries[i]->expr) + 1;
+    pthread_mutex_unlock(&cache->lock);
+    return bytes;
 }
 
 static struct allowed *cache_take(struct allowed_cache *cache, const char *expr)
@@ -121,58 +143,131 @@ static int scan(sqlite3_stmt *st, const struct filter *f, uint64_t deadline_ns, 
     return r;
 }
 
-int allowed_get(struct allowed_cache *cache, sqlite3 *db, sqlite3_stmt **st, int64_t coll, const char *expr,
-                uint64_t deadline_ns, struct allowed **out, struct err_msg *em)
+/* Takes out the bits of chunks that are no more. */
+static int drop_gone(struct allowed *a, const struct allowed_view *v, struct err_msg *em)
 {
-    int r;
-    bool grown = false;
-    struct filter *f = NULL;
-    struct allowed *a = NULL, *old = cache_take(cache, expr);
-    *out = NULL;
-    if ((r = sql_prepare(db, st,
-                         "SELECT doc, first_chunk, n_chunks, metadata, (SELECT next_chunk FROM counters) FROM documents"
-                         " WHERE coll = ? AND doc > ? ORDER BY doc",
-                         em)) < 0)
-        goto out;
-    sql_bind(*st, "ii", coll, (int64_t)(old ? old->last_doc : 0));
-    r = sql_step(*st, em);
-    if (r < 0 || (r == 0 && old)) {
-        *out = r == 0 ? old : NULL;
-        old = r == 0 ? NULL : old;
-        goto out;
+    int r = sql_prepare(v->db, v->chunks, "SELECT chunk FROM chunks WHERE chunk BETWEEN ? AND ?", em);
+    uint64_t n = 0;
+    for (uint64_t i = 0; r == 0 && i < a->n_bits / 64; i++) {
+        const uint64_t w = a->words[i], first = a->base + i * 64;
+        uint64_t left = 0;
+        if (!w)
+            continue;
+        if (i % 64 == 0 && v->deadline_ns && clock_ns() > v->deadline_ns)
+            return err_set(em, LT_ETIMEOUT, "deadline passed while the filter ran");
+        sql_bind(*v->chunks, "ii", (int64_t)(first + (uint64_t)__builtin_ctzll(w)), (int64_t)(first + 63 - (uint64_t)__builtin_clzll(w)));
+        while ((r = sql_step(*v->chunks, em)) > 0)
+            left |= 1ull << ((uint64_t)sqlite3_column_int64(*v->chunks, 0) - first) % 64;
+        a->words[i] &= left;
+        n += (uint64_t)__builtin_popcountll(a->words[i]);
     }
-    sql_bind(*st, "ii", coll, (int64_t)(old ? old->last_doc : 0));
-    size_t words = old ? old->n_bits / 64 : 0;
-    if ((a = calloc(1, sizeof *a + words * sizeof a->words[0]))) {
-        atomic_init(&a->n_users, 1);
-        a->expr = strdup(expr);
+    a->n = n;
+    a->n_erased = v->n_erased;
+    return r;
+}
+
+/* To what it needs. */
+static void trim(struct allowed **a)
+{
+    uint64_t first = 0, end = (*a)->n_bits / 64;
+    while (end && !(*a)->words[end - 1])
+        end--;
+    while (first < end && !(*a)->words[first])
+        first++;
+    (*a)->base += first * 64;
+    (*a)->n_bits = (end - first) * 64;
+    memmove((*a)->words, (*a)->words + first, (end - first) * sizeof (*a)->words[0]);
+    struct allowed *p = realloc(*a, sizeof *p + (end - first) * sizeof p->words[0]);
+    *a = p ? p : *a;
+}
+
+/* What a set begins with: old's, or nothing. */
+static struct allowed *copy(const struct allowed *old, const char *expr)
+{
+    const size_t words = old ? old->n_bits / 64 : 0;
+    struct allowed *a = calloc(1, sizeof *a + words * sizeof a->words[0]);
+    if (!a || !(a->expr = strdup(expr))) {
+        free(a);
+        return NULL;
     }
-    if (a && old) { /* all but the count, which its other users change meanwhile */
+    atomic_init(&a->n_users, 1);
+    if (old) { /* all but the count, which its other users change meanwhile */
         a->base = old->base;
         a->n_bits = old->n_bits;
         a->last_doc = old->last_doc;
         a->n = old->n;
+        a->n_erased = old->n_erased;
         memcpy(a->words, old->words, words * sizeof a->words[0]);
     }
-    if (!a || !a->expr) {
-        r = err_set(em, LT_ENOMEM, "no memory for a filter");
+    return a;
+}
+
+/* May a fourth of it have gone? Small ones cost little as they are. */
+static bool is_stale(const struct allowed *a, const struct allowed_view *v)
+{
+    return v->n_erased > a->n_erased && v->n_erased - a->n_erased > a->n / 4 + GONE_MIN;
+}
+
+/* 1: old has all that the view has; 0: there are documents behind it. */
+static int is_complete(const struct allowed *old, const struct allowed_view *v, struct err_msg *em)
+{
+    sql_bind(*v->rows, "ii", v->coll, (int64_t)old->last_doc);
+    const int r = sql_step(*v->rows, em);
+    sqlite3_reset(*v->rows);
+    return r < 0 ? r : r == 0;
+}
+
+static int make(const struct allowed *old, const struct allowed_view *v, const char *expr, struct allowed **out, struct err_msg *em)
+{
+    struct filter *f = NULL;
+    struct allowed *a = copy(old, expr);
+    int r = a ? filter_parse(&f, expr, strlen(expr), em) : err_set(em, LT_ENOMEM, "no memory for a filter");
+    if (r < 0)
         goto out;
-    }
-    if ((r = filter_parse(&f, expr, strlen(expr), em)) < 0 || (r = scan(*st, f, deadline_ns, &a, em)) < 0)
+    a->seq = v->seq;
+    if (!old)
+        a->n_erased = v->n_erased;
+    else if (is_stale(old, v) && (r = drop_gone(a, v, em)) < 0)
         goto out;
-    grown = true;
+    sql_bind(*v->rows, "ii", v->coll, (int64_t)a->last_doc);
+    if ((r = scan(*v->rows, f, v->deadline_ns, &a, em)) < 0)
+        goto out;
+    trim(&a);
+    *out = a;
+    a = NULL;
 out:
-    if (*st)
-        sqlite3_reset(*st);
     filter_destroy(&f);
-    allowed_release(old);
-    if (grown) {
-        cache_put(cache, a);
-        *out = a;
-    } else {
-        allowed_release(a);
+    allowed_release(a);
+    return r;
+}
+
+int allowed_get(struct allowed_cache *cache, const struct allowed_view *v, const char *expr, struct allowed **out, struct err_msg *em)
+{
+    struct allowed *old = cache_take(cache, expr);
+    int r = old && old->seq > v->seq;
+    *out = NULL;
+    if (r == 0)
+        r = sql_prepare(v->db, v->rows,
+                        "SELECT doc, first_chunk, n_chunks, metadata, (SELECT next_chunk FROM counters) FROM documents"
+                        " WHERE coll = ? AND doc > ? ORDER BY doc",
+                        em);
+    if (r != 0)
+        goto out;
+    if (old && !is_stale(old, v) && (r = is_complete(old, v, em)) != 0) {
+        *out = r > 0 ? old : NULL;
+        old = r > 0 ? NULL : old;
+        r = r < 0 ? r : 0;
+        goto out;
     }
-    return r < 0 ? r : 0;
+    if ((r = make(old, v, expr, out, em)) == 0)
+        cache_put(cache, *out);
+out:
+    if (*v->rows)
+        sqlite3_reset(*v->rows);
+    if (*v->chunks)
+        sqlite3_reset(*v->chunks);
+    allowed_release(old);
+    return r;
 }
 
 void allowed_list(const struct allowed *a, uint64_t *labels)

@@ -1,8 +1,10 @@
 /* Which chunks a filter lets through: one bit a chunk, kept between searches.
  *
- * A version's metadata never changes and ids only grow, so a set once made stays right for the documents it
- * has seen and is only extended by later ones; deleted chunks keep their bit and are dropped by the check of
- * hits against rows.
+ * A version's metadata never changes and ids only grow, so a set once made stays right for the documents it has seen and is
+ * extended by later ones. Chunks that go keep their bit, and are dropped by the check of hits against rows, until a fourth of
+ * the set may have gone: then each member is looked up, since how many there are decides how a search goes about it.
+ *
+ * A set knows nothing of what had gone before the view that it was made or extended from, so it is not for older views.
  */
 #ifndef INDEX_ALLOWED_H
 #define INDEX_ALLOWED_H
@@ -25,6 +27,8 @@ struct allowed {
     uint64_t n_bits;
     uint64_t last_doc; /* documents up to here have been looked at */
     uint64_t n;        /* bits set */
+    uint64_t seq;      /* of the view that it was made or extended from last */
+    uint64_t n_erased; /* of the collection's chunks, when its members were all there */
     uint64_t words[];
 };
 
@@ -37,11 +41,25 @@ struct allowed_cache {
 void allowed_cache_init(struct allowed_cache *cache);
 void allowed_cache_finish(struct allowed_cache *cache);
 
-/* The set of expr among the documents of coll as db's open transaction sees them; allowed_release it.
- * *st is the connection's statement for this, prepared on first use.
- * Errors: those of filter_parse, LT_ETIMEOUT (deadline_ns, 0: none), LT_EIO, LT_ENOMEM. */
-int allowed_get(struct allowed_cache *cache, sqlite3 *db, sqlite3_stmt **st, int64_t coll, const char *expr,
-                uint64_t deadline_ns, struct allowed **out, struct err_msg *em);
+/* Gives back what nobody uses just now. */
+void allowed_cache_clear(struct allowed_cache *cache);
+/* What the sets take. */
+uint64_t allowed_cache_bytes(struct allowed_cache *cache);
+
+/* The open transaction of a connection, and a collection in it. */
+struct allowed_view {
+    sqlite3 *db;
+    sqlite3_stmt **rows, **chunks; /* the connection's, prepared on first use */
+    int64_t coll;
+    uint64_t seq;         /* the last operation that it sees */
+    uint64_t n_erased;    /* of the collection's chunks, read before the view was fixed */
+    uint64_t deadline_ns; /* 0: none */
+};
+
+/* The set of expr among the documents that the view sees; allowed_release it.
+ * 1: documents that it sees may have gone from the set that is kept, for a newer view; ask again with a newer one. *out is NULL.
+ * Errors: those of filter_parse, LT_ETIMEOUT, LT_EIO, LT_ENOMEM. */
+int allowed_get(struct allowed_cache *cache, const struct allowed_view *v, const char *expr, struct allowed **out, struct err_msg *em);
 void allowed_release(struct allowed *a);
 
 static inline bool allowed_has(const struct allowed *a, uint64_t chunk)

@@ -254,6 +254,7 @@ int documents_erase(struct index *ix, struct collection *c, const struct doc_row
         c->delta.chunks -= real.n_chunks;
         c->delta.turnover += real.n_chunks;
     }
+    c->delta.erased += real.n_chunks;
     c->delta.pending -= real.n_pending;
     c->delta.bytes -= real.bytes;
     ix->freed_rows = true;

@@ -326,7 +326,8 @@ void index_get_status(struct index *ix, struct index_status *out)
     snprintf(out->reason, sizeof out->reason, "%s", out->read_only ? ix->reason : "");
     fill_warning(ix, out->warning, sizeof out->warning);
     for (size_t i = 0; i < ix->n_collections; i++) {
-        const struct collection *c = ix->collections[i];
+        struct collection *c = ix->collections[i];
+        out->bytes_filters += allowed_cache_bytes(&c->allowed);
         out->pending_chunks += (uint64_t)atomic_load(&c->pending);
         out->bytes_graphs += atomic_load(&c->compaction.own_bytes);
     }
@@ -349,8 +350,10 @@ void index_set_lean(struct index *ix, bool lean)
     if (lean)
         (void)sqlite3_db_release_memory(ix->db);
     for (size_t i = 0; i < ix->n_collections; i++) {
-        compact_lean(ix, ix->collections[i], lean);
-        if (lean)
+        if (lean) {
+            allowed_cache_clear(&ix->collections[i]->allowed);
             postings_drop(&ix->collections[i]->postings);
+        }
+        compact_lean(ix, ix->collections[i], lean);
     }
 }

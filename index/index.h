@@ -100,7 +100,7 @@ int index_set_model(struct index *ix, const char *fingerprint, uint32_t dim, str
 int index_set_caches(struct index *ix, uint32_t writer_kib, uint32_t reader_kib, uint32_t postings_kib, struct err_msg *em);
 
 /* (writer) For times when memory is short; between groups. With lean, graphs that have much in memory of the process's own are saved, and go on
- * in the mapped file, whose pages the kernel may take; what the database connection need not keep is given back. As they change
+ * in the mapped file, whose pages the kernel may take; what the database connection need not keep and what filters keep is given back. As they change
  * they take memory again, so that it has to be called again, and more is written than else. Blocks: for the saves. Without: they save as
  * usual from now on. */
 void index_set_lean(struct index *ix, bool lean);
@@ -118,6 +118,7 @@ struct index_status {
     uint64_t seq;              /* last operation committed */
     uint64_t bytes_database;   /* of SQLite, in memory, of all of the process */
     uint64_t bytes_graphs;     /* of graphs, in memory of the process's own, estimate */
+    uint64_t bytes_filters;    /* of what filters keep between searches: which chunks they let through */
 };
 /* (any) */
 void index_get_status(struct index *ix, struct index_status *out);

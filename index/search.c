@@ -275,22 +275,28 @@ out:
 /* Fixes the view and makes what depends on it. */
 static int open_view(struct search *s)
 {
-    int ret;
-    reader_end(s->r);
+    int ret = 0;
     free(s->labels);
     s->labels = NULL;
     allowed_release(s->allowed);
     s->allowed = NULL;
     s->scored = false;
-    s->graph_seq = atomic_load(&s->c->graph_seq);
-    s->n_removals = atomic_load(&s->c->n_removals);
-    postings_before(&s->c->postings, &s->postings);
-    if ((ret = reader_begin(s->r, s->em)) < 0)
-        return ret;
-    postings_after(&s->c->postings, &s->postings, s->r->seq);
-    if (s->q->filter && *s->q->filter)
-        ret = allowed_get(&s->c->allowed, s->r->db, &s->r->allowed, s->c->id, s->q->filter, s->q->deadline_ns,
-                          &s->allowed, s->em);
+    do {
+        reader_end(s->r);
+        s->graph_seq = atomic_load(&s->c->graph_seq);
+        s->n_removals = atomic_load(&s->c->n_removals);
+        const uint64_t n_erased = (uint64_t)atomic_load(&s->c->erased);
+        postings_before(&s->c->postings, &s->postings);
+        if ((ret = reader_begin(s->r, s->em)) < 0)
+            return ret;
+        postings_after(&s->c->postings, &s->postings, s->r->seq);
+        const struct allowed_view v = {.db = s->r->db, .rows = &s->r->allowed, .chunks = &s->r->allowed_chunks, .coll = s->c->id,
+                                       .seq = s->r->seq, .n_erased = n_erased, .deadline_ns = s->q->deadline_ns};
+        if (s->q->filter && *s->q->filter)
+            ret = allowed_get(&s->c->allowed, &v, s->q->filter, &s->allowed, s->em);
+        if (ret > 0 && late(s))
+            ret = timed_out(s);
+    } while (ret > 0); /* another search has looked at a newer view since this one was fixed */
     return ret;
 }
 

@@ -21,6 +21,7 @@
 struct figures {
     int64_t documents, chunks, pending, bytes;
     int64_t turnover; /* of a group only: chunks whose words came into the index or went out of it */
+    int64_t erased;   /* of a group only: chunks that went, searchable or not */
 };
 
 /* Saving a collection's graph (compact.c). Times are of the wall clock, in milliseconds, 0: none. */
@@ -72,7 +73,7 @@ struct collection {
 
     atomic_uint_fast64_t accepted_seq, searchable_seq;
     atomic_llong documents, chunks, pending, bytes;
-    atomic_llong turnover; /* the sum of the groups' since it was opened */
+    atomic_llong turnover, erased; /* the sums of the groups' since it was opened */
 
     struct compaction compaction;
     struct recall recall;      /* under the index's lock */

@@ -149,6 +149,7 @@ static void publish(struct index *ix)
         atomic_fetch_add(&c->pending, c->delta.pending);
         atomic_fetch_add(&c->bytes, c->delta.bytes);
         atomic_fetch_add(&c->turnover, c->delta.turnover);
+        atomic_fetch_add(&c->erased, c->delta.erased);
         postings_committed(&c->postings);
         if (c->went_live && !atomic_load(&c->behind) &&
             (r = refill_step(ix, c, UINT64_MAX, &done, &em)) < 0) {

@@ -129,13 +129,15 @@ static int scan(sqlite3_stmt *st, const struct filter *f, uint64_t deadline_ns, 
 {
     int r;
     for (size_t i = 1; (r = sql_step(st, em)) > 0; i++) {
-        int64_t first = sqlite3_column_int64(st, 1), n = sqlite3_column_int64(st, 2), next = sqlite3_column_int64(st, 4);
         const char *metadata = sqlite3_column_blob(st, 3);
         size_t len = (size_t)sqlite3_column_bytes(st, 3);
         (*a)->last_doc = (uint64_t)sqlite3_column_int64(st, 0);
         if (i % 256 == 0 && deadline_ns && clock_ns() > deadline_ns)
             return err_set(em, LT_ETIMEOUT, "deadline passed while the filter ran");
-        if (n < 1 || n > next || first < 1 || first > next - n || !filter_match(f, metadata, metadata ? len : 0))
+        if (!filter_match(f, metadata, metadata ? len : 0))
+            continue;
+        int64_t first = sqlite3_column_int64(st, 1), n = sqlite3_column_int64(st, 2), next = sqlite3_column_int64(st, 4);
+        if (n < 1 || n > next || first < 1 || first > next - n)
             continue; /* a damaged row has no chunks to let through */
         if (let_through(a, (uint64_t)first, (uint64_t)n) < 0)
             return err_set(em, LT_ENOMEM, "no memory for a filter");
@@ -208,6 +210,9 @@ static bool is_stale(const struct allowed *a, const struct allowed_view *v)
     return v->n_erased > a->n_erased && v->n_erased - a->n_erased > a->n / 4 + GONE_MIN;
 }
 
+#define ROWS(how) "SELECT doc, first_chunk, n_chunks, metadata, (SELECT next_chunk FROM counters) FROM documents" how \
+                  " WHERE coll = ? AND doc > ? ORDER BY doc"
+
 /* 1: old has all that the view has; 0: there are documents behind it. */
 static int is_complete(const struct allowed *old, const struct allowed_view *v, struct err_msg *em)
 {
@@ -247,10 +252,7 @@ int allowed_get(struct allowed_cache *cache, const struct allowed_view *v, const
     int r = old && old->seq > v->seq;
     *out = NULL;
     if (r == 0)
-        r = sql_prepare(v->db, v->rows,
-                        "SELECT doc, first_chunk, n_chunks, metadata, (SELECT next_chunk FROM counters) FROM documents"
-                        " WHERE coll = ? AND doc > ? ORDER BY doc",
-                        em);
+        r = sql_prepare(v->db, v->rows, v->most ? ROWS(" NOT INDEXED") : ROWS(""), em);
     if (r != 0)
         goto out;
     if (old && !is_stale(old, v) && (r = is_complete(old, v, em)) != 0) {

@@ -49,8 +49,9 @@ uint64_t allowed_cache_bytes(struct allowed_cache *cache);
 /* The open transaction of a connection, and a collection in it. */
 struct allowed_view {
     sqlite3 *db;
-    sqlite3_stmt **rows, **chunks; /* the connection's, prepared on first use */
+    sqlite3_stmt **rows, **chunks; /* the connection's, prepared on first use; rows: another one where most is not the same */
     int64_t coll;
+    bool most; /* of the store's documents are the collection's: to read all in the order in which they lie takes a fourth less time */
     uint64_t seq;         /* the last operation that it sees */
     uint64_t n_erased;    /* of the collection's chunks, read before the view was fixed */
     uint64_t deadline_ns; /* 0: none */

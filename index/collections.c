@@ -36,6 +36,16 @@ void collection_release(struct collection *c)
         atomic_fetch_sub(&c->n_users, 1);
 }
 
+bool collection_has_most(struct index *ix, const struct collection *c)
+{
+    long long all = 0;
+    pthread_mutex_lock(&ix->lock);
+    for (size_t i = 0; i < ix->n_collections; i++)
+        all += atomic_load(&ix->collections[i]->documents);
+    pthread_mutex_unlock(&ix->lock);
+    return atomic_load(&c->documents) >= all / 2;
+}
+
 static void collection_destroy(struct collection *c)
 {
     sqlite3_finalize(c->words_insert);

@@ -38,7 +38,7 @@ void index_reader_destroy(struct index_reader **pr)
     struct index_reader *r = pr ? *pr : NULL;
     if (!r)
         return;
-    sqlite3_stmt *all[] = {r->begin, r->end, r->pin, r->chunk, r->hit, r->hit_short, r->recent, r->allowed, r->allowed_chunks, r->get,
+    sqlite3_stmt *all[] = {r->begin, r->end, r->pin, r->chunk, r->hit, r->hit_short, r->recent, r->allowed, r->allowed_most, r->allowed_chunks, r->get,
                            r->after, r->sampled, r->rows, r->waiting};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         sqlite3_finalize(all[i]);

@@ -23,7 +23,7 @@ struct index_reader {
     struct words_scorer scorer;
     struct words_question question; /* of the search in work */
     float vector[INDEX_DIM_MAX];    /* one read from the store */
-    sqlite3_stmt *begin, *end, *pin, *chunk, *hit, *hit_short, *recent, *allowed, *allowed_chunks, *get, *after, *job, *sampled, *rows, *waiting;
+    sqlite3_stmt *begin, *end, *pin, *chunk, *hit, *hit_short, *recent, *allowed, *allowed_most, *allowed_chunks, *get, *after, *job, *sampled, *rows, *waiting;
     struct reader_words words[READER_COLLECTIONS];
     uint64_t clock; /* counts uses, for words[].used */
     uint64_t seq;   /* of the view */

@@ -290,9 +290,10 @@ static int open_view(struct search *s)
         if ((ret = reader_begin(s->r, s->em)) < 0)
             return ret;
         postings_after(&s->c->postings, &s->postings, s->r->seq);
-        const struct allowed_view v = {.db = s->r->db, .rows = &s->r->allowed, .chunks = &s->r->allowed_chunks, .coll = s->c->id,
-                                       .seq = s->r->seq, .n_erased = n_erased, .deadline_ns = s->q->deadline_ns};
-        if (s->q->filter && *s->q->filter)
+        const bool filtered = s->q->filter && *s->q->filter, most = filtered && collection_has_most(s->r->ix, s->c);
+        const struct allowed_view v = {.db = s->r->db, .rows = most ? &s->r->allowed_most : &s->r->allowed, .chunks = &s->r->allowed_chunks,
+                                       .coll = s->c->id, .most = most, .seq = s->r->seq, .n_erased = n_erased, .deadline_ns = s->q->deadline_ns};
+        if (filtered)
             ret = allowed_get(&s->c->allowed, &v, s->q->filter, &s->allowed, s->em);
         if (ret > 0 && late(s))
             ret = timed_out(s);

@@ -207,6 +207,8 @@ struct collection *collection_find(struct index *ix, const char *name);
 /* The same by id, uncounted, writer only. */
 struct collection *collection_by_id(struct index *ix, int64_t id);
 void collection_release(struct collection *c);
+/* At least half of all documents are c's, about. Any thread. */
+bool collection_has_most(struct index *ix, const struct collection *c);
 /* Loads the catalogue, opens every graph. */
 int collections_load(struct index *ix, const struct index_params *p, struct err_msg *em);
 void collections_free(struct index *ix);

@@ -200,11 +200,35 @@ static int compare(struct cursor c, const struct filter_value *v)
     }
 }
 
+static enum filter_type type_of(struct cursor c)
+{
+    skip_space(&c);
+    const char ch = c.p < c.end ? *c.p : 0;
+    return ch == '"' ? FILTER_STRING : ch == 't' || ch == 'f' ? FILTER_BOOL : ch == 'n' ? FILTER_NULL : FILTER_NUMBER;
+}
+
+/* Does the scalar at c equal one of n's literals? */
+static bool is_one_of(const struct filter *f, const struct filter_node *n, struct cursor c)
+{
+    const enum filter_type type = type_of(c);
+    uint32_t low = n->b, end = n->b + n->n;
+    while (low < end) {
+        const uint32_t mid = low + (end - low) / 2;
+        const struct filter_value *v = &f->values[mid];
+        const int order = type == v->type ? compare(c, v) : type < v->type ? -1 : 1;
+        if (order == 0 || order == 2)
+            return order == 0;
+        if (order < 0)
+            end = mid;
+        else
+            low = mid + 1;
+    }
+    return false;
+}
+
 static bool holds(enum filter_op op, int order)
 {
     switch (op) {
-    case FILTER_EQ:
-        return order == 0;
     case FILTER_LT:
         return order == -1;
     case FILTER_LE:
@@ -234,10 +258,7 @@ static bool test_value(const struct filter *f, const struct filter_node *n, stru
     }
     if (n->op == FILTER_STARTS)
         return starts_with(c, &f->values[n->b]);
-    for (uint32_t i = 0; i < n->n; i++)
-        if (holds(n->op, compare(c, &f->values[n->b + i])))
-            return true;
-    return false;
+    return n->op == FILTER_EQ ? is_one_of(f, n, c) : holds(n->op, compare(c, &f->values[n->b]));
 }
 
 /* Follows the keys from the value at c; an array on the way stands for each of its elements. */

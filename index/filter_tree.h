@@ -10,7 +10,7 @@ enum filter_op {
     FILTER_OR,     /* a, b: nodes */
     FILTER_AND,    /* a, b: nodes */
     FILTER_NOT,    /* a: node */
-    FILTER_EQ,     /* field a, literals b … b+n: one of them equals */
+    FILTER_EQ,     /* field a, literals b … b+n, in order: one of them equals */
     FILTER_LT,     /* field a, literal b */
     FILTER_LE,
     FILTER_GT,

@@ -56,7 +56,7 @@ static void test_replaced(void **state)
 {
     struct box *b = *state;
     char text[32];
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 5; i++) {
         snprintf(text, sizeof text, "words of version %d", i);
         put_many(b, 2000, text, 0);
         assert_int_equal(kit_embed_pending(b->ix), 2000);
@@ -71,10 +71,10 @@ static void test_deleted(void **state)
     struct box *b = *state;
     struct err_msg em;
     struct index_result res;
-    put_many(b, 6000, "words", 0);
+    put_many(b, 4000, "words", 0);
     kit_embed_pending(b->ix);
-    assert_int_equal(n_members(b), 3000);
-    for (int i = 1000; i < 6000; i++) {
+    assert_int_equal(n_members(b), 2000);
+    for (int i = 1000; i < 4000; i++) {
         char id[16];
         snprintf(id, sizeof id, "d%d", i);
         kit_ok(index_delete(b->ix, "c", id, strlen(id), &em), &em);
@@ -95,8 +95,8 @@ static void test_dropped(void **state)
     put(b, 1000000, "words", 0);
     kit_commit(b->ix);
     kit_ok(index_job_open(b->ix, "c", "many", 0, 0, &job, &em), &em);
-    put_many(b, 6000, "words", job);
-    assert_int_equal(n_members(b), 3001);
+    put_many(b, 4000, "words", job);
+    assert_int_equal(n_members(b), 2001);
     kit_cancel(b->ix, job);
     assert_int_equal(n_members(b), 1);
 }

@@ -148,6 +148,39 @@ static void test_limits(void **state)
 }
 
 /* Metadata that is cut or changed anywhere is read within its bounds (under the sanitizers). */
+/* Sets of all types, against a chain of tests. */
+static void test_sets(void **state)
+{
+    static const char *const literals[] = {"1", "-1", "1.5", "0", "9007199254740993", "9223372036854775807", "1e300", "'a'", "'ab'", "''", "'B'", "'a b'",
+                                           "'\xc3\xa4'", "'\xf0\x9f\x98\x80'", "true", "false", "null", "'1'", "'true'"};
+    static const char *const values[] = {"1", "-1", "1.50", "-0", "9007199254740993", "9007199254740992", "1e300", "1e301", "\"a\"", "\"ab\"", "\"\"", "\"B\"",
+                                         "\"a\\u0020b\"", "\"\\u00e4\"", "\"\\ud83d\\ude00\"", "true", "false", "null", "\"1\"", "\"abc\"", "{}", "[]",
+                                         "[\"x\",[1]]", "{\"x\":1}", "x", ""};
+    const size_t n_literals = sizeof literals / sizeof *literals;
+    uint64_t seed = unit_seed();
+    (void)state;
+    for (int round = 0; round < 2000; round++) {
+        char set[600] = "a in (", chain[900] = "", metadata[64];
+        for (size_t i = 0, n = 1 + unit_rand(&seed) % 20; i < n; i++) {
+            const char *x = literals[unit_rand(&seed) % n_literals];
+            snprintf(set + strlen(set), sizeof set - strlen(set), "%s%s", i ? "," : "", x);
+            snprintf(chain + strlen(chain), sizeof chain - strlen(chain), "%sa = %s", i ? " or " : "", x);
+        }
+        strcat(set, ")");
+        for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+            snprintf(metadata, sizeof metadata, "{\"a\":%s}", values[i]);
+            struct filter *f[2];
+            struct err_msg em;
+            assert_int_equal(filter_parse(&f[0], set, strlen(set), &em), 0);
+            assert_int_equal(filter_parse(&f[1], chain, strlen(chain), &em), 0);
+            if (filter_match(f[0], metadata, strlen(metadata)) != filter_match(f[1], metadata, strlen(metadata)))
+                fail_msg("%s of %s", metadata, set);
+            filter_destroy(&f[0]);
+            filter_destroy(&f[1]);
+        }
+    }
+}
+
 static void test_hostile_metadata(void **state)
 {
     static const char *const exprs[] = {"deep.er.x = 5", "tags = 'zz'", "`q\"uote` = 'zz'", "list.k = 9", "zz exists"};
@@ -174,7 +207,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_true),   cmocka_unit_test(test_false), cmocka_unit_test(test_decimals),
         cmocka_unit_test(test_errors), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_hostile_metadata),
+        cmocka_unit_test(test_hostile_metadata), cmocka_unit_test(test_sets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

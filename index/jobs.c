@@ -203,7 +203,7 @@ int jobs_drop(struct index *ix, bool *more, struct err_msg *em)
 {
     int64_t job = 0;
     *more = false;
-    if (!ix->dropping)
+    if (!ix->dropping || ix->broken)
         return 0;
     sqlite3_stmt *st = store_stmt(ix, ST_JOB_TO_DROP, em);
     int r = st ? sql_int(st, 0, &job, em) : LT_EIO;

@@ -144,7 +144,7 @@ class Hostile(unittest.TestCase):
     def test_a_client_that_never_reads(self):
         """Replies to it wait up to a bound, then its requests do; its neighbours notice nothing."""
         with Wire(self.daemon.socket) as w:
-            w.call(ADD, add("c", [document("long", "word " * 200000)]))
+            w.call(ADD, add("c", [document("long", "word " * 200000, vector=struct.pack("<384f", 1, *[0] * 383))]))
         before = resident_kib(self.daemon)
         with Wire(self.daemon.socket) as w:
             w.socket.setblocking(False)

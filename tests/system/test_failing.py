@@ -6,7 +6,7 @@ import shutil
 import time
 import unittest
 
-from harness import SLOW_DEVICE, SRC, START_S, Daemon, main, needs_faults
+from harness import SANITIZED, SLOW_DEVICE, SRC, START_S, Daemon, main, needs_faults
 
 MODEL = os.path.join(SRC, "models", "latent-mini-q8_0.gguf")
 SMALL = os.path.join(SRC, "tests", "golden", "decoders", "mistral.gguf")
@@ -84,6 +84,7 @@ class Failing(unittest.TestCase):
 
     def test_model_cut_short(self):
         """A whole model embeds after the next start what this one could not."""
+        n = 60 if SANITIZED else 400
         with Daemon(wait=None) as d:
             d.stop()
             d.env.update(SLOW_DEVICE)
@@ -93,13 +94,13 @@ class Failing(unittest.TestCase):
             d.wait_for = "ready"
             d.start()
             d.latent("collection", "create", "c")
-            d.add("c", [{"id": f"d{i}", "text": f"number {i} " * 30} for i in range(400)], "--async")
+            d.add("c", [{"id": f"d{i}", "text": f"number {i} " * 30} for i in range(n)], "--async")
             os.truncate(model, 1 << 20)
             end = time.monotonic() + START_S
             while "cut short" not in d.status()["warning"]:
                 self.assertLess(time.monotonic(), end)
                 time.sleep(0.05)
-            self.assertEqual(d.json_lines("collection", "info", "c", "--json")[0]["documents"], 400)
+            self.assertEqual(d.json_lines("collection", "info", "c", "--json")[0]["documents"], n)
             self.assertEqual(self.job(d)["failed"], 0)
             for args in (["embed"], ["search", "-c", "c", "text"]):
                 got = d.latent(*args, stdin="text\n", check=False)
@@ -109,8 +110,8 @@ class Failing(unittest.TestCase):
             shutil.copy(MODEL, model)
             d.env["LATENTD_FAULT"] = ""
             d.start()
-            self.settle(d, 400)
-            self.assertEqual(d.search("c", "-k", "1", "--mode", "text", "399")[0]["id"], "d399")
+            self.settle(d, n)
+            self.assertEqual(d.search("c", "-k", "1", "--mode", "text", f"{n - 1}")[0]["id"], f"d{n - 1}")
 
 
 if __name__ == "__main__":

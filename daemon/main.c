@@ -61,7 +61,7 @@ int main(int argc, char **argv)
     struct err_msg em = {""};
     int status = 0;
     settings_init(&s);
-    if (options_read(argc, argv, &s, &action, &em) < 0) {
+    if (options_read(argc, argv, &s, NULL, &action, &em) < 0) {
         fprintf(stderr, "latentd: %s\nTry latentd --help.\n", em.text);
         status = 2;
     } else if (action == OPTIONS_HELP) {

@@ -7,7 +7,7 @@
 #include "daemon/config.h"
 
 #define OPTIONS_MAX 32
-enum { OPT_HELP = 1000, OPT_VERSION, OPT_CONFIG, OPT_RECOVER, OPT_PRIVATE };
+enum { OPT_OPERAND = 1, OPT_HELP = 1000, OPT_VERSION, OPT_CONFIG, OPT_RECOVER, OPT_PRIVATE, OPT_SETTING }; /* OPT_SETTING and on: of settings_table */
 
 void options_help(FILE *f)
 {
@@ -46,7 +46,7 @@ static void long_options(struct option out[static OPTIONS_MAX])
 {
     unsigned n = 0;
     for (; n < settings_count; n++)
-        out[n] = (struct option){settings_table[n].name, required_argument, NULL, (int)n};
+        out[n] = (struct option){settings_table[n].name, required_argument, NULL, OPT_SETTING + (int)n};
     out[n++] = (struct option){"config", required_argument, NULL, OPT_CONFIG};
     out[n++] = (struct option){"recover", no_argument, NULL, OPT_RECOVER};
     out[n++] = (struct option){"private", no_argument, NULL, OPT_PRIVATE};
@@ -55,14 +55,30 @@ static void long_options(struct option out[static OPTIONS_MAX])
     out[n] = (struct option){0};
 }
 
+/* What getopt_long gives for an argument that is no option, and what is left behind "--". */
+static int take_operand(const char *arg, const char **operand, struct err_msg *em)
+{
+    if (!operand)
+        return err_set(em, LT_EINVAL, "unknown command '%.100s'", arg);
+    if (*operand)
+        return err_set(em, LT_EINVAL, "unexpected '%.100s'", arg);
+    *operand = arg;
+    return 0;
+}
+
 /* One pass over the arguments: the first finds --config and what takes no value, the second sets. */
 static int pass(int argc, char **argv, const struct option *opts, struct settings *s, bool set, const char **config,
-                enum options_action *action, struct err_msg *em)
+                const char **operand, enum options_action *action, struct err_msg *em)
 {
+    int r;
     optind = 0;
     opterr = 0;
-    for (int c; (c = getopt_long(argc, argv, "+:h", opts, NULL)) != -1;) {
-        if (c == OPT_HELP || c == 'h')
+    if (operand)
+        *operand = NULL;
+    for (int c; (c = getopt_long(argc, argv, "-:h", opts, NULL)) != -1;) {
+        if (c == OPT_OPERAND && (r = take_operand(optarg, operand, em)) < 0)
+            return r;
+        else if (c == OPT_HELP || c == 'h')
             *action = OPTIONS_HELP;
         else if (c == OPT_VERSION)
             *action = OPTIONS_VERSION;
@@ -76,18 +92,15 @@ static int pass(int argc, char **argv, const struct option *opts, struct setting
             s->recover = true;
         else if (c == OPT_PRIVATE)
             s->is_private = true;
-        else if (set) {
-            int r = settings_set(s, settings_table[c].name, optarg, em);
-            if (r < 0)
-                return r;
-        }
+        else if (c >= OPT_SETTING && set && (r = settings_set(s, settings_table[c - OPT_SETTING].name, optarg, em)) < 0)
+            return r;
     }
-    if (optind < argc)
-        return err_set(em, LT_EINVAL, "unknown command '%.100s'", argv[optind]);
-    return 0;
+    for (r = 0; optind < argc && r == 0; optind++)
+        r = take_operand(argv[optind], operand, em);
+    return r;
 }
 
-int options_read(int argc, char **argv, struct settings *s, enum options_action *action, struct err_msg *em)
+int options_read(int argc, char **argv, struct settings *s, const char **operand, enum options_action *action, struct err_msg *em)
 {
     struct option opts[OPTIONS_MAX];
     _Static_assert(OPTIONS_MAX > 24, "room for every setting");
@@ -95,7 +108,7 @@ int options_read(int argc, char **argv, struct settings *s, enum options_action 
     const char *config = NULL;
     char path[PATHS_MAX];
     *action = OPTIONS_SERVE;
-    int r = pass(argc, argv, opts, s, false, &config, action, em);
+    int r = pass(argc, argv, opts, s, false, &config, operand, action, em);
     if (r < 0 || *action != OPTIONS_SERVE)
         return r;
     if (config) {
@@ -106,6 +119,6 @@ int options_read(int argc, char **argv, struct settings *s, enum options_action 
             r = 0;
     }
     if (r == 0)
-        r = pass(argc, argv, opts, s, true, &config, action, em);
+        r = pass(argc, argv, opts, s, true, &config, operand, action, em);
     return r == 0 ? settings_complete(s, em) : r;
 }

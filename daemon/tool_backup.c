@@ -1,7 +1,6 @@
 #include "daemon/tool_backup.h"
 
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -52,34 +51,15 @@ static int backup(const char *dir, const char *to)
     return 0;
 }
 
-/* Takes TO out of argv; the rest is the daemon's own options. */
-static const char *take_to(int *argc, char **argv)
-{
-    const char *to = NULL;
-    int n = 0;
-    for (int i = 0; i < *argc; i++) {
-        bool has_value = strcmp(argv[i], "--data") == 0 || strcmp(argv[i], "--config") == 0;
-        if (i && argv[i][0] != '-' && !to) {
-            to = argv[i];
-        } else {
-            argv[n++] = argv[i];
-            if (has_value && i + 1 < *argc)
-                argv[n++] = argv[++i];
-        }
-    }
-    argv[*argc = n] = NULL;
-    return to;
-}
-
 int tool_backup(int argc, char **argv)
 {
     struct settings s;
     enum options_action action;
     struct err_msg em = {""};
-    const char *to = take_to(&argc, argv);
+    const char *to;
     int status = 2;
     settings_init(&s);
-    if (options_read(argc, argv, &s, &action, &em) < 0)
+    if (options_read(argc, argv, &s, &to, &action, &em) < 0)
         fprintf(stderr, "latentd backup: %s\nTry latentd backup --help.\n", em.text);
     else if (action == OPTIONS_HELP)
         status = fputs(help, stdout) < 0;

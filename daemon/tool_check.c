@@ -74,7 +74,7 @@ int tool_check(int argc, char **argv)
     }
     argv[n] = NULL;
     settings_init(&s);
-    if (options_read(n, argv, &s, &action, &em) < 0) {
+    if (options_read(n, argv, &s, NULL, &action, &em) < 0) {
         fprintf(stderr, "latentd check: %s\nTry latentd check --help.\n", em.text);
         status = 2;
     } else if (action == OPTIONS_HELP) {

@@ -70,7 +70,7 @@ static int finish_args(struct args *a, struct err_msg *em)
     return 0;
 }
 
-/* Takes its own options and FILE out of argv; the rest is the daemon's. */
+/* Takes its own options out of argv; the rest, with FILE, is as the daemon takes it. */
 static int own_args(struct args *a, int *argc, char **argv, struct err_msg *em)
 {
     int n = 0;
@@ -85,12 +85,7 @@ static int own_args(struct args *a, int *argc, char **argv, struct err_msg *em)
             return err_set(em, LT_EINVAL, "%s wants a value", argv[i]);
         if (to)
             *to = argv[++i];
-        else if (i && argv[i][0] != '-' && !a->p.path)
-            a->p.path = argv[i];
-        else if (i && (strcmp(argv[i], "--data") == 0 || strcmp(argv[i], "--config") == 0) && i + 1 < *argc) {
-            argv[n++] = argv[i++];
-            argv[n++] = argv[i];
-        } else
+        else
             argv[n++] = argv[i];
     }
     argv[*argc = n] = NULL;
@@ -123,7 +118,7 @@ int tool_hnswlib(int argc, char **argv)
     struct err_msg em = {""};
     int status;
     settings_init(&s);
-    if (own_args(&a, &argc, argv, &em) < 0 || options_read(argc, argv, &s, &action, &em) < 0) {
+    if (own_args(&a, &argc, argv, &em) < 0 || options_read(argc, argv, &s, &a.p.path, &action, &em) < 0) {
         status = 2;
     } else if (action == OPTIONS_HELP) {
         status = fputs(help, stdout) < 0;

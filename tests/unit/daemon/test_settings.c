@@ -84,7 +84,7 @@ static void options_override(void **state)
     assert_int_equal(read_text("data = /x\nsocket = /s\nthreads = 1\n", &s, &em), 0);
     settings_finish(&s);
     settings_init(&s);
-    assert_int_equal(options_read(6, (char **)argv, &s, &action, &em), 0);
+    assert_int_equal(options_read(6, (char **)argv, &s, NULL, &action, &em), 0);
     assert_int_equal(action, OPTIONS_SERVE);
     assert_string_equal(s.data, "/y");
     assert_string_equal(s.socket, "/s");
@@ -96,11 +96,52 @@ static void options_override(void **state)
     settings_finish(&s);
     settings_init(&s);
     argv[5] = "--recover";
-    assert_int_equal(options_read(6, (char **)argv, &s, &action, &em), 0);
+    assert_int_equal(options_read(6, (char **)argv, &s, NULL, &action, &em), 0);
     assert_true(s.recover);
     assert_string_equal(s.data, "/y");
     settings_finish(&s);
     expect_error("recover = yes\n", "unknown setting 'recover'"); /* it would be forgotten there */
+}
+
+/* The value of an option is never taken for what the command is about. */
+static void options_operand(void **state)
+{
+    struct settings s;
+    struct err_msg em = {""};
+    enum options_action action;
+    const char *operand;
+    static const char *const taken[][8] = {
+        {"backup", "--data", "/y", "--log-level", "warn", "TO"},
+        {"backup", "TO", "--data", "/y", "--log-level", "warn"},
+        {"backup", "--data=/y", "--socket", "/s", "TO", "--log-level=warn"},
+        {"backup", "--data", "/y", "--log-l", "warn", "--", "TO"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++) {
+        const char *argv[8];
+        int n = 0;
+        for (; taken[i][n]; n++)
+            argv[n] = taken[i][n];
+        argv[n] = NULL;
+        settings_init(&s);
+        assert_int_equal(options_read(n, (char **)argv, &s, &operand, &action, &em), 0);
+        assert_string_equal(operand, "TO");
+        assert_string_equal(s.data, "/y");
+        assert_string_equal(s.log_level, "warn");
+        settings_finish(&s);
+    }
+    const char *none[] = {"backup", "--log-level", "warn", NULL};
+    settings_init(&s);
+    assert_int_equal(options_read(3, (char **)none, &s, &operand, &action, &em), 0);
+    assert_null(operand);
+    settings_finish(&s);
+    const char *two[] = {"backup", "TO", "more", NULL};
+    settings_init(&s);
+    assert_int_equal(options_read(3, (char **)two, &s, &operand, &action, &em), LT_EINVAL);
+    assert_string_equal(em.text, "unexpected 'more'");
+    assert_int_equal(options_read(3, (char **)two, &s, NULL, &action, &em), LT_EINVAL);
+    assert_string_equal(em.text, "unknown command 'TO'");
+    settings_finish(&s);
 }
 
 static void private_options(void **state)
@@ -114,26 +155,26 @@ static void private_options(void **state)
     /* The user's own settings are another daemon's. */
     assert_int_equal(setenv("XDG_CONFIG_HOME", "/nonexistent/there", 1), 0);
     settings_init(&s);
-    assert_int_equal(options_read(4, (char **)argv, &s, &action, &em), 0);
+    assert_int_equal(options_read(4, (char **)argv, &s, NULL, &action, &em), 0);
     assert_true(s.is_private);
     assert_string_equal(s.socket, "/y/latentd.sock");
     assert_int_equal(s.idle_exit, SETTINGS_PRIVATE_IDLE_S);
     settings_finish(&s);
     settings_init(&s);
-    assert_int_equal(options_read(6, (char **)argv, &s, &action, &em), 0);
+    assert_int_equal(options_read(6, (char **)argv, &s, NULL, &action, &em), 0);
     assert_int_equal(s.idle_exit, 3);
     settings_finish(&s);
     assert_int_equal(read_text("threads = 7\n", &s, &em), 0);
     settings_finish(&s);
     settings_init(&s);
-    assert_int_equal(options_read(6, (char **)with_file, &s, &action, &em), 0);
+    assert_int_equal(options_read(6, (char **)with_file, &s, NULL, &action, &em), 0);
     assert_int_equal(s.threads, 7);
     assert_string_equal(s.socket, "/y/latentd.sock");
     settings_finish(&s);
     assert_int_equal(read_text("socket = /s\n", &s, &em), 0);
     settings_finish(&s);
     settings_init(&s);
-    assert_int_equal(options_read(6, (char **)with_file, &s, &action, &em), LT_EINVAL);
+    assert_int_equal(options_read(6, (char **)with_file, &s, NULL, &action, &em), LT_EINVAL);
     settings_finish(&s);
     expect_error("private = yes\n", "unknown setting 'private'");
 }
@@ -152,7 +193,7 @@ static void options_wrong(void **state)
         enum options_action action;
         const char *argv[] = {"latentd", cases[i].arg, NULL};
         settings_init(&s);
-        assert_true(options_read(2, (char **)argv, &s, &action, &em) < 0);
+        assert_true(options_read(2, (char **)argv, &s, NULL, &action, &em) < 0);
         if (!strstr(em.text, cases[i].want))
             fail_msg("'%s' does not say '%s'", em.text, cases[i].want);
         settings_finish(&s);
@@ -165,6 +206,7 @@ int main(void)
         cmocka_unit_test(file_sets),
         cmocka_unit_test(file_errors_name_the_line),
         cmocka_unit_test(options_override),
+        cmocka_unit_test(options_operand),
         cmocka_unit_test(private_options),
         cmocka_unit_test(options_wrong),
     };

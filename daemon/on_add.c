@@ -236,14 +236,14 @@ static void committed(struct writer_op *op, int result, uint64_t seq, const stru
     struct err_msg job_em;
     if (refused && a->msg->job && index_job_count_failed(c->ix, a->msg->collection, a->msg->job, refused, bytes, why, &job_em) < 0)
         log_warn("add", "job %llu: %s", (unsigned long long)a->msg->job, job_em.text);
-    a->accepted_seq = seq;
-    uint64_t accepted = 0, searchable = 0;
-    index_seqs(c->ix, a->msg->collection, &accepted, &searchable);
+    uint64_t searchable = 0;
+    a->accepted_seq = seq; /* of all collections; this one's own may be before it, and search comes up to that only */
+    index_seqs(c->ix, a->msg->collection, &a->accepted_seq, &searchable);
     if (!a->pending || a->msg->wait == LATENT__V1__WAIT__WAIT_ACCEPTED) {
         add_reply(a, searchable);
         return;
     }
-    a->waiter = (struct feed_waiter){.collection = a->msg->collection, .seq = accepted < seq ? accepted : seq,
+    a->waiter = (struct feed_waiter){.collection = a->msg->collection, .seq = a->accepted_seq,
                                      .job = a->msg->job, .over = waiter_over, .failed = waiter_failed,
                                      .done = waiter_done};
     if (!a->waiter.job)

@@ -158,7 +158,9 @@ static void delete_done(struct writer_op *op, int result, uint64_t seq, const st
         out.deleted = d->n_deleted;
         out.missing = d->missing;
         out.n_missing = d->n_missing;
-        out.accepted_seq = seq;
+        uint64_t searchable;
+        out.accepted_seq = seq; /* the collection's own, as in on_add.c */
+        index_seqs(rq->core->ix, rq->msg->delete_->collection, &out.accepted_seq, &searchable);
         resp.body_case = LATENT__V1__RESPONSE__BODY_DELETE;
         resp.delete_ = &out;
         request_reply(rq, &resp, false);

@@ -80,6 +80,24 @@ class Order(unittest.TestCase):
             self.assertEqual([replies[i] for i in sent], [0, ENOTFOUND, EINVAL, ENOTFOUND, ENOTFOUND, 0, 0, 0])
 
 
+    def test_sequence_numbers_are_the_collections_own(self):
+        """Whoever waits until search has come up to the number of an answer does not wait for ever."""
+        with Daemon() as d, Wire(d.socket) as w:
+            for name in ("c", "other"):
+                d.latent("collection", "create", name)
+            good, bad = document("good", "a text"), document("bad", "a text", metadata="{")
+            for name, fields, count in (("the last one is refused", [good, bad], 1), ("unchanged", [good], 1), ("all are refused", [bad], 0)):
+                for wait_accepted in (False, True):
+                    w.call(ADD, add("other", [document(name, "another text")]))
+                    body = w.call(ADD, add("c", fields, wait_accepted=wait_accepted)).body(ADD)
+                    self.assertEqual(body.get(3, [0])[0], count, name)
+                    self.assertEqual(body[1], w.call(INFO, [(1, "c")]).body(11)[11], name)
+                    if not wait_accepted:
+                        self.assertEqual(body[2], body[1], name)
+            w.call(ADD, add("other", [document("last", "another text")]))
+            self.assertEqual(w.call(DELETE, [(1, "c"), (2, "absent")]).body(DELETE)[3], w.call(INFO, [(1, "c")]).body(11)[11])
+
+
 class Large(unittest.TestCase):
     """Frames that are unpacked apart from the loop."""
 

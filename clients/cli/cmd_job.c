@@ -41,8 +41,12 @@ static void print_progress(const struct latent_job *j)
     if (*j->current)
         print_text("        at ", j->current);
     if (total > done && done && seconds > 0) {
-        progress_duration(seconds / (double)done * (double)(total - done), left);
-        printf("        %.0f %%, about %s left\n", 100.0 * (double)done / (double)total, left);
+        const double share = (double)done / (double)total;
+        progress_duration(seconds / share - seconds, left);
+        printf("        %.0f %%", 100 * share);
+        if (share >= PROGRESS_SHARE_TOLD)
+            printf(", about %s left", left);
+        putchar('\n');
     }
 }
 

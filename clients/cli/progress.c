@@ -82,7 +82,7 @@ void progress_update(struct progress *p, uint64_t count, uint64_t done, const ch
         _Static_assert(sizeof "........................" == sizeof bar, "a dot a cell");
         memset(bar, '#', (size_t)(share * BAR_CELLS));
         n = (size_t)snprintf(line, sizeof line, "[%s] %3.0f %%  ", bar, share * 100);
-        if (share > 0)
+        if (share >= PROGRESS_SHARE_TOLD)
             progress_duration(seconds / share - seconds, left);
     }
     if (p->bytes)

@@ -32,6 +32,9 @@ double progress_seconds(const struct progress *p);
 /* "1.2 of 34 MiB", or "1.2 MiB" where total is 0, into out. */
 void progress_bytes(uint64_t done, uint64_t total, char out[static 48]);
 
+/* Of how much must be done before it says how long the rest takes: of the first of a few small files and a large one it does not. */
+#define PROGRESS_SHARE_TOLD 0.01
+
 /* "1 h 02 min", "3 min 20 s", "12 s" into out. */
 void progress_duration(double seconds, char out[static 32]);
 

@@ -155,6 +155,14 @@ class Jobs(unittest.TestCase):
             self.assertEqual(row["received"], row["done"])
             self.assertEqual(d.json_lines("collection", "info", "c", "--json")[0]["documents"], row["searchable"] + 2)
 
+    def test_time_left_is_told_when_it_can_be_known(self):
+        with Daemon() as d, Wire(d.socket) as w:
+            d.latent("collection", "create", "c")
+            job = w.call(JOB_OPEN, [(1, "c"), (2, "label"), (4, 1000)]).body(JOB_OPEN)[1][0]
+            for size, said in ((9, r"(?m)^ +1 %$"), (1, r"(?m)^ +1 %, about \d.* left$")):
+                w.call(ADD, add("c", [document(str(size), "a text", source_bytes=size)], job=job))
+                self.assertRegex(d.latent("job", "list").stdout, said)
+
     def state_of(self, w, job):
         row = job_row(w, job)
         return row["state"], row["received"], row["done"]
@@ -274,7 +282,7 @@ class Jobs(unittest.TestCase):
             job = w.call(JOB_OPEN, [(1, "c"), (2, "sizes"), (4, 900)]).body(JOB_OPEN)[1][0]
             w.call(ADD, add("c", [document("a", "four", title="t", metadata="{}")], job=job))
             self.assertEqual(self.state_of(w, job), (STATE_OPEN, 8, 8))
-            self.assertRegex(d.latent("job", "list").stdout, r"(?m)^ +8 of 900 B done\n +1 %, about ")
+            self.assertRegex(d.latent("job", "list").stdout, r"(?m)^ +8 of 900 B done\n +1 %$")
             w.call(ADD, add("c", [document("b", "four", source_bytes=92), document("", "bad", source_bytes=100), document("bad", "")], job=job))
             self.assertEqual(self.state_of(w, job), (STATE_OPEN, 203, 203))
             w.call(ADD, add("c", [document("c", "four", source_bytes=2**32 - 1)] * 3, job=job))

@@ -75,8 +75,9 @@ void latent_close(struct latent *c)
 
 void latent_destroy(struct latent **c)
 {
-    if (*c)
-        latent_close(*c);
+    if (!c || !*c)
+        return;
+    latent_close(*c);
     free(*c);
     *c = NULL;
 }

@@ -389,11 +389,21 @@ static void test_full_queue(void **state)
     end(&b.v);
 }
 
+static void test_nothing_to_destroy(void **state)
+{
+    struct latent *none = NULL;
+    (void)state;
+    latent_destroy(NULL);
+    latent_destroy(&none);
+    latent_free(NULL);
+    assert_string_equal(latent_error(NULL), latent_code_text(LATENT_ENOMEM));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_greetings), cmocka_unit_test(test_frames), cmocka_unit_test(test_answers),
                                        cmocka_unit_test(test_other_finish), cmocka_unit_test(test_damage), cmocka_unit_test(test_server_key),
                                        cmocka_unit_test(test_explanations), cmocka_unit_test(test_scores),
-                                       cmocka_unit_test(test_full_queue)};
+                                       cmocka_unit_test(test_full_queue), cmocka_unit_test(test_nothing_to_destroy)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "index/graph.h"
@@ -36,6 +37,7 @@ static void *reader(void *arg)
     if (graph_scratch_create(&s) < 0)
         return NULL;
     while (!atomic_load(&done)) {
+        sched_yield(); /* without time slices, as under SCHED_FIFO, the writer would never have its turn */
         uint64_t n_ack = atomic_load(&n_acknowledged), mode = unit_rand(&rng) % 8;
         if (!n_ack)
             continue;

@@ -2,6 +2,7 @@
 #include "store_kit.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "base/clock.h"
@@ -24,6 +25,7 @@ static void *reader_main(void *arg)
         return NULL;
     }
     while (!atomic_load(&stop)) {
+        sched_yield(); /* without time slices, as under SCHED_FIFO, the writer would never have its turn */
         char id[16], text[64];
         float v[KIT_DIM];
         struct index_result res;

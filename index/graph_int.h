@@ -395,7 +395,7 @@ void core_probe_codes(const struct core *c, struct graph_scratch *s, struct prob
 uint32_t core_select(const struct core *c, struct graph_scratch *s, struct cand *cands, uint32_t n,
                      uint32_t max);
 /* Adds to a node's n links, up to max of them, from candidates that are none of them yet, nearest first: those that are nearer to the node
- * than to every link, of the first few that are not so, then the nearest. Returns the number of links. */
+ * than to every link, of the first few that are not so, then the nearest until three quarters are filled. Returns the number of links. */
 uint32_t core_extend(const struct core *c, struct graph_scratch *s, uint32_t *links, uint32_t n, const struct cand *cands, uint32_t n_cands,
                      uint32_t max);
 void cand_sort(struct cand *c, uint32_t n);

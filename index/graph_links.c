@@ -19,6 +19,7 @@ void cand_sort(struct cand *c, uint32_t n)
 
 #define GROUP 8
 #define EXTEND_TRIES 16u /* candidates that are not, before the nearest are taken as they are */
+#define EXTEND_FILL 12u  /* sixteenths of a list that they fill; a list of a fresh graph is filled to 10 or 11 */
 
 static void distances_exact(const struct core *c, const struct probe *p, const uint32_t *ids, uint32_t n, float *out)
 {
@@ -192,9 +193,10 @@ uint32_t core_extend(const struct core *c, struct graph_scratch *s, uint32_t *li
         chosen[n] = cands[i].id;
         links[n++] = cands[i].id;
     }
-    for (uint32_t j = 0; j < n_passed && n < max; j++)
+    const uint32_t fill = max * EXTEND_FILL / 16;
+    for (uint32_t j = 0; j < n_passed && n < fill; j++)
         links[n++] = cands[passed[j]].id;
-    for (; i < n_cands && n < max; i++)
+    for (; i < n_cands && n < fill; i++)
         links[n++] = cands[i].id;
     return n;
 }

@@ -47,8 +47,8 @@ static uint32_t heirs(const struct core *c, uint32_t dead, uint32_t level, uint3
 }
 
 /* Rebuilds one list: its live links stay, and what the dead ones led to fills the gaps. Of that comes first what lies in another direction
- * than all that is linked already, looked for among the nearest, then the nearest: with every sweep lists would get shorter otherwise,
- * and a graph that changes much would find less than a fresh one at the same ef. */
+ * than all that is linked already, looked for among the nearest, then the nearest: with every sweep lists would get shorter otherwise. But
+ * some gaps stay open: a full list takes a new node in only in another's place, so that few lists would lead to what came last. */
 static void relink(struct core *c, struct graph_scratch *s, uint32_t id, uint32_t level,
                    const uint32_t *links, uint32_t n)
 {

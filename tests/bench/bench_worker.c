@@ -8,6 +8,7 @@
  *   search EF OUT   -> "QUERIES-PER-SECOND MAJOR MINOR" k = 10; page faults a query; the labels go to OUT
  *   threads N EF    -> "QUERIES-PER-SECOND ON-THE-CLOCK"  N threads at once, each with all the queries; the second by the clock
  *   remove N        -> "SECONDS"             each N-th vector; those that searches find afterwards are the others'
+ *   replace N       -> "SECONDS"             each vector taken out and put back, N rounds of all
  *
  * Seconds are CPU time, for several threads that of the slowest: on a machine with other work it is what the work itself took. */
 #include <pthread.h>
@@ -204,6 +205,17 @@ static void do_remove(struct worker *w, unsigned n)
     printf("%.3f\n", cpu_seconds(CLOCK_THREAD_CPUTIME_ID) - from);
 }
 
+static void do_replace(struct worker *w, unsigned n)
+{
+    double from = cpu_seconds(CLOCK_THREAD_CPUTIME_ID);
+    for (size_t i = 0; i < n * w->base.n; i++) {
+        size_t at = i % w->base.n;
+        if (graph_remove(w->g, at) < 0 || graph_add(w->g, at, w->base.v + at * w->base.dim) < 0)
+            give_up("cannot replace");
+    }
+    printf("%.3f\n", cpu_seconds(CLOCK_THREAD_CPUTIME_ID) - from);
+}
+
 static void obey(struct worker *w, const char *line)
 {
     char path[4096];
@@ -222,6 +234,8 @@ static void obey(struct worker *w, const char *line)
         do_threads(w, n, ef);
     else if (sscanf(line, "remove %u", &n) == 1 && n && w->g)
         do_remove(w, n);
+    else if (sscanf(line, "replace %u", &n) == 1 && n && w->g)
+        do_replace(w, n);
     else
         give_up("no such command");
     fflush(stdout);

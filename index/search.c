@@ -216,7 +216,7 @@ static int search_words(struct search *s)
     int ret;
     for (;;) {
         /* A later round may want more candidates than were enough for the first. */
-        if ((!s->scored || (scorer->cut && scorer->n < s->n_want)) && (ret = score_words(s)) < 0)
+        if ((!s->scored || (scorer->cut && scorer->sum.n < s->n_want)) && (ret = score_words(s)) < 0)
             return ret;
         s->scored = true;
         if (topk_init(&s->words, want) < 0)

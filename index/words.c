@@ -139,7 +139,7 @@ static int by_rarity(const void *a, const void *b)
     return (x->n > y->n) - (x->n < y->n);
 }
 
-size_t words_quote(const struct words_question *q, const struct word *w, char out[static 2 * WORDS_SPAN_MAX + 3])
+size_t words_quote(const struct words_question *q, const struct word *w, char out[static WORDS_QUOTED_MAX])
 {
     size_t n = 0;
     out[n++] = '"';

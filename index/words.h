@@ -74,7 +74,8 @@ int words_parse(struct words_tokenizer *t, const struct words_counts *counts, co
                 struct err_msg *em);
 
 /* The FTS5 expression of one word; its length. */
-size_t words_quote(const struct words_question *q, const struct word *w, char out[static 2 * WORDS_SPAN_MAX + 3]);
+#define WORDS_QUOTED_MAX (2 * WORDS_SPAN_MAX + 3)
+size_t words_quote(const struct words_question *q, const struct word *w, char out[static WORDS_QUOTED_MAX]);
 
 /* FTS5's own functions on db. */
 int words_fts5_api(sqlite3 *db, fts5_api **api, struct err_msg *em);

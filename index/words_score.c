@@ -9,18 +9,10 @@
 #include "index/allowed.h"
 #include "index/sql.h"
 
-#define K1 0.9f
 #define B 0.4f
-#define POSTINGS_BUDGET 60000 /* about 6 ms */
+#define POSTINGS_BUDGET 60000 /* about 6 ms where FTS5 has to be asked for all */
 #define POSTINGS_WORDS_MIN 2  /* read whatever they cost */
 #define TAIL_SHARE 8 /* of a word's postings that are kept: where more have come since, all are read anew the next time */
-#define SLOTS_MIN 4096u
-#define SLOTS_KEPT 65536u /* 1 MiB; more is given back after the search */
-
-struct words_slot {
-    uint64_t chunk; /* 0: free */
-    float score;
-};
 
 /* ---- lengths ---------------------------------------------------------------- */
 
@@ -113,205 +105,145 @@ int words_scorer_open(struct words_scorer *w, sqlite3 *db, struct err_msg *em)
 
 void words_scorer_finish(struct words_scorer *w)
 {
-    free(w->slots);
-    w->slots = NULL;
-    w->size = w->n = 0;
+    words_sum_finish(&w->sum);
 }
 
-static struct words_slot *slot_of(struct words_slot *slots, size_t size, uint64_t chunk)
+static int no_memory(struct err_msg *em)
 {
-    size_t h = (chunk * 0x9E3779B97F4A7C15u >> 32) & (size - 1);
-    while (slots[h].chunk && slots[h].chunk != chunk)
-        h = (h + 1) & (size - 1);
-    return &slots[h];
+    return err_set(em, LT_ENOMEM, "no memory for the question's words");
 }
 
-static int clear(struct words_scorer *w)
+static int timed_out(struct err_msg *em)
 {
-    w->n = 0;
-    if (w->size > SLOTS_KEPT)
-        words_scorer_finish(w);
-    if (!w->slots) {
-        if (!(w->slots = malloc(SLOTS_MIN * sizeof *w->slots)))
-            return LT_ENOMEM;
-        w->size = SLOTS_MIN;
-    }
-    memset(w->slots, 0, w->size * sizeof *w->slots);
-    return 0;
+    return err_set(em, LT_ETIMEOUT, "deadline passed during the search");
 }
 
-static int grow(struct words_scorer *w)
+/* quoted: as long as the statement is in use */
+static void bind_match(const struct words_run *run, const struct word *word, char quoted[static WORDS_QUOTED_MAX], uint64_t from, uint64_t to)
 {
-    size_t size = w->size * 2;
-    struct words_slot *slots = calloc(size, sizeof *slots);
-    if (!slots)
-        return LT_ENOMEM;
-    for (size_t i = 0; i < w->size; i++)
-        if (w->slots[i].chunk)
-            *slot_of(slots, size, w->slots[i].chunk) = w->slots[i];
-    free(w->slots);
-    w->slots = slots;
-    w->size = size;
-    return 0;
+    const size_t len = words_quote(run->question, word, quoted);
+    sql_bind(run->match, "tii", quoted, len, (int64_t)from, (int64_t)to);
 }
 
-static int add_score(struct words_scorer *w, uint64_t chunk, float score, bool finds)
-{
-    struct words_slot *s = slot_of(w->slots, w->size, chunk);
-    if (!s->chunk) {
-        if (!finds)
-            return 0;
-        *s = (struct words_slot){chunk, score};
-        return ++w->n * 2 > w->size ? grow(w) : 0;
-    }
-    s->score += score;
-    return 0;
-}
-
-/* One word on its way into the scores. */
-struct scoring {
-    const struct words_run *run;
-    const struct word *word;
-    bool finds;
-    float weight, flat, slope; /* of a posting's score */
-};
-
-static void weigh(const struct words_scorer *w, struct scoring *s)
-{
-    double total = (double)(w->n_rows > 0 ? w->n_rows : 1), n = (double)s->word->n;
-    n = n < total ? n : total;
-    s->weight = (float)((double)s->word->count * log(1 + (total - n + 0.5) / (n + 0.5)));
-    s->flat = K1 * (1 - B);
-    s->slope = (float)(K1 * B * total / (w->n_tokens > 0 ? (double)w->n_tokens : 1));
-}
-
-static int score_posting(struct words_scorer *w, const struct scoring *s, uint64_t chunk, float tf, float length)
-{
-    const struct allowed *a = s->run->allowed;
-    if (a && !allowed_has(a, chunk))
-        return 0;
-    return add_score(w, chunk, s->weight * tf * (K1 + 1) / (tf + s->flat + s->slope * length), s->finds);
-}
-
-static bool late(const struct words_run *run)
-{
-    return run->deadline_ns && clock_ns() > run->deadline_ns;
-}
-
-/* FTS5's postings of the word, of chunks from `from` on; *n: how many. They are added to *keep where that is not NULL. */
-static int score_read(struct words_scorer *w, struct scoring *s, uint64_t from, struct postings **keep, size_t *n, struct err_msg *em)
+/* FTS5's postings of the word, of chunks from `from` on, go to the list, and to *keep where that is not NULL. */
+static int read_postings(const struct words_run *run, const struct word *word, uint64_t from, struct words_list *l, struct postings **keep,
+                         struct err_msg *em)
 {
     int r;
-    char quoted[2 * WORDS_SPAN_MAX + 3];
-    const struct words_run *run = s->run;
+    char quoted[WORDS_QUOTED_MAX];
     const struct allowed *a = run->allowed;
-    const size_t len = words_quote(run->question, s->word, quoted);
-    sql_bind(run->match, "tii", quoted, len, (int64_t)(a && a->base > from ? a->base : from), a ? (int64_t)(a->base + a->n_bits) : INT64_MAX);
-    for (*n = 0; (r = sql_step(run->match, em)) > 0;) {
+    bind_match(run, word, quoted, a && a->base > from ? a->base : from, a ? a->base + a->n_bits : INT64_MAX);
+    while ((r = sql_step(run->match, em)) > 0) {
         const uint64_t chunk = (uint64_t)sqlite3_column_int64(run->match, 0);
-        const int64_t posting = sqlite3_column_int64(run->match, 1);
-        if (++*n == 1)
-            weigh(w, s);
-        if (*n % 1024 == 0 && late(run)) {
-            r = err_set(em, LT_ETIMEOUT, "deadline passed during the search");
+        const int64_t posting = sqlite3_column_int64(run->match, 1), n = posting >> 16;
+        postings_add(run->postings, keep, chunk, n, (uint16_t)(posting & UINT16_MAX));
+        if (words_list_add(l, chunk, (uint16_t)(n < UINT16_MAX ? n : UINT16_MAX), (uint16_t)(posting & UINT16_MAX)) < 0)
+            r = no_memory(em);
+        else if (l->n_read % 1024 == 0 && run->deadline_ns && clock_ns() > run->deadline_ns)
+            r = timed_out(em);
+        if (r < 0)
             break;
-        }
-        postings_add(run->postings, keep, chunk, posting >> 16, (uint16_t)(posting & UINT16_MAX));
-        if ((r = score_posting(w, s, chunk, (float)(posting >> 16), (float)(posting & UINT16_MAX))) < 0) {
-            err_set(em, r, "no memory for the question's words");
-            break;
-        }
     }
     sqlite3_reset(run->match);
     return r;
 }
 
-/* Rows and words of the collection, which its first posting tells. */
-static int read_totals(struct words_scorer *w, const struct scoring *s, struct err_msg *em)
+/* Rows and words of the collection, which any posting tells. */
+static int read_totals(struct words_scorer *w, const struct words_run *run, const struct word *word, struct err_msg *em)
 {
-    char quoted[2 * WORDS_SPAN_MAX + 3];
-    const struct words_run *run = s->run;
     if (w->n_rows || postings_totals(run->postings, run->view.seq, &w->n_rows, &w->n_tokens))
         return 0;
-    sql_bind(run->match, "tii", quoted, words_quote(run->question, s->word, quoted), (int64_t)0, INT64_MAX);
+    char quoted[WORDS_QUOTED_MAX];
+    bind_match(run, word, quoted, 0, INT64_MAX);
     const int r = sql_step(run->match, em);
     sqlite3_reset(run->match);
     return r < 0 ? r : 0;
 }
 
-static int score_kept(struct words_scorer *w, struct scoring *s, const struct postings *kept, struct err_msg *em)
+static void weigh(const struct words_scorer *w, const struct word *word, struct words_list *l)
 {
-    int r = read_totals(w, s, em);
-    if (r < 0)
-        return r;
-    weigh(w, s);
-    for (size_t i = 0; i < kept->n && r == 0; i++)
-        r = score_posting(w, s, kept->items[i].chunk, kept->items[i].n, kept->items[i].length);
-    return r < 0 ? err_set(em, r, "no memory for the question's words") : late(s->run) ? err_set(em, LT_ETIMEOUT, "deadline passed during the search") : 0;
+    double total = (double)(w->n_rows > 0 ? w->n_rows : 1), n = (double)word->n;
+    n = n < total ? n : total;
+    l->weight = (float)((double)word->count * log(1 + (total - n + 0.5) / (n + 0.5)));
+    l->flat = WORDS_K1 * (1 - B);
+    l->slope = (float)(WORDS_K1 * B * total / (w->n_tokens > 0 ? (double)w->n_tokens : 1));
 }
 
-/* One word's postings: those that are kept, and what FTS5 has beside them. */
-static int score_word(struct words_scorer *w, const struct words_run *run, const struct word *word, bool finds, struct err_msg *em)
+/* One word's list: the postings that are kept, and what FTS5 has beside them. */
+static int list_word(struct words_scorer *w, const struct words_run *run, const struct word *word, struct err_msg *em)
 {
-    int r = 0;
-    size_t n = 0;
-    struct scoring s = {.run = run, .word = word, .finds = finds};
+    struct words_list *l = &w->lists[w->n_lists++];
     struct postings *kept = postings_find(run->postings, word->stem, word->len, &run->view, run->chunks), *keep = NULL;
-    const size_t n_kept = kept ? kept->n : 0;
     const uint64_t from = kept ? kept->upto + 1 : 0;
-    if (kept)
-        r = score_kept(w, &s, kept, em);
-    else if (!run->allowed && word->n >= POSTINGS_LEAST)
+    int r = 0;
+    *l = (struct words_list){.kept = kept, .finds = word->role == WORD_FINDS};
+    if (!kept && !run->allowed && word->n >= POSTINGS_LEAST)
         keep = postings_begin(run->postings, word->stem, word->len, &run->view, word->n);
-    if (r == 0 && from < run->view.end)
-        r = score_read(w, &s, from, &keep, &n, em);
+    if (from < run->view.end)
+        r = read_postings(run, word, from, l, &keep, em);
     if (r < 0)
         postings_release(run->postings, keep);
     else
         postings_keep(run->postings, &keep);
-    if (kept && n > n_kept / TAIL_SHARE + POSTINGS_LEAST)
+    if (kept && l->n_read > kept->n / TAIL_SHARE + POSTINGS_LEAST)
         postings_forget(run->postings, kept);
-    postings_release(run->postings, kept);
+    if (r == 0 && (r = read_totals(w, run, word, em)) == 0)
+        weigh(w, word, l);
     return r;
 }
 
-int words_score(struct words_scorer *w, const struct words_run *run, struct err_msg *em)
+/* The words that find, from the rarest on, as far as need be, and then those that score. */
+static int list_words(struct words_scorer *w, const struct words_run *run, struct err_msg *em)
 {
-    int r = 0, n_read = 0;
-    uint64_t postings = 0;
     const struct words_question *q = run->question;
-    if (clear(w) < 0)
-        return err_set(em, LT_ENOMEM, "no memory for the question's words");
-    w->lengths = run->lengths;
-    w->n_rows = w->n_tokens = 0;
-    w->cut = false;
+    uint64_t postings = 0;
+    size_t most = 0;
+    int r = 0;
     for (size_t i = 0; i < q->n && r == 0; i++) {
         if (q->words[i].role != WORD_FINDS)
             continue;
         postings += q->words[i].n;
-        if (n_read++ >= POSTINGS_WORDS_MIN && postings > POSTINGS_BUDGET && w->n >= run->want) {
+        if (w->n_lists >= POSTINGS_WORDS_MIN && postings > POSTINGS_BUDGET && most >= run->want) {
             w->cut = true;
             break;
         }
-        r = score_word(w, run, &q->words[i], true, em);
+        if ((r = list_word(w, run, &q->words[i], em)) == 0) {
+            const size_t n = words_list_count(&w->lists[w->n_lists - 1], run->allowed);
+            most = n > most ? n : most;
+        }
     }
-    for (size_t i = 0; i < q->n && r == 0 && w->n; i++) {
+    for (size_t i = 0; i < q->n && r == 0 && most; i++) {
         if (q->words[i].role != WORD_SCORES)
             continue;
         postings += q->words[i].n;
         if (postings > POSTINGS_BUDGET)
             break;
-        r = score_word(w, run, &q->words[i], false, em);
+        r = list_word(w, run, &q->words[i], em);
     }
+    return r;
+}
+
+int words_score(struct words_scorer *w, const struct words_run *run, struct err_msg *em)
+{
+    w->lengths = run->lengths;
+    w->n_rows = w->n_tokens = 0;
+    w->cut = false;
+    w->n_lists = 0;
+    int r = list_words(w, run, em);
+    if (r == 0 && (r = words_sum(&w->sum, w->lists, w->n_lists, run->allowed, run->deadline_ns)) < 0)
+        r = r == LT_ETIMEOUT ? timed_out(em) : no_memory(em);
     if (r == 0 && w->n_rows)
         postings_set_totals(run->postings, run->view.seq, w->n_rows, w->n_tokens);
+    for (size_t i = 0; i < w->n_lists; i++) {
+        postings_release(run->postings, w->lists[i].kept);
+        words_list_finish(&w->lists[i]);
+    }
     return r;
 }
 
 void words_best(const struct words_scorer *w, struct topk *t, size_t *n)
 {
-    for (size_t i = 0; i < w->size; i++)
-        if (w->slots[i].chunk)
-            topk_push(t, w->slots[i].chunk, w->slots[i].score);
-    *n = w->n;
+    for (size_t i = 0; i < w->sum.n; i++)
+        topk_push(t, w->sum.slots[i].chunk, w->sum.slots[i].score);
+    *n = w->sum.n;
 }

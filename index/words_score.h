@@ -5,7 +5,7 @@
  * seen, the weight of a word in n of N chunks is ln(1 + (N - n + 0.5) / (n + 0.5)), k1 and b are Anserini's
  * 0.9 and 0.4, and a word that the question repeats counts as often.
  *
- * Words' postings are kept between searches (postings.h), and FTS5 asked for what is not.
+ * Words' postings are kept between searches (postings.h), and FTS5 asked for what is not; words_sum.h adds up what they give.
  *
  * Words are read from the rarest on. The common ones (words.h) score the chunks that the others found and find none
  * themselves. Reading ends when a budget of postings is used up, but not before there are enough candidates.
@@ -21,8 +21,11 @@
 #include "index/fuse.h"
 #include "index/postings.h"
 #include "index/words.h"
+#include "index/words_sum.h"
 
 struct allowed;
+
+#define WORDS_K1 0.9f
 
 /* Words of each chunk of a collection, filled as they are met; a chunk's text never changes and its number is never
  * used again, so nothing ever has to be forgotten. Thread-safety: safe, without locks. */
@@ -37,8 +40,9 @@ void words_lengths_finish(struct words_lengths *l);
 struct words_scorer {
     struct words_lengths *lengths; /* of the collection in work */
     int64_t n_tokens, n_rows;      /* of it in the view; n_rows 0: not read yet */
-    struct words_slot *slots;      /* open addressing by chunk */
-    size_t n, size;                /* candidates; slots */
+    struct words_sum sum;          /* candidates */
+    struct words_list lists[WORDS_MAX];
+    size_t n_lists;
     bool cut;                      /* words were left out because there were enough candidates */
 };
 /* Makes the function posting(words_N) known to db, which the statements below use. */

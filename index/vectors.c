@@ -1,5 +1,6 @@
 #include "index/vectors.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -96,5 +97,5 @@ bool vectors_is_own_score(enum metric metric, const float *v, uint32_t dim, floa
     for (uint32_t i = 0; i < dim; i++)
         sum += (double)v[i] * v[i];
     double want = metric == METRIC_COSINE ? 1 : metric == METRIC_IP ? sum : 0;
-    return fabs(score - want) <= 1e-4 * (metric == METRIC_COSINE ? 1 : sum);
+    return fabs(score - want) <= 1e-4 * (metric == METRIC_COSINE ? 1 : sum) + FLT_MIN; /* f32 may take for nothing what is less */
 }

@@ -415,6 +415,27 @@ static void test_not_ours(void **state)
     }
 }
 
+/* Whose own score f32 takes for nothing. */
+static void test_tiny_vectors(void **state)
+{
+    const float v[2][2] = {{3e-25f, 1e-25f}, {-2e-30f, 0}};
+    char dir[128];
+    struct err_msg em;
+    struct index_check_report rep;
+    (void)state;
+    kit_dir(dir);
+    struct index *ix = kit_open(dir);
+    kit_ok(index_create(ix, &(struct index_collection_params){.name = "v", .dim = 2, .vectors_only = true, .metric = METRIC_IP}, &em), &em);
+    for (int i = 0; i < 2; i++)
+        kit_ok(index_put(ix, &(struct index_doc){.collection = "v", .id = i ? "a" : "b", .id_len = 1, .text = "t", .text_len = 1,
+                                                 .vectors = v[i], .dim = 2}, &em), &em);
+    kit_commit(ix);
+    index_close(&ix);
+    assert_int_equal(check(dir, false, &rep), 0);
+    assert_int_equal(rep.n_problems, 0);
+    kit_remove(dir);
+}
+
 static void test_no_store(void **state)
 {
     char dir[128], path[200];
@@ -449,6 +470,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_graphs),
                                        cmocka_unit_test(test_forged), cmocka_unit_test(test_forged_in_use), cmocka_unit_test(test_not_ours),
-                                       cmocka_unit_test(test_no_store), cmocka_unit_test(test_dropped)};
+                                       cmocka_unit_test(test_tiny_vectors), cmocka_unit_test(test_no_store), cmocka_unit_test(test_dropped)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

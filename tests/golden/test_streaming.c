@@ -195,6 +195,7 @@ int main(int argc, char **argv)
     struct engine_seq seqs[N];
     struct err_msg em;
     uint32_t state = 5;
+    golden_need_way(device);
     for (int s = 0; s < N; s++) {
         for (uint32_t i = 0; i < n[s]; i++)
             ids[s][i] = (int32_t)((state = state * 1664525 + 1013904223) >> 24);

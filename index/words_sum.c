@@ -163,10 +163,8 @@ int words_sum(struct words_sum *s, struct words_list *lists, size_t n_lists, con
     for (unsigned looked = 0; r == 0 && next_block(lists, n_lists, &first); looked++) {
         if (looked % BLOCKS_A_LOOK == BLOCKS_A_LOOK - 1 && deadline_ns && clock_ns() > deadline_ns)
             return LT_ETIMEOUT;
-        for (int finds = 1; finds >= 0; finds--)
-            for (size_t i = 0; i < n_lists; i++)
-                if (lists[i].finds == (finds == 1))
-                    add_list(s->block, &lists[i], first, a);
+        for (size_t i = 0; i < n_lists; i++)
+            add_list(s->block, &lists[i], first, a);
         r = empty(s, first);
     }
     return r;

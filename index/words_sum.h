@@ -47,7 +47,8 @@ void words_list_finish(struct words_list *l);
 /* How many of its chunks are allowed; a NULL: all. */
 size_t words_list_count(const struct words_list *l, const struct allowed *a);
 
-/* The sums of all chunks that are allowed and in a list that finds. Errors: LT_ENOMEM, LT_ETIMEOUT (deadline_ns; 0: none). */
+/* The sums of all chunks that are allowed and in a list that finds; those lists come before the others.
+ * Errors: LT_ENOMEM, LT_ETIMEOUT (deadline_ns; 0: none). */
 int words_sum(struct words_sum *s, struct words_list *lists, size_t n_lists, const struct allowed *a, uint64_t deadline_ns);
 
 #endif

@@ -35,6 +35,7 @@ struct add {
     struct feed_waiter waiter;
     uint64_t accepted_seq;
     bool pending; /* some document has to be embedded */
+    bool counts;  /* the job took documents when these came: it counts those that are refused, too */
     struct add_doc docs[];
 };
 
@@ -190,6 +191,7 @@ static int apply(struct writer_op *op, struct index *ix, struct err_msg *em)
     int r = request_over(a->rq);
     if (r < 0)
         return r;
+    a->counts = a->msg->job && index_job_takes(ix, a->msg->collection, a->msg->job, NULL) >= 0;
     for (size_t i = 0; i < a->msg->n_documents; i++) {
         struct add_doc *d = &a->docs[i];
         if (d->status < 0)
@@ -234,7 +236,7 @@ static void committed(struct writer_op *op, int result, uint64_t seq, const stru
     uint64_t bytes = 0;
     size_t refused = count_refused(a, &bytes, why);
     struct err_msg job_em;
-    if (refused && a->msg->job && index_job_count_failed(c->ix, a->msg->collection, a->msg->job, refused, bytes, why, &job_em) < 0)
+    if (refused && a->counts && index_job_count_failed(c->ix, a->msg->collection, a->msg->job, refused, bytes, why, &job_em) < 0)
         log_warn("add", "job %llu: %s", (unsigned long long)a->msg->job, job_em.text);
     uint64_t searchable = 0;
     a->accepted_seq = seq; /* of all collections; this one's own may be before it, and search comes up to that only */

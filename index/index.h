@@ -305,7 +305,11 @@ int index_job_open(struct index *ix, const char *collection, const char *label,
                    uint64_t total_documents, uint64_t total_bytes, uint64_t *job, struct err_msg *em);
 int index_job_close(struct index *ix, uint64_t job, struct err_msg *em);
 int index_job_cancel(struct index *ix, uint64_t job, struct err_msg *em);
-/* (writer) Counts documents for the collection that were refused before they reached index_put (too long, bad text), of so many bytes. */
+/* (writer) Does it take documents of this collection now? 1: yes, but it is abandoned; 0: yes.
+ * Errors: LT_ENOTFOUND (no job, or another collection's), LT_ECANCELLED, LT_EINVAL (closed). */
+int index_job_takes(struct index *ix, const char *collection, uint64_t job, struct err_msg *em);
+/* (writer) Counts documents for the collection that were refused before they reached index_put (too long, bad text), of so many bytes. For a job
+ * that took documents when they came: those that come for another one are nothing of it. */
 int index_job_count_failed(struct index *ix, const char *collection, uint64_t job, uint64_t n, uint64_t bytes, const char *reason,
                            struct err_msg *em);
 /* (writer) Abandons the open jobs that nobody holds and that wait for no document: held says of a job's number whether

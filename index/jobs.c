@@ -72,6 +72,21 @@ int jobs_state(struct index *ix, uint64_t job, const char *collection, int64_t *
     return r > 0 ? 0 : err_set(em, LT_ENOTFOUND, "no job %llu", (unsigned long long)job);
 }
 
+int index_job_takes(struct index *ix, const char *collection, uint64_t job, struct err_msg *em)
+{
+    int64_t state;
+    struct err_msg local;
+    em = em ? em : &local;
+    int r = jobs_state(ix, job, collection, &state, em);
+    if (r < 0)
+        return r;
+    if (state == INDEX_JOB_CANCELLED)
+        return err_set(em, LT_ECANCELLED, "job %llu was cancelled", (unsigned long long)job);
+    if (state != INDEX_JOB_OPEN && state != INDEX_JOB_ABANDONED)
+        return err_set(em, LT_EINVAL, "job %llu is closed", (unsigned long long)job);
+    return state == INDEX_JOB_ABANDONED;
+}
+
 int jobs_set_state(struct index *ix, uint64_t job, int64_t state, struct err_msg *em)
 {
     sqlite3_stmt *st = store_stmt(ix, ST_JOB_SET_STATE, em);

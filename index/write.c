@@ -84,17 +84,8 @@ static int check_doc(const struct collection *c, const struct index_doc *d, size
 /* Of its own collection only: rights for one must not reach into another. */
 static int check_job(struct index *ix, const struct collection *c, uint64_t job, struct err_msg *em)
 {
-    int64_t state;
-    int r = jobs_state(ix, job, c->name, &state, em);
-    if (r < 0)
-        return r;
-    if (state == INDEX_JOB_CANCELLED)
-        return err_set(em, LT_ECANCELLED, "job %llu was cancelled", (unsigned long long)job);
-    if (state == INDEX_JOB_ABANDONED) /* somebody goes on with it */
-        return jobs_set_state(ix, job, INDEX_JOB_OPEN, em);
-    if (state != INDEX_JOB_OPEN)
-        return err_set(em, LT_EINVAL, "job %llu is closed", (unsigned long long)job);
-    return 0;
+    const int abandoned = index_job_takes(ix, c->name, job, em);
+    return abandoned > 0 ? jobs_set_state(ix, job, INDEX_JOB_OPEN, em) : abandoned; /* somebody goes on with it */
 }
 
 /* kept: their vectors are there already; else d's own are put there, if it has any. */

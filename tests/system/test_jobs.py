@@ -13,7 +13,7 @@ from wire import ADD, GET, JOB_CANCEL, JOB_CLOSE, JOB_LIST, JOB_OPEN, Wire, add,
 
 N_BATCHES = 10
 N_BATCH = 80
-STATE_OPEN, STATE_DONE, STATE_CANCELLED, STATE_ABANDONED = 0, 2, 3, 5
+STATE_OPEN, STATE_DONE, STATE_CANCELLED, STATE_FAILED, STATE_ABANDONED = 0, 2, 3, 4, 5
 CANCELLED = 23  # LT_ECANCELLED
 
 
@@ -307,6 +307,30 @@ class Jobs(unittest.TestCase):
                 row = d.json_lines("job", "list", "--json")[0]
                 self.assertTrue(row["last_error"].startswith(begins), row)
                 self.assertRegex(row["last_error"], r"empty|UTF-8")
+
+    def test_what_is_over_stays_as_it_ended(self):
+        """Documents that come for it are refused, whatever they are, and count nowhere."""
+        late = [document("late", "a late text"), document("blank", "")]
+        with Daemon(*QUICK_MODEL) as d, Wire(d.socket) as w:
+            d.latent("collection", "create", "c")
+            for end, state, code in ((JOB_CLOSE, STATE_DONE, 1), (JOB_CANCEL, STATE_CANCELLED, CANCELLED)):
+                job = w.call(JOB_OPEN, [(1, "c")]).body(JOB_OPEN)[1][0]
+                self.assertEqual(w.call(ADD, add("c", [document("a", "a text")], job=job)).code, 0)
+                self.assertEqual(w.call(end, [(1, job)]).code, 0)
+                before = job_row(w, job)
+                self.assertEqual(before["state"], state)
+                reply = w.call(ADD, add("c", late, job=job)).body(ADD)
+                self.assertNotIn(3, reply)  # none went in
+                self.assertEqual([unpack(unpack(e)[3][0])[1] for e in reply[4]], [[code], [10]])  # LT_EEMPTY
+                w.call(ADD, add("c", late[1:], job=job))
+                self.assertEqual(job_row(w, job), before)
+            # One that was open when its document was refused has failed, however soon it was closed.
+            job = w.call(JOB_OPEN, [(1, "c")]).body(JOB_OPEN)[1][0]
+            w.send(ADD, add("c", late[1:], job=job))
+            w.send(JOB_CLOSE, [(1, job)])
+            for _ in range(2):
+                self.assertEqual(w.receive().code, 0)
+            self.assertEqual((job_row(w, job)["state"], job_row(w, job)["failed"]), (STATE_FAILED, 1))
 
     def test_progress(self):
         """The line on a terminal tells bytes, and never more than its width nor what would move the cursor."""

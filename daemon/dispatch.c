@@ -219,6 +219,7 @@ struct incoming {
     size_t len;
     struct pool *pool;
     Latent__V1__Request *msg;
+    struct message_nul *nuls;
     uint64_t id, received_ns;
     int result;
     struct err_msg em;
@@ -242,6 +243,7 @@ static void start(struct conn *c, struct incoming *in)
     rq->grant = grant_ref(c->grant);
     rq->pool = pool;
     rq->msg = msg;
+    rq->nuls = in->nuls;
     rq->id = msg->id;
     rq->cost = sizeof *rq + in->len + pool_used(pool);
     if (msg->deadline_ms)
@@ -259,7 +261,7 @@ static void start(struct conn *c, struct incoming *in)
 static void unpack(struct incoming *in, const uint8_t *data)
 {
     in->pool = pool_create(PROTO_MESSAGE_BUDGET);
-    in->result = in->pool ? message_unpack_request(in->pool, data, in->len, &in->msg, &in->id, &in->em)
+    in->result = in->pool ? message_unpack_request(in->pool, data, in->len, &in->msg, &in->nuls, &in->id, &in->em)
                           : err_set(&in->em, LT_ENOMEM, "out of memory");
 }
 

@@ -345,6 +345,18 @@ static int prepare_one(struct add *a, size_t i, const struct index_collection *c
     return r;
 }
 
+/* Before anything else is looked at: where a NUL is, the string that is seen here ends. */
+static void refuse_nuls(struct add *a)
+{
+    for (const struct message_nul *n = a->rq->nuls; n; n = n->next) {
+        struct add_doc *d = &a->docs[n->index];
+        if (strcmp(n->field, "id") == 0)
+            a->msg->documents[n->index]->id = (char *)""; /* its beginning may be another's */
+        if (d->status == 0)
+            d->status = err_set(&d->why, LT_EUTF8, "%s: a NUL byte at offset %u", n->field, n->at);
+    }
+}
+
 static void prepare(struct work_item *w, void *scratch)
 {
     struct request *rq = request_of_work(w);
@@ -352,8 +364,9 @@ static void prepare(struct work_item *w, void *scratch)
     struct err_msg em = {""};
     struct index_collection col;
     int r = index_info(rq->core->ix, a->msg->collection, &col, &em);
+    refuse_nuls(a);
     for (size_t i = 0; i < a->msg->n_documents && r == 0; i++) {
-        if ((r = request_over(rq)) == 0)
+        if ((r = request_over(rq)) == 0 && a->docs[i].status == 0)
             a->docs[i].status = prepare_one(a, i, &col, scratch);
     }
     if (r < 0) {

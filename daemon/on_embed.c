@@ -159,10 +159,13 @@ static void prepare(struct work_item *w, void *scratch)
     struct request *rq = request_of_work(w);
     struct embed *e = rq->state;
     int over = 0;
+    for (const struct message_nul *n = rq->nuls; n; n = n->next) /* the text that is seen here ends there */
+        e->inputs[n->index].status = err_set(&e->inputs[n->index].why, LT_EUTF8, "%s: a NUL byte at offset %u", n->field, n->at);
     for (size_t i = 0; i < e->msg->n_inputs && over == 0; i++) {
         const Latent__V1__EmbedInput *m = e->msg->inputs[i];
         struct embed_input *in = &e->inputs[i];
-        in->status = m->n_ids ? take_ids(e, m, in) : take_text(e, m, in, scratch);
+        if (in->status == 0)
+            in->status = m->n_ids ? take_ids(e, m, in) : take_text(e, m, in, scratch);
         over = in->status == LT_EBUSY ? LT_EBUSY : request_over(rq);
         if (in->status < 0)
             continue;

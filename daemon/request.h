@@ -27,6 +27,7 @@ struct request {
     struct grant *grant; /* NULL: everything is allowed */
     struct pool *pool;   /* memory of msg and whatever lives as long */
     Latent__V1__Request *msg;
+    const struct message_nul *nuls; /* of its items */
     uint64_t id;
     uint64_t deadline_ns; /* clock_ns; 0: none */
     atomic_bool cancelled; /* nobody waits any more: stop as soon as it is convenient */

@@ -16,9 +16,9 @@ static void allocator_free(void *pool, void *piece)
 }
 
 static int unpack(struct pool *p, const ProtobufCMessageDescriptor *type, const void *data,
-                  size_t len, ProtobufCMessage **out, uint64_t *id, struct err_msg *em)
+                  size_t len, ProtobufCMessage **out, struct message_nul **nuls, uint64_t *id, struct err_msg *em)
 {
-    int r = message_check(type, data, len, id, em);
+    int r = message_check(p, type, data, len, nuls, id, em);
     if (r < 0)
         return r;
     ProtobufCAllocator a = {allocator_alloc, allocator_free, p};
@@ -28,10 +28,10 @@ static int unpack(struct pool *p, const ProtobufCMessageDescriptor *type, const 
 }
 
 int message_unpack_request(struct pool *p, const void *data, size_t len,
-                           Latent__V1__Request **out, uint64_t *id, struct err_msg *em)
+                           Latent__V1__Request **out, struct message_nul **nuls, uint64_t *id, struct err_msg *em)
 {
     ProtobufCMessage *m;
-    int r = unpack(p, &latent__v1__request__descriptor, data, len, &m, id, em);
+    int r = unpack(p, &latent__v1__request__descriptor, data, len, &m, nuls, id, em);
     if (r < 0)
         return r;
     if (!*id)
@@ -44,7 +44,7 @@ int message_unpack_response(struct pool *p, const void *data, size_t len,
                             Latent__V1__Response **out, struct err_msg *em)
 {
     ProtobufCMessage *m;
-    int r = unpack(p, &latent__v1__response__descriptor, data, len, &m, NULL, em);
+    int r = unpack(p, &latent__v1__response__descriptor, data, len, &m, NULL, NULL, em);
     if (r == 0)
         *out = (Latent__V1__Response *)m;
     return r;

@@ -2,8 +2,7 @@
  *
  * Before protobuf-c sees a message, a scan over its bytes checks it against the schema: depth,
  * number of fields and of elements, wire types, singular fields present at most once, strings
- * without NUL and (outside documents and inputs to embed, whose errors are named per item) valid
- * UTF-8. What passes is unpacked from a pool with a budget.
+ * without NUL and in valid UTF-8 (documents and inputs to embed are named one by one for these). What passes is unpacked from a pool with a budget.
  * Thread-safety: safe on different pools. */
 #ifndef PROTO_MESSAGE_H
 #define PROTO_MESSAGE_H
@@ -19,8 +18,17 @@
 
 struct session;
 
+/* A NUL byte in a document or an input to embed: the string that was unpacked ends there, so the item is to be refused. */
+struct message_nul {
+    struct message_nul *next; /* in the message's order */
+    uint32_t index;           /* of the item in the request */
+    uint32_t at;              /* byte of the field */
+    const char *field;
+};
+
 /* Unpacks a request into the pool, with which it lives and dies.
  *
+ * nuls the first of each string that is an item's; the pool's
  * id   the request's id as far as it could be read, else 0; set on failure too: an error is
  *      answered with it, and with 0 the connection closes after the answer
  *
@@ -28,13 +36,13 @@ struct session;
  * "add.documents[3].title: …". An id of 0 is LT_EPROTO. A request kind this version does not know
  * is no error here: body_case is …BODY__NOT_SET; answer LT_EUNSUPPORTED. */
 int message_unpack_request(struct pool *p, const void *data, size_t len,
-                           Latent__V1__Request **out, uint64_t *id, struct err_msg *em);
+                           Latent__V1__Request **out, struct message_nul **nuls, uint64_t *id, struct err_msg *em);
 int message_unpack_response(struct pool *p, const void *data, size_t len,
                             Latent__V1__Response **out, struct err_msg *em);
 
-/* Only the checks; descriptor names the message's type. Every message that passes unpacks. */
-int message_check(const ProtobufCMessageDescriptor *type, const void *data, size_t len,
-                  uint64_t *id, struct err_msg *em);
+/* Only the checks; descriptor names the message's type. Every message that passes unpacks. nuls NULL: no string has one. */
+int message_check(struct pool *p, const ProtobufCMessageDescriptor *type, const void *data, size_t len,
+                  struct message_nul **nuls, uint64_t *id, struct err_msg *em);
 
 /* Makes every string in it valid UTF-8, U+FFFD standing for what is not, as no message goes out otherwise. The copies are the pool's;
  * where it is exhausted the string becomes empty. */

@@ -2,8 +2,8 @@
  *
  * protobuf-c allocates as it goes and is lenient where a peer could make use of it: fields
  * repeated at will, messages merged into each other, strings cut at a NUL. The scan walks the
- * bytes against the schema, allocates nothing, and passes only what every encoder writes. It
- * recurses once per message level, at most PROTO_MESSAGE_DEPTH. */
+ * bytes against the schema and passes only what every encoder writes; it allocates nothing but
+ * the places of NULs. It recurses once per message level, at most PROTO_MESSAGE_DEPTH. */
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,6 +20,8 @@ struct scan {
     uint32_t n_fields; /* so far, all levels */
     uint64_t *id;      /* where the top message's field 1 goes */
     bool strict_enums;
+    struct message_nul **nuls; /* where the next one goes; NULL: there may be none */
+    struct pool *pool;         /* for them */
     struct err_msg *em;
 };
 
@@ -94,10 +96,21 @@ static enum wire wire_of(ProtobufCType type)
     }
 }
 
-/* Documents and inputs to embed answer for their text one by one: LT_EUTF8 is an item's error there. */
+/* Documents and inputs to embed, elements of their requests, answer for their text one by one: LT_EUTF8 is an item's error there. */
 static bool utf8_per_item(const ProtobufCMessageDescriptor *type)
 {
     return type == &latent__v1__document__descriptor || type == &latent__v1__embed_input__descriptor;
+}
+
+static int keep_nul(struct scan *s, const struct place *at, size_t offset)
+{
+    struct message_nul *n = pool_alloc(s->pool, sizeof *n);
+    if (!n)
+        return refuse(s, at, LT_ENOMEM, err_text(LT_ENOMEM));
+    *n = (struct message_nul){.index = at->up->index, .at = (uint32_t)offset, .field = at->name};
+    *s->nuls = n;
+    s->nuls = &n->next;
+    return 0;
 }
 
 static int check_string(struct scan *s, const ProtobufCMessageDescriptor *type, const struct place *at,
@@ -105,6 +118,8 @@ static int check_string(struct scan *s, const ProtobufCMessageDescriptor *type, 
 {
     const uint8_t *nul = memchr(p, 0, len);
     char what[64];
+    if (nul && s->nuls && utf8_per_item(type))
+        return keep_nul(s, at, (size_t)(nul - p));
     if (nul) {
         snprintf(what, sizeof what, "a NUL byte at offset %zu", (size_t)(nul - p));
         return refuse(s, at, LT_EUTF8, what);
@@ -244,11 +259,13 @@ static int check_message(struct scan *s, const ProtobufCMessageDescriptor *type,
     return 0;
 }
 
-int message_check(const ProtobufCMessageDescriptor *type, const void *data, size_t len,
-                  uint64_t *id, struct err_msg *em)
+int message_check(struct pool *p, const ProtobufCMessageDescriptor *type, const void *data, size_t len,
+                  struct message_nul **nuls, uint64_t *id, struct err_msg *em)
 {
-    struct scan s = {.id = id, .em = em, .strict_enums = type == &latent__v1__request__descriptor};
+    struct scan s = {.id = id, .em = em, .strict_enums = type == &latent__v1__request__descriptor, .nuls = nuls, .pool = p};
     struct place top = {0};
+    if (nuls)
+        *nuls = NULL;
     if (id)
         *id = 0;
     if (len > PROTO_FRAME_MAX)

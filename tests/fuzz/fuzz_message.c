@@ -8,16 +8,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct pool *p = pool_create(PROTO_MESSAGE_BUDGET), *q = pool_create(PROTO_MESSAGE_BUDGET);
     Latent__V1__Request *r, *again;
     Latent__V1__Response *s;
+    struct message_nul *nuls;
     struct bytes_out o = {0};
     struct err_msg em;
     uint64_t id;
-    if (p && q && message_unpack_request(p, data, size, &r, &id, &em) == 0) {
+    if (p && q && message_unpack_request(p, data, size, &r, &nuls, &id, &em) == 0) {
         FUZZ_CHECK(r->id != 0 && r->id == id);
         FUZZ_CHECK(pool_used(p) <= PROTO_MESSAGE_BUDGET);
         (void)message_collection(r);
         (void)message_right(r->body_case);
         FUZZ_CHECK(message_pack(&r->base, &o, &em) == 0);
-        FUZZ_CHECK(message_unpack_request(q, o.data, o.len, &again, &id, &em) == 0);
+        FUZZ_CHECK(message_unpack_request(q, o.data, o.len, &again, &nuls, &id, &em) == 0);
+        FUZZ_CHECK(!nuls); /* strings end with them */
         FUZZ_CHECK(again->body_case == r->body_case);
     }
     if (p)

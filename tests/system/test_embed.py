@@ -9,7 +9,7 @@ from harness import SLOW_DEVICE, SRC, Daemon, main
 from wire import ADD, EMBED, STATUS, Wire, add, document, pack, unpack
 
 MODEL = os.path.join(SRC, "tests", "golden", "decoders", "mistral.gguf")  # a small one: it is the number that counts here
-ETOOLONG, EEMPTY, ELIMIT = 9, 10, 7  # base/err.h
+ELIMIT, EUTF8, ETOOLONG, EEMPTY = 7, 8, 9, 10  # base/err.h
 INPUTS_MAX = 10000   # proto/maxima.h
 TRUNCATE = 1         # proto/latent.proto, OnLong
 
@@ -70,6 +70,13 @@ class Embed(unittest.TestCase):
                 if i % 7 == 3:
                     self.assertEqual(unpack(entry[5][0])[1][0], EEMPTY)
 
+    def test_a_nul_fails_its_input_alone(self):
+        with Daemon("--model", MODEL) as d, Wire(d.socket) as w:
+            got = embeddings(w, texts("before", "a\0b", b"a\xff", "behind"))
+            self.assertEqual([5 in e for e in got], [False, True, True, False])
+            self.assertEqual([unpack(e[5][0])[1][0] for e in got[1:3]], [EUTF8] * 2)
+            self.assertEqual(unpack(got[1][5][0])[2], [b"text: a NUL byte at offset 1"])
+
     def test_clients_take_turns(self):
         """One that has sent ten thousand texts does not hold up another with ten."""
         with Daemon("--model", MODEL, env=SLOW_DEVICE) as d, Wire(d.socket) as greedy, Wire(d.socket) as modest, Wire(d.socket) as looking:
@@ -125,6 +132,22 @@ class Add(unittest.TestCase):
             self.assertEqual([unpack(e).get(1) for e in body[4]], [[5]])
             body = w.call(ADD, add("c", docs)).body(ADD)  # divided
             self.assertEqual((body.get(7), body.get(8)), (None, None))
+
+    def test_a_nul_fails_its_document_alone(self):
+        """In whatever field; one without a good id is named by its index."""
+        docs = [document("good", "a text"), document("d1", "a\0b"), document("d2", "a text", title="\0"), document("d3", b"a\xff"),
+                document("d4", "a text", metadata='{"a":1}\0'), document("d5\0", "a text"), document("also", "a text")]
+        with Daemon("--model", MODEL) as d, Wire(d.socket) as w:
+            d.latent("collection", "create", "c")
+            body = w.call(ADD, add("c", docs)).body(ADD)
+            self.assertEqual(body[3], [2])
+            errors = [unpack(e) for e in body[4]]
+            self.assertEqual([(e[1][0], e.get(2, [b""])[0]) for e in errors], [(1, b"d1"), (2, b"d2"), (3, b"d3"), (4, b"d4"), (5, b"")])
+            said = [unpack(e[3][0]) for e in errors]
+            self.assertEqual([e[1][0] for e in said], [EUTF8] * 5)
+            self.assertEqual([e[2][0].decode() for e in said],
+                             ["text: a NUL byte at offset 1", "title: a NUL byte at offset 0", "text: not valid UTF-8 at byte 1",
+                              "metadata: a NUL byte at offset 7", "id: a NUL byte at offset 2"])
 
     def test_the_same_again_is_not_embedded_again(self):
         """Not after an ingest that a kill ended, either; new metadata are there all the same."""

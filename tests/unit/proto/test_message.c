@@ -29,6 +29,7 @@ static void test_round_trip(void **state)
 {
     Latent__V1__Request r = LATENT__V1__REQUEST__INIT, *back;
     Latent__V1__SearchRequest s = LATENT__V1__SEARCH_REQUEST__INIT;
+    struct message_nul *nuls;
     struct err_msg em;
     uint64_t id = 0;
     r.id = 42;
@@ -38,7 +39,8 @@ static void test_round_trip(void **state)
     r.body_case = LATENT__V1__REQUEST__BODY_SEARCH;
     r.search = &s;
     struct bytes_out o = packed(&r.base);
-    assert_int_equal(message_unpack_request(pool, o.data, o.len, &back, &id, &em), 0);
+    assert_int_equal(message_unpack_request(pool, o.data, o.len, &back, &nuls, &id, &em), 0);
+    assert_null(nuls);
     assert_int_equal(id, 42);
     assert_string_equal(back->search->query, "late trains");
     assert_string_equal(message_collection(back), "notes");
@@ -46,7 +48,7 @@ static void test_round_trip(void **state)
     assert_string_equal(message_kind_name(back->body_case), "search");
     /* every prefix is refused or is a shorter message, never a crash */
     for (size_t n = 0; n < o.len; n++)
-        (void)message_unpack_request(pool, o.data, n, &back, &id, &em);
+        (void)message_unpack_request(pool, o.data, n, &back, &nuls, &id, &em);
     bytes_out_finish(&o);
 }
 
@@ -70,9 +72,10 @@ static void test_kinds(void **state)
 static void refuse(const void *data, size_t len, int code, const char *says)
 {
     Latent__V1__Request *r;
+    struct message_nul *nuls;
     struct err_msg em = {{0}};
     uint64_t id = 99;
-    assert_int_equal(message_unpack_request(pool, data, len, &r, &id, &em), code);
+    assert_int_equal(message_unpack_request(pool, data, len, &r, &nuls, &id, &em), code);
     if (says && !strstr(em.text, says))
         fail_msg("'%s' does not say '%s'", em.text, says);
 }
@@ -102,6 +105,42 @@ static void test_forged(void **state)
     refuse(varint, sizeof varint, LT_EFORMAT, NULL);
     refuse(bad_prompt, sizeof bad_prompt, LT_EUTF8, "explain.text: not valid UTF-8 at byte 1");
     refuse(on_long, sizeof on_long, LT_EINVAL, "explain.on_long: unknown value 3");
+}
+
+/* Of documents and inputs to embed: told one by one, also within an id; elsewhere and in responses the message is refused. */
+static void test_nul_of_an_item(void **state)
+{
+    static const uint8_t add[] = {0x08, 0x01, 0x7A, 0x1B,
+                                  0x12, 0x06, 0x0A, 0x01, 'a', 0x12, 0x01, 'x',
+                                  0x12, 0x08, 0x0A, 0x01, 'b', 0x12, 0x03, 'x', 0x00, 'y',
+                                  0x12, 0x07, 0x0A, 0x02, 'c', 0x00, 0x22, 0x01, 0x00};
+    static const uint8_t embed[] = {0x08, 0x01, 0x9A, 0x01, 0x05, 0x0A, 0x03, 0x0A, 0x01, 0x00};
+    static const uint8_t collection[] = {0x08, 0x01, 0x7A, 0x04, 0x0A, 0x02, 'c', 0x00};
+    static const uint8_t got[] = {0x08, 0x01, 0x82, 0x01, 0x05, 0x0A, 0x03, 0x12, 0x01, 0x00}; /* a response to get */
+    static const struct {
+        uint32_t index, at;
+        const char *field;
+    } expected[] = {{1, 1, "text"}, {2, 1, "id"}, {2, 0, "metadata"}};
+    Latent__V1__Request *r;
+    Latent__V1__Response *response;
+    struct message_nul *nuls;
+    struct err_msg em;
+    uint64_t id;
+    assert_int_equal(message_unpack_request(pool, add, sizeof add, &r, &nuls, &id, &em), 0);
+    assert_int_equal(r->add->n_documents, 3);
+    for (size_t i = 0; i < 3; i++, nuls = nuls->next) {
+        assert_non_null(nuls);
+        assert_int_equal(nuls->index, expected[i].index);
+        assert_int_equal(nuls->at, expected[i].at);
+        assert_string_equal(nuls->field, expected[i].field);
+    }
+    assert_null(nuls);
+    assert_int_equal(message_unpack_request(pool, embed, sizeof embed, &r, &nuls, &id, &em), 0);
+    assert_non_null(nuls);
+    assert_string_equal(nuls->field, "text");
+    assert_null(nuls->next);
+    refuse(collection, sizeof collection, LT_EUTF8, "add.collection: a NUL byte at offset 1");
+    assert_int_equal(message_unpack_response(pool, got, sizeof got, &response, &em), LT_EUTF8);
 }
 
 /* More elements than one repeated field may have. */
@@ -180,7 +219,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip), cmocka_unit_test(test_id_zero), cmocka_unit_test(test_forged),
         cmocka_unit_test(test_too_many),   cmocka_unit_test(test_vectors), cmocka_unit_test(test_kinds),
-        cmocka_unit_test(test_mend),
+        cmocka_unit_test(test_mend),       cmocka_unit_test(test_nul_of_an_item),
     };
     return cmocka_run_group_tests(tests, make_pool, drop_pool);
 }

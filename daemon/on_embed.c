@@ -154,6 +154,13 @@ static int take_text(struct embed *e, const Latent__V1__EmbedInput *m, struct em
     return r < 0 ? r : packing_put(&e->packing, e->rq, tokens->ids, tokens->n, tokens->n_skip, next_vector(e));
 }
 
+static int take(struct embed *e, const Latent__V1__EmbedInput *m, struct embed_input *in, struct text_tokens *tokens)
+{
+    if (m->n_ids && *m->text)
+        return err_set(&in->why, LT_EINVAL, "either text or token ids, not both");
+    return m->n_ids ? take_ids(e, m, in) : take_text(e, m, in, tokens);
+}
+
 static void prepare(struct work_item *w, void *scratch)
 {
     struct request *rq = request_of_work(w);
@@ -165,7 +172,7 @@ static void prepare(struct work_item *w, void *scratch)
         const Latent__V1__EmbedInput *m = e->msg->inputs[i];
         struct embed_input *in = &e->inputs[i];
         if (in->status == 0)
-            in->status = m->n_ids ? take_ids(e, m, in) : take_text(e, m, in, scratch);
+            in->status = take(e, m, in, scratch);
         over = in->status == LT_EBUSY ? LT_EBUSY : request_over(rq);
         if (in->status < 0)
             continue;
@@ -193,6 +200,10 @@ void on_embed(struct request *rq)
     if (m->n_inputs > PROTO_EMBED_INPUTS_MAX || strlen(m->instruct) > PROTO_INSTRUCT_MAX) {
         request_failf(rq, LT_ELIMIT, "embed takes at most %u inputs and an instruction of %u bytes",
                       PROTO_EMBED_INPUTS_MAX, PROTO_INSTRUCT_MAX);
+        return;
+    }
+    if (*m->instruct && !m->query) {
+        request_failf(rq, LT_EINVAL, "only a query has an instruction");
         return;
     }
     size_t n = m->n_inputs ? m->n_inputs : 1, row = dim * sizeof(float) + VECTOR_OVERHEAD;

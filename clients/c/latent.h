@@ -446,7 +446,7 @@ LATENT_API int latent_fd(const struct latent *c);
 /* ---- embeddings -------------------------------------------------------------------------- */
 
 struct latent_embed_input {
-    const char *text;           /* or token ids as they are: */
+    const char *text;           /* or token ids as they are, not both (LATENT_EINVAL): */
     const uint32_t *ids;
     uint32_t n_ids;
     uint32_t instruction_len;   /* with ids: leading positions left out of the pool */
@@ -458,7 +458,7 @@ struct latent_embed {
     size_t n_inputs;            /* at most 10,000 */
     bool query;                 /* with the model's query template */
     enum latent_on_long on_long;
-    const char *instruct;       /* with query; NULL: the model's own */
+    const char *instruct;       /* with query, else LATENT_EINVAL; NULL: the model's own */
     uint64_t reserved[4];
 };
 

@@ -9,7 +9,7 @@ from harness import SLOW_DEVICE, SRC, Daemon, main
 from wire import ADD, EMBED, STATUS, Wire, add, document, pack, unpack
 
 MODEL = os.path.join(SRC, "tests", "golden", "decoders", "mistral.gguf")  # a small one: it is the number that counts here
-ELIMIT, EUTF8, ETOOLONG, EEMPTY = 7, 8, 9, 10  # base/err.h
+EINVAL, ELIMIT, EUTF8, ETOOLONG, EEMPTY = 1, 7, 8, 9, 10  # base/err.h
 INPUTS_MAX = 10000   # proto/maxima.h
 TRUNCATE = 1         # proto/latent.proto, OnLong
 
@@ -76,6 +76,17 @@ class Embed(unittest.TestCase):
             self.assertEqual([5 in e for e in got], [False, True, True, False])
             self.assertEqual([unpack(e[5][0])[1][0] for e in got[1:3]], [EUTF8] * 2)
             self.assertEqual(unpack(got[1][5][0])[2], [b"text: a NUL byte at offset 1"])
+
+    def test_what_contradicts_itself(self):
+        """An instruction without a query, and a text beside token ids: neither is passed over in silence."""
+        both = (1, [(1, "a text"), (2, b"\1\2")])
+        with Daemon("--model", MODEL) as d, Wire(d.socket) as w:
+            got = embeddings(w, [*texts("a"), both, ids(2), *texts("b")])
+            self.assertEqual([5 in e for e in got], [False, True, False, False])
+            self.assertEqual(unpack(got[1][5][0]), {1: [EINVAL], 2: [b"either text or token ids, not both"]})
+            refused = w.call(EMBED, [*texts("a"), (3, "an instruction")])
+            self.assertEqual((refused.code, refused.message), (EINVAL, "only a query has an instruction"))
+            self.assertEqual(len(embeddings(w, [*texts("a"), (2, 1), (3, "an instruction")])), 1)
 
     def test_clients_take_turns(self):
         """One that has sent ten thousand texts does not hold up another with ten."""

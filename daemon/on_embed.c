@@ -197,9 +197,14 @@ void on_embed(struct request *rq)
 {
     const Latent__V1__EmbedRequest *m = rq->msg->embed;
     uint32_t dim = model_info(rq->core->model)->dim;
-    if (m->n_inputs > PROTO_EMBED_INPUTS_MAX || strlen(m->instruct) > PROTO_INSTRUCT_MAX) {
-        request_failf(rq, LT_ELIMIT, "embed takes at most %u inputs and an instruction of %u bytes",
-                      PROTO_EMBED_INPUTS_MAX, PROTO_INSTRUCT_MAX);
+    struct err_msg em = {""};
+    int r;
+    if (m->n_inputs > PROTO_EMBED_INPUTS_MAX) {
+        request_failf(rq, LT_ELIMIT, "embed takes at most %u inputs, not %zu", PROTO_EMBED_INPUTS_MAX, m->n_inputs);
+        return;
+    }
+    if ((r = request_check_bytes("instruction", m->instruct, PROTO_INSTRUCT_MAX, &em)) < 0) {
+        request_fail(rq, r, &em);
         return;
     }
     if (*m->instruct && !m->query) {
@@ -217,11 +222,10 @@ void on_embed(struct request *rq)
         return;
     }
     struct text_cost cost = {0};
-    struct err_msg em = {""};
     for (size_t i = 0; i < m->n_inputs; i++)
         if (!m->inputs[i]->n_ids)
             text_cost_take(&cost, m->inputs[i]->text, strlen(m->inputs[i]->text));
-    const int r = text_cost_charge(&cost, rq, "embed", &em);
+    r = text_cost_charge(&cost, rq, "embed", &em);
     if (r < 0) {
         request_fail(rq, r, &em);
         return;

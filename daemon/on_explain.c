@@ -131,9 +131,11 @@ static void explain(struct work_item *w, void *scratch)
 void on_explain(struct request *rq)
 {
     const Latent__V1__ExplainRequest *m = rq->msg->explain;
-    if (strlen(m->text) > PROTO_EXPLAIN_TEXT_MAX || strlen(m->title) > PROTO_TITLE_MAX || strlen(m->instruct) > PROTO_INSTRUCT_MAX) {
-        request_failf(rq, LT_ELIMIT, "explain takes a text of at most %u bytes, a title of %u, an instruction of %u",
-                      PROTO_EXPLAIN_TEXT_MAX, PROTO_TITLE_MAX, PROTO_INSTRUCT_MAX);
+    struct err_msg em;
+    int r;
+    if ((r = request_check_bytes("text", m->text, PROTO_EXPLAIN_TEXT_MAX, &em)) < 0 || (r = request_check_bytes("title", m->title, PROTO_TITLE_MAX, &em)) < 0 ||
+        (r = request_check_bytes("instruction", m->instruct, PROTO_INSTRUCT_MAX, &em)) < 0) {
+        request_fail(rq, r, &em);
         return;
     }
     if (*(m->query ? m->title : m->instruct)) {

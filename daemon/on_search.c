@@ -295,10 +295,10 @@ static int check(const Latent__V1__SearchRequest *m, struct err_msg *em)
         return err_set(em, LT_ELIMIT, "k is %u, at most %u are allowed", m->k, PROTO_SEARCH_K_MAX);
     if (m->ef > PROTO_SEARCH_EF_MAX)
         return err_set(em, LT_ELIMIT, "ef is %u, at most %u are allowed", m->ef, PROTO_SEARCH_EF_MAX);
-    if (strlen(m->query) > PROTO_QUERY_MAX)
-        return err_set(em, LT_ELIMIT, "the query has %zu bytes, %u are allowed", strlen(m->query), PROTO_QUERY_MAX);
-    if (strlen(m->filter) > PROTO_FILTER_MAX || strlen(m->instruct) > PROTO_INSTRUCT_MAX)
-        return err_set(em, LT_ELIMIT, "the filter or the instruction is too long");
+    int r;
+    if ((r = request_check_bytes("query", m->query, PROTO_QUERY_MAX, em)) < 0 || (r = request_check_bytes("filter", m->filter, PROTO_FILTER_MAX, em)) < 0 ||
+        (r = request_check_bytes("instruction", m->instruct, PROTO_INSTRUCT_MAX, em)) < 0)
+        return r;
     if ((unsigned)m->mode > LATENT__V1__MODE__MODE_TEXT)
         return err_set(em, LT_EINVAL, "unknown mode %d", (int)m->mode);
     if (m->vector.len % 4 || m->vector.len / 4 > PROTO_DIM_MAX)

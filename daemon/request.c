@@ -100,6 +100,12 @@ void request_reply(struct request *rq, Latent__V1__Response *resp, bool more)
         pack_error(rq, r, em.text);
 }
 
+int request_check_bytes(const char *what, const char *s, size_t max, struct err_msg *em)
+{
+    const size_t n = strlen(s);
+    return n <= max ? 0 : err_set(em, LT_ELIMIT, "the %s has %zu bytes, %zu are allowed", what, n, max);
+}
+
 void request_finish(struct request *rq)
 {
     struct core *c = rq->core;

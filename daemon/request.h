@@ -47,6 +47,9 @@ int request_over(const struct request *rq);
 /* May this request's sender do this to that collection? */
 int request_check(const struct request *rq, enum key_right right, const char *collection, struct err_msg *em);
 
+/* LT_ELIMIT: the string has more bytes than max; em names it by what. */
+int request_check_bytes(const char *what, const char *s, size_t max, struct err_msg *em);
+
 /* Packs a response (id and more are filled in here) behind those before it. A failure becomes an error reply in the place of all of
  * them (rq->failed), and what would follow is left out. */
 void request_reply(struct request *rq, Latent__V1__Response *resp, bool more);

@@ -7,7 +7,7 @@ import struct
 import unittest
 
 from harness import QUICK_MODEL, SANITIZED, STEADY_DEVICE, Daemon, main, needs_faults
-from wire import (ADD, CANCEL, CREATE, DELETE, DROP, GET, INFO, JOB_CLOSE, JOB_OPEN, REPLACE, RERANK, SEARCH, STATUS, Wire, add, document,
+from wire import (ADD, CANCEL, CREATE, DELETE, DROP, EMBED, EXPLAIN, GET, INFO, JOB_CLOSE, JOB_OPEN, REPLACE, RERANK, SEARCH, STATUS, Wire, add, document,
                   frame, pack, request, unpack)
 
 LONG = "the quick brown fox jumps over the lazy dog and runs away into the woods " * 5
@@ -133,6 +133,17 @@ class Large(unittest.TestCase):
                 self.assertIn(f"larger than {mib} MiB", reply.message)
                 self.assertEqual(w.call(STATUS, []).code, 0)
             self.assertEqual([x["id"] for x in d.json_lines("get", "-c", "c", *names)], names)
+
+    def test_strings_over_the_limits(self):
+        """Which one it is, and how long it may be."""
+        large = "x" * 70000
+        with Daemon(*QUICK_MODEL) as d, Wire(d.socket) as w:
+            d.latent("collection", "create", "c")
+            for body, field, what, most in ((SEARCH, 2, "query", 65536), (SEARCH, 6, "filter", 16384), (SEARCH, 8, "instruction", 4096),
+                                            (EXPLAIN, 1, "text", 65536), (EXPLAIN, 4, "title", 4096), (EXPLAIN, 3, "instruction", 4096),
+                                            (EMBED, 3, "instruction", 4096)):
+                reply = w.call(body, ([(1, "c")] if body == SEARCH else []) + [(field, large)])
+                self.assertEqual((reply.code, reply.message), (ELIMIT, f"the {what} has 70000 bytes, {most} are allowed"))
 
     def test_malformed(self):
         with Daemon() as d:

@@ -38,7 +38,7 @@ struct memory_parts {
     uint64_t program;  /* code's data, stacks, the allocator's waste, a Vulkan driver */
     uint64_t model;    /* weights, batches and tokenizer, in the machine's memory */
     uint64_t reranker; /* the same of its; 0: there is none */
-    uint64_t store;    /* the database's connections */
+    uint64_t store;    /* the database's connections, and postings */
     uint64_t requests; /* clients' requests and replies in work, and frames under way */
 };
 

@@ -76,7 +76,7 @@ static void fill_memory(struct core *c, const struct index_status *ix, Latent__V
     out->used = memory_used(m);
     out->model = m->parts.model;
     out->reranker = m->parts.reranker;
-    out->store = ix->bytes_database;
+    out->store = ix->bytes_database + ix->bytes_postings;
     out->requests = atomic_load(&c->flight_cost) + atomic_load(&c->intake_cost);
     out->graphs = ix->bytes_graphs + ix->bytes_filters;
     out->scarce = memory_level(m) >= MEMORY_NEAR;

@@ -333,6 +333,7 @@ void index_get_status(struct index *ix, struct index_status *out)
     }
     out->recovered_percent = recovered_percent(ix);
     out->bytes_database = (uint64_t)sqlite3_memory_used();
+    out->bytes_postings = atomic_load(&ix->postings.used);
     pthread_mutex_unlock(&ix->lock);
     out->seq = atomic_load(&ix->committed_seq);
 }

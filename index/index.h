@@ -118,6 +118,7 @@ struct index_status {
     uint64_t seq;              /* last operation committed */
     uint64_t bytes_database;   /* of SQLite, in memory, of all of the process */
     uint64_t bytes_graphs;     /* of graphs, in memory of the process's own, estimate */
+    uint64_t bytes_postings;   /* of what searches by words keep for the next ones */
     uint64_t bytes_filters;    /* of what filters keep between searches: which chunks they let through */
 };
 /* (any) */

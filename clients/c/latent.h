@@ -200,7 +200,7 @@ struct latent_status {
     /* Memory of the daemon's own, in bytes; all 0 while it loads. */
     uint64_t memory_limit, memory_least, memory_used; /* least: no smaller limit is taken */
     uint64_t memory_model, memory_reranker; /* at most */
-    uint64_t memory_store, memory_requests, memory_graphs; /* now; graphs: with what filters keep between searches */
+    uint64_t memory_store, memory_requests, memory_graphs; /* now; store and graphs: with what words and filters keep between searches */
     const char *memory_source;  /* where the limit comes from, for people */
     bool memory_scarce;         /* near the limit: clients wait, and the daemon makes room */
 };

@@ -185,6 +185,27 @@ static void test_after_large_deletions(void **state)
     }
 }
 
+static uint64_t kept_bytes(struct box *b)
+{
+    struct index_status st;
+    index_get_status(b->ix, &st);
+    return st.bytes_postings;
+}
+
+/* Until memory is short. */
+static void test_status_tells_what_is_kept(void **state)
+{
+    struct pair *p = *state;
+    fill(p, N_DOCS);
+    assert_int_equal(kept_bytes(&p->with), 0);
+    for (int w = 0; w < N_WORDS; w++)
+        assert_same(p, INDEX_TEXT, words[w], NULL, 5);
+    assert_true(kept_bytes(&p->with) >= N_DOCS * sizeof(struct posting));
+    assert_int_equal(kept_bytes(&p->without), 0);
+    index_set_lean(p->with.ix, true);
+    assert_int_equal(kept_bytes(&p->with), 0);
+}
+
 /* ---- beside a writer ------------------------------------------------------------ */
 
 #define N_SHARED 64
@@ -342,6 +363,7 @@ int main(void)
         cmocka_unit_test(test_budget),
         cmocka_unit_test_setup_teardown(test_same_as_without, pair_setup, pair_teardown),
         cmocka_unit_test_setup_teardown(test_after_large_deletions, pair_setup, pair_teardown),
+        cmocka_unit_test_setup_teardown(test_status_tells_what_is_kept, pair_setup, pair_teardown),
         cmocka_unit_test_setup_teardown(test_replaced_meanwhile, box_setup, box_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

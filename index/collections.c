@@ -161,7 +161,7 @@ int collection_open_graph(struct index *ix, struct collection *c, struct err_msg
     if (ix->inspect && rep.damaged)
         snprintf(c->damage, sizeof c->damage, "%s", rep.text);
     else if (rep.text[0])
-        log_warn("index", "collection %s: %s", c->name, rep.text);
+        log_warn("index", "collection %s: graph: %s; it is made anew from the store", c->name, rep.text);
     /* A graph from the store's future belongs to a store that was put back. */
     bool foreign = covered > ix->seq;
     if (!foreign) {

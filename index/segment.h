@@ -50,6 +50,7 @@ int vectors_header_check(const uint8_t *page, uint64_t gen, uint32_t dim, uint32
 struct segment_manifest {
     uint64_t gen, vectors_gen, seq;
 };
+/* Errors: LT_ENOTFOUND, LT_EFORMAT (damaged), LT_EVERSION, what file_read says. */
 int segment_manifest_read(const char *dir, struct segment_manifest *m, struct err_msg *em);
 int segment_manifest_write(const char *dir, const struct segment_manifest *m, struct err_msg *em);
 

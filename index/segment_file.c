@@ -29,12 +29,17 @@ static void seal(uint8_t *page, size_t len)
         page[len - 8 + (size_t)i] = (uint8_t)(sum >> (8 * i));
 }
 
-static bool sealed(const uint8_t *page, size_t len, const char magic[static 8], struct bytes_in *b)
+/* In whatever version; 0: it is no such page, or damaged. */
+static uint32_t sealed_version(const uint8_t *page, size_t len, const char magic[static 8], struct bytes_in *b)
 {
     struct bytes_in end = bytes_in(page + len - 8, 8);
     *b = bytes_in(page, len);
-    return memcmp(bytes_take(b, 8), magic, 8) == 0 && bytes_u64(&end) == XXH3_64bits(page, len - 8) &&
-           bytes_u32(b) == VERSION;
+    return memcmp(bytes_take(b, 8), magic, 8) == 0 && bytes_u64(&end) == XXH3_64bits(page, len - 8) ? bytes_u32(b) : 0;
+}
+
+static bool sealed(const uint8_t *page, size_t len, const char magic[static 8], struct bytes_in *b)
+{
+    return sealed_version(page, len, magic, b) == VERSION;
 }
 
 static void put_start(struct bytes_out *o, const char magic[static 8])
@@ -144,8 +149,11 @@ int segment_manifest_read(const char *dir, struct segment_manifest *m, struct er
     int r = file_read(path, MANIFEST_BYTES, &data, &len, em);
     if (r < 0)
         return r;
-    if (len != MANIFEST_BYTES || !sealed((uint8_t *)data, MANIFEST_BYTES, manifest_magic, &b)) {
-        r = err_set(em, LT_EFORMAT, "%s: not a manifest, or damaged", path);
+    const uint32_t version = len == MANIFEST_BYTES ? sealed_version((uint8_t *)data, MANIFEST_BYTES, manifest_magic, &b) : 0;
+    if (!version) {
+        r = err_set(em, LT_EFORMAT, MANIFEST ": damaged, or none");
+    } else if (version != VERSION) {
+        r = err_set(em, LT_EVERSION, "its files are of version %u, this latentd's of version %u", version, VERSION);
     } else {
         bytes_u32(&b);
         m->gen = bytes_u64(&b);

@@ -5,6 +5,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "base/file.h"
 #include "index/graph.h"
 #include "index/segment.h"
@@ -236,6 +239,37 @@ static void test_damage(void **state)
     assert_int_equal(graph_erase(dir, NULL), 0);
 }
 
+/* Of a version before or after ours: nobody damaged it. */
+static void test_another_version(void **state)
+{
+    struct graph_report rep;
+    struct err_msg em;
+    uint64_t seq;
+    struct saved s;
+    struct graph *g = open_graph(&seq, &rep);
+    add(g, 0, 50);
+    checkpoint(g, 3);
+    graph_destroy(&g);
+    save_files(&s);
+    for (int version = 2; version <= 4; version += 2) {
+        char said[80];
+        restore_files(&s);
+        s.data[2][8] = (char)version;
+        const uint64_t sum = XXH3_64bits(s.data[2], s.len[2] - 8);
+        memcpy(s.data[2] + s.len[2] - 8, &sum, 8);
+        assert_int_equal(file_replace(s.path[2], s.data[2], s.len[2], 0600, &em), 0);
+        g = open_graph(&seq, &rep);
+        assert_int_equal(seq, 0);
+        assert_int_equal(graph_count(g), 0);
+        snprintf(said, sizeof said, "its files are of version %d, this latentd's of version 3", version);
+        assert_string_equal(rep.text, said);
+        graph_destroy(&g);
+    }
+    for (int i = 0; i < 3; i++)
+        free(s.data[i]);
+    assert_int_equal(graph_erase(dir, NULL), 0);
+}
+
 /* A bit flipped behind the header: found by the scrub, and until then no search or change crashes over it. */
 static void test_flipped_bits(void **state)
 {
@@ -313,7 +347,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_comes_back),   cmocka_unit_test(test_churn),
         cmocka_unit_test(test_damage),       cmocka_unit_test(test_flipped_bits),
-        cmocka_unit_test(test_other_files),
+        cmocka_unit_test(test_other_files),  cmocka_unit_test(test_another_version),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

@@ -385,6 +385,20 @@ static void drop(struct conn *c, const char *why)
     conn_close(c);
 }
 
+/* Where there are too many: the stranger who has been there longest leaves, since who means to come in is soon none any more, and others would
+ * keep everybody out; else the newcomer does. */
+static void make_room(struct server *s, struct conn *newcomer)
+{
+    const bool full = s->n_conns > s->core->settings->connections;
+    struct conn *leaves = full ? newcomer : NULL;
+    if (!full && s->n_strangers <= STRANGERS_MAX)
+        return;
+    for (struct conn *c = s->conns; c; c = c->next) /* the oldest is the last */
+        if (is_stranger(c))
+            leaves = c;
+    drop(leaves, "too many connections");
+}
+
 static bool user_allowed(const struct server *s, const struct conn *c)
 {
     unsigned uid = 0;
@@ -428,10 +442,9 @@ bool conn_accept(struct server *s, uv_stream_t *listener, bool tcp)
         drop(c, "out of resources");
         return true;
     }
-    if (s->n_conns > s->core->settings->connections || s->n_strangers > STRANGERS_MAX) {
-        drop(c, "too many connections");
+    make_room(s, c);
+    if (c->closing)
         return true;
-    }
     if (tcp) {
         uv_tcp_nodelay(&c->h.tcp, 1);
         uv_tcp_keepalive(&c->h.tcp, 1, KEEPALIVE_S); /* a peer that vanished gives its place back */

@@ -288,6 +288,25 @@ class Remote(unittest.TestCase):
                              capture_output=True, text=True)
         self.assertEqual(got.returncode, 0, got.stderr)
 
+    def test_strangers_do_not_hold_the_places_of_others(self):
+        """Silent connections, and such as begin a handshake and do not go on: more of them than there is room for, before each of ours."""
+        for sent, n, connections in ((b"", 70, 512), (b"latentd\0", 70, 512), (b"", 5, 4)):
+            with Daemon(*QUICK_MODEL, "--listen", "127.0.0.1:0", "--connections", str(connections)) as d:
+                self.port = d.port()
+                self.server_key = d.status()["server_key"]
+                key, public = self.key(d, "key")
+                self.authorize(d, public, "--rights", "query")
+                strangers = []
+                try:
+                    for _ in range(n):
+                        strangers.append(socket.create_connection(("127.0.0.1", self.port), timeout=CALL_S))
+                        strangers[-1].sendall(sent)
+                    self.remote(d, key, "collection", "list")
+                    d.latent("collection", "list")
+                finally:
+                    for s in strangers:
+                        s.close()
+
     def test_keys_and_rights(self):
         with Daemon("--listen", "127.0.0.1:0") as d:
             self.port = d.port()

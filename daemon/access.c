@@ -1,5 +1,6 @@
 #include "daemon/access.h"
 
+#include <errno.h>
 #include <grp.h>
 #include <pwd.h>
 #include <stdlib.h>
@@ -194,10 +195,26 @@ void access_users_finish(struct access_users *u)
     *u = (struct access_users){0};
 }
 
-/* Is gid among the groups of the peer's process or of the user's account? */
-static bool in_group(const struct ucred *c, unsigned gid)
+/* Is gid among the further groups of the peer's process? */
+static bool process_in_group(int fd, unsigned gid)
 {
-    if (c->gid == gid)
+    gid_t few[64], *all = few;
+    socklen_t len = sizeof few;
+    bool found = false;
+    int r = getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, all, &len);
+    if (r < 0 && errno == ERANGE && (all = malloc(len)))
+        r = getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, all, &len);
+    for (size_t i = 0; r == 0 && i < len / sizeof *all; i++)
+        found = found || all[i] == gid;
+    if (all != few)
+        free(all);
+    return found;
+}
+
+/* Is gid among the groups of the peer's process or, which may be asked of a server far away and so comes last, of the user's account? */
+static bool in_group(int fd, const struct ucred *c, unsigned gid)
+{
+    if (c->gid == gid || process_in_group(fd, gid))
         return true;
     const struct passwd *pw = getpwuid(c->uid);
     const struct group *gr = getgrgid(gid);
@@ -223,5 +240,5 @@ bool access_peer_allowed(const struct access_users *u, int fd, unsigned *uid)
     for (size_t i = 0; i < u->n; i++)
         if (u->uids[i] == c.uid)
             return true;
-    return u->has_group && in_group(&c, u->group);
+    return u->has_group && in_group(fd, &c, u->group);
 }

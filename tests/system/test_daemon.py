@@ -109,8 +109,8 @@ class Process(unittest.TestCase):
     @unittest.skipUnless(os.geteuid() == 0, "only root can be another user")
     def test_other_users(self):
         """By the socket's mode, by the peer's credentials, and by those whom the settings name."""
-        def as_user(d, *args, uid=4242, gid=4242):
-            got = subprocess.run(["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", LATENT, "--socket", d.socket, *args],
+        def as_user(d, *args, uid=4242, gid=4242, groups="--clear-groups"):
+            got = subprocess.run(["setpriv", f"--reuid={uid}", f"--regid={gid}", groups, LATENT, "--socket", d.socket, *args],
                                  capture_output=True, text=True, timeout=CALL_S)
             return got.returncode, got.stderr
 
@@ -136,6 +136,13 @@ class Process(unittest.TestCase):
                 self.assertEqual(as_user(d, "collection", "create", "c", uid=uid, gid=gid), (0, ""), args)
                 self.assertEqual(as_user(d, "status", uid=4243)[0], 2, args)
                 self.assertEqual([c["name"] for c in d.status()["collections"]], ["c"])
+        # Those beside the first one count as well, of a process whose user no list of users has.
+        others = [g for g in range(5000, 5400) if g != os.getgid()]
+        with Daemon("--allow-group", group) as d:
+            os.chmod(d.folder, 0o755)
+            os.chmod(d.socket, 0o666)
+            for groups, code in (([os.getgid()], 0), (others + [os.getgid()], 0), (others, 2)):
+                self.assertEqual(as_user(d, "collection", "list", groups="--groups=" + ",".join(map(str, groups)))[0], code, groups)
 
     def test_interrupt_and_hangup_stop_cleanly_too(self):
         self.addCleanup(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, signal.SIG_DFL))  # the suites may run under nohup

@@ -28,15 +28,29 @@ class Quickstart(unittest.TestCase):
         self.assertEqual(got.returncode, 1, got)
         return got.stderr
 
+    def script(self, text, *path):
+        path = os.path.join(self.dir, *path)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="ascii") as f:
+            f.write("#!/bin/sh\n" + text + "\n")
+        os.chmod(path, 0o755)
+
     def test_packages_that_cannot_be_installed(self):
         tools = os.path.join(self.dir, "tools")
-        os.mkdir(tools)
         for name in ("apt-get", "dpkg-query", "sudo"):
-            with open(os.path.join(tools, name), "w") as f:
-                f.write("#!/bin/sh\nexit 1\n")
-            os.chmod(f.name, 0o755)
+            self.script("exit 1", "tools", name)
         said = self.run_it(env=dict(os.environ, PATH=tools + ":" + os.environ["PATH"]))
         self.assertRegex(said, r"as root:\n +apt-get install .*build-essential")
+
+    def test_interrupted_while_packages_are_counted(self):
+        """It ends without a word of the shell's. What it would install, build and start is played by scripts."""
+        for name, text in (("dpkg-query", "echo installed"), ("apt-get", "exit 1"), ("meson", ""), ("ninja", ""), ("apt-cache", "kill -INT 0; sleep 10")):
+            self.script(text, "tools", name)
+        self.script("exec sleep 60", "build", "daemon", "latentd")
+        self.script("echo '\"phase\":\"ready\"'", "build", "clients", "cli", "latent")
+        got = subprocess.run(["bash", os.path.join(self.dir, "quickstart")], capture_output=True, text=True, timeout=CALL_S, stdin=subprocess.DEVNULL,
+                             env=dict(os.environ, PATH=os.path.join(self.dir, "tools") + ":" + os.environ["PATH"]), start_new_session=True)
+        self.assertEqual((got.returncode, got.stderr), (130, ""), got.stdout)
 
     def test_build_of_another_user(self):
         os.mkdir(os.path.join(self.dir, "build"))

@@ -158,6 +158,8 @@ static int take(struct embed *e, const Latent__V1__EmbedInput *m, struct embed_i
 {
     if (m->n_ids && *m->text)
         return err_set(&in->why, LT_EINVAL, "either text or token ids, not both");
+    if (!m->n_ids && m->instruction_len)
+        return err_set(&in->why, LT_EINVAL, "instruction_len is for token ids alone");
     return m->n_ids ? take_ids(e, m, in) : take_text(e, m, in, tokens);
 }
 

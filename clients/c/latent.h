@@ -449,7 +449,7 @@ struct latent_embed_input {
     const char *text;           /* or token ids as they are, not both (LATENT_EINVAL): */
     const uint32_t *ids;
     uint32_t n_ids;
-    uint32_t instruction_len;   /* with ids: leading positions left out of the pool */
+    uint32_t instruction_len;   /* with ids, else LATENT_EINVAL: leading positions left out of the pool */
     const void *reserved[2];
 };
 

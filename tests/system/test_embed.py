@@ -78,12 +78,13 @@ class Embed(unittest.TestCase):
             self.assertEqual(unpack(got[1][5][0])[2], [b"text: a NUL byte at offset 1"])
 
     def test_what_contradicts_itself(self):
-        """An instruction without a query, and a text beside token ids: neither is passed over in silence."""
-        both = (1, [(1, "a text"), (2, b"\1\2")])
+        """An instruction without a query, a text beside token ids or with their count: none is passed over in silence."""
+        both, counted = (1, [(1, "a text"), (2, b"\1\2")]), (1, [(1, "a text"), (3, 1)])
         with Daemon("--model", MODEL) as d, Wire(d.socket) as w:
-            got = embeddings(w, [*texts("a"), both, ids(2), *texts("b")])
-            self.assertEqual([5 in e for e in got], [False, True, False, False])
+            got = embeddings(w, [*texts("a"), both, ids(2), counted, *texts("b")])
+            self.assertEqual([5 in e for e in got], [False, True, False, True, False])
             self.assertEqual(unpack(got[1][5][0]), {1: [EINVAL], 2: [b"either text or token ids, not both"]})
+            self.assertEqual(unpack(got[3][5][0]), {1: [EINVAL], 2: [b"instruction_len is for token ids alone"]})
             refused = w.call(EMBED, [*texts("a"), (3, "an instruction")])
             self.assertEqual((refused.code, refused.message), (EINVAL, "only a query has an instruction"))
             self.assertEqual(len(embeddings(w, [*texts("a"), (2, 1), (3, "an instruction")])), 1)

@@ -20,6 +20,8 @@
 #define KEEPALIVE_S 60
 /* Connections over TCP that have not proved who they are. */
 #define STRANGERS_MAX 64
+/* Time that one has in any case, however many others come: its handshake takes two round trips. */
+#define STRANGER_MS 1000
 
 static void release(struct conn *c)
 {
@@ -385,18 +387,23 @@ static void drop(struct conn *c, const char *why)
     conn_close(c);
 }
 
-/* Where there are too many: the stranger who has been there longest leaves, since who means to come in is soon none any more, and others would
- * keep everybody out; else the newcomer does. */
-static void make_room(struct server *s, struct conn *newcomer)
+/* For one more. Where there are too many, the stranger who has been there longest leaves, but not before it had its time; false: none has, and
+ * the newcomer waits in the kernel's queue. So many clients that come at once do not push each other out, and silent ones keep nobody out. */
+static bool make_room(struct server *s, bool tcp)
 {
-    const bool full = s->n_conns > s->core->settings->connections;
-    struct conn *leaves = full ? newcomer : NULL;
-    if (!full && s->n_strangers <= STRANGERS_MAX)
-        return;
+    struct conn *oldest = NULL;
+    if (s->n_conns < s->core->settings->connections && !(tcp && s->n_strangers >= STRANGERS_MAX))
+        return true;
     for (struct conn *c = s->conns; c; c = c->next) /* the oldest is the last */
         if (is_stranger(c))
-            leaves = c;
-    drop(leaves, "too many connections");
+            oldest = c;
+    if (!oldest)
+        return true; /* the newcomer is refused */
+    if (uv_now(&s->core->loop) - oldest->since_ms < STRANGER_MS)
+        return false;
+    log_info("server", "a client does not finish its handshake, and others wait to begin theirs; closed");
+    conn_close(oldest);
+    return true;
 }
 
 static bool user_allowed(const struct server *s, const struct conn *c)
@@ -411,6 +418,8 @@ static bool user_allowed(const struct server *s, const struct conn *c)
 
 bool conn_accept(struct server *s, uv_stream_t *listener, bool tcp)
 {
+    if (!make_room(s, tcp))
+        return false;
     struct conn *c = fault("conn.memory") ? NULL : calloc(1, sizeof *c);
     if (!c) {
         log_error("server", "no memory for a connection");
@@ -419,6 +428,7 @@ bool conn_accept(struct server *s, uv_stream_t *listener, bool tcp)
     c->server = s;
     c->number = ++s->n_accepted;
     c->tcp = tcp;
+    c->since_ms = uv_now(&s->core->loop);
     if (tcp)
         uv_tcp_init(&s->core->loop, &c->h.tcp);
     else
@@ -442,9 +452,10 @@ bool conn_accept(struct server *s, uv_stream_t *listener, bool tcp)
         drop(c, "out of resources");
         return true;
     }
-    make_room(s, c);
-    if (c->closing)
+    if (s->n_conns > s->core->settings->connections) {
+        drop(c, "too many connections");
         return true;
+    }
     if (tcp) {
         uv_tcp_nodelay(&c->h.tcp, 1);
         uv_tcp_keepalive(&c->h.tcp, 1, KEEPALIVE_S); /* a peer that vanished gives its place back */

@@ -38,6 +38,7 @@ struct conn {
     struct order *order; /* of its changes */
     struct job_release *release; /* for its end; NULL after that */
     uint64_t number;     /* no other connection of this run has it */
+    uint64_t since_ms;   /* uv_now, when it came */
     bool may_hold;       /* it has sent something about a job */
     struct grant *grant;       /* of its key; NULL: it needs none */
     unsigned generation;       /* of access, when grant was looked up */
@@ -49,8 +50,8 @@ struct conn {
     struct conn **prev_link, *next;
 };
 
-/* Accepts one connection from a listener. False: there is no memory for it, and the listener, whose connection waits, hears of no other
- * until this is tried again. */
+/* Accepts one connection from a listener. False: there is no memory or no place for it yet, and the listener, whose connection waits, hears
+ * of no other until this is tried again. */
 bool conn_accept(struct server *s, uv_stream_t *listener, bool tcp);
 
 /* Sends a finished request's replies, at once or when the client has taken earlier ones. The request is the connection's

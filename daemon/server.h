@@ -19,7 +19,7 @@ struct server {
         uv_pipe_t pipe;
         uv_tcp_t tcp;
     } listeners[LISTEN_MAX];
-    bool waits[LISTEN_MAX]; /* has a connection for which there was no memory */
+    bool waits[LISTEN_MAX]; /* has a connection for which there was no memory or no place */
     unsigned n_listeners;
     uv_timer_t accept_timer; /* tries those again */
     struct access *access; /* clients with keys; NULL: none are taken */

@@ -314,6 +314,23 @@ class Remote(unittest.TestCase):
                     for s in strangers:
                         s.close()
 
+    def test_many_at_once_do_not_keep_each_other_out(self):
+        """More than there are places for strangers: each is answered, in its turn."""
+        with Daemon(*QUICK_MODEL, "--listen", "127.0.0.1:0") as d:
+            port, many = d.port(), []
+            d.process.send_signal(signal.SIGSTOP)
+            try:
+                for _ in range(100):
+                    many.append(socket.create_connection(("127.0.0.1", port), timeout=CALL_S))
+                    many[-1].sendall(b"latentd\0\1\0\1" + bytes(5))
+                d.process.send_signal(signal.SIGCONT)
+                for s in many:
+                    self.assertEqual(s.recv(8), b"latentd\0")
+            finally:
+                d.process.send_signal(signal.SIGCONT)
+                for s in many:
+                    s.close()
+
     def test_keys_and_rights(self):
         with Daemon("--listen", "127.0.0.1:0") as d:
             self.port = d.port()

@@ -3,13 +3,41 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+
+#define WHOLE_MAX 8192 /* room for two paths of any length that can be opened */
+#define HEAD_MAX 200
+
+static bool goes_on(const char *s)
+{
+    return ((unsigned char)*s & 0xc0) == 0x80;
+}
+
+/* Beginning and end of what is too long, a path in it say: the reason stands behind. Neither cut divides a character. */
+static void keep_ends(struct err_msg *m, const char *whole, size_t len)
+{
+    static const char gap[] = "…";
+    size_t head = HEAD_MAX, tail = len - (sizeof m->text - 1 - HEAD_MAX - strlen(gap));
+    while (head > 0 && goes_on(whole + head))
+        head--;
+    while (tail < len && goes_on(whole + tail))
+        tail++;
+    snprintf(m->text, sizeof m->text, "%.*s%s%s", (int)head, whole, gap, whole + tail);
+}
 
 int err_set(struct err_msg *m, int code, const char *fmt, ...)
 {
     if (m) {
-        va_list ap;
+        va_list ap, again;
         va_start(ap, fmt);
-        vsnprintf(m->text, sizeof m->text, fmt, ap);
+        va_copy(again, ap);
+        const int n = vsnprintf(m->text, sizeof m->text, fmt, ap);
+        if (n >= (int)sizeof m->text) {
+            char whole[WHOLE_MAX];
+            vsnprintf(whole, sizeof whole, fmt, again);
+            keep_ends(m, whole, n < WHOLE_MAX ? (size_t)n : WHOLE_MAX - 1);
+        }
+        va_end(again);
         va_end(ap);
     }
     return code;

@@ -57,7 +57,8 @@ struct err_msg {
     char text[480];
 };
 
-/* Formats into m (NULL: nothing) and returns code, so that `return err_set(m, LT_EFORMAT, …)` reads well. */
+/* Formats into m (NULL: nothing) and returns code, so that `return err_set(m, LT_EFORMAT, …)` reads well. What is too long loses its
+ * middle. No argument may lie in m. */
 int err_set(struct err_msg *m, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

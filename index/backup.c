@@ -119,6 +119,8 @@ static int copy_store(const struct index_backup *p, const char *part, struct ind
     /* The first read begins the moment. */
     if (r == 0 && (r = sql_exec(from, "BEGIN; SELECT one FROM counters", em)) == 0)
         r = check_room(from, part, &out->bytes, em);
+    if (r == 0)
+        r = schema_create_file(copy, em);
     if (r == 0 && (rc = sqlite3_open(copy, &to)) != SQLITE_OK)
         r = sql_error(to, rc, copy, em);
     if (r == 0 && (r = copy_pages(from, to, p, em)) == 0)

@@ -212,6 +212,8 @@ int index_open(struct index **out, const struct index_params *p, struct err_msg 
         struct err_msg why = em ? *em : (struct err_msg){""};
         if (r == LT_ECORRUPT)
             err_set(em, r, "%s: %.300s (latent check tells more)", ix->db_path, why.text);
+        else if (strncmp(why.text, "store: ", 7) == 0) /* a statement's, which knows no path */
+            err_set(em, r, "%s: %s", ix->db_path, why.text + 7);
         goto out;
     }
     sqlite3_wal_hook(ix->db, count_wal_pages, ix);

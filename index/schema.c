@@ -1,6 +1,9 @@
 #include "index/schema.h"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "index/sql.h"
 
@@ -72,6 +75,21 @@ static int pragma_int(sqlite3 *db, const char *text, int64_t *out, struct err_ms
     return r;
 }
 
+/* SQLite's longest path, less what it puts behind the name of a log. */
+#define DB_PATH_MAX 504
+
+int schema_create_file(const char *path, struct err_msg *em)
+{
+    if (strlen(path) > DB_PATH_MAX)
+        return err_set(em, LT_EINVAL, "%s: a path of %zu bytes, SQLite takes at most %d", path, strlen(path), DB_PATH_MAX);
+    /* What is there already is not opened: closing it would end the locks of SQLite's other connections. Why it cannot be made SQLite
+     * finds out as well, and says. */
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        close(fd);
+    return 0;
+}
+
 static int open_db(sqlite3 **db, const char *path, const char *vfs, int flags, struct err_msg *em)
 {
     int rc = sqlite3_open_v2(path, db, flags | SQLITE_OPEN_NOMUTEX, vfs);
@@ -135,8 +153,8 @@ int schema_cache(sqlite3 *db, uint32_t kib, struct err_msg *em)
 int schema_open_writer(sqlite3 **db, const char *path, const char *vfs, uint32_t kib, struct err_msg *em)
 {
     int64_t version = 0, n_tables = 0;
-    int r = open_db(db, path, vfs, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, em);
-    if (r < 0)
+    int r = schema_create_file(path, em);
+    if (r < 0 || (r = open_db(db, path, vfs, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, em)) < 0)
         return r;
     /* auto_vacuum counts only before the first table. Checkpoints are index_maintain's. */
     if ((r = look(*db, path, &version, &n_tables, em)) < 0 ||

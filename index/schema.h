@@ -11,6 +11,10 @@
 #define SCHEMA_VERSION 4
 #define SCHEMA_APPLICATION_ID 0x4c544e54 /* "LTNT" */
 
+/* Makes a store's file, empty, where there is none: only its owner reads it, whatever the folder's mode is and the process's umask. Logs
+ * take after it. Errors: LT_EINVAL (too long a path for SQLite). */
+int schema_create_file(const char *path, struct err_msg *em);
+
 /* The writing connection: creates or checks the tables, WAL, a sync before each commit returns.
  * Errors: LT_EVERSION (written by a newer version), LT_EFORMAT (another program's), LT_ECORRUPT … */
 int schema_open_writer(sqlite3 **db, const char *path, const char *vfs, uint32_t kib, struct err_msg *em);

@@ -2,6 +2,7 @@
 #include "kit_box.h"
 
 #include <sqlite3.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "index/vectors.h"
@@ -482,6 +483,72 @@ static void test_lock(void **state)
     assert_non_null(strstr(em.text, pid));
 }
 
+static void assert_mode(const char *dir, const char *name, mode_t want)
+{
+    char path[256];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 07777, want);
+}
+
+/* A data folder that was there already may be open to all; what is in it is nobody else's. */
+static void test_private_files(void **state)
+{
+    struct box *b = *state;
+    static const char *const names[] = {"store.db", "store.db-wal", "store.db-shm", "lock", "reserve"};
+    char copy[160];
+    struct err_msg em;
+    struct index_backup_report report;
+    const mode_t old = umask(022);
+    box_close(b);
+    kit_remove(b->dir);
+    assert_int_equal(mkdir(b->dir, 0755), 0);
+    box_open(b);
+    kit_create(b->ix, "c");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        assert_mode(b->dir, names[i], 0600);
+    assert_mode(b->dir, "graph", 0700);
+    snprintf(copy, sizeof copy, "%s/copy", b->dir);
+    kit_ok(index_backup(&(struct index_backup){.dir = b->dir, .to = copy}, &report, &em), &em);
+    assert_mode(copy, "store.db", 0600);
+    umask(old);
+}
+
+/* What SQLite does not open is named, and why. */
+static void test_unopened_named(void **state)
+{
+    struct box *b = *state;
+    struct index *ix = NULL;
+    struct err_msg em;
+    char path[1024];
+    box_close(b);
+    snprintf(path, sizeof path, "%s/store.db", b->dir);
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, 18, SEEK_SET), 0); /* a later SQLite's file, which this one may only read */
+    fputs("\3", f);
+    assert_int_equal(fclose(f), 0);
+    assert_int_equal(index_open(&ix, &(struct index_params){.dir = b->dir}, &em), LT_EPERM);
+    assert_memory_equal(em.text, path, strlen(path));
+    assert_non_null(strstr(em.text, "readonly"));
+
+    for (size_t len = 490; len < 500; len++) { /* 504 with "/store.db" is what goes */
+        size_t n = strlen(b->dir);
+        memcpy(path, b->dir, n);
+        for (size_t i = 0; n < len; i++, n++)
+            path[n] = i % 100 ? 's' : '/';
+        path[n] = 0;
+        assert_int_equal(index_open(&ix, &(struct index_params){.dir = path}, &em), len > 495 ? LT_EINVAL : 0);
+        if (len > 495)
+            assert_non_null(strstr(em.text, "at most 504"));
+        index_close(&ix);
+    }
+    kit_remove(b->dir);
+    assert_int_equal(mkdir(b->dir, 0700), 0);
+    box_open(b);
+}
+
 static void test_reopen_sizes(void **state)
 {
     struct box *b = *state;
@@ -525,7 +592,7 @@ int main(void)
         T(test_life_of_a_document), T(test_refused_items), T(test_set_vectors_checks), T(test_chunks),
         T(test_failed_chunk),       T(test_cancel),        T(test_collections),        T(test_rollback),
         T(test_codes),              T(test_cut_vectors),
-        T(test_lock),               T(test_reopen_sizes),
+        T(test_lock),               T(test_reopen_sizes),  T(test_private_files),      T(test_unopened_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

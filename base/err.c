@@ -1,7 +1,6 @@
 #include "base/err.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -25,21 +24,28 @@ static void keep_ends(struct err_msg *m, const char *whole, size_t len)
     snprintf(m->text, sizeof m->text, "%.*s%s%s", (int)head, whole, gap, whole + tail);
 }
 
+int err_vset(struct err_msg *m, int code, const char *fmt, va_list ap)
+{
+    va_list again;
+    if (!m)
+        return code;
+    va_copy(again, ap);
+    const int n = vsnprintf(m->text, sizeof m->text, fmt, ap);
+    if (n >= (int)sizeof m->text) {
+        char whole[WHOLE_MAX];
+        vsnprintf(whole, sizeof whole, fmt, again);
+        keep_ends(m, whole, n < WHOLE_MAX ? (size_t)n : WHOLE_MAX - 1);
+    }
+    va_end(again);
+    return code;
+}
+
 int err_set(struct err_msg *m, int code, const char *fmt, ...)
 {
-    if (m) {
-        va_list ap, again;
-        va_start(ap, fmt);
-        va_copy(again, ap);
-        const int n = vsnprintf(m->text, sizeof m->text, fmt, ap);
-        if (n >= (int)sizeof m->text) {
-            char whole[WHOLE_MAX];
-            vsnprintf(whole, sizeof whole, fmt, again);
-            keep_ends(m, whole, n < WHOLE_MAX ? (size_t)n : WHOLE_MAX - 1);
-        }
-        va_end(again);
-        va_end(ap);
-    }
+    va_list ap;
+    va_start(ap, fmt);
+    err_vset(m, code, fmt, ap);
+    va_end(ap);
     return code;
 }
 

@@ -9,6 +9,7 @@
 #ifndef BASE_ERR_H
 #define BASE_ERR_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -61,6 +62,7 @@ struct err_msg {
  * middle. No argument may lie in m. */
 int err_set(struct err_msg *m, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+int err_vset(struct err_msg *m, int code, const char *fmt, va_list ap);
 
 /* "LT_ENOTFOUND"; "LT_E?" for a number not in the list. Static storage. */
 const char *err_name(int code);

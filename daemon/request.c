@@ -1,6 +1,5 @@
 #include "daemon/request.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,7 +128,7 @@ void request_failf(struct request *rq, int code, const char *fmt, ...)
     struct err_msg em;
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(em.text, sizeof em.text, fmt, ap);
+    err_vset(&em, code, fmt, ap);
     va_end(ap);
     request_fail(rq, code, &em);
 }

@@ -8,7 +8,6 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -26,10 +25,9 @@
 
 static int record(struct latent *c, int code, const char *fmt, va_list ap)
 {
-    vsnprintf(c->message.text, sizeof c->message.text, fmt, ap);
     c->code = code;
     c->retryable = err_retryable(code);
-    return code;
+    return err_vset(&c->message, code, fmt, ap);
 }
 
 int conn_fail(struct latent *c, int code, const char *fmt, ...)

@@ -80,6 +80,11 @@ static int check_choice(const struct choice *c, const char *value, struct err_ms
     return err_set(em, LT_EINVAL, "%s must be %s, not '%.100s'", c->name, c->say, value);
 }
 
+static bool is_path(const struct setting *t)
+{
+    return strcmp(t->arg, "DIR") == 0 || strcmp(t->arg, "PATH") == 0 || strcmp(t->arg, "FILE") == 0;
+}
+
 int settings_set(struct settings *s, const char *name, const char *value, struct err_msg *em)
 {
     const struct setting *t = settings_table, *end = settings_table + settings_count;
@@ -92,6 +97,8 @@ int settings_set(struct settings *s, const char *name, const char *value, struct
         return set_number(t, field, value, em);
     if (!*value)
         return err_set(em, LT_EINVAL, "%s is empty", name);
+    if (*value == '~' && is_path(t))
+        return err_set(em, LT_EINVAL, "%s: %.200s: ~ is not expanded here; write the whole path (./~ for a folder of that name)", name, value);
     for (unsigned i = 0; i < sizeof choices / sizeof *choices; i++)
         if (strcmp(name, choices[i].name) == 0 && check_choice(&choices[i], value, em) < 0)
             return LT_EINVAL;

@@ -323,6 +323,8 @@ int latent_connect_private(struct latent *c, const struct latent_private *p)
     c->code = 0;
     if (!p || !p->data || !p->data[0])
         return conn_fail(c, LATENT_EINVAL, "a private latentd needs a data folder");
+    if (p->data[0] == '~')
+        return conn_fail(c, LATENT_EINVAL, "%s: ~ is not expanded here; give the whole path (./~ for a folder of that name)", p->data);
     struct start *s = calloc(1, sizeof *s);
     if (!s)
         return conn_fail(c, LATENT_ENOMEM, "%s", err_text(LT_ENOMEM));

@@ -42,6 +42,8 @@ class Start(PrivateTest):
             self.assertRegex(h("connect"), "^error LATENT_E")
         with Host("") as h:
             self.check(h("connect"), "LATENT_EINVAL", "needs a data folder")
+        with Host("~/x") as h:
+            self.check(h("connect"), "LATENT_EINVAL", "~/x: ~ is not expanded here")
         os.mkdir(self.data)
         os.chmod(self.data, 0o777)
         with Host(self.data) as h:
@@ -89,6 +91,8 @@ class Start(PrivateTest):
             pid = h.pid()
         until(ended, pid)
         self.assertFalse(os.path.exists(os.path.join(deep, "latentd.sock")))
+        with Host(os.path.join(self.data, *("d" * 200 for _ in range(3)))) as h:
+            self.check(h("connect"), "LATENT_EINVAL", "SQLite takes at most 504")
         with Host(os.path.join(self.data, *("d" * 200 for _ in range(6)))) as h:
             self.check(h("connect"), "LATENT_EINVAL", "too long")
 

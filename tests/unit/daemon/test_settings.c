@@ -50,6 +50,30 @@ static void file_sets(void **state)
     settings_finish(&s);
 }
 
+/* Nothing expands ~ in a file, nor a shell in --data=~/x: data would lie in a folder of that name, wherever it was started. */
+static void tilde_is_no_folder(void **state)
+{
+    struct settings s;
+    struct err_msg em = {""};
+    static const char *const names[] = {"data", "socket", "model", "reranker", "authorized-keys"};
+    char text[100];
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(text, sizeof text, "threads = 2\n%s = ~/x\n", names[i]);
+        expect_error(text, ":2: ");
+        expect_error(text, "~/x: ~ is not expanded here");
+        settings_init(&s);
+        assert_int_equal(settings_set(&s, names[i], "~", &em), LT_EINVAL);
+        assert_int_equal(settings_set(&s, names[i], "~tom/x", &em), LT_EINVAL);
+        assert_int_equal(settings_set(&s, names[i], "./~/x", &em), 0);
+        assert_int_equal(settings_set(&s, names[i], "/x/~", &em), 0);
+        settings_finish(&s);
+    }
+    settings_init(&s);
+    assert_int_equal(settings_set(&s, "device", "~", &em), 0);
+    settings_finish(&s);
+}
+
 static void file_errors_name_the_line(void **state)
 {
     char text[1000];
@@ -204,6 +228,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(file_sets),
+        cmocka_unit_test(tilde_is_no_folder),
         cmocka_unit_test(file_errors_name_the_line),
         cmocka_unit_test(options_override),
         cmocka_unit_test(options_operand),

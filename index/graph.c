@@ -193,6 +193,11 @@ void graph_set_lean(struct graph *g, bool lean)
     g->lean = lean;
 }
 
+void graph_forsake(struct graph *g)
+{
+    g->forsaken = true;
+}
+
 /* Chunks in memory, the last one as far as it is in use. */
 static uint64_t own_chunks(const struct core *c, _Atomic(uint8_t *) *dir, uint32_t n, uint32_t shift, uint32_t stride)
 {

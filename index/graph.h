@@ -190,6 +190,10 @@ int graph_save_step(struct graph *g, uint64_t seq, uint64_t until_ns, bool *done
  * system; else only from a former file. Nodes that change then take a page of memory each again. Writer thread only. */
 void graph_set_lean(struct graph *g, bool lean);
 
+/* Its folder is another's now, or gone: from here on no file there is written or removed, and saving fails with LT_EIO. Searches and changes
+ * go on in memory. Writer thread only. */
+void graph_forsake(struct graph *g);
+
 /* Memory of the process's own that nodes, links and exact vectors take, about. Writer thread only. */
 uint64_t graph_own_bytes(const struct graph *g);
 

@@ -194,6 +194,7 @@ struct graph {
     uint64_t vectors_gen; /* of the exact vectors' file; 0: none yet */
     uint64_t n_saved;  /* live nodes at the last checkpoint */
     bool lean;         /* graph_set_lean */
+    bool forsaken;     /* graph_forsake */
     uint32_t scrub_at; /* next block */
     uint32_t scrub_vector; /* slot whose exact vector graph_scrub compared last */
     uint32_t scrub_node;   /* slot whose links it looked at last */

@@ -33,7 +33,7 @@ static void save_destroy(struct graph *g, bool drop)
         close(s->out.fd);
     if (s->vec_fd >= 0)
         close(s->vec_fd);
-    if (drop && g->dir && s->gen) {
+    if (drop && g->dir && s->gen && !g->forsaken) {
         segment_path(path, g->dir, s->gen);
         unlink(path);
         vectors_path(path, g->dir, s->gen); /* a number of its own: there only if it is this save's */
@@ -69,11 +69,18 @@ void graph_save_abort(struct graph *g)
         save_destroy(g, true);
 }
 
+static int forsaken(struct err_msg *em)
+{
+    return err_set(em, LT_EIO, "the graph's folder was moved or deleted");
+}
+
 int graph_save_begin(struct graph *g, bool whole, struct err_msg *em)
 {
     struct save *s;
     if (!g->dir && !whole)
         return err_set(em, LT_EUNSUPPORTED, "the graph is in memory only");
+    if (g->forsaken)
+        return forsaken(em);
     if (g->save)
         return err_set(em, LT_EBUSY, "the graph is being saved");
     if (!(s = calloc(1, sizeof *s)))
@@ -197,6 +204,8 @@ int graph_save_step(struct graph *g, uint64_t seq, uint64_t until_ns, bool *done
     int r = s->errand.result;
     if (r < 0 && em)
         *em = s->errand_em;
+    if (r == 0 && s->phase < SAVE_END && g->forsaken)
+        r = forsaken(em);
     if (r == 0 && s->phase < SAVE_END && (r = atomic_load(&s->kept)) < 0)
         err_set(em, r, "the graph's segment: %s", err_text(r));
     if (r == 0 && s->whole && s->phase > SAVE_SWEEP && atomic_load(&g->n_changes) != s->n_changes)

@@ -216,6 +216,7 @@ int index_open(struct index **out, const struct index_params *p, struct err_msg 
             err_set(em, r, "%s: %s", ix->db_path, why.text + 7);
         goto out;
     }
+    moved_note(ix);
     sqlite3_wal_hook(ix->db, count_wal_pages, ix);
     ix->wal_pages = 1; /* a log of the last run, if there is one */
     if (ix->log_damage[0])
@@ -247,6 +248,7 @@ void index_close(struct index **pix)
     samples_finish(&ix->samples);
     if (ix->in_group)
         group_rollback(ix);
+    moved_check(ix);
     for (size_t i = 0; i < ix->n_collections; i++) {
         struct collection *c = ix->collections[i];
         struct err_msg em;
@@ -258,7 +260,7 @@ void index_close(struct index **pix)
         sqlite3_finalize(ix->stmt[i]);
     if (ix->db && sqlite3_close(ix->db) != SQLITE_OK)
         log_error("index", "%s: a statement is still open", ix->db_path);
-    if (ix->db && !ix->inspect)
+    if (ix->db && !ix->inspect && !ix->moved)
         space_make_reserve(ix); /* the log has gone */
     if (ix->lock_fd >= 0)
         close(ix->lock_fd);

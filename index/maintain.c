@@ -275,6 +275,9 @@ static int maintain(struct index *ix, unsigned budget_ms, bool *more, struct err
     int r = 0;
     uint64_t start = clock_ns(), until = start + (uint64_t)budget_ms * 1000000;
     bool m = false, erased;
+    *more = false;
+    if (moved_check(ix))
+        return 0;
     if ((r = rebuild_lost(ix, em)) < 0)
         return r;
     if (start - ix->maintain_ns >= HOUSEKEEPING_EVERY_NS || !ix->maintain_ns || fault("maintain.due")) {

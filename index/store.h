@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sqlite3.h>
+#include <sys/types.h>
 
 #include "index/allowed.h"
 #include "index/index.h"
@@ -138,7 +139,10 @@ struct index {
     char trouble[200];   /* why housekeeping fails; empty: it does not */
     uint64_t trouble_ns; /* since when */
     bool read_only; /* full disk: clears by itself */
-    bool broken;    /* a sync failed: until reopened */
+    bool broken;    /* a sync failed, or it has moved: until reopened */
+    bool moved;     /* (writer) what lies at db_path is not what was opened */
+    dev_t db_dev;   /* of what was opened */
+    ino_t db_ino;
 
     struct collection *retired; /* (writer) out of the catalogue, perhaps still in use */
 
@@ -292,6 +296,14 @@ uint64_t refill_seq(struct index *ix, struct collection *c);
 int refill_saved(struct index *ix, struct collection *c, struct err_msg *em);
 /* Saves c's graph, all of it now. whole: written anew without free slots. */
 int refill_checkpoint(struct index *ix, struct collection *c, bool whole, struct err_msg *em);
+
+/* ---- moved or deleted while open (moved.c) ---- */
+
+/* Remembers which file was opened. */
+void moved_note(struct index *ix);
+/* True once the store is no longer at its path: nothing is written to it any more, since nobody would find it, nor to the folder, which is
+ * another's. Writer thread only. */
+bool moved_check(struct index *ix);
 
 /* ---- saving graphs (compact.c) ---- */
 

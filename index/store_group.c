@@ -20,6 +20,7 @@ int group_begin(struct index *ix, bool for_delete, struct err_msg *em)
             *em = ix->group_em;
         return ix->group_error;
     }
+    moved_check(ix);
     if (!space_check(ix) && for_delete && !ix->broken) {
         space_for_delete(ix);
     } else if (ix->read_only || ix->broken) {

@@ -360,6 +360,56 @@ static void test_ended(void **state)
     }
 }
 
+/* The folder is another's after every so many bites: it has files of the same names, and keeps them as they are. */
+static void test_forsaken(void **state)
+{
+    static const char *const theirs[] = {"MANIFEST", "segment-0000000000000002.seg", "vectors-0000000000000002.vec"};
+    static struct world w;
+    unsigned n_begun = 0;
+    for (int whole = 0; whole < 2; whole++) {
+        bool over = false;
+        for (unsigned n = 0; !over; n += 1 + n / 5) {
+            struct err_msg em;
+            struct stat st;
+            char path[256], away[160];
+            bool done;
+            make_world(&w, GRAPH_CODES_INT8, 48, n % 2);
+            kit_ok(graph_checkpoint(w.g, 5, &em), &em);
+            begin(&w, whole);
+            for (unsigned i = 0; i < n && w.g->save && w.g->save->phase < SAVE_MANIFEST; i++)
+                step(&w);
+            over = !w.g->save || w.g->save->phase >= SAVE_MANIFEST;
+            if (!over) {
+                snprintf(away, sizeof away, "%s-away", w.dir);
+                assert_true(rename(w.dir, away) == 0 && mkdir(w.dir, 0700) == 0);
+                for (size_t i = 0; i < 3; i++) {
+                    snprintf(path, sizeof path, "%s/%s", w.dir, theirs[i]);
+                    assert_int_equal(file_replace(path, "theirs", 6, 0600, &em), 0);
+                }
+                graph_forsake(w.g);
+                if (n % 3)
+                    graph_save_abort(w.g);
+                assert_int_equal(graph_save_step(w.g, SEQ, UINT64_MAX, &done, &em), n % 3 ? 0 : LT_EIO);
+                assert_false(graph_saving(w.g));
+                assert_int_equal(graph_save_begin(w.g, whole, &em), LT_EIO);
+                change(&w, 20);
+                sound(&w);
+                n_begun++;
+                kit_remove(away);
+            }
+            graph_destroy(&w.g);
+            for (size_t i = 0; i < 3 && !over; i++) {
+                snprintf(path, sizeof path, "%s/%s", w.dir, theirs[i]);
+                assert_int_equal(stat(path, &st), 0);
+                assert_int_equal(st.st_size, 6);
+            }
+            assert_true(over || n_files(w.dir) == 3);
+            kit_remove(w.dir);
+        }
+    }
+    assert_true(n_begun > 10);
+}
+
 /* A graph without free slots: made in bites, or given up at the first change, at whatever bite. */
 static void test_whole(void **state)
 {
@@ -544,7 +594,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_room), /* first: fault points are armed once a process */
         cmocka_unit_test(test_moment), cmocka_unit_test(test_lean), cmocka_unit_test(test_dead),  cmocka_unit_test(test_ended),
-        cmocka_unit_test(test_whole),  cmocka_unit_test(test_runs), cmocka_unit_test(test_paced),
+        cmocka_unit_test(test_forsaken), cmocka_unit_test(test_whole), cmocka_unit_test(test_runs), cmocka_unit_test(test_paced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -342,12 +342,44 @@ static void test_other_files(void **state)
     assert_int_equal(graph_erase(dir, NULL), 0);
 }
 
+/* Files that are whole, with checksums that fit, but of a collection that is another one: nothing is read as if they were its own. */
+static void test_another_collections(void **state)
+{
+    static const struct graph_params others[] = {
+        {.dim = DIM - 1, .metric = METRIC_COSINE}, {.dim = 4 * DIM, .metric = METRIC_COSINE}, {.dim = DIM, .metric = METRIC_IP},
+        {.dim = DIM, .metric = METRIC_COSINE, .m = 4}, {.dim = DIM, .metric = METRIC_COSINE, .m = 64},
+        {.dim = DIM, .metric = METRIC_COSINE, .codes = GRAPH_CODES_F32}, {.dim = DIM, .metric = METRIC_COSINE, .codes = GRAPH_CODES_1BIT},
+    };
+    struct graph_report rep;
+    uint64_t seq;
+    struct graph *g = open_graph(&seq, &rep);
+    add(g, 0, 500);
+    checkpoint(g, 3);
+    graph_destroy(&g);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        struct graph_params p = others[i];
+        struct err_msg em;
+        p.inspect = true; /* or they would be taken away */
+        assert_int_equal(graph_open(&g, dir, &p, &seq, &rep, &em), 0);
+        assert_true(rep.damaged);
+        if (!strstr(rep.text, "made for another collection"))
+            fail_msg("%zu: '%s'", i, rep.text);
+        assert_int_equal(graph_count(g), 0);
+        assert_int_equal(seq, 0);
+        graph_destroy(&g);
+    }
+    g = open_graph(&seq, &rep);
+    assert_false(rep.damaged);
+    assert_int_equal(seq, 3);
+    graph_destroy(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_comes_back),   cmocka_unit_test(test_churn),
         cmocka_unit_test(test_damage),       cmocka_unit_test(test_flipped_bits),
-        cmocka_unit_test(test_other_files),  cmocka_unit_test(test_another_version),
+        cmocka_unit_test(test_other_files),  cmocka_unit_test(test_another_version), cmocka_unit_test(test_another_collections),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

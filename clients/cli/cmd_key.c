@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "base/file.h"
@@ -125,12 +126,15 @@ static int list(struct key_args *a)
 {
     struct err_msg em = {{0}};
     struct keys k = {0};
+    struct stat st;
     if (!default_file(a))
         return CLI_REFUSED;
     if (keys_read(a->file, &k, &em) < 0)
         return said(&em);
     for (uint32_t i = 0; i < k.n; i++)
         print_entry(&k.entries[i], a->json);
+    if (!k.n) /* another file may have been meant */
+        fprintf(stderr, "%s: %s\n", a->file, stat(a->file, &st) == 0 ? "no keys" : "there is no such file, and so no key");
     keys_finish(&k);
     return CLI_DONE;
 }

@@ -370,6 +370,16 @@ class Remote(unittest.TestCase):
             got = self.remote(d, reader, "search", "-c", "open", "x", check=False)
             self.assertIn("LATENT_EAUTH", got.stderr)
 
+    def test_no_keys_are_said_to_be_none(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "keys")
+            for words in ("there is no such file", "no keys"):
+                got = subprocess.run([LATENT, "key", "list", "--file", path], capture_output=True, text=True)
+                self.assertEqual((got.returncode, got.stdout), (0, ""))
+                self.assertTrue(got.stderr.startswith(f"{path}: {words}"), got.stderr)
+                with open(path, "w") as f:
+                    f.write("# nobody yet\n")
+
     def test_broken_key_files(self):
         """A key that cannot be read is not one that is not there, on either side."""
         with Daemon("--listen", "127.0.0.1:0") as d:

@@ -426,7 +426,8 @@ LATENT_API int latent_search(struct latent *c, const struct latent_search *searc
 
 /* Begin sends a request and returns without waiting for its answer (it waits while the daemon
  * takes no more bytes); *id names it. At most LATENT_IN_FLIGHT_MAX are open: then LATENT_EBUSY.
- * Finish waits for that request's answer; LATENT_EINVAL: it was begun by another function, and stays.
+ * Finish waits for that request's answer; LATENT_EINVAL: it was begun by another function, and stays; LATENT_ENOTFOUND: none of that
+ * number is in flight, it was finished already, say.
  * latent_next waits up to timeout_ms (0: only looks) until any begun request can be finished without waiting: returns 1 and its
  * id, or 0. Blocking calls may be mixed in; answers that come meanwhile are kept. */
 #define LATENT_IN_FLIGHT_MAX 64

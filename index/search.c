@@ -444,11 +444,15 @@ static int why_short(struct search *s, enum index_mode mode, enum index_short *w
     return waited_for < 0 ? waited_for : 0;
 }
 
-/* The question's words; hybrid without any becomes dense. */
+/* The question's words; hybrid without any becomes dense. In a view, which open_view ends: FTS5 opens a table by statements of its own, and
+ * these fail where a collection is made or dropped between them and the one that they are for. */
 static int prepare_words(struct search *s, enum index_mode *mode)
 {
     if (*mode == INDEX_DENSE)
         return 0;
+    const int ret = reader_begin(s->r, s->em);
+    if (ret < 0)
+        return ret;
     struct reader_words *w = reader_words(s->r, s->c->id, s->em);
     if (!w)
         return LT_EIO;

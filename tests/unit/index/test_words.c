@@ -1,6 +1,9 @@
 /* What a search knows of words, while texts that hold them come and go. */
 #include "kit_box.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 #define N 200
 
 static void put(struct box *b, const char *id, const char *text)
@@ -85,12 +88,61 @@ static void test_long_words(void **state)
     }
 }
 
+#define N_LOOKERS 2
+#define N_CHANGES 80
+
+struct looking {
+    struct box *b;
+    atomic_bool done;
+    atomic_uint n_failed;
+};
+
+static void *look(void *arg)
+{
+    struct looking *l = arg;
+    while (!atomic_load(&l->done)) {
+        struct index_reader *r = NULL;
+        assert_int_equal(index_reader_create(&r, l->b->ix, NULL), 0);
+        for (int i = 0; i < 50; i++) {
+            struct index_result res = {0};
+            if (kit_search(r, "c", INDEX_TEXT, "zebra", NULL, N, &res) < 0 || res.n != 1)
+                atomic_fetch_add(&l->n_failed, 1);
+            index_result_finish(&res);
+        }
+        index_reader_destroy(&r);
+    }
+    return NULL;
+}
+
+/* Other collections come and go while a searcher opens this one's words, for which FTS5 has statements of its own. */
+static void test_other_collections(void **state)
+{
+    struct box *b = *state;
+    struct looking l = {.b = b};
+    pthread_t threads[N_LOOKERS];
+    struct err_msg em;
+    put(b, "a", "a zebra");
+    for (int i = 0; i < N_LOOKERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, look, &l), 0);
+    for (int i = 0; i < N_CHANGES; i++) {
+        bool more;
+        kit_create(b->ix, "x");
+        kit_ok(index_drop(b->ix, "x", &em), &em);
+        kit_ok(index_maintain(b->ix, 2, &more, &em), &em);
+    }
+    atomic_store(&l.done, true);
+    for (int i = 0; i < N_LOOKERS; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(atomic_load(&l.n_failed), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_asked_before, box_setup, box_teardown),
         cmocka_unit_test_setup_teardown(test_frequent_before, box_setup, box_teardown),
         cmocka_unit_test_setup_teardown(test_long_words, box_setup, box_teardown),
+        cmocka_unit_test_setup_teardown(test_other_collections, box_setup, box_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -69,10 +69,10 @@ static void chain(struct features *f, const struct extensions *x)
 }
 
 /* Whether the kernels are written for this kind, and it is better than what is known: more products in one. */
-static bool suits(const VkCooperativeMatrixPropertiesKHR *p, const struct gpu_coop *best)
+static bool suits(const VkCooperativeMatrixPropertiesKHR *p, uint32_t columns_least, const struct gpu_coop *best)
 {
     const bool sizes = (p->MSize == 8 || p->MSize == 16 || p->MSize == 32) &&
-                       (p->NSize == 8 || p->NSize == 16 || p->NSize == 32) &&
+                       (p->NSize == 8 || p->NSize == 16 || p->NSize == 32) && p->NSize >= columns_least &&
                        (p->KSize == 8 || p->KSize == 16 || p->KSize == 32);
     return sizes && p->AType == VK_COMPONENT_TYPE_FLOAT16_KHR && p->BType == VK_COMPONENT_TYPE_FLOAT16_KHR &&
            p->CType == VK_COMPONENT_TYPE_FLOAT32_KHR && p->ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR &&
@@ -91,7 +91,7 @@ static void find_coop(struct gpu *g, uint32_t subgroup)
         list[i] = empty;
     if (get && list && get(g->phys, &n, list) >= 0) {
         for (uint32_t i = 0; i < n; i++)
-            if (suits(&list[i], best))
+            if (suits(&list[i], g->table.coop_columns, best))
                 *best = (struct gpu_coop){list[i].MSize, list[i].NSize, list[i].KSize, subgroup, false, 0};
     }
     free(list);
@@ -120,7 +120,9 @@ static void take_features(struct gpu *g, const struct gpu_params *p, const struc
     want->dot.shaderIntegerDotProduct = l->dot = x->dot && have->dot.shaderIntegerDotProduct;
     l->dot_fast = l->dot && dot.integerDotProduct4x8BitPackedSignedAccelerated;
     /* The matrices belong to a subgroup, so its size must be known and each one full. */
-    const uint32_t s = l->subgroup_size;
+    uint32_t s = l->subgroup_size;
+    while (s > g->table.coop_lanes && s / 2 >= size.minSubgroupSize)
+        s /= 2;
     if (!x->coop || !x->size || !l->half || !have->coop.cooperativeMatrix || !have->v12.vulkanMemoryModel ||
         !have->size.subgroupSizeControl || !have->size.computeFullSubgroups || s < size.minSubgroupSize ||
         s > size.maxSubgroupSize || size.maxComputeWorkgroupSubgroups < 4 || !(size.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT))

@@ -109,9 +109,9 @@ int gpu_create(struct gpu **out, const struct gpu_params *params, struct err_msg
     g->allowed_bytes = p->memory_bytes;
     if (g->info.unified && p->host_bytes && (!p->memory_bytes || p->host_bytes < p->memory_bytes))
         g->allowed_bytes = p->host_bytes;
-    if ((r = capability_open(g, p, em)) < 0)
-        goto out;
     if ((r = tuning_table_fill(&g->table, g->vendor, g->info.software, NULL, em)) < 0)
+        goto out;
+    if ((r = capability_open(g, p, em)) < 0)
         goto out;
     if ((r = tuning_force(g, p->path, em)) < 0)
         goto out;

@@ -109,7 +109,7 @@ struct tuning_tiles tuning_tiles(const struct gpu *g, uint32_t n, uint32_t m, ui
         t.group = 256;
         t.tx = 16;
         /* four multiply-adds per value read from shared memory, where registers are plenty */
-        t.rm = t.rn = gpu_info(g)->kind == GPU_DISCRETE && n >= 256 && m >= 1024 ? 8 : 4;
+        t.rm = t.rn = gpu_info(g)->kind == GPU_DISCRETE && n >= 256 && m >= 1024 ? g->table.f32_sums : 4;
     }
     while (t.group > l->max_invocations)
         t.group /= 2;
@@ -214,11 +214,10 @@ static uint32_t coop_shared(const struct tuning_coop *t)
     return (t->bm + t->bn) * (t->bk8 + 1) * 16 + t->subgroups * t->rm * t->tm * t->tn * 4;
 }
 
-/* Matrices of sums of a subgroup. */
-static uint32_t coop_matrices(const struct gpu *g)
+/* Matrices of sums of a subgroup, so many of each invocation. */
+static uint32_t coop_matrices(const struct gpu_coop *c, uint32_t sums)
 {
-    const struct gpu_coop *c = &g->limits.coop;
-    const uint32_t some = c->subgroup * g->table.coop_sums / (c->m * c->n);
+    const uint32_t some = c->subgroup * sums / (c->m * c->n);
     return some ? some : 1;
 }
 
@@ -238,20 +237,20 @@ struct tuning_coop tuning_coop(const struct gpu *g, uint32_t n, uint32_t n_rows,
 {
     const struct gpu_limits *l = &g->limits;
     const struct gpu_coop *c = &l->coop;
-    const uint32_t most = coop_matrices(g);
     struct tuning_coop t = {.subgroups = g->table.coop_subgroups, .sgm = 2, .tm = c->m, .tn = c->n, .tk = c->k, .bk8 = 4};
     while (t.subgroups > 1 && t.subgroups * c->subgroup > l->max_invocations)
         t.subgroups /= 2;
     if (n <= g->table.few_rows) { /* all of x's rows in one tile, the subgroups side by side over w, and deep */
         t.sgm = t.subgroups;
-        t.bk8 = 8;
+        t.bk8 = g->table.coop_few_depth;
+        const uint32_t most = coop_matrices(c, g->table.coop_few_sums);
         for (t.rn = 1; t.rn * c->m < n && 2 * t.rn <= most; t.rn *= 2)
             ;
         for (t.rm = 1; t.rm * c->n < 32 && 2 * t.rm * t.rn <= most; t.rm *= 2)
             ;
     } else { /* as near to a square as it gets */
         t.sgm = min_u32(t.sgm, t.subgroups);
-        square(c, most, &t.rm, &t.rn);
+        square(c, coop_matrices(c, g->table.coop_sums), &t.rm, &t.rn);
     }
     for (;;) {
         t.bm = t.sgm * t.rm * t.tn;
@@ -291,7 +290,7 @@ struct tuning_fragments tuning_fragments(const struct gpu *g, uint32_t n, uint32
     while (t.subgroups > 1 && t.subgroups * c->subgroup > l->max_invocations)
         t.subgroups /= 2;
     t.sgm = min_u32(t.sgm, t.subgroups);
-    square(c, coop_matrices(g), &t.rm, &t.rn);
+    square(c, coop_matrices(c, g->table.coop_sums), &t.rm, &t.rn);
     t.group = t.subgroups * c->subgroup;
     t.bm = t.sgm * t.rm * t.tn;
     t.bn = t.subgroups / t.sgm * t.rn * t.tm;
@@ -331,9 +330,9 @@ struct tuning_few tuning_few(const struct gpu *g, uint32_t n, uint32_t n_rows, u
     while (t.subgroups > 1 && t.subgroups * c->subgroup > l->max_invocations)
         t.subgroups /= 2;
     t.rn = ceil_div(n, c->n);
-    if (t.rn > coop_matrices(g))
+    if (t.rn > coop_matrices(c, g->table.coop_sums))
         return none;
-    while (t.rm > 1 && t.rm * t.rn > coop_matrices(g))
+    while (t.rm > 1 && t.rm * t.rn > coop_matrices(c, g->table.coop_sums))
         t.rm /= 2;
     if (t.subgroups * t.rn * c->m * c->n * 4 > l->max_shared || t.subgroups * c->n * (t.pack_bk8 + 1) * 16 > l->max_shared)
         return none;
@@ -346,7 +345,7 @@ struct tuning_few tuning_few(const struct gpu *g, uint32_t n, uint32_t n_rows, u
 struct tuning_attention tuning_attention(const struct gpu *g, uint32_t head_dim)
 {
     const struct gpu_limits *l = gpu_limits(g);
-    struct tuning_attention t = {.group = 64, .bq = 16, .bk = 32};
+    struct tuning_attention t = {.group = g->table.attention_group, .bq = 16, .bk = 32};
     uint32_t row_bytes = ((head_dim + 3) / 4 + 1) * 16;
     while (t.group > l->max_invocations)
         t.group /= 2;
@@ -402,7 +401,7 @@ struct tuning_attention_coop tuning_attention_coop(const struct gpu *g, uint32_t
     const uint32_t unit = max_u32(max_u32(c->n, c->k), 8);
     struct tuning_attention_coop t = {.subgroups = g->table.attention_subgroups, .split = true, .d8 = ceil_div(head_dim, unit) * unit / 8,
                                        .tm = c->m, .tn = c->n, .tk = c->k};
-    if (8 * t.d8 > 2 * head_dim)
+    if (8 * t.d8 > 2 * head_dim || t.tm * 8 * t.d8 > g->table.attention_sums * c->subgroup)
         return none;
     for (; t.subgroups; t.subgroups /= 2) {
         t.group = t.subgroups * c->subgroup;

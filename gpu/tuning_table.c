@@ -4,12 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VENDOR_NVIDIA 0x10DE
+enum { VENDOR_NVIDIA = 0x10DE, VENDOR_AMD = 0x1002, VENDOR_INTEL = 0x8086 };
 
 static const struct number {
     const char *name;
     size_t at; /* in the table */
-    uint32_t others, nvidia, software, least, most;
+    uint32_t others, nvidia, amd, intel, software, least, most;
 } numbers[] = {
 #define NUMBER(name, ...) {#name, offsetof(struct tuning_table, name), __VA_ARGS__},
     TUNING_NUMBERS(NUMBER)
@@ -22,9 +22,16 @@ static uint32_t *in_table(struct tuning_table *t, const struct number *n)
     return (uint32_t *)(void *)((char *)t + n->at);
 }
 
+static uint32_t column(const struct number *n, uint32_t vendor, bool software)
+{
+    if (software)
+        return n->software;
+    return vendor == VENDOR_NVIDIA ? n->nvidia : vendor == VENDOR_AMD ? n->amd : vendor == VENDOR_INTEL ? n->intel : n->others;
+}
+
 static int no_such_number(const char *name, size_t len, struct err_msg *em)
 {
-    char names[400] = "";
+    char names[N_NUMBERS * 24] = ""; /* of names shorter than 22 characters */
     for (size_t i = 0; i < N_NUMBERS; i++) {
         strcat(names, i ? ", " : "");
         strcat(names, numbers[i].name);
@@ -57,7 +64,7 @@ int tuning_table_fill(struct tuning_table *t, uint32_t vendor, bool software, co
         changes = getenv("LATENTD_VULKAN_TUNING");
     for (size_t i = 0; i < N_NUMBERS; i++) {
         const struct number *n = &numbers[i];
-        *in_table(t, n) = software ? n->software : vendor == VENDOR_NVIDIA ? n->nvidia : n->others;
+        *in_table(t, n) = column(n, vendor, software);
     }
     while (changes && *changes) {
         const size_t len = strcspn(changes, ",");

@@ -11,37 +11,52 @@
 
 #include "base/err.h"
 
-/* name, of most GPUs, of NVIDIA's, of software devices, least, most; all powers of two */
+/* name, of most GPUs, of NVIDIA's, AMD's, Intel's, of software devices, least, most; all powers of two. No AMD or Intel device has been at hand:
+ * their numbers are those with which the drivers' compilers do best (tests/all/vendors.sh). */
 #define TUNING_NUMBERS(X)                                                                                                        \
     /* rows of x up to which what is read of w counts, and k is divided to have enough groups at work */                         \
-    X(few_rows, 64, 64, 64, 1, 256)                                                                                              \
-    /* groups that are enough: four for each of a large device's 132 processors */                                              \
-    X(groups_wanted, 512, 512, 512, 1, 65536)                                                                                    \
-    /* values of k in a part at least: a K type's block, four tiles */                                                          \
-    X(part_least, 256, 256, 256, 256, 65536)                                                                                     \
-    /* MiB of parts' sums at most, so that they stay in a large device's cache */                                               \
-    X(parts_mib, 16, 16, 16, 1, 1024)                                                                                            \
-    /* sums of an invocation in matrices: half of NVIDIA's registers, a quarter or less of others'; software compiles each */   \
-    X(coop_sums, 64, 128, 16, 8, 256)                                                                                            \
-    /* subgroups of a group: by tiles in shared memory, by fragments, of few rows, in attention */                              \
-    X(coop_subgroups, 4, 4, 4, 1, 32)                                                                                            \
-    X(fragment_subgroups, 4, 4, 4, 1, 32)                                                                                        \
-    X(few_subgroups, 4, 4, 4, 1, 32)                                                                                             \
-    X(attention_subgroups, 4, 4, 4, 1, 32)                                                                                       \
-    /* steps fetched ahead, by fragments: a layer takes 12.6 ms with one, 11.6 with two on an H200 */                           \
-    X(fragment_ahead, 1, 2, 1, 1, 2)                                                                                             \
-    /* tiles of w's rows, by fragments, next to each other while x's go by */                                                   \
-    X(fragment_panel, 16, 16, 16, 1, 1024)                                                                                       \
+    X(few_rows, 64, 64, 64, 64, 64, 1, 256)                                                                                      \
+    /* groups that are enough: four for each of a large device's 132 processors */                                               \
+    X(groups_wanted, 512, 512, 512, 512, 512, 1, 65536)                                                                          \
+    /* values of k in a part at least: a K type's block, four tiles */                                                           \
+    X(part_least, 256, 256, 256, 256, 256, 256, 65536)                                                                           \
+    /* MiB of parts' sums at most, so that they stay in a large device's cache */                                                \
+    X(parts_mib, 16, 16, 16, 16, 16, 1, 1024)                                                                                    \
+    /* columns of a right matrix at least, for cooperative matrices to be taken: those of 8 on Intel's, before Xe2, are no faster or made of other \
+     * instructions by the driver */                                                                                             \
+    X(coop_columns, 8, 8, 8, 16, 8, 8, 32)                                                                                       \
+    /* invocations of the subgroups that have matrices, where a device has a choice: Intel's have more registers each in smaller ones */\
+    X(coop_lanes, 128, 128, 128, 16, 128, 8, 128)                                                                                \
+    /* sums of an invocation in matrices: half of NVIDIA's registers, a quarter or less of others'; software compiles each */    \
+    X(coop_sums, 64, 128, 64, 32, 16, 8, 256)                                                                                    \
+    /* the same of few rows by tiles, and the depth of those, in eights: more is fetched ahead for fewer sums */                 \
+    X(coop_few_sums, 64, 128, 64, 16, 16, 8, 256)                                                                                \
+    X(coop_few_depth, 8, 8, 8, 4, 8, 4, 8)                                                                                       \
+    /* subgroups of a group: by tiles in shared memory, by fragments, of few rows, in attention */                               \
+    X(coop_subgroups, 4, 4, 4, 16, 4, 1, 32)                                                                                     \
+    X(fragment_subgroups, 4, 4, 4, 4, 4, 1, 32)                                                                                  \
+    X(few_subgroups, 4, 4, 4, 4, 4, 1, 32)                                                                                       \
+    X(attention_subgroups, 4, 4, 4, 4, 4, 1, 32)                                                                                 \
+    /* steps fetched ahead, by fragments: a layer takes 12.6 ms with one, 11.6 with two on an H200 */                            \
+    X(fragment_ahead, 1, 2, 1, 1, 1, 1, 2)                                                                                       \
+    /* tiles of w's rows, by fragments, next to each other while x's go by */                                                    \
+    X(fragment_panel, 16, 16, 16, 16, 16, 1, 1024)                                                                               \
     /* of few rows: matrices of a subgroup along w's rows, eights of a row that an invocation takes in a turn, and places for turns, so that the \
      * next one is on its way: a layer takes 0.225 ms with 2, 2 and 1, 0.186 with 1, 4 and 2 on an H200 */                       \
-    X(few_matrices, 2, 1, 2, 1, 8)                                                                                               \
-    X(few_eights, 2, 4, 2, 2, 4)                                                                                                 \
-    X(few_sets, 1, 2, 1, 1, 2)                                                                                                   \
-    /* keys of an attention tile: 64 take a quarter longer than 32 on an H200, where fewer groups share a processor then */     \
-    X(attention_keys, 32, 32, 16, 8, 128)                                                                                        \
-    /* invocations of a group that has a row: between products, and elsewhere */                                                \
-    X(finish_group, 512, 512, 128, 16, 1024)                                                                                     \
-    X(row_group, 128, 128, 16, 8, 1024)
+    X(few_matrices, 2, 1, 2, 2, 2, 1, 8)                                                                                         \
+    X(few_eights, 2, 4, 2, 2, 2, 2, 4)                                                                                           \
+    X(few_sets, 1, 2, 1, 1, 1, 1, 2)                                                                                             \
+    /* sums of an invocation in attention by matrices; a head for which there are more goes the way without */                   \
+    X(attention_sums, 256, 256, 32, 8, 256, 8, 256)                                                                             \
+    /* invocations of a group in attention without matrices: a group's tiles fill shared memory, so it had better keep a processor busy */\
+    X(attention_group, 256, 256, 256, 256, 64, 16, 1024)                                                                         \
+    /* sums of an invocation each way, in large tiles of f32 on a card */                                                        \
+    X(f32_sums, 8, 8, 8, 4, 8, 4, 8)                                                                                             \
+    /* keys of an attention tile: 64 take a quarter longer than 32 on an H200, where fewer groups share a processor then */      \
+    X(attention_keys, 32, 32, 32, 32, 16, 8, 128)                                                                                \
+    /* invocations of a group that has a row: between products, and elsewhere */                                                 \
+    X(finish_group, 512, 512, 512, 512, 128, 16, 1024)                                                                           \
+    X(row_group, 128, 128, 128, 128, 16, 8, 1024)
 
 struct tuning_table {
 #define NUMBER(name, ...) uint32_t name;

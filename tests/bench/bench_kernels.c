@@ -7,10 +7,12 @@
  *   --warm MS        calls before that, and before the second table, until a device's clock has risen (default 500)
  *   --copies MIB     of each matrix (default 192: more than the caches of today's GPUs hold); 0: one copy
  *   --kernels no     without the second table
+ *   --log debug      also what the device's layer says, of each kernel that it has built for one
  *
  * CASE: MxK, a product y[n, M] = x[n, K] wᵀ; products, those four of a layer; layer, a whole one in texts of at most 512 tokens, its q4_K
- * weights mixed with finer ones as the importer does; rms_norm and swiglu; attention:TEXTSxLENGTH. Default: products attention:16x512
- * attention:1x32 rms_norm swiglu layer.
+ * weights mixed with finer ones as the importer does; rms_norm and swiglu; attention:TEXTSxLENGTH, attention:TEXTSxLENGTHxHEAD with heads of
+ * another size than 128, a divisor of 1024, as many as have the same values in all. Default: products attention:16x512 attention:1x32 rms_norm
+ * swiglu layer.
  *
  * A line's time is a call's share of a batch of many, by the clock, once the device's submissions have grown. Products share their x, so a
  * device that packs x for them does so once; layer has that in it. Calls take turns among copies of the weights that no cache holds. On a GPU
@@ -22,6 +24,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "model/ops_cpu.h"
 #include "model/ops_vulkan.h"
 #include "model/quantise.h"
@@ -58,6 +61,7 @@ struct job {
     struct ops_room *room[2]; /* of a layer: of qkv and wide, of mixed and gated, which take turns as in the decoder */
     struct matrix w[4];
     struct ops_vec *gain, *freq;
+    struct ops_attention attention;
     double flop, bytes; /* of a call; bytes that have to be read or written */
     const char *bytes_of;
 };
@@ -215,7 +219,7 @@ static int run_product(struct ops *o, const struct job *j, uint32_t call)
 static int run_attention(struct ops *o, const struct job *j, uint32_t call)
 {
     (void)call;
-    return o->v->attention(o, j->x, &attention, j->y);
+    return o->v->attention(o, j->x, &j->attention, j->y);
 }
 
 static int run_rms_norm(struct ops *o, const struct job *j, uint32_t call)
@@ -368,9 +372,12 @@ static void products(struct bench *b)
     product(b, HIDDEN, FFN);
 }
 
-static void attend(struct bench *b, uint32_t texts, uint32_t length, const char *what)
+static void attend(struct bench *b, uint32_t texts, uint32_t length, uint32_t head, const char *what)
 {
-    struct job j = {.run = run_attention, .n = texts * length, .texts = texts, .bytes_of = "activations"};
+    struct job j = {.run = run_attention, .n = texts * length, .texts = texts, .attention = attention, .bytes_of = "activations"};
+    j.attention.n_heads = HEADS * HEAD / head;
+    j.attention.n_kv_heads = KV_HEADS * HEAD / head;
+    j.attention.head_dim = head;
     j.x = buffer(b, j.n, QKV, true);
     j.y = buffer(b, j.n, MIXED, false);
     j.flop = 4.0 * j.n * length * HEADS * HEAD;
@@ -442,7 +449,7 @@ static void layer(struct bench *b)
 
 static int run_case(struct bench *b, const char *name)
 {
-    unsigned m = 0, k = 0;
+    unsigned m = 0, k = 0, head = 0;
     char end;
     if (!strcmp(name, "products"))
         products(b);
@@ -453,7 +460,9 @@ static int run_case(struct bench *b, const char *name)
     else if (!strcmp(name, "swiglu"))
         swiglu(b);
     else if (sscanf(name, "attention:%ux%u%c", &m, &k, &end) == 2 && m && k)
-        attend(b, m, k, name);
+        attend(b, m, k, HEAD, name);
+    else if (sscanf(name, "attention:%ux%ux%u%c", &m, &k, &head, &end) == 3 && m && k && head && KV_HEADS * HEAD % head == 0)
+        attend(b, m, k, head, name);
     else if (sscanf(name, "%ux%u%c", &m, &k, &end) == 2 && m && k)
         product(b, m, k);
     else
@@ -511,6 +520,7 @@ int main(int argc, char **argv)
                       .n_types = 3, .n_rows = 5, .copies_bytes = 192u << 20, .aim_ms = 50, .warm_ms = 500, .rng = 1};
     struct err_msg em = {{0}};
     int first = 1, tables = 2;
+    enum log_level level = LOG_WARN;
     bool good = true;
     for (; first + 1 < argc && argv[first][0] == '-'; first += 2) {
         const char *value = argv[first + 1];
@@ -528,6 +538,8 @@ int main(int argc, char **argv)
             good &= (b.warm_ms = strtod(value, NULL)) >= 0;
         else if (!strcmp(argv[first], "--kernels"))
             tables = strcmp(value, "no") ? 2 : 1;
+        else if (!strcmp(argv[first], "--log"))
+            good &= log_level_parse(value, &level) == 0;
         else
             good = false;
     }
@@ -535,10 +547,11 @@ int main(int argc, char **argv)
     const size_t n = first < argc ? (size_t)(argc - first) : sizeof usual / sizeof *usual;
     if (!good || (first < argc && argv[first][0] == '-')) {
         fputs("usage: bench_kernels [--device cpu|vulkan|vulkan:NAME] [--types T,...] [--rows N,...] [--ms MS] [--warm MS]\n"
-              "                     [--copies MIB] [--kernels no] [CASE...]\n",
+              "                     [--copies MIB] [--kernels no] [--log LEVEL] [CASE...]\n",
               stderr);
         return 2;
     }
+    log_set_level(level);
     make_noise(&b);
     must(open_device(&b, &em), "device", &em);
     printf("%s\n", b.o->info.name);

@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 
+KINDS = ("others", "nvidia", "amd", "intel", "software")
 HERE = os.path.dirname(os.path.abspath(__file__))
 QUERY = (["--types", "q4_K,q8_0", "--rows", "32"], ["layer"])
 PRODUCTS = (["--types", "f16,q8_0", "--rows", "8192,512"], ["6144x4096", "4096x14336"])
@@ -25,6 +26,9 @@ MANY = (["--types", "f16", "--rows", "8192"], ["layer"])
 BEARS_ON = {
     "few_eights": QUERY, "few_sets": QUERY, "few_matrices": QUERY, "few_subgroups": QUERY, "groups_wanted": QUERY, "part_least": QUERY, "parts_mib": QUERY,
     "fragment_ahead": PRODUCTS, "coop_sums": PRODUCTS, "fragment_subgroups": PRODUCTS, "fragment_panel": PRODUCTS, "coop_subgroups": PRODUCTS,
+    "coop_few_sums": QUERY, "coop_few_depth": QUERY, "coop_lanes": PRODUCTS, "coop_columns": PRODUCTS,
+    "f32_sums": (["--types", "f32", "--rows", "2048"], ["4096x4096"]),
+    "attention_group": (["--rows", "8192"], ["attention:16x512"]), "attention_sums": (["--rows", "8192"], ["attention:16x512", "attention:16x512x256"]),
     "attention_keys": (["--rows", "8192"], ["attention:16x512"]), "attention_subgroups": (["--rows", "8192"], ["attention:16x512"]),
     "finish_group": MANY, "row_group": (["--rows", "8192,32"], ["rms_norm"]),
     "few_rows": (["--types", "q4_K,f16", "--rows", "48,96,128,192"], ["6144x4096"]),
@@ -33,9 +37,9 @@ SMALL = (["--types", "q8_0", "--rows", "64,8"], ["384x384", "attention:2x64", "r
 
 
 def columns():
-    """The table as the header has it: name to (values of the three kinds, least, most)."""
+    """The table as the header has it: name to (values of the KINDS, least, most)."""
     with open(os.path.join(HERE, "..", "..", "gpu", "tuning_table.h")) as f:
-        found = re.findall(r"X\((\w+), (\d+), (\d+), (\d+), (\d+), (\d+)\)", f.read())
+        found = re.findall(r"X\((\w+)" + r", (\d+)" * (len(KINDS) + 2) + r"\)", f.read())
     return {name: tuple(map(int, numbers)) for name, *numbers in found}
 
 
@@ -92,7 +96,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--device", required=True, help="part of a Vulkan device's name, or its UUID")
     p.add_argument("--build", default=os.path.join(HERE, "..", "..", "build"))
-    p.add_argument("--kind", choices=("others", "nvidia", "software"), default="others", help="the column to begin with")
+    p.add_argument("--kind", choices=KINDS, default="others", help="the column to begin with")
     p.add_argument("--numbers", default=",".join(BEARS_ON))
     p.add_argument("--gain", type=float, default=0.02, help="a change has to save this share of the time")
     p.add_argument("--rounds", type=int, default=3, help="runs of bench_kernels for a time, their median")
@@ -100,12 +104,12 @@ def main():
     p.add_argument("--small", action="store_true")
     a = p.parse_args()
     d, table, changes = Device(a), columns(), {}
-    at = ("others", "nvidia", "software").index(a.kind)
+    at = KINDS.index(a.kind)
     for name in a.numbers.split(","):
         if name not in BEARS_ON:
             p.error(f"no number is called {name}; there are: {', '.join(BEARS_ON)}")
         start = table[name][at]
-        best, before, after = climb(d, name, table[name][3:], start, changes)
+        best, before, after = climb(d, name, table[name][len(KINDS):], start, changes)
         if best != start:
             changes[name] = best
             print(f"  {name} {best} instead of {start}: {before / after:.2f} times as fast")

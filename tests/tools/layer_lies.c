@@ -7,6 +7,7 @@
  *   LIE_BUDGET=BYTES       how much of each heap may be used; the rest is others'. A driver without VK_EXT_memory_budget gets it here.
  *                          Looked at again whenever a device is made
  *   LIE_FULL=BYTES         size of each heap, of which nothing is said beforehand
+ *   LIE_CARD=VENDOR        a discrete GPU of that vendor (PCI's number): what is chosen for one then runs where there is none
  *   LIE_FAIL=N             the Nth vkAllocateMemory, from 1, fails: VK_ERROR_OUT_OF_DEVICE_MEMORY
  *   LIE_LOST=N             the Nth vkQueueSubmit, from 1, and all calls on that device that can say so: VK_ERROR_DEVICE_LOST
  *   LIE_LOST_FROM=N        the same for every submission from the Nth on, whatever the device
@@ -49,7 +50,7 @@ struct allocation {
 };
 
 static struct lies {
-    uint64_t range, allocation, heap, budget, full, fail, lost, lost_from, wait, call; /* 0: none */
+    uint64_t range, allocation, heap, budget, full, card, fail, lost, lost_from, wait, call; /* 0: none */
 } lies;
 static struct below table[ENTRIES_MAX];
 static struct allocation allocations[65536];
@@ -130,6 +131,10 @@ static void lie_of_properties(VkPhysicalDeviceProperties *p)
 {
     const size_t len = strlen(p->deviceName);
     snprintf(p->deviceName + len, sizeof p->deviceName - len, " (lies)");
+    if (lies.card) {
+        p->vendorID = (uint32_t)lies.card;
+        p->deviceType = VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU;
+    }
     if (lies.range && lies.range < p->limits.maxStorageBufferRange)
         p->limits.maxStorageBufferRange = (uint32_t)lies.range;
 }
@@ -144,13 +149,15 @@ static VKAPI_ATTR void VKAPI_CALL get_properties2(VkPhysicalDevice phys, VkPhysi
 {
     BELOW_I(find(phys), vkGetPhysicalDeviceProperties2)(phys, p);
     lie_of_properties(&p->properties);
-    for (VkBaseOutStructure *s = p->pNext; s && lies.allocation; s = s->pNext) {
+    for (VkBaseOutStructure *s = p->pNext; s; s = s->pNext) {
+        if (lies.card && s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES)
+            ((VkPhysicalDeviceDriverProperties *)s)->driverID = 0; /* nobody's */
         VkDeviceSize *size = s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES
                                  ? &((VkPhysicalDeviceMaintenance3Properties *)s)->maxMemoryAllocationSize
                              : s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES
                                  ? &((VkPhysicalDeviceVulkan11Properties *)s)->maxMemoryAllocationSize
                                  : NULL;
-        if (size && lies.allocation < *size)
+        if (size && lies.allocation && lies.allocation < *size)
             *size = lies.allocation;
     }
 }
@@ -313,7 +320,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_instance(const VkInstanceCreateInfo
     if (r != VK_SUCCESS)
         return r;
     lies = (struct lies){option("LIE_RANGE"), option("LIE_ALLOCATION"), option("LIE_HEAP"), option("LIE_BUDGET"), option("LIE_FULL"),
-                         option("LIE_FAIL"), option("LIE_LOST"), option("LIE_LOST_FROM"), option("LIE_WAIT"), option("LIE_CALL")};
+                         option("LIE_CARD"), option("LIE_FAIL"), option("LIE_LOST"), option("LIE_LOST_FROM"), option("LIE_WAIT"), option("LIE_CALL")};
     b.instance = *instance;
     add(*instance, b);
     return r;

@@ -13,7 +13,7 @@ static void fill_table(struct gpu *g, int variant)
     assert_int_equal(tuning_table_fill(&g->table, g->vendor, g->info.software, "", &em), 0);
     struct tuning_table *t = &g->table;
     uint32_t any = 1 + (uint32_t)variant;
-#define VARY(name, others, nvidia, software, least, most)                                          \
+#define VARY(name, others, nvidia, amd, intel, software, least, most)                              \
     if (variant == 1 || variant == 2)                                                              \
         t->name = variant == 1 ? least : most;                                                     \
     else if (variant)                                                                              \
@@ -34,6 +34,10 @@ static void numbers_can_be_changed(void **state)
     assert_int_equal(plain.coop_sums, 128);
     assert_int_equal(tuning_table_fill(&t, 0x10DE, true, "", &em), 0);
     assert_int_equal(t.coop_sums, 16);
+    assert_int_equal(tuning_table_fill(&t, 0x8086, false, "", &em), 0);
+    assert_int_equal(t.coop_columns, 16);
+    assert_int_equal(tuning_table_fill(&t, 0x1002, false, "", &em), 0);
+    assert_int_equal(t.coop_columns, 8);
     assert_int_equal(tuning_table_fill(&t, 0x10DE, false, "few_rows=8,row_group=64", &em), 0);
     assert_int_equal(t.few_rows, 8);
     assert_int_equal(t.row_group, 64);
@@ -102,7 +106,8 @@ static void matrices_fit_every_kind_of_device(void **state)
                 assert_true(t.subgroups % t.sgm == 0 && t.bm == t.sgm * t.rm * t.tn && t.bn == t.subgroups / t.sgm * t.rn * t.tm);
                 assert_true(8 * t.bk8 % t.tk == 0 && t.part8 % t.bk8 == 0);
                 assert_true((t.bm + t.bn) * (t.bk8 + 1) * 16 + t.subgroups * t.tm * t.tn * 4 <= g.limits.max_shared);
-                assert_true(t.rm * t.rn == 1 || t.rm * t.rn * t.tm * t.tn <= g.table.coop_sums * c->subgroup);
+                const uint32_t sums = n <= g.table.few_rows ? g.table.coop_few_sums : g.table.coop_sums;
+                assert_true(t.rm * t.rn == 1 || t.rm * t.rn * t.tm * t.tn <= sums * c->subgroup);
                 /* all of k, and no part without any */
                 assert_true(t.parts >= 1 && t.parts * t.part8 >= k / 8 && (t.parts - 1) * t.part8 < k / 8);
                 assert_true(t.parts == 1 || n <= g.table.few_rows);
@@ -134,6 +139,7 @@ static void attention_fits_every_kind_of_device(void **state)
             const uint32_t rows = 2 * t.bk > t.bq ? 2 * t.bk : t.bq;
             assert_true(16 * (rows * (t.d8 + 1) + t.bq * (t.pass / 4 + 1)) + 4 * t.bq <= g.limits.max_shared);
             assert_true(t.group <= g.limits.max_invocations);
+            assert_true(t.tm * 8 * t.d8 <= g.table.attention_sums * c->subgroup);
             n_taken++;
         }
         if (c->m == 16 && c->subgroup == 32 && j % VARIANTS == 0)

@@ -173,12 +173,13 @@ static int qk_norm(struct ops *op, struct ops_buf *qkv, const struct ops_vec *gq
 /* Whether attention on qkv may be rounded, and is faster so: not behind a product in f32, which then had no need to be one. */
 static bool in_half(const struct cpu_ops *o, const struct ops_buf *qkv, const struct ops_attention *a)
 {
-    const struct cpu_command *c = o->commands + o->n_commands;
     if (!a->half || !o->half || a->head_dim > ATTENTION_HALF_DIM || !(a->scale > 0))
         return false;
-    while (c-- > o->commands)
+    for (size_t i = o->n_commands; i-- > 0;) {
+        const struct cpu_command *c = &o->commands[i];
         if (c->y == qkv && c->op == OP_MATMUL)
             return c->w->int8;
+    }
     return true;
 }
 

@@ -184,7 +184,7 @@ struct tuning_dot tuning_dot(const struct gpu *g, uint32_t n, uint32_t n_rows, u
         t.tx = t.group;
         t.rm = 1;
         t.blocks = 2;
-        for (t.rn = 1; t.rn < n;)
+        for (t.rn = 1; t.rn < n && t.rn < g->table.dot_rows;)
             t.rn *= 2;
     } else if (n >= 64 && n_rows >= 256 && l->max_invocations >= 256 && !g->info.software) {
         t.group = 256;
@@ -244,7 +244,7 @@ struct tuning_coop tuning_coop(const struct gpu *g, uint32_t n, uint32_t n_rows,
         t.sgm = t.subgroups;
         t.bk8 = g->table.coop_few_depth;
         const uint32_t most = coop_matrices(c, g->table.coop_few_sums);
-        for (t.rn = 1; t.rn * c->m < n && 2 * t.rn <= most; t.rn *= 2)
+        for (t.rn = min_u32(g->table.coop_few_least, most); t.rn * c->m < n && 2 * t.rn <= most; t.rn *= 2)
             ;
         for (t.rm = 1; t.rm * c->n < 32 && 2 * t.rm * t.rn <= most; t.rm *= 2)
             ;

@@ -32,6 +32,8 @@
     /* the same of few rows by tiles, and the depth of those, in eights: more is fetched ahead for fewer sums */                 \
     X(coop_few_sums, 64, 128, 64, 16, 16, 8, 256)                                                                                \
     X(coop_few_depth, 8, 8, 8, 4, 8, 4, 8)                                                                                       \
+    /* and a subgroup's matrices along x's rows at least: the sums of a single one Intel's compiler keeps in memory */           \
+    X(coop_few_least, 1, 1, 1, 2, 1, 1, 2)                                                                                       \
     /* subgroups of a group: by tiles in shared memory, by fragments, of few rows, in attention */                               \
     X(coop_subgroups, 4, 4, 4, 16, 4, 1, 32)                                                                                     \
     X(fragment_subgroups, 4, 4, 4, 4, 4, 1, 32)                                                                                  \
@@ -50,6 +52,8 @@
     X(attention_sums, 256, 256, 32, 8, 256, 8, 256)                                                                             \
     /* invocations of a group in attention without matrices: a group's tiles fill shared memory, so it had better keep a processor busy */\
     X(attention_group, 256, 256, 256, 256, 64, 16, 1024)                                                                         \
+    /* rows of x of an invocation, of few by integer dot products */                                                             \
+    X(dot_rows, 8, 8, 8, 4, 8, 1, 8)                                                                                             \
     /* sums of an invocation each way, in large tiles of f32 on a card */                                                        \
     X(f32_sums, 8, 8, 8, 4, 8, 4, 8)                                                                                             \
     /* keys of an attention tile: 64 take a quarter longer than 32 on an H200, where fewer groups share a processor then */      \

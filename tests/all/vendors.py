@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Judges what compilers say of kernels: vendors.py [--table] LOG…
 
-A LOG is what bench_kernels --log debug and the layer tests/tools/layer_still.c say of one device: a line "still: …" with the compiler's
+A LOG is what bench_kernels or kernels --log debug and the layer tests/tools/layer_still.c say of one device: a line "still: …" with the compiler's
 statistics, then one with the kernel's name and the time that it took. A kernel must build; in less than SECONDS, on a machine
 that does other things beside it; and spill no more than SPILLS of an invocation's (AMD's compiler) or a thread's (Intel's) registers.
 """

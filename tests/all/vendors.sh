@@ -1,7 +1,7 @@
 #!/bin/bash
 # The shaders as the compilers of AMD's and Intel's drivers see them, without such a GPU: Debian 13 in a chroot, whose Mesa makes up devices of
 # AMD's by itself and Intel's over a library that answers in the kernel's place, built there from Debian's source of the same Mesa. What is
-# checked in is built there, and bench_kernels runs on each device over a layer (tests/tools/layer_still.c) that lets kernels be
+# checked in is built there, and bench_kernels and kernels run on each device over a layer (tests/tools/layer_still.c) that lets kernels be
 # compiled and nothing be run. tests/all/vendors.py judges what the compilers say of each: it builds, soon, and keeps its values in registers.
 #   tests/all/vendors.sh [--table] [GPU…]      --table prints each kernel too
 # LATENTD_DEBIAN13_VENDORS names a chroot that has all of that already, or a folder to make it in and keep it.
@@ -46,17 +46,21 @@ fi
 work=$(mktemp -d "$root/tmp/latentd.XXXXXX") || exit 2
 in=${work#"$root"}
 git archive HEAD | tar -x -C "$work" || exit 2
-in_root sh -c "cd '$in' && meson setup build --buildtype=release -Db_ndebug=false && ninja -C build tests/bench/bench_kernels tests/tools/liblayer_still.so" \
+in_root sh -c "cd '$in' && meson setup build --buildtype=release -Db_ndebug=false && ninja -C build tests/bench/bench_kernels tests/kernels/kernels tests/tools/liblayer_still.so" \
     >"$tmp/log" 2>&1 || { tail -n 20 "$tmp/log"; echo "does not build"; exit 1; }
 cases="products attention:1x512 attention:1x512x32 attention:1x512x64 attention:1x512x256 rms_norm swiglu layer"
 
-# compile GPU NAME=VALUE… : what bench_kernels and the layer say, in $tmp/GPU.
+# compile GPU NAME=VALUE… : what the layer and gpu/ say, in $tmp/GPU: of a decoder's operations in the sizes of NV-Embed, then of all cases of the
+# kernels' checks, whose results are wrong here.
 compile() {
     gpu=$1; shift
+    still="VK_ADD_LAYER_PATH=$in/build/tests/tools VK_INSTANCE_LAYERS=VK_LAYER_LATENTD_still MESA_SHADER_CACHE_DISABLE=true"
     # shellcheck disable=SC2086
-    in_root env VK_ADD_LAYER_PATH="$in/build/tests/tools" VK_INSTANCE_LAYERS=VK_LAYER_LATENTD_still MESA_SHADER_CACHE_DISABLE=true "$@" \
-        "$in/build/tests/bench/bench_kernels" --device vulkan --types f32,f16,q8_0,q4_K --rows 512,32,4,1 --warm 0 --ms 1 --kernels no --log debug $cases \
-        >"$tmp/$gpu.out" 2>"$tmp/$gpu" || { tail -n 3 "$tmp/$gpu"; echo "$gpu: bench_kernels failed"; return 1; }
+    in_root env $still "$@" "$in/build/tests/bench/bench_kernels" --device vulkan --types f32,f16,q8_0,q4_K --rows 512,32,8,4,1 --warm 0 --ms 1 \
+        --kernels no --log debug $cases >"$tmp/out" 2>"$tmp/$gpu" || { tail -n 3 "$tmp/$gpu"; echo "$gpu: bench_kernels failed"; return 1; }
+    # shellcheck disable=SC2086
+    in_root env $still "$@" "$in/build/tests/kernels/kernels" --device vulkan --brief --single --log debug >"$tmp/out" 2>>"$tmp/$gpu"
+    [ $? = 1 ] && grep -q '^l2_normalize ' "$tmp/out" || { tail -n 3 "$tmp/$gpu"; echo "$gpu: kernels failed"; return 1; }
 }
 
 failed=0 judged=()

@@ -26,8 +26,8 @@ MANY = (["--types", "f16", "--rows", "8192"], ["layer"])
 BEARS_ON = {
     "few_eights": QUERY, "few_sets": QUERY, "few_matrices": QUERY, "few_subgroups": QUERY, "groups_wanted": QUERY, "part_least": QUERY, "parts_mib": QUERY,
     "fragment_ahead": PRODUCTS, "coop_sums": PRODUCTS, "fragment_subgroups": PRODUCTS, "fragment_panel": PRODUCTS, "coop_subgroups": PRODUCTS,
-    "coop_few_sums": QUERY, "coop_few_depth": QUERY, "coop_lanes": PRODUCTS, "coop_columns": PRODUCTS,
-    "f32_sums": (["--types", "f32", "--rows", "2048"], ["4096x4096"]),
+    "coop_few_sums": QUERY, "coop_few_least": QUERY, "coop_few_depth": QUERY, "coop_lanes": PRODUCTS, "coop_columns": PRODUCTS,
+    "dot_rows": (["--types", "q8_0,q4_K", "--rows", "8"], ["4096x4096"]), "f32_sums": (["--types", "f32", "--rows", "2048"], ["4096x4096"]),
     "attention_group": (["--rows", "8192"], ["attention:16x512"]), "attention_sums": (["--rows", "8192"], ["attention:16x512", "attention:16x512x256"]),
     "attention_keys": (["--rows", "8192"], ["attention:16x512"]), "attention_subgroups": (["--rows", "8192"], ["attention:16x512"]),
     "finish_group": MANY, "row_group": (["--rows", "8192,32"], ["rms_norm"]),

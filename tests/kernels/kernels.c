@@ -1,7 +1,8 @@
-/* kernels [--device cpu|vulkan|vulkan:NAME] [--bench] [--brief] [--single] [--seed N] [CHECK…]
+/* kernels [--device cpu|vulkan|vulkan:NAME] [--bench] [--brief] [--single] [--seed N] [--log LEVEL] [CHECK…]
  * --brief: fewer and smaller cases of what is costly; a build with sanitizers always has those.
- * --single: without the checks of many ops together.
+ * --single: without the checks of many ops together. --log debug: also what the device's layer says, of each kernel that it has built for one.
  * Exit status: 0 all passed, 1 some failed, 2 used wrongly, 77 no such device. */
+#include "base/log.h"
 #include "gpu/gpu.h"
 #include "model/conformance/conform.h"
 
@@ -42,6 +43,7 @@ int main(int argc, char **argv)
     const char *device = "cpu";
     uint64_t seed = 1;
     bool bench = false, brief = false, single = false;
+    enum log_level level = LOG_INFO;
     int first = 1;
     for (; first < argc && argv[first][0] == '-'; first++) {
         if (strcmp(argv[first], "--bench") == 0)
@@ -54,11 +56,14 @@ int main(int argc, char **argv)
             device = argv[++first];
         else if (strcmp(argv[first], "--seed") == 0 && first + 1 < argc)
             seed = strtoull(argv[++first], NULL, 0);
+        else if (strcmp(argv[first], "--log") == 0 && first + 1 < argc && log_level_parse(argv[first + 1], &level) == 0)
+            first++;
         else {
-            fprintf(stderr, "usage: kernels [--device cpu|vulkan|vulkan:NAME] [--bench] [--brief] [--single] [--seed N] [CHECK...]\n");
+            fprintf(stderr, "usage: kernels [--device cpu|vulkan|vulkan:NAME] [--bench] [--brief] [--single] [--seed N] [--log LEVEL] [CHECK...]\n");
             return 2;
         }
     }
+    log_set_level(level);
     struct err_msg em = {""};
     struct ops *o = NULL;
     struct conform k;

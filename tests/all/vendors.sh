@@ -13,7 +13,7 @@ git rev-parse --git-dir >/dev/null 2>&1 || { echo "not a clone"; exit 77; }
 table=
 [ "${1:-}" != --table ] || { table=$1; shift; }
 amd="polaris10 vega10 navi10 navi21 navi31 gfx1201"
-intel="skl tgl dg2 lnl"
+intel="skl tgl dg2 lnl lnl-fragments"
 tmp=$(mktemp -d) || exit 2
 root=${LATENTD_DEBIAN13_VENDORS:-$tmp/debian13}
 work=
@@ -67,7 +67,9 @@ failed=0 judged=()
 for gpu in ${*:-$amd $intel}; do
     case " $amd " in
     *" $gpu "*) compile "$gpu" VK_DRIVER_FILES=/usr/share/vulkan/icd.d/radeon_icd.json RADV_FORCE_FAMILY="$gpu" || failed=1 ;;
-    *) compile "$gpu" VK_DRIVER_FILES=/usr/share/vulkan/icd.d/intel_icd.json INTEL_STUB_GPU_PLATFORM="$gpu" LD_PRELOAD="$shim" || failed=1 ;;
+    *) # where an invocation holds 8 values of a left matrix and 16 of a right one, no value is held twice, and both may be laid out beforehand
+        case $gpu in *-fragments) words=STILL_WORDS=8,16 ;; *) words= ;; esac
+        compile "$gpu" VK_DRIVER_FILES=/usr/share/vulkan/icd.d/intel_icd.json INTEL_STUB_GPU_PLATFORM="${gpu%-fragments}" LD_PRELOAD="$shim" $words || failed=1 ;;
     esac
     judged+=("$tmp/$gpu")
 done

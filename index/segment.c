@@ -245,8 +245,29 @@ struct core *segment_map(struct graph *g, const struct segment_manifest *m, stru
     return NULL;
 }
 
+/* Whether a file is refused to this process, whatever is in it: that is no damage, and nothing is deleted for it. */
+static int not_refused(const char *path, int flags, struct err_msg *em)
+{
+    const int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK), e = errno;
+    if (fd >= 0)
+        close(fd);
+    else if (e == EMFILE || e == ENFILE || e == ENOMEM || e == EACCES || e == EPERM)
+        return err_set(em, err_from_errno(e), "%s: %s", path, strerror(e));
+    return 0;
+}
+
+static int files_not_refused(const struct graph *g, const struct segment_manifest *m, struct err_msg *em)
+{
+    char path[SEGMENT_PATH];
+    segment_path(path, g->dir, m->gen);
+    int r = not_refused(path, O_RDONLY, em);
+    vectors_path(path, g->dir, m->vectors_gen);
+    return r < 0 ? r : not_refused(path, O_RDWR, em);
+}
+
 int segment_load(struct graph *g, struct core **out, struct graph_report *rep, struct err_msg *em)
 {
+    char path[SEGMENT_PATH];
     struct segment_manifest m;
     struct err_msg local = {{0}};
     struct core *c = NULL;
@@ -254,7 +275,12 @@ int segment_load(struct graph *g, struct core **out, struct graph_report *rep, s
     int r = g->p.inspect ? 0 : file_make_dirs(g->dir, 0700);
     if (r < 0)
         return err_set(em, r, "%s: %s", g->dir, err_text(r));
+    segment_manifest_path(path, g->dir);
+    if ((r = not_refused(path, O_RDONLY, em)) < 0)
+        return r;
     r = segment_manifest_read(g->dir, &m, &local);
+    if (r == 0 && (r = files_not_refused(g, &m, em)) < 0)
+        return r;
     if (r < 0 && r != LT_ENOTFOUND)
         report_problem(rep, "%s", local.text);
     if (r == 0)

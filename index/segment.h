@@ -54,7 +54,8 @@ struct segment_manifest {
 int segment_manifest_read(const char *dir, struct segment_manifest *m, struct err_msg *em);
 int segment_manifest_write(const char *dir, const struct segment_manifest *m, struct err_msg *em);
 
-/* "DIR/segment-….seg", "DIR/vectors-….vec"; out has SEGMENT_PATH bytes. */
+/* "DIR/MANIFEST", "DIR/segment-….seg", "DIR/vectors-….vec"; out has SEGMENT_PATH bytes. */
+void segment_manifest_path(char *out, const char *dir);
 void segment_path(char *out, const char *dir, uint64_t gen);
 void vectors_path(char *out, const char *dir, uint64_t gen);
 
@@ -67,7 +68,8 @@ int segment_sweep_dir(const char *dir, const struct segment_manifest *keep, stru
                       uint64_t *gen_max, uint64_t *bytes, struct err_msg *em);
 
 /* Maps what g->dir's manifest names into a new *c, or makes an empty one and says in rep why. Fills g->gen, g->covered_seq,
- * g->n_saved and g->bytes_on_disk. Only trouble with the folder itself is an error. */
+ * g->n_saved and g->bytes_on_disk. Only trouble with the folder itself is an error, and a file that this process is refused whatever is in it
+ * (LT_EPERM, LT_ENOMEM; LT_EIO: too many open files): nothing is deleted then. */
 int segment_load(struct graph *g, struct core **c, struct graph_report *rep, struct err_msg *em);
 
 /* A core mapped from the files, or NULL with the report saying why not. The caller's. */

@@ -135,7 +135,7 @@ bool segment_layout(const struct segment_header *h, struct segment_layout *l)
 
 /* ---- manifest ---- */
 
-static void manifest_path(char *out, const char *dir)
+void segment_manifest_path(char *out, const char *dir)
 {
     snprintf(out, SEGMENT_PATH, "%.4096s/" MANIFEST, dir);
 }
@@ -145,7 +145,7 @@ int segment_manifest_read(const char *dir, struct segment_manifest *m, struct er
     char path[SEGMENT_PATH], *data;
     size_t len;
     struct bytes_in b;
-    manifest_path(path, dir);
+    segment_manifest_path(path, dir);
     int r = file_read(path, MANIFEST_BYTES, &data, &len, em);
     if (r < 0)
         return r;
@@ -175,7 +175,7 @@ int segment_manifest_write(const char *dir, const struct segment_manifest *m, st
     bytes_put_u64(&o, m->vectors_gen);
     bytes_put_u64(&o, m->seq);
     finish_page(&o, page, sizeof page);
-    manifest_path(path, dir);
+    segment_manifest_path(path, dir);
     /* The names of the files that it names, before its own: a file system may make them durable in any order. */
     int r = file_sync_parent(path);
     return r < 0 ? err_set(em, r, "%s: cannot sync its folder: %s", path, err_text(r)) : file_replace(path, page, sizeof page, 0600, em);

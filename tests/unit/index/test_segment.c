@@ -15,6 +15,7 @@
 #define DIM 48
 #define K 10
 
+static const struct graph_params params = {.dim = DIM, .metric = METRIC_COSINE};
 static char dir[64];
 
 static int make_dir(void **state)
@@ -40,8 +41,7 @@ static struct graph *open_graph(uint64_t *seq, struct graph_report *rep)
 {
     struct graph *g;
     struct err_msg em;
-    struct graph_params p = {.dim = DIM, .metric = METRIC_COSINE};
-    if (graph_open(&g, dir, &p, seq, rep, &em) < 0)
+    if (graph_open(&g, dir, &params, seq, rep, &em) < 0)
         fail_msg("%s", em.text);
     return g;
 }
@@ -82,6 +82,41 @@ static void sound(const struct graph *g)
     if (graph_check(g, &rep) < 0)
         fail_msg("%s", rep.text);
     assert_int_equal(rep.n_live, rep.n_reached);
+}
+
+/* Files of another user, in a folder where they could be deleted: they are not taken for missing. */
+static void test_refused_files(void **state)
+{
+    static const char *const names[] = {"MANIFEST", "segment-0000000000000001.seg", "vectors-0000000000000001.vec"};
+    const bool root = geteuid() == 0;
+    struct graph_report rep;
+    uint64_t seq;
+    assert_int_equal(remove_dir(state), 0);
+    assert_int_equal(make_dir(state), 0);
+    struct graph *g = open_graph(&seq, &rep);
+    add(g, 0, 50);
+    checkpoint(g, 7);
+    graph_destroy(&g);
+    assert_int_equal(chmod(dir, 0777), 0);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct err_msg em;
+        char path[SEGMENT_PATH];
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        assert_int_equal(chmod(path, 0), 0);
+        if (root)
+            assert_int_equal(seteuid(65534), 0); /* who has no right to everything */
+        const int r = graph_open(&g, dir, &params, &seq, &rep, &em);
+        if (root)
+            assert_int_equal(seteuid(0), 0);
+        assert_int_equal(r, LT_EPERM);
+        assert_non_null(strstr(em.text, names[i]));
+        assert_int_equal(chmod(path, 0644), 0);
+    }
+    g = open_graph(&seq, &rep);
+    assert_int_equal(seq, 7);
+    assert_false(rep.damaged);
+    assert_int_equal(graph_count(g), 50);
+    graph_destroy(&g);
 }
 
 /* Sizes around a chunk's worth of nodes, opened three times, changed in between. */
@@ -380,6 +415,7 @@ int main(void)
         cmocka_unit_test(test_comes_back),   cmocka_unit_test(test_churn),
         cmocka_unit_test(test_damage),       cmocka_unit_test(test_flipped_bits),
         cmocka_unit_test(test_other_files),  cmocka_unit_test(test_another_version), cmocka_unit_test(test_another_collections),
+        cmocka_unit_test(test_refused_files),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

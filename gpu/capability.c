@@ -123,9 +123,12 @@ static void take_features(struct gpu *g, const struct gpu_params *p, const struc
     uint32_t s = l->subgroup_size;
     while (s > g->table.coop_lanes && s / 2 >= size.minSubgroupSize)
         s /= 2;
+    /* where there is one size only, a driver may say that none can be demanded */
+    g->demands_size = size.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT;
+    const bool sure = g->demands_size || size.minSubgroupSize == size.maxSubgroupSize;
     if (!x->coop || !x->size || !l->half || !have->coop.cooperativeMatrix || !have->v12.vulkanMemoryModel ||
         !have->size.subgroupSizeControl || !have->size.computeFullSubgroups || s < size.minSubgroupSize ||
-        s > size.maxSubgroupSize || size.maxComputeWorkgroupSubgroups < 4 || !(size.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT))
+        s > size.maxSubgroupSize || size.maxComputeWorkgroupSubgroups < 4 || !sure)
         return;
     find_coop(g, s);
     if (!l->coop.m)

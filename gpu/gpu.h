@@ -57,7 +57,7 @@ uint64_t gpu_validation_messages(void);
 /* Cooperative matrices that the kernels are written for: f16 times f16 summed in f32, by one subgroup. */
 struct gpu_coop {
     uint32_t m, n, k;  /* a product of m x k and k x n; 8, 16 or 32 each; 0: there are none */
-    uint32_t subgroup; /* invocations, demanded of the driver */
+    uint32_t subgroup; /* invocations, demanded of the driver where it has several sizes */
     bool fragments;    /* each value of a matrix is held by one invocation only, as tried out: shaders/lib/fragment.glsl */
     uint32_t sharing;  /* invocations that share a row of a left matrix, which matmul_few.comp fills by hand; 0: unknown what they hold */
     bool placed;       /* and an invocation holds of a right matrix what finish_rows.comp lays out for it */

@@ -76,7 +76,7 @@ static int build(struct gpu *g, enum gpu_kernel k, const uint32_t *spec, VkPipel
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .flags = VK_PIPELINE_CREATE_DISPATCH_BASE,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
-                  .pNext = row->full_subgroups ? &subgroup : NULL,
+                  .pNext = row->full_subgroups && g->demands_size ? &subgroup : NULL,
                   .flags = row->full_subgroups ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT : 0,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                   .module = module,

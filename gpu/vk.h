@@ -58,6 +58,7 @@ struct gpu {
     VkQueue queue;
     uint32_t family;
     uint32_t vendor; /* PCI's number */
+    bool demands_size; /* of subgroups: limits.coop's is demanded of kernels with matrices, else it is the only one */
     struct gpu_device_info info;
     struct gpu_limits limits;
     struct tuning_table table;

@@ -8,6 +8,7 @@
  *                          Looked at again whenever a device is made
  *   LIE_FULL=BYTES         size of each heap, of which nothing is said beforehand
  *   LIE_CARD=VENDOR        a discrete GPU of that vendor (PCI's number): what is chosen for one then runs where there is none
+ *   LIE_SIZE=1             no size of subgroups can be demanded
  *   LIE_FAIL=N             the Nth vkAllocateMemory, from 1, fails: VK_ERROR_OUT_OF_DEVICE_MEMORY
  *   LIE_LOST=N             the Nth vkQueueSubmit, from 1, and all calls on that device that can say so: VK_ERROR_DEVICE_LOST
  *   LIE_LOST_FROM=N        the same for every submission from the Nth on, whatever the device
@@ -50,7 +51,7 @@ struct allocation {
 };
 
 static struct lies {
-    uint64_t range, allocation, heap, budget, full, card, fail, lost, lost_from, wait, call; /* 0: none */
+    uint64_t range, allocation, heap, budget, full, card, size, fail, lost, lost_from, wait, call; /* 0: none */
 } lies;
 static struct below table[ENTRIES_MAX];
 static struct allocation allocations[65536];
@@ -152,6 +153,8 @@ static VKAPI_ATTR void VKAPI_CALL get_properties2(VkPhysicalDevice phys, VkPhysi
     for (VkBaseOutStructure *s = p->pNext; s; s = s->pNext) {
         if (lies.card && s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES)
             ((VkPhysicalDeviceDriverProperties *)s)->driverID = 0; /* nobody's */
+        if (lies.size && s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES)
+            ((VkPhysicalDeviceSubgroupSizeControlProperties *)s)->requiredSubgroupSizeStages = 0;
         VkDeviceSize *size = s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES
                                  ? &((VkPhysicalDeviceMaintenance3Properties *)s)->maxMemoryAllocationSize
                              : s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES
@@ -304,6 +307,16 @@ static VKAPI_ATTR VkResult VKAPI_CALL wait_idle(VkDevice dev)
     }
 FAILING(FAIL)
 
+static VKAPI_ATTR VkResult VKAPI_CALL create_pipelines(VkDevice dev, VkPipelineCache cache, uint32_t n, const VkComputePipelineCreateInfo *info,
+                                                       const VkAllocationCallbacks *cb, VkPipeline *pipelines)
+{
+    for (uint32_t i = 0; lies.size && i < n; i++)
+        for (const VkBaseInStructure *s = info[i].stage.pNext; s; s = s->pNext)
+            if (s->sType == VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO)
+                beyond("a demand for subgroups", 1, 0);
+    return fail_vkCreateComputePipelines(dev, cache, n, info, cb, pipelines);
+}
+
 /* ---- instances and devices ---- */
 
 static VKAPI_ATTR VkResult VKAPI_CALL create_instance(const VkInstanceCreateInfo *info, const VkAllocationCallbacks *cb,
@@ -320,7 +333,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_instance(const VkInstanceCreateInfo
     if (r != VK_SUCCESS)
         return r;
     lies = (struct lies){option("LIE_RANGE"), option("LIE_ALLOCATION"), option("LIE_HEAP"), option("LIE_BUDGET"), option("LIE_FULL"),
-                         option("LIE_CARD"), option("LIE_FAIL"), option("LIE_LOST"), option("LIE_LOST_FROM"), option("LIE_WAIT"), option("LIE_CALL")};
+                         option("LIE_CARD"), option("LIE_SIZE"), option("LIE_FAIL"), option("LIE_LOST"), option("LIE_LOST_FROM"), option("LIE_WAIT"), option("LIE_CALL")};
     b.instance = *instance;
     add(*instance, b);
     return r;
@@ -404,6 +417,7 @@ static PFN_vkVoidFunction ours(const char *name, bool of_device)
         {"vkQueueSubmit", true, (PFN_vkVoidFunction)queue_submit},
         {"vkWaitForFences", true, (PFN_vkVoidFunction)wait_fences},
         {"vkDeviceWaitIdle", true, (PFN_vkVoidFunction)wait_idle},
+        {"vkCreateComputePipelines", true, (PFN_vkVoidFunction)create_pipelines}, /* before the one below */
 #define ROW(name, params, args) {#name, true, (PFN_vkVoidFunction)fail_##name},
         FAILING(ROW)
 #undef ROW

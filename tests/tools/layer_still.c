@@ -9,62 +9,19 @@
  * A device's name ends in " (still)". Memory is there once it is mapped, and zero but for what the environment's STILL_WORDS=A,B says of the first
  * two words of each: the answer to a question that is read back (gpu/probe.c).
  * Thread-safety: as much as latentd needs, one thread a device. Several instances may exist. */
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <vulkan/vk_layer.h>
-#include <vulkan/vulkan.h>
+#include "tests/tools/layer.h"
 
-#define NAME "VK_LAYER_LATENTD_still"
-#define ENTRIES_MAX 64
-#define EXTENSIONS_MAX 1024 /* of a driver */
 #define EXECUTABLES_MAX 8
 #define STATISTICS_MAX 64
 #define HEAP (64ull << 30) /* bytes */
 
-/* What lies below, by what a dispatchable object begins with: its loader's table, common to all objects of an instance or a device. */
-struct below {
-    void *key; /* NULL: unused */
-    VkInstance instance;
-    VkPhysicalDevice phys; /* a device's, as are those below */
-    VkDevice dev;
-    bool tells; /* what its pipelines are like */
-    PFN_vkGetInstanceProcAddr get_instance;
-    PFN_vkGetDeviceProcAddr get_device;
-};
-
-static struct below table[ENTRIES_MAX];
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-
-static struct below *find(const void *object)
-{
-    void *key = *(void *const *)object;
-    for (int i = 0; i < ENTRIES_MAX; i++)
-        if (table[i].key == key)
-            return &table[i];
-    fprintf(stderr, NAME ": an object of nobody\n");
-    abort();
-}
-
-static void add(const void *object, struct below b)
-{
-    int i = 0;
-    pthread_mutex_lock(&lock);
-    while (i < ENTRIES_MAX && table[i].key)
-        i++;
-    if (i == ENTRIES_MAX)
-        abort();
-    b.key = *(void *const *)object;
-    table[i] = b;
-    pthread_mutex_unlock(&lock);
-}
-
-#define BELOW_I(b, name) ((PFN_##name)(void *)(b)->get_instance((b)->instance, #name))
-#define BELOW_D(b, name) ((PFN_##name)(void *)(b)->get_device((b)->dev, #name))
+const char layer_name[] = "VK_LAYER_LATENTD_still";
 
 /* ---- pipelines ---- */
 
@@ -143,7 +100,7 @@ static VKAPI_ATTR VkResult VKAPI_CALL create_pipelines(VkDevice dev, VkPipelineC
 {
     VkResult r = VK_SUCCESS;
     for (uint32_t i = 0; i < n && r == VK_SUCCESS; i++)
-        r = create_pipeline(find(dev), cache, &info[i], cb, &pipelines[i]);
+        r = create_pipeline(layer_find(dev), cache, &info[i], cb, &pipelines[i]);
     return r;
 }
 
@@ -302,121 +259,44 @@ static VKAPI_ATTR void VKAPI_CALL do_nothing(void)
 
 static VKAPI_ATTR void VKAPI_CALL get_properties(VkPhysicalDevice phys, VkPhysicalDeviceProperties *p)
 {
-    BELOW_I(find(phys), vkGetPhysicalDeviceProperties)(phys, p);
+    BELOW_I(layer_find(phys), vkGetPhysicalDeviceProperties)(phys, p);
     const size_t len = strlen(p->deviceName);
     snprintf(p->deviceName + len, sizeof p->deviceName - len, " (still)");
 }
 
-static VKAPI_ATTR VkResult VKAPI_CALL create_instance(const VkInstanceCreateInfo *info, const VkAllocationCallbacks *cb, VkInstance *instance)
+void layer_instance_made(void)
 {
-    VkLayerInstanceCreateInfo *l = (VkLayerInstanceCreateInfo *)(uintptr_t)info->pNext;
-    while (l && !(l->sType == VK_STRUCTURE_TYPE_LOADER_INSTANCE_CREATE_INFO && l->function == VK_LAYER_LINK_INFO))
-        l = (VkLayerInstanceCreateInfo *)(uintptr_t)l->pNext;
-    if (!l)
-        return VK_ERROR_INITIALIZATION_FAILED;
-    struct below b = {.get_instance = l->u.pLayerInfo->pfnNextGetInstanceProcAddr};
-    l->u.pLayerInfo = l->u.pLayerInfo->pNext;
-    VkResult r = BELOW_I(&b, vkCreateInstance)(info, cb, instance);
-    if (r != VK_SUCCESS)
-        return r;
-    b.instance = *instance;
-    add(*instance, b);
-    return r;
 }
 
-static VKAPI_ATTR void VKAPI_CALL destroy_instance(VkInstance instance, const VkAllocationCallbacks *cb)
+VkResult layer_make_device(struct below *b, const VkDeviceCreateInfo *info, const VkAllocationCallbacks *cb, VkDevice *dev)
 {
-    if (!instance)
-        return;
-    struct below *b = find(instance);
-    PFN_vkDestroyInstance destroy = BELOW_I(b, vkDestroyInstance);
-    b->key = NULL;
-    destroy(instance, cb);
-}
-
-static bool tells_of_pipelines(const struct below *b, VkPhysicalDevice phys)
-{
-    static VkExtensionProperties list[EXTENSIONS_MAX];
-    uint32_t n = EXTENSIONS_MAX;
-    bool tells = false;
-    if (BELOW_I(b, vkEnumerateDeviceExtensionProperties)(phys, NULL, &n, list) < 0)
-        n = 0;
-    for (uint32_t i = 0; i < n; i++)
-        tells |= !strcmp(list[i].extensionName, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME);
-    return tells;
-}
-
-static VKAPI_ATTR VkResult VKAPI_CALL create_device(VkPhysicalDevice phys, const VkDeviceCreateInfo *info, const VkAllocationCallbacks *cb,
-                                                    VkDevice *dev)
-{
-    VkLayerDeviceCreateInfo *l = (VkLayerDeviceCreateInfo *)(uintptr_t)info->pNext;
-    while (l && !(l->sType == VK_STRUCTURE_TYPE_LOADER_DEVICE_CREATE_INFO && l->function == VK_LAYER_LINK_INFO))
-        l = (VkLayerDeviceCreateInfo *)(uintptr_t)l->pNext;
-    if (!l)
-        return VK_ERROR_INITIALIZATION_FAILED;
-    const struct below *of = find(phys);
-    struct below b = {.instance = of->instance, .phys = phys, .tells = tells_of_pipelines(of, phys), .get_instance = of->get_instance,
-                      .get_device = l->u.pLayerInfo->pfnNextGetDeviceProcAddr};
-    l->u.pLayerInfo = l->u.pLayerInfo->pNext;
     VkDeviceCreateInfo more = *info;
     VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR feature = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
         .pNext = (void *)(uintptr_t)info->pNext,
         .pipelineExecutableInfo = VK_TRUE,
     };
-    const char *names[EXTENSIONS_MAX + 1];
-    if (b.tells && info->enabledExtensionCount <= EXTENSIONS_MAX) {
+    const char *names[LAYER_EXTENSIONS_MAX + 1];
+    b->tells = layer_driver_has(b, b->phys, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME) && info->enabledExtensionCount <= LAYER_EXTENSIONS_MAX;
+    if (b->tells) {
         for (uint32_t i = 0; i < info->enabledExtensionCount; i++)
             names[i] = info->ppEnabledExtensionNames[i];
         names[more.enabledExtensionCount++] = VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME;
         more.ppEnabledExtensionNames = names;
         more.pNext = &feature;
     }
-    VkResult r = BELOW_I(&b, vkCreateDevice)(phys, &more, cb, dev);
-    if (r != VK_SUCCESS)
-        return r;
-    b.dev = *dev;
-    add(*dev, b);
-    return r;
+    return BELOW_I(b, vkCreateDevice)(b->phys, &more, cb, dev);
 }
 
-static VKAPI_ATTR void VKAPI_CALL destroy_device(VkDevice dev, const VkAllocationCallbacks *cb)
-{
-    if (!dev)
-        return;
-    struct below *b = find(dev);
-    PFN_vkDestroyDevice destroy = BELOW_D(b, vkDestroyDevice);
-    b->key = NULL;
-    destroy(dev, cb);
-}
+/* ---- the layer's rows ---- */
 
-/* ---- the layer's interface ---- */
-
-static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_device_proc(VkDevice dev, const char *name);
-static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_instance_proc(VkInstance instance, const char *name);
-
-struct row {
-    const char *name;
-    PFN_vkVoidFunction function;
-};
-
-#define ROW(name, f) {name, (PFN_vkVoidFunction)(f)},
-
-static const struct row of_instance[] = {
-    ROW("vkGetInstanceProcAddr", get_instance_proc)
-    ROW("vkCreateInstance", create_instance)
-    ROW("vkDestroyInstance", destroy_instance)
-    ROW("vkCreateDevice", create_device)
-    ROW("vkGetPhysicalDeviceProperties", get_properties)
-    ROW("vkGetPhysicalDeviceMemoryProperties", get_memory)
-    ROW("vkGetPhysicalDeviceMemoryProperties2", get_memory2)
-};
-
+#define ROW(name, f) {name, true, (PFN_vkVoidFunction)(f)},
 #define OBJECT_ROWS(name, type) ROW("vkCreate" #name, create_##name) ROW("vkDestroy" #name, destroy_##name)
 
-static const struct row of_device[] = {
-    ROW("vkGetDeviceProcAddr", get_device_proc)
-    ROW("vkDestroyDevice", destroy_device)
+const struct layer_row layer_rows[] = {
+    {"vkGetPhysicalDeviceProperties", false, (PFN_vkVoidFunction)get_properties},
+    {"vkGetPhysicalDeviceMemoryProperties", false, (PFN_vkVoidFunction)get_memory},
+    {"vkGetPhysicalDeviceMemoryProperties2", false, (PFN_vkVoidFunction)get_memory2},
     ROW("vkCreateComputePipelines", create_pipelines)
     ROW("vkCreateBuffer", create_buffer)
     ROW("vkDestroyBuffer", destroy_buffer)
@@ -447,38 +327,5 @@ static const struct row of_device[] = {
     ROW("vkCmdDispatchBase", do_nothing)
     ROW("vkCmdPipelineBarrier", do_nothing)
     ROW("vkCmdCopyBuffer", do_nothing)
+    {0},
 };
-
-static PFN_vkVoidFunction listed(const struct row *list, size_t n, const char *name)
-{
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(list[i].name, name) == 0)
-            return list[i].function;
-    return NULL;
-}
-
-static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_device_proc(VkDevice dev, const char *name)
-{
-    PFN_vkVoidFunction f = listed(of_device, sizeof of_device / sizeof *of_device, name);
-    return f ? f : find(dev)->get_device(dev, name);
-}
-
-static VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL get_instance_proc(VkInstance instance, const char *name)
-{
-    PFN_vkVoidFunction f = listed(of_instance, sizeof of_instance / sizeof *of_instance, name);
-    if (!f)
-        f = listed(of_device, sizeof of_device / sizeof *of_device, name);
-    return f || !instance ? f : find(instance)->get_instance(instance, name);
-}
-
-VKAPI_ATTR VkResult VKAPI_CALL __attribute__((visibility("default")))
-vkNegotiateLoaderLayerInterfaceVersion(VkNegotiateLayerInterface *v)
-{
-    if (v->sType != LAYER_NEGOTIATE_INTERFACE_STRUCT || v->loaderLayerInterfaceVersion < 2)
-        return VK_ERROR_INITIALIZATION_FAILED;
-    v->loaderLayerInterfaceVersion = 2;
-    v->pfnGetInstanceProcAddr = get_instance_proc;
-    v->pfnGetDeviceProcAddr = get_device_proc;
-    v->pfnGetPhysicalDeviceProcAddr = NULL;
-    return VK_SUCCESS;
-}

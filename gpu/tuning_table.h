@@ -22,8 +22,8 @@
     X(part_least, 256, 256, 256, 256, 256, 256, 65536)                                                                           \
     /* MiB of parts' sums at most, so that they stay in a large device's cache */                                                \
     X(parts_mib, 16, 16, 16, 16, 16, 1, 1024)                                                                                    \
-    /* columns of a right matrix at least, for cooperative matrices to be taken: those of 8 on Intel's, before Xe2, are no faster or made of other \
-     * instructions by the driver */                                                                                             \
+    /* columns of a right matrix at least, for cooperative matrices to be taken: those of 8 the drivers of Intel's before Xe2 make of other instructions,\
+     * and on Arc our kernels for them spilled hundreds of registers */                                                          \
     X(coop_columns, 8, 8, 8, 16, 8, 8, 32)                                                                                       \
     /* invocations of the subgroups that have matrices, where a device has a choice: Intel's have more registers each in smaller ones */\
     X(coop_lanes, 128, 128, 128, 16, 128, 8, 128)                                                                                \

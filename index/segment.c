@@ -146,18 +146,18 @@ static int read_header(int fd, struct segment_header *h, struct segment_layout *
     return r < 0 ? r : segment_layout(h, l) ? 0 : LT_EFORMAT;
 }
 
-/* Maps the segment into an empty core. The reason for a refusal goes into why. */
-static int map_segment(struct graph *g, struct core *c, const struct segment_manifest *m, const char **why)
+/* Maps the segment into an empty core. The reason why it cannot be used goes into why; em: why it is refused. */
+static int map_segment(struct graph *g, struct core *c, const struct segment_manifest *m, const char **why, struct err_msg *em)
 {
     char path[SEGMENT_PATH];
     struct segment_header h;
     struct segment_layout l;
     uint64_t size = 0;
     segment_path(path, g->dir, m->gen);
-    int r = LT_EFORMAT, fd = open(path, O_RDONLY | O_CLOEXEC);
+    int r = LT_EFORMAT, fd = segment_open(path, O_RDONLY, em);
     *why = "missing";
     if (fd < 0)
-        return LT_ENOTFOUND;
+        return fd;
     *why = "header damaged";
     if (read_header(fd, &h, &l, &size) < 0)
         goto out;
@@ -195,7 +195,7 @@ out:
 }
 
 /* Opens the exact vectors' file and maps it chunk by chunk. */
-static int map_vectors(struct graph *g, struct core *c, uint64_t gen, const char **why)
+static int map_vectors(struct graph *g, struct core *c, uint64_t gen, const char **why, struct err_msg *em)
 {
     char path[SEGMENT_PATH];
     uint8_t page[VECTORS_HEADER];
@@ -206,9 +206,9 @@ static int map_vectors(struct graph *g, struct core *c, uint64_t gen, const char
         return 0;
     vectors_path(path, g->dir, gen);
     *why = "missing";
-    c->vec_fd = open(path, O_RDWR | O_CLOEXEC);
+    c->vec_fd = segment_open(path, O_RDWR, em);
     if (c->vec_fd < 0)
-        return LT_ENOTFOUND;
+        return c->vec_fd;
     *why = "header damaged";
     if (fstat(c->vec_fd, &st) < 0 || pread(c->vec_fd, page, sizeof page, 0) != (ssize_t)sizeof page ||
         vectors_header_check(page, gen, c->dim, c->vec_stride) < 0)
@@ -225,49 +225,32 @@ static int map_vectors(struct graph *g, struct core *c, uint64_t gen, const char
     return r;
 }
 
-struct core *segment_map(struct graph *g, const struct segment_manifest *m, struct graph_report *rep)
+/* A core mapped from the files. LT_EFORMAT and others: the report says why not; where segment_refused, em. */
+static int map_files(struct graph *g, const struct segment_manifest *m, struct core **out, struct graph_report *rep, struct err_msg *em)
 {
     const char *why = "no memory";
     struct core *c = core_create(&g->p);
     bool vectors = false;
-    int r = c ? map_segment(g, c, m, &why) : LT_ENOMEM;
+    int r = c ? map_segment(g, c, m, &why, em) : LT_ENOMEM;
     if (r == 0) {
         vectors = true;
-        r = map_vectors(g, c, m->vectors_gen, &why);
+        r = map_vectors(g, c, m->vectors_gen, &why, em);
     }
-    if (r == 0 && !atomic_load(&c->lost))
-        return c;
+    if (r == 0 && !atomic_load(&c->lost)) {
+        *out = c;
+        return 0;
+    }
     if (r == 0)
         why = "cut short while it was opened";
-    report_problem(rep, vectors ? "vectors-%016llx.vec: %s" : "segment-%016llx.seg: %s",
-                   (unsigned long long)(vectors ? m->vectors_gen : m->gen), why);
+    if (!segment_refused(r))
+        report_problem(rep, vectors ? "vectors-%016llx.vec: %s" : "segment-%016llx.seg: %s",
+                       (unsigned long long)(vectors ? m->vectors_gen : m->gen), why);
     core_destroy(c);
-    return NULL;
-}
-
-/* Whether a file is refused to this process, whatever is in it: that is no damage, and nothing is deleted for it. */
-static int not_refused(const char *path, int flags, struct err_msg *em)
-{
-    const int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK), e = errno;
-    if (fd >= 0)
-        close(fd);
-    else if (e == EMFILE || e == ENFILE || e == ENOMEM || e == EACCES || e == EPERM)
-        return err_set(em, err_from_errno(e), "%s: %s", path, strerror(e));
-    return 0;
-}
-
-static int files_not_refused(const struct graph *g, const struct segment_manifest *m, struct err_msg *em)
-{
-    char path[SEGMENT_PATH];
-    segment_path(path, g->dir, m->gen);
-    int r = not_refused(path, O_RDONLY, em);
-    vectors_path(path, g->dir, m->vectors_gen);
-    return r < 0 ? r : not_refused(path, O_RDWR, em);
+    return r < 0 ? r : LT_EFORMAT;
 }
 
 int segment_load(struct graph *g, struct core **out, struct graph_report *rep, struct err_msg *em)
 {
-    char path[SEGMENT_PATH];
     struct segment_manifest m;
     struct err_msg local = {{0}};
     struct core *c = NULL;
@@ -275,16 +258,12 @@ int segment_load(struct graph *g, struct core **out, struct graph_report *rep, s
     int r = g->p.inspect ? 0 : file_make_dirs(g->dir, 0700);
     if (r < 0)
         return err_set(em, r, "%s: %s", g->dir, err_text(r));
-    segment_manifest_path(path, g->dir);
-    if ((r = not_refused(path, O_RDONLY, em)) < 0)
-        return r;
-    r = segment_manifest_read(g->dir, &m, &local);
-    if (r == 0 && (r = files_not_refused(g, &m, em)) < 0)
-        return r;
-    if (r < 0 && r != LT_ENOTFOUND)
+    if ((r = segment_manifest_read(g->dir, &m, &local)) == 0)
+        r = map_files(g, &m, &c, rep, &local);
+    else if (r != LT_ENOTFOUND && !segment_refused(r))
         report_problem(rep, "%s", local.text);
-    if (r == 0)
-        c = segment_map(g, &m, rep);
+    if (segment_refused(r))
+        return err_set(em, r, "%s", local.text);
     if (!g->p.inspect && (r = segment_sweep_dir(g->dir, c ? &m : NULL, rep, &g->gen, &bytes, em)) < 0) {
         core_destroy(c);
         return r;

@@ -50,14 +50,18 @@ int vectors_header_check(const uint8_t *page, uint64_t gen, uint32_t dim, uint32
 struct segment_manifest {
     uint64_t gen, vectors_gen, seq;
 };
-/* Errors: LT_ENOTFOUND, LT_EFORMAT (damaged), LT_EVERSION, what file_read says. */
+/* Errors: LT_ENOTFOUND, LT_EFORMAT (damaged), LT_EVERSION, what segment_open says. */
 int segment_manifest_read(const char *dir, struct segment_manifest *m, struct err_msg *em);
 int segment_manifest_write(const char *dir, const struct segment_manifest *m, struct err_msg *em);
 
-/* "DIR/MANIFEST", "DIR/segment-….seg", "DIR/vectors-….vec"; out has SEGMENT_PATH bytes. */
-void segment_manifest_path(char *out, const char *dir);
+/* "DIR/segment-….seg", "DIR/vectors-….vec"; out has SEGMENT_PATH bytes. */
 void segment_path(char *out, const char *dir, uint64_t gen);
 void vectors_path(char *out, const char *dir, uint64_t gen);
+
+/* Opens a graph's file: its descriptor. Errors: LT_EPERM, LT_ELIMIT (too many open files, no memory for one): it is refused to this process,
+ * whatever is in it, which is no damage (segment_refused); LT_ENOTFOUND, LT_EIO … */
+int segment_open(const char *path, int flags, struct err_msg *em);
+bool segment_refused(int result);
 
 /* Is a file in a graph's folder one of ours, by its name? */
 bool segment_is_ours(const char *name);
@@ -68,12 +72,8 @@ int segment_sweep_dir(const char *dir, const struct segment_manifest *keep, stru
                       uint64_t *gen_max, uint64_t *bytes, struct err_msg *em);
 
 /* Maps what g->dir's manifest names into a new *c, or makes an empty one and says in rep why. Fills g->gen, g->covered_seq,
- * g->n_saved and g->bytes_on_disk. Only trouble with the folder itself is an error, and a file that this process is refused whatever is in it
- * (LT_EPERM, LT_ENOMEM; LT_EIO: too many open files): nothing is deleted then. */
+ * g->n_saved and g->bytes_on_disk. Only trouble with the folder itself is an error, and a file that is refused: nothing is deleted then. */
 int segment_load(struct graph *g, struct core **c, struct graph_report *rep, struct err_msg *em);
-
-/* A core mapped from the files, or NULL with the report saying why not. The caller's. */
-struct core *segment_map(struct graph *g, const struct segment_manifest *m, struct graph_report *rep);
 
 /* Makes the file of exact vectors that c, still empty, puts its vectors into. Errors: LT_ENOSPC, LT_EIO; nothing stays. */
 int segment_vectors_create(const char *dir, uint64_t gen, struct core *c, struct err_msg *em);

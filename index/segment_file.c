@@ -1,6 +1,7 @@
 /* The graph's files as bytes: headers, manifest, names, and which of them are in a folder. */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,23 +134,38 @@ bool segment_layout(const struct segment_header *h, struct segment_layout *l)
     return true;
 }
 
+int segment_open(const char *path, int flags, struct err_msg *em)
+{
+    const int fd = open(path, flags | O_CLOEXEC), e = errno;
+    if (fd >= 0)
+        return fd;
+    return err_set(em, e == EMFILE || e == ENFILE || e == ENOMEM ? LT_ELIMIT : err_from_errno(e), "%s: %s", path, strerror(e));
+}
+
+bool segment_refused(int result)
+{
+    return result == LT_EPERM || result == LT_ELIMIT;
+}
+
 /* ---- manifest ---- */
 
-void segment_manifest_path(char *out, const char *dir)
+static void manifest_path(char *out, const char *dir)
 {
     snprintf(out, SEGMENT_PATH, "%.4096s/" MANIFEST, dir);
 }
 
 int segment_manifest_read(const char *dir, struct segment_manifest *m, struct err_msg *em)
 {
-    char path[SEGMENT_PATH], *data;
-    size_t len;
+    char path[SEGMENT_PATH];
+    uint8_t data[MANIFEST_BYTES + 1]; /* a longer one is none */
     struct bytes_in b;
-    segment_manifest_path(path, dir);
-    int r = file_read(path, MANIFEST_BYTES, &data, &len, em);
-    if (r < 0)
-        return r;
-    const uint32_t version = len == MANIFEST_BYTES ? sealed_version((uint8_t *)data, MANIFEST_BYTES, manifest_magic, &b) : 0;
+    manifest_path(path, dir);
+    int r = 0, fd = segment_open(path, O_RDONLY | O_NONBLOCK, em);
+    if (fd < 0)
+        return fd;
+    const ssize_t len = read(fd, data, sizeof data);
+    close(fd);
+    const uint32_t version = len == MANIFEST_BYTES ? sealed_version(data, MANIFEST_BYTES, manifest_magic, &b) : 0;
     if (!version) {
         r = err_set(em, LT_EFORMAT, MANIFEST ": damaged, or none");
     } else if (version != VERSION) {
@@ -160,7 +176,6 @@ int segment_manifest_read(const char *dir, struct segment_manifest *m, struct er
         m->vectors_gen = bytes_u64(&b);
         m->seq = bytes_u64(&b);
     }
-    free(data);
     return r;
 }
 
@@ -175,7 +190,7 @@ int segment_manifest_write(const char *dir, const struct segment_manifest *m, st
     bytes_put_u64(&o, m->vectors_gen);
     bytes_put_u64(&o, m->seq);
     finish_page(&o, page, sizeof page);
-    segment_manifest_path(path, dir);
+    manifest_path(path, dir);
     /* The names of the files that it names, before its own: a file system may make them durable in any order. */
     int r = file_sync_parent(path);
     return r < 0 ? err_set(em, r, "%s: cannot sync its folder: %s", path, err_text(r)) : file_replace(path, page, sizeof page, 0600, em);

@@ -48,6 +48,8 @@ struct feed {
     bool want_retry;  /* something stayed pending */
     uint64_t retry_ns;
     struct feed_waiter *waiters;
+    int unstored; /* why the last vectors could not be stored, though the store is not read-only; 0 from the next try on */
+    struct err_msg unstored_why;
     atomic_bool stop;
     atomic_uint in_work;
     pthread_mutex_t lock; /* the following six */
@@ -176,6 +178,15 @@ static void want_retry(struct feed *f)
     f->retry_ns = clock_ns() + RETRY_NS;
 }
 
+/* A full disk is not noted: the store knows itself when there is room again. */
+static void note_unstored(struct feed *f, int code, const struct err_msg *why)
+{
+    struct index_status st;
+    index_get_status(f->core->ix, &st);
+    f->unstored = st.read_only ? 0 : code;
+    f->unstored_why = *why;
+}
+
 /* What the writer was given is durable. */
 static void report(struct batch *b)
 {
@@ -202,6 +213,7 @@ static void write_done(struct writer_op *op, int result, uint64_t seq, const str
     } else if (result != LT_ECORRUPT) {
         log_error("feed", "%s: %s; trying again", err_name(result), em->text);
         want_retry(b->feed);
+        note_unstored(b->feed, result, em);
     } else if (b->end - b->begin > 1) {
         write_submit(b, 0, 1, false); /* one by one, to know which */
         return;
@@ -397,6 +409,7 @@ static void retry(struct feed *f, struct index *ix)
         return;
     f->after = 0;
     f->at_end = f->want_retry = false;
+    f->unstored = 0;
     forget_stuck(f); /* they are tried, too */
 }
 
@@ -411,13 +424,26 @@ static int failed_for_good(struct feed *f, struct err_msg *why)
     return code;
 }
 
+/* The same, where nothing can be stored. It may pass by itself, but who adds now is refused in the same words. */
+static int not_storing(const struct feed *f, struct index *ix, struct err_msg *why)
+{
+    struct index_status st;
+    index_get_status(ix, &st);
+    const int code = st.read_only ? st.refused : f->unstored;
+    if (code)
+        err_set(why, code, "accepted and durable, but its vectors cannot be stored now: %s", st.read_only ? st.reason : f->unstored_why.text);
+    return code;
+}
+
 static void answer_waiters(struct feed *f, struct index *ix)
 {
     bool stop = atomic_load(&f->stop);
     /* All has been tried, and nothing more will be. */
     const bool stuck = f->n_stuck && f->at_end && !f->want_retry && !atomic_load(&f->in_work);
     struct err_msg failed_why;
-    const int failed = failed_for_good(f, &failed_why);
+    int failed = f->waiters ? failed_for_good(f, &failed_why) : 0;
+    if (f->waiters && !failed)
+        failed = not_storing(f, ix, &failed_why);
     for (struct feed_waiter **link = &f->waiters, *w; (w = *link);) {
         uint64_t accepted, searchable = 0;
         int r = index_seqs(ix, w->collection, &accepted, &searchable);

@@ -2,7 +2,8 @@
  * writer. The store is its only queue, so that a kill at any point loses at most the batches in work.
  *
  * A document that can never be embedded is taken out, and whoever waits for it is told so (index_fail_chunk). Where the device fails whatever
- * the texts, they stay and a batch is tried every second; who waits is told why if that cannot pass by itself. Where a vector cannot be
+ * the texts, they stay and a batch is tried every second; who waits is told why if that cannot pass by itself. Where the store takes no vectors
+ * (disk full, folder moved) they stay as well, and who waits is told at once, as who adds then is. Where a vector cannot be
  * stored because the store is damaged elsewhere (its word index, say), the document stays, is not tried again before the next start,
  * and requests that wait for its collection are answered with LT_ECORRUPT. Neither holds up what is behind it.
  *

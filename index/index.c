@@ -327,6 +327,7 @@ void index_get_status(struct index *ix, struct index_status *out)
     memset(out, 0, sizeof *out);
     pthread_mutex_lock(&ix->lock);
     out->read_only = ix->read_only || ix->broken;
+    out->refused = ix->broken ? LT_EIO : ix->read_only ? LT_ENOSPC : 0;
     snprintf(out->reason, sizeof out->reason, "%s", out->read_only ? ix->reason : "");
     fill_warning(ix, out->warning, sizeof out->warning);
     for (size_t i = 0; i < ix->n_collections; i++) {

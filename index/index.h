@@ -108,6 +108,7 @@ void index_set_lean(struct index *ix, bool lean);
 /* What the daemon shows about the folder as a whole. */
 struct index_status {
     bool read_only; /* disk full or failed commit; LT_ENOSPC clears by itself when there is space */
+    int refused;    /* what additions are refused with then: LT_ENOSPC, or LT_EIO, which stays until the store is opened again */
     char reason[256];
     uint64_t pending_chunks;   /* of all collections */
     unsigned recovered_percent; /* never falls while graphs are refilled; 100: every graph covers its store */

@@ -6,9 +6,11 @@ import shutil
 import time
 import unittest
 
-from harness import SANITIZED, SLOW_DEVICE, SRC, START_S, Daemon, main, needs_faults
+from harness import SANITIZED, SLOW_DEVICE, SRC, START_S, STEADY_DEVICE, Daemon, main, needs_faults
+from wire import ADD, Wire, add, document
 
 MODEL = os.path.join(SRC, "models", "latent-mini-q8_0.gguf")
+EIO = 3  # base/err.h
 SMALL = os.path.join(SRC, "tests", "golden", "decoders", "mistral.gguf")
 
 
@@ -81,6 +83,24 @@ class Failing(unittest.TestCase):
             self.settle(d, 100)
             self.assertEqual(d.status()["warning"], "")
             self.assertEqual(self.job(d)["failed"], 0)
+
+    @needs_faults
+    def test_nowhere_to_store_them(self):
+        """The data folder goes away under texts that wait for their vectors: who waits is told, and they are embedded once it is back."""
+        with Daemon("--model", SMALL, env=STEADY_DEVICE) as d, Wire(d.socket) as w:
+            d.latent("collection", "create", "c")
+            w.send(ADD, add("c", [document(f"d{i}", f"number {i} " + "word " * 100) for i in range(300)]))
+            while d.json_lines("collection", "info", "c", "--json")[0]["documents"] < 300:
+                time.sleep(0.02)
+            os.rename(d.data, d.data + "-moved")
+            reply = w.receive()
+            self.assertEqual((reply.code, reply.retryable), (EIO, False), reply.message)
+            self.assertRegex(reply.message, "accepted and durable, but .*store.db: moved, deleted or replaced while in use")
+            d.stop()
+            os.rename(d.data + "-moved", d.data)
+            d.env["LATENTD_FAULT"] = ""
+            d.start()
+            self.settle(d, 300)
 
     def test_model_cut_short(self):
         """A whole model embeds after the next start what this one could not."""

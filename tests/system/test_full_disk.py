@@ -201,6 +201,36 @@ class FullDisk(unittest.TestCase):
                 self.wait_writable(w)
                 self.assertEqual(w.call(ADD, add("c", [document("new", "a text")])).code, 0)
 
+    def test_who_waits_for_search_is_told(self):
+        """Texts went in, and then there is no room for their vectors: the answer comes at once and names what is missing; they are embedded
+        when there is room again."""
+        with Small(*QUICK_MODEL, wait=None, env=STEADY_DEVICE) as d:
+            d.stop()
+            shutil.rmtree(d.data, ignore_errors=True)
+            d.mount(40)
+            d.start()
+            d.wait("ready")
+            with Wire(d.socket) as w, Wire(d.socket) as looking:
+                self.assertEqual(w.call(CREATE, [(1, "c")]).code, 0)
+                w.send(ADD, add("c", [document(f"d{i}", f"number{i} " + "word " * 100) for i in range(500)]))
+                while d.json_lines("collection", "info", "c", "--json")[0]["documents"] < 500:
+                    time.sleep(0.02)
+                fd = os.open(os.path.join(d.data, "ballast"), os.O_CREAT | os.O_WRONLY)
+                try:
+                    while True:
+                        os.write(fd, bytes(4096))
+                except OSError:
+                    os.close(fd)
+                reply = w.receive()
+                self.assertEqual((reply.code, reply.retryable), (ENOSPC, True), reply.message)
+                self.assertIn("accepted and durable", reply.message)
+                self.check_reason(d, reply.message)
+                self.assertTrue(self.status(looking)[0])
+                os.unlink(os.path.join(d.data, "ballast"))
+                self.add_again(w, document("new", "a text"))
+            info = d.json_lines("collection", "info", "c", "--json")[0]
+            self.assertEqual((info["documents"], info["pending_chunks"]), (501, 0))
+
     def test_one_document_that_does_not_fit(self):
         """It is refused by its size; what is small still goes in."""
         with Small(wait=None) as d:

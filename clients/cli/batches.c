@@ -5,13 +5,14 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "clients/cli/text_out.h"
 
 #define BATCH_DOCS 128
 #define BATCH_BYTES (256u << 10)
 #define BATCHES_IN_FLIGHT 16
-#define RETRIES_MAX 600
-#define RETRY_MS 100
+#define RETRY_S 60    /* for so long a refused batch is sent again, … */
+#define RETRY_MS 100  /* … each time after a pause */
 
 struct batch {
     struct batch *next;
@@ -124,8 +125,9 @@ static int finish(struct batches *b, struct batch *t, struct latent_add_result *
     latent_free(second);
     if (worth_another(b, code))
         text_say("latent: %s: %s (%s); trying again for %d s", b->collection, latent_error(b->conn), latent_code_name(code),
-                 RETRIES_MAX * RETRY_MS / 1000);
-    for (int tries = 0; worth_another(b, code) && tries < RETRIES_MAX; tries++) {
+                 RETRY_S);
+    const uint64_t until = clock_ns() + RETRY_S * 1000000000ull;
+    while (worth_another(b, code) && clock_ns() < until) {
         nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
         code = send_again(b, t, r);
     }

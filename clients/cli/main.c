@@ -203,9 +203,10 @@ struct latent *cli_connect(struct cli *c)
                 : latent_connect_unix(c->connection, c->socket_path);
     if (r == 0)
         return c->connection;
+    const char *socket = c->socket_path ? c->socket_path : getenv("LATENTD_SOCKET");
     text_say("latent: %s (%s)", latent_error(c->connection), latent_code_name(r));
-    if (r == LATENT_ECONN && c->socket_path)
-        text_say("Start one with: latentd --socket %s", c->socket_path);
+    if (r == LATENT_ECONN && socket)
+        text_say("Start one with: latentd --socket %s", socket);
     else if (r == LATENT_ECONN)
         fprintf(stderr, "Start one with: latentd\n");
     else if (r == LATENT_EPERM && !c->key_file && !squatted(c))

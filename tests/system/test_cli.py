@@ -60,6 +60,9 @@ class CommandLine(unittest.TestCase):
                              capture_output=True, text=True)
         self.assertEqual(got.returncode, 2)
         self.assertIn("latentd --socket /tmp/latentd-nobody.sock", got.stderr)
+        got = subprocess.run([LATENT, "status"], capture_output=True, text=True, env=dict(os.environ, LATENTD_SOCKET="/tmp/latentd-nobody.sock"))
+        self.assertEqual(got.returncode, 2)
+        self.assertIn("latentd --socket /tmp/latentd-nobody.sock", got.stderr)
 
     def test_status(self):
         s = self.daemon.status()

@@ -38,6 +38,7 @@ void batches_item_failed(struct batches *b, const char *where, const char *id, c
                          int code, uint64_t source_bytes)
 {
     b->totals.failed++;
+    b->totals.other_model = b->totals.other_model || code == LATENT_EMODEL;
     b->totals.bytes_done += source_bytes;
     const bool one = !where || !id || !id[0] || strcmp(where, id) == 0; /* a file's id is its path */
     text_say("%s%s%s: %s (%s)", where ? where : "", one ? "" : ": ", where && one ? "" : id ? id : "", text, latent_code_name(code));

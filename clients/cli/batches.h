@@ -13,6 +13,7 @@ struct batch;
 struct batches_totals {
     uint64_t accepted;  /* documents */
     uint64_t failed;
+    bool other_model;   /* some failed since the collection is another model's */
     uint64_t truncated;
     uint64_t unchanged; /* of the accepted: there already, not embedded again */
     uint64_t chunks, tokens;

@@ -54,6 +54,9 @@ int cli_usage_error(const struct cli_command *cmd, const char *fmt, ...)
 /* Prints the connection's last error with its code; returns the exit status for it. */
 int cli_fail(struct cli *c, const char *what);
 
+/* After LATENT_EMODEL: what to do about it. */
+void cli_say_reembed(void);
+
 /* getopt_long with a short list that begins with ':'. An option that is unknown or lacks its value is said on stderr, as by
  * cli_usage_error, and comes back as '?': return CLI_USAGE. */
 int cli_option(const struct cli_command *cmd, int argc, char **argv, const char *shorts, const struct option *options);

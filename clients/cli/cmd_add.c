@@ -211,6 +211,8 @@ static int run(struct cli *c, int argc, char **argv)
         code = latent_error_code(conn);
     progress_end(&p);
     summary(&b.totals, &a, progress_seconds(&p));
+    if (b.totals.other_model)
+        cli_say_reembed();
     batches_destroy(&b);
     if (code == LATENT_ECONN) {
         fprintf(stderr, "What was added stays. Run it again when the daemon is back: what is there is not embedded again.\n");

@@ -110,6 +110,11 @@ bool cli_number(const struct cli_command *cmd, const char *option, const char *t
     return true;
 }
 
+void cli_say_reembed(void)
+{
+    fprintf(stderr, "To have this model embed it again: latent collection reembed NAME\n");
+}
+
 int cli_fail(struct cli *c, const char *what)
 {
     int code = latent_error_code(c->connection);
@@ -117,7 +122,7 @@ int cli_fail(struct cli *c, const char *what)
     if (code == LATENT_ENOTFOUND && strncmp(latent_error(c->connection), "no collection ", 14) == 0)
         fprintf(stderr, "Those there are: latent collection list. A new one: latent collection create NAME\n");
     if (code == LATENT_EMODEL)
-        fprintf(stderr, "To have this model embed it again: latent collection reembed NAME\n");
+        cli_say_reembed();
     return code == LATENT_ECONN ? CLI_USAGE : CLI_REFUSED;
 }
 

@@ -42,8 +42,9 @@ class Reembed(unittest.TestCase):
         self.assertEqual(got.returncode, 1)
         self.assertIn("LATENT_EMODEL", got.stderr)
         self.assertIn("latent collection reembed NAME", got.stderr)
-        got = d.add("c", [{"id": "new", "text": "x"}], check=False)
+        got = d.add("c", [{"id": "new", "text": "x"}, {"id": "newer", "text": "y"}], check=False)
         self.assertIn("LATENT_EMODEL", got.stderr)
+        self.assertEqual(got.stderr.count("latent collection reembed NAME"), 1, got.stderr)
 
     def check_new(self, d, want):
         k = self.info(d)

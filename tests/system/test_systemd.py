@@ -61,6 +61,17 @@ class Units(unittest.TestCase):
         self.assertEqual((got.returncode, got.stderr), (0, ""))
 
 
+class Devices(unittest.TestCase):
+    def test_gpus_are_in_reach(self):
+        """The service's own user may open the nodes of GPUs: by these groups, and no other devices by a wider setting."""
+        with open(os.path.join(BUILD, "dist", "latentd.service")) as f:
+            unit = f.read()
+        self.assertEqual(re.findall(r"(?m)^SupplementaryGroups=(.*)$", unit), ["render video"])
+        allowed = re.findall(r"(?m)^DeviceAllow=(\S+)", unit)
+        self.assertIn("char-drm", allowed)
+        self.assertNotRegex(unit, r"(?m)^(PrivateDevices=(yes|true|1|on)|DevicePolicy=auto)")
+
+
 class Manager(Daemon):
     """Starts the daemon as systemd would: sockets from descriptor 3 on, the notification socket's name in the environment."""
 

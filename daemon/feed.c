@@ -131,6 +131,8 @@ static int write_apply(struct writer_op *op, struct index *ix, struct err_msg *e
     float *vectors = b->vectors + b->begin * f->dim;
     size_t n = 0;
     int r = b->look_again ? look_again(b, ix, em) : 0;
+    if (fault("feed.store"))
+        r = err_set(em, LT_ENOMEM, "fault point: feed.store");
     for (size_t i = b->begin; i < b->end && r == 0; i++) {
         int status = b->texts[i].status;
         if (status == 0) {

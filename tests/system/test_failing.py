@@ -10,7 +10,7 @@ from harness import SANITIZED, SLOW_DEVICE, SRC, START_S, STEADY_DEVICE, Daemon,
 from wire import ADD, Wire, add, document
 
 MODEL = os.path.join(SRC, "models", "latent-mini-q8_0.gguf")
-EIO = 3  # base/err.h
+ENOMEM, EIO = 2, 3  # base/err.h
 SMALL = os.path.join(SRC, "tests", "golden", "decoders", "mistral.gguf")
 
 
@@ -83,6 +83,17 @@ class Failing(unittest.TestCase):
             self.settle(d, 100)
             self.assertEqual(d.status()["warning"], "")
             self.assertEqual(self.job(d)["failed"], 0)
+
+    @needs_faults
+    def test_not_stored_once(self):
+        """Who waits is told so, and it is tried again by itself."""
+        with Daemon("--model", SMALL, env={"LATENTD_FAULT": "feed.store=fail"}) as d, Wire(d.socket) as w:
+            d.latent("collection", "create", "c")
+            reply = w.call(ADD, add("c", [document("a", "a text")]))
+            self.assertEqual((reply.code, reply.retryable), (ENOMEM, True), reply.message)
+            self.assertIn("accepted and durable, but its vectors cannot be stored now: fault point: feed.store", reply.message)
+            self.settle(d, 1)
+            self.assertEqual(w.call(ADD, add("c", [document("b", "another")])).code, 0)
 
     @needs_faults
     def test_nowhere_to_store_them(self):

@@ -387,18 +387,19 @@ static int try_device(struct engine *e, const struct engine_candidate *c, struct
     return r;
 }
 
-/* A deep model adds up what int8 products round away, and a GPU's driver may not do right what is fast: tried once more without. */
+/* A deep model adds up what activations of 8 bits round away, and a GPU's driver may not do right what is fast: tried once more without. */
 static int try_plain(struct engine *e, const struct engine_candidate *c, struct err_msg *why)
 {
     struct engine_candidate plain = *c;
     struct err_msg again = {{0}};
     plain.plain = true;
-    log_warn("model", "%s; trying it in f32, which is slower", why->text);
+    log_warn("model", "%s; trying it in %s, which is slower", why->text, c->cpu ? "16 bits or f32" : "f32");
     int r = try_device(e, &plain, &again);
     if (r < 0)
         return err_set(why, r, "%s", again.text);
     if (c->cpu)
-        add_note(e, "in f32, since int8 products are not exact enough for this model");
+        add_note(e, "%s, since activations of 8 bits are not exact enough for this model",
+                 e->ops->info.fine_blocks ? "with activations of 16 bits" : "in f32");
     else
         add_note(e, "in plain f32, since its faster ways fail: %.200s", why->text);
     return 0;

@@ -88,7 +88,7 @@ int engine_open_device(const struct engine_candidate *c, const struct engine_par
 {
     if (c->cpu) {
         struct ops_cpu_params cpu = {.n_threads = p->n_threads, .max_batch_tokens = max_batch_tokens,
-                                      .f32_only = c->plain};
+                                      .exact = c->plain};
         return ops_cpu_create(o, &cpu, em);
     }
     struct ops_vulkan_params gpu = {.device = c->uuid, .cache_dir = p->cache_dir,

@@ -11,7 +11,7 @@
 struct engine_candidate {
     bool cpu;
     bool shared;    /* its memory is the machine's own */
-    bool plain;     /* without what is fast: the CPU without int8 products; a GPU without matrices, dot products and storage of 8 and 16 bits */
+    bool plain;     /* without what is fast: the CPU without activations of 8 bits; a GPU without matrices, dot products and storage of 8 and 16 bits */
     char uuid[40];  /* of a Vulkan device */
     char name[256]; /* for messages */
 };

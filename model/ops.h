@@ -178,6 +178,7 @@ struct ops_info {
     double rounding;         /* of the values in products whose weights are not f32, relative; 0: as the device's name says */
     double attention_rounding; /* of the values in attention that may be half, relative; 0: it isn't */
     bool int8_blocks;        /* but what goes into products with weights in blocks is rounded to int8, with more than 5 bits to 16, in blocks of 32 */
+    bool fine_blocks;        /* or to 16 bits in blocks of 32 (of 16 beside q6_K), where it is not rounded to int8 */
     struct err_msg failed;   /* why the first op of the batch failed, where the code does not say all; empty: none did, or it does */
     uint64_t n_submits;      /* submissions so far; a batch is one, on a GPU more where it is a long one */
     uint64_t n_readbacks;    /* copies to the host so far; a batch is one, at its end */

@@ -45,6 +45,18 @@ vnni_multiply *vnni_choose(vnni_pack **pack)
     return NULL;
 }
 
+fine_multiply *fine_choose(fine_quantise **quantise)
+{
+#if defined(__x86_64__)
+    if (cpu_features() & CPU_AVX512_VNNI) {
+        *quantise = fine_quantise_avx512;
+        return fine_multiply_avx512;
+    }
+#endif
+    *quantise = NULL;
+    return NULL;
+}
+
 static cpu_attention_fn *attention_half_choose(void)
 {
 #if defined(__x86_64__)
@@ -254,6 +266,8 @@ static void destroy(struct ops *op)
     cpu_dnnl_destroy(&o->dnnl);
     for (unsigned i = 0; o->workers && i < o->n_threads; i++) {
         free(o->workers[i].q);
+        free(o->workers[i].fine_x);
+        free(o->workers[i].fine_parts);
         free(o->workers[i].row);
         free(o->workers[i].row_scale);
         free(o->workers[i].sums);
@@ -380,6 +394,7 @@ int ops_cpu_create(struct ops **out, const struct ops_cpu_params *p, struct err_
     base->info.max_batch_tokens = p->max_batch_tokens ? p->max_batch_tokens : DEFAULT_BATCH_TOKENS;
     o->kernels = cpu_kernels_choose();
     o->multiply = vnni_choose(&o->pack_block);
+    o->multiply_fine = fine_choose(&o->quantise_fine);
     r = make_memory(o);
     if (r) {
         err_set(em, r, "no memory for batches of %u tokens", base->info.max_batch_tokens);
@@ -389,10 +404,11 @@ int ops_cpu_create(struct ops **out, const struct ops_cpu_params *p, struct err_
         goto out;
     if ((r = team_create(&o->team, o->n_threads, em)) < 0)
         goto out;
-    o->int8 = !p->f32_only && cpu_dnnl_exact_int8(o->dnnl);
+    o->int8 = !p->exact && cpu_dnnl_exact_int8(o->dnnl);
     o->half = o->int8 ? attention_half_choose() : NULL;
     base->info.max_head_dim = ATTENTION_MAX_DIM;
     base->info.attention_rounding = o->half ? ATTENTION_HALF_ROUNDING : 0;
+    base->info.fine_blocks = o->multiply_fine;
     name_cpu(o);
     *out = base;
     base = NULL;

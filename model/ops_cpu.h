@@ -1,7 +1,8 @@
 /* The ops of model/ops.h on the CPU: kernels of ours, and oneDNN for matrix products in f32, or in int8 without AVX-512.
  *
  * Q8_0, Q4_K, Q5_K and Q6_K weights with rows of 256 and more become int8 with one scale per output channel where the CPU multiplies int8
- * exactly (AVX-512 VNNI); all others are multiplied in f32. The activations of int8 products are quantised per token, so a row's result is
+ * exactly (AVX-512 VNNI). Other weights in blocks, and with `exact` those too, keep their blocks and are multiplied by activations of 16 bits
+ * (ops_cpu_fine.h) where the CPU has AVX-512 VNNI and there are multiples of 64 rows; all others are multiplied in f32. The activations of int8 products are quantised per token, so a row's result is
  * the same bit for bit whatever rows lie beside it. Attention behind an int8 product is rounded to bf16 where the CPU multiplies that
  * (AVX-512 BF16).
  *
@@ -15,7 +16,7 @@
 struct ops_cpu_params {
     unsigned n_threads;        /* 0: as many as the process may use; at most 64 */
     uint32_t max_batch_tokens; /* 0: 8192 */
-    bool f32_only;             /* no int8 products: slower, and as exact as the weights */
+    bool exact;                /* no activations of 8 bits: slower, and as exact as the weights */
 };
 
 /* On success *o is the caller's; ops_destroy frees it, after all buffers, matrices and vectors it made.

@@ -6,6 +6,7 @@
 
 #include "model/ops.h"
 #include "model/ops_cpu_dnnl.h"
+#include "model/ops_cpu_fine.h"
 #include "model/ops_cpu_kernels.h"
 #include "model/ops_cpu_team.h"
 #include "model/ops_cpu_vnni.h"
@@ -13,6 +14,7 @@
 #define CPU_MAX_THREADS 64
 #define CPU_SPARES 4 /* matrices of a layer */
 #define CPU_MATMUL_MOST_ROWS 512 /* of one step of a product */
+#define CPU_FINE_ROWS 128        /* the same, of one with activations of 16 bits */
 
 /* The three kinds of rows of a batch. Where two have the same number of rows, each text has the same rows in both. */
 enum cpu_domain {
@@ -50,10 +52,14 @@ struct ops_mat {
     size_t panel, n_panels;
     struct cpu_panel **panels;
     bool in_blocks; /* all of them packed by o->pack_block, for o->multiply: see ops_cpu_vnni.h; then no `panels` */
+    bool fine;      /* so, too, but for o->multiply_fine */
     void *room; /* of their weights, panel_bytes each */
     size_t panel_bytes, room_bytes, weight_bytes;
     float *col_scale;  /* m; int8 only */
     int32_t *col_bias; /* m; int8 only */
+    /* fine only, see ops_cpu_fine.h */
+    size_t unit;
+    float *part_scale, *part_min; /* part_min: NULL where no type has minima */
     /* a table's */
     bool table;
     struct tensor tensor;
@@ -113,6 +119,8 @@ struct cpu_command {
 struct cpu_worker {
     uint8_t *q;       /* quantised rows: CPU_MATMUL_MOST_ROWS × max_k */
     float *row;       /* max_k */
+    int8_t *fine_x;   /* CPU_FINE_ROWS rows of the longest fine product, 2 fine_k bytes each */
+    struct fine_part *fine_parts;
     const struct cpu_worker *bytes; /* whose q and row_scale its products read */
     const struct cpu_command *held; /* by column: the product whose rows its own are */
     float *row_scale; /* CPU_MATMUL_MOST_ROWS */
@@ -128,6 +136,8 @@ struct cpu_ops {
     cpu_attention_fn *half;  /* attention behind int8 products, or NULL */
     vnni_multiply *multiply; /* or NULL */
     vnni_pack *pack_block;   /* or NULL */
+    fine_multiply *multiply_fine;   /* or NULL */
+    fine_quantise *quantise_fine;   /* or NULL */
     struct cpu_dnnl *dnnl;
     struct team *team;
     unsigned n_threads;
@@ -135,7 +145,7 @@ struct cpu_ops {
 
     /* scratch, grown as matrices are made */
     struct cpu_worker *workers;
-    size_t max_k, max_panel, arena_floats;
+    size_t max_k, max_panel, fine_k, arena_floats;
     size_t weight_bytes; /* of all matrices: small ones stay in the cache from one block of rows to the next */
 
     struct {
@@ -219,6 +229,22 @@ int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, 
 bool cpu_matmul_can_gate(const struct cpu_command *c);
 int cpu_matmul_gate(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, struct cpu_range cols, size_t n, const float *x,
                     float *y);
+
+/* ops_cpu_fine_mat.c: weights in blocks with activations of 16 bits */
+/* Whether the CPU can take weights so; a matrix of m columns, too */
+bool cpu_becomes_fine(const struct cpu_ops *o, const struct tensor *t);
+bool cpu_fine_columns(size_t m);
+/* Finds the parts' unit and makes room for their scales; scratch for the rows of x. Errors: LT_ENOMEM. */
+int cpu_fine_room(struct cpu_ops *o, struct ops_mat *w, const struct tensor *const *parts, size_t n_parts, struct err_msg *em);
+/* Column j of the matrix, row `row` of t: its whole numbers to q[k], scales and minima to their places; room: 2 k / unit floats */
+void cpu_fine_pack(struct ops_mat *w, size_t j, const struct tensor *t, size_t row, uint8_t *q, float *room);
+/* n rows of x, at most CPU_FINE_ROWS, for worker `thread` */
+void cpu_fine_prepare(struct cpu_ops *o, unsigned thread, const struct ops_mat *w, const float *x, size_t n);
+/* VNNI_COLS columns from col on of n of those rows, from `first` on */
+void cpu_fine_multiply(struct cpu_ops *o, unsigned thread, const struct ops_mat *w, size_t col, const void *weights, const void *next, size_t first,
+                       size_t n, float *sums);
+/* Of t's weights and their scales */
+uint64_t cpu_fine_bytes(const struct tensor *t);
 
 /* ops_cpu_place.c: decides which buffers of the recorded commands stay in the arena. src: the buffer read at the end or NULL.
  * Returns LT_ENOMEM when the arena cannot grow. */

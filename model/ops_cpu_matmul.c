@@ -7,7 +7,8 @@
  * int8: rows are quantised once per call, before the first panel; u8 with 128 as zero, since the CPU multiplies unsigned by
  * signed bytes; what the 128 adds is known per column and taken off. Rows and weights first go
  * through a Walsh-Hadamard transform in blocks, which leaves products as they are but shares out the few large values that
- * would cost all others their bits (as in QuaRot, arXiv 2404.00456, but at run time, where it costs a few additions a value). */
+ * would cost all others their bits (as in QuaRot, arXiv 2404.00456, but at run time, where it costs a few additions a value).
+ * Weights in blocks that do not become int8 are multiplied as in ops_cpu_fine.h where the CPU can. */
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,12 +40,18 @@ static size_t panel_cols(size_t m, size_t k, size_t value_bytes)
     return ((m + n - 1) / n + 63) / 64 * 64;
 }
 
+/* The part in which the row lies that is `row` of all of them together, which becomes that of the part */
+static const struct tensor *part_of(const struct tensor *const *parts, size_t *row)
+{
+    while (*row >= parts[0]->rows)
+        *row -= parts++[0]->rows;
+    return *parts;
+}
+
 /* The row of parts, taken as one matrix */
 static void row_f32(const struct cpu_ops *o, const struct tensor *const *parts, size_t row, float *out)
 {
-    while (row >= parts[0]->rows)
-        row -= parts++[0]->rows;
-    const struct tensor *t = *parts;
+    const struct tensor *t = part_of(parts, &row);
     const void *p = (const uint8_t *)t->data + row * tensor_row_bytes(t->type, t->cols);
     if (t->type == TENSOR_Q8_0)
         o->kernels->row_q8_0(p, t->cols, out);
@@ -104,6 +111,12 @@ static void pack_row(const struct packing *p, size_t j, float *row, void *out)
 {
     struct ops_mat *w = p->w;
     int32_t sum;
+    if (w->fine) {
+        size_t in_part = j;
+        const struct tensor *t = part_of(p->parts, &in_part);
+        cpu_fine_pack(w, j, t, in_part, out, row);
+        return;
+    }
     if (!w->int8) {
         row_f32(p->o, p->parts, j, out);
         return;
@@ -117,7 +130,7 @@ static int pack_panel(struct packing *p, unsigned thread, size_t i, float *row, 
 {
     struct ops_mat *w = p->w;
     const size_t first = i * w->panel, n = w->m - first < w->panel ? w->m - first : w->panel;
-    const size_t row_bytes = w->k * (w->int8 ? 1 : sizeof(float));
+    const size_t row_bytes = w->k * (w->in_blocks || w->int8 ? 1 : sizeof(float));
     int8_t *room = (int8_t *)w->room + i * w->panel_bytes;
     for (size_t j = 0; j < n; j++) {
         const size_t at = w->in_blocks ? j % VNNI_COLS : j;
@@ -134,7 +147,7 @@ static void pack_some(void *arg, unsigned thread)
     const struct ops_mat *w = p->w;
     struct err_msg em = {{0}};
     float *row = cpu_alloc(w->k, sizeof *row);
-    void *plain = cpu_alloc((w->in_blocks ? VNNI_COLS : w->panel) * w->k, w->int8 ? 1 : sizeof(float));
+    void *plain = cpu_alloc((w->in_blocks ? VNNI_COLS : w->panel) * w->k, w->in_blocks || w->int8 ? 1 : sizeof(float));
     int r = row && plain ? 0 : err_set(&em, LT_ENOMEM, "no memory for a %zu by %zu matrix", w->m, w->k), none = 0;
     for (size_t i; !r && !atomic_load(&p->error) && (i = atomic_fetch_add(&p->next, 1)) < w->n_panels;)
         r = pack_panel(p, thread, i, row, plain, &em);
@@ -198,7 +211,7 @@ static int make_room(struct cpu_ops *o, struct ops_mat *w, struct err_msg *em)
     const size_t last_cols = w->m - (w->n_panels - 1) * w->panel;
     size_t last = 0, bytes;
     int r = 0;
-    w->in_blocks = o->pack_block && w->int8 && w->k % VNNI_K == 0 && w->m % VNNI_COLS == 0;
+    w->in_blocks = w->fine || (o->pack_block && w->int8 && w->k % VNNI_K == 0 && w->m % VNNI_COLS == 0);
     if (w->in_blocks) {
         w->panel_bytes = w->panel / VNNI_COLS * block_bytes(w);
         last = last_cols / VNNI_COLS * block_bytes(w);
@@ -230,16 +243,18 @@ int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t 
     if (!w)
         return err_set(em, LT_ENOMEM, "no memory for a matrix");
     w->k = parts[0]->cols;
-    w->int8 = true;
+    w->int8 = w->fine = true;
     for (size_t i = 0; i < n_parts; i++) {
         w->m += parts[i]->rows;
         w->int8 = w->int8 && becomes_int8(o, parts[i]);
+        w->fine = w->fine && cpu_becomes_fine(o, parts[i]);
         if (parts[i]->cols != w->k || !parts[i]->rows || !w->k) {
             r = err_set(em, LT_EINVAL, "%s: parts of a matrix differ in width", parts[i]->name);
             goto out;
         }
     }
-    const size_t value_bytes = w->int8 ? 1 : sizeof(float);
+    w->fine = w->fine && !w->int8 && cpu_fine_columns(w->m);
+    const size_t value_bytes = w->int8 || w->fine ? 1 : sizeof(float);
     w->panel = panel_cols(w->m, w->k, value_bytes);
     w->n_panels = (w->m + w->panel - 1) / w->panel;
     w->panels = calloc(w->n_panels, sizeof(struct cpu_panel *));
@@ -250,10 +265,14 @@ int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t 
         goto out;
     }
     r = grow_scratch(o, w->k, w->panel, em);
+    if (!r && w->fine)
+        r = cpu_fine_room(o, w, parts, n_parts, em);
     if (!r && !(r = make_room(o, w, em)))
         r = pack(o, w, parts, em);
     if (!r) {
         w->weight_bytes = w->m * w->k * value_bytes;
+        if (w->fine)
+            w->weight_bytes += w->k / w->unit * w->m * (w->part_min ? 2 : 1) * sizeof(float);
         o->weight_bytes += w->weight_bytes;
         *out = w;
         w = NULL;
@@ -265,7 +284,9 @@ out:
 
 uint64_t cpu_mat_bytes(const struct cpu_ops *o, const struct tensor *t)
 {
-    return t->rows * (t->cols * (becomes_int8(o, t) ? 1 : sizeof(float)) + sizeof(float) + sizeof(int32_t));
+    const uint64_t plain = t->rows * t->cols * (becomes_int8(o, t) ? 1 : sizeof(float));
+    const bool fine = !becomes_int8(o, t) && cpu_becomes_fine(o, t);
+    return (fine ? cpu_fine_bytes(t) : plain) + t->rows * (sizeof(float) + sizeof(int32_t));
 }
 
 void cpu_mat_destroy(struct cpu_ops *o, struct ops_mat **wp)
@@ -282,6 +303,8 @@ void cpu_mat_destroy(struct cpu_ops *o, struct ops_mat **wp)
     o->weight_bytes -= w->weight_bytes;
     free(w->col_scale);
     free(w->col_bias);
+    free(w->part_scale);
+    free(w->part_min);
     free(w);
 }
 
@@ -351,6 +374,8 @@ void cpu_matmul_prepare(struct cpu_ops *o, unsigned thread, const struct cpu_com
     const struct cpu_kernels *kernels = o->kernels;
     const size_t k = c->w->k;
     me->bytes = me;
+    if (c->w->fine)
+        cpu_fine_prepare(o, thread, c->w, x, n);
     if (c->w->int8 && !norm)
         kernels->quantise(x, n, k, me->q, me->row_scale);
     for (size_t r = 0; norm && r < n; r++, x += k) {
@@ -368,6 +393,10 @@ static int multiply(struct cpu_ops *o, unsigned thread, const struct ops_mat *w,
                     size_t n, const float *x, void *sums)
 {
     const uint8_t *q = o->workers[thread].bytes->q + first * w->k;
+    if (w->fine) {
+        cpu_fine_multiply(o, thread, w, cols.begin, block_at(w, cols.begin), next, first, n, sums);
+        return 0;
+    }
     if (!w->in_blocks)
         return cpu_panel_run(w->panels[cols.begin / w->panel], thread, n, w->int8 ? (const void *)q : x + first * w->k, sums);
     o->multiply(&(struct vnni_block){
@@ -420,8 +449,9 @@ int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, 
     struct cpu_worker *me = &o->workers[thread];
     const int8_t *after = part.then == CPU_NO_COLUMN ? weights_after(o, c, thread) : block_at(w, part.then);
     for (size_t step; n && cols.begin < cols.end; n -= step, x += step * w->k, y += step * w->m) {
-        step = n < MANY_ROWS ? n : MANY_ROWS;
-        if (!o->by_column)
+        const size_t most = w->fine ? CPU_FINE_ROWS : MANY_ROWS;
+        step = n < most ? n : most;
+        if (!o->by_column || w->fine)
             cpu_matmul_prepare(o, thread, c, x, step);
         for (struct cpu_range p = part_at(w, cols.begin, cols.end); p.begin < cols.end; p = part_at(w, p.end, cols.end)) {
             const int8_t *next = p.end < cols.end ? block_at(w, p.end) : after;

@@ -2,8 +2,8 @@
  *
  * Tolerance: 1e-6 of Σ|x w| (f32 sums of k products, whatever the order) for weights as stored. Where products
  * with q8_0 and K types are made in int8, the reference is the same transform and quantisation in plain C: sums are then exact, and 1e-6 of
- * the result's parts remain. The CPU may hold the other types of few bits as f16: 1e-3. Where a GPU rounds to int8 (or, for
- * weights of more than 5 bits, 16 bits) in blocks, the reference does so too; a value that nearly is in the middle between two may be
+ * the result's parts remain. Where a GPU rounds to int8 (or, for weights of more than 5 bits, 16 bits) in blocks, or the CPU to 16 bits where it
+ * does not make the product in int8, the reference does so too; a value that nearly is in the middle between two may be
  * rounded either way.
  *
  * A GPU may also round what goes into products with weights that are not f32 to f16, as shaders/lib/weights8_half.glsl does, each time by u,
@@ -18,6 +18,8 @@
 #include "model/ops_cpu_kernels.h"
 
 #define INT8_LEAST 256 /* the CPU device makes shorter products in f32 */
+#define FINE_COLUMNS 64 /* and others than of multiples of these, where not in int8 */
+#define FINE_TOP (127 * 256)
 
 struct call {
     struct ops_buf *x, *residual, *y;
@@ -62,12 +64,12 @@ static float to_int8(float *v, size_t n)
     return largest > 1e-30f ? largest * (1 / 127.0f) : 0;
 }
 
-/* x rounded in blocks of 32 whose largest value becomes top, in place, and where the device may come to the value beside that, how far it is off. */
-static void round_blocks(float *x, uint32_t n, size_t d, float top, float *either)
+/* x rounded in blocks of `block` values whose largest becomes top, in place, and where the device may come to the value beside that, how far it is off. */
+static void round_blocks(float *x, uint32_t n, size_t d, size_t block, float top, float *either)
 {
     const float nearly = 0.5f - top * 0x1p-19f; /* a quotient and a product later */
-    for (size_t b = 0; b < n * d; b += b % d + 32 < d ? 32 : d - b % d) {
-        const size_t len = d - b % d < 32 ? d - b % d : 32;
+    for (size_t b = 0; b < n * d; b += b % d + block < d ? block : d - b % d) {
+        const size_t len = d - b % d < block ? d - b % d : block;
         float largest = 0;
         for (size_t i = b; i < b + len; i++)
             largest = fmaxf(largest, fabsf(x[i]));
@@ -208,21 +210,24 @@ static void one(struct conform *k, enum tensor_type type, uint32_t n, size_t m, 
         y[i] += form & 1 ? bias[i % m] : 0;
         size[i] += form & 1 ? fabsf(bias[i % m]) : 0;
     }
-    const bool int8_blocks = k->o->info.int8_blocks && tensor_block_len(type) > 1;
+    const bool blocks = tensor_block_len(type) > 1 && tensor_block_len(second) > 1;
+    const bool fine = k->o->info.fine_blocks && blocks && d >= INT8_LEAST && m % FINE_COLUMNS == 0 &&
+                      !(in_int8(k, type, d) && in_int8(k, second, d));
+    const bool int8_blocks = k->o->info.int8_blocks && blocks;
     float *either = conform_fill(k, n * d, FILL_ZERO), *may = conform_fill(k, n * m, FILL_ZERO), *rounded = conform_fill(k, n * d, FILL_ZERO);
     for (size_t from = 0, to = cut; from < m; from = to, to = m) {
         const enum tensor_type own = from ? second : type;
         memcpy(rounded, x, n * d * sizeof *x);
         if (int8_blocks)
-            round_blocks(rounded, n, d, own == TENSOR_Q8_0 || own == TENSOR_Q6_K ? 127 * 256 : 127, either);
+            round_blocks(rounded, n, d, 32, own == TENSOR_Q8_0 || own == TENSOR_Q6_K ? 127 * 256 : 127, either);
+        else if (fine)
+            round_blocks(rounded, n, d, type == TENSOR_Q6_K ? 16 : 32, FINE_TOP, either);
         reference(k, own, rounded, w, n, m, d, from, to, y, size);
         add_either(either, w, n, m, d, from, to, may);
     }
     const double rounding = type == TENSOR_F32 || int8_blocks ? 0 : k->o->info.rounding;
-    const bool as_f16 = tensor_block_len(type) > 1 && type != TENSOR_Q8_0 && !in_int8(k, type, d) &&
-                        strcmp(k->o->info.kind, "cpu") == 0;
     for (size_t i = 0; i < n * m; i++)
-        may[i] += size[i] * (as_f16 ? 1e-3f : 1e-6f);
+        may[i] += size[i] * 1e-6f;
     if (rounding > 1e-6)
         add_rounding(rounding, x, w, off, n, m, d, may);
     conform_compare_product(k, c.y, y, n, m, 1e-12, 1, may);

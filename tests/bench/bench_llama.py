@@ -2,7 +2,7 @@
 """llama.cpp's rate on a decoder with the default model's layer sizes, beside ours: q8_0, two threads each.
 
   npm pack @node-llama-cpp/linux-x64 && tar xzf node-llama-cpp-linux-x64-*.tgz; pip install gguf numpy
-  tests/bench/bench_llama.py package/bins/linux-x64 [--build BUILD]
+  tests/bench/bench_llama.py package/bins/linux-x64 [--build BUILD] [--file GGUF…]
 
 The peer's model has random weights: 3 layers of 384 with 6 heads, SwiGLU 1024, 32,000 pieces, no pooler, which ours does have on
 top; then 12 layers of 768 with 12 heads, SwiGLU 2048. It is of the embedding form, which computes no logits. In turns, by the clock and
@@ -10,6 +10,8 @@ by the CPU time of all threads: 16 texts of 128 tokens (bench_ops for ours), one
 the attention of a batch over all its texts and masks it, so one text at a time may be faster: its best rate counts, of both, with and
 without flash attention. `limit` is what our ratio would be were oneDNN's int8 products of these shapes all that a batch takes: one
 thread's time for them (bench_ops), by the clock shared out between both threads without a loss.
+
+With --file instead: GGUF files as people have them, by the clock only: ours is bench_embed, which takes what is exact enough for the model.
 """
 import argparse
 import collections
@@ -222,14 +224,37 @@ def best_of(peer, texts, length, tries):
     return best
 
 
+def our_file(build, path, texts, length):
+    """Seconds of the median call of five."""
+    out = subprocess.run([os.path.join(build, "tests", "bench", "bench_embed"), path, "cpu", str(THREADS), str(texts), str(length), "5"],
+                         check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=dict(os.environ, OMP_WAIT_POLICY="passive")).stdout
+    return float(re.search(r"tokens: ([\d.]+) ms", out).group(1)) / 1e3
+
+
+def compare_file(folder, build, path, rounds):
+    peers = [Llama(folder, path, n_tokens=512, n_seqs=4, flash=f) for f in (0, 1)]
+    for texts, length in ((4, 128), (1, 128), (1, 16)):
+        pairs = []
+        for _ in range(rounds):
+            pairs.append((our_file(build, path, texts, length), min(best_of(p, texts, length, 3)[0] for p in peers)))
+        x, y = (statistics.median(side) for side in zip(*pairs))
+        print(f"{os.path.basename(path)}, {texts} x {length} tokens: ours {x * 1e3:.1f} ms, llama.cpp {y * 1e3:.1f} ms, "
+              f"ratio {statistics.median(q / p for p, q in pairs):.2f}", flush=True)
+    for peer in peers:
+        peer.close()
+
+
 def main():
     a = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     a.add_argument("folder")
+    a.add_argument("--file", nargs="+", default=[])
     a.add_argument("--build", default=os.path.join(os.path.dirname(__file__), "..", "..", "build"))
     a.add_argument("--rounds", type=int, default=ROUNDS)
     a = a.parse_args()
     load(os.path.abspath(a.folder))
-    for shape, large in ((SHAPE, []), (LARGE, ["--large"])):
+    for path in a.file:
+        compare_file(a.folder, a.build, path, a.rounds)
+    for shape, large in () if a.file else ((SHAPE, []), (LARGE, ["--large"])):
         with tempfile.TemporaryDirectory() as home:
             path = os.path.join(home, "peer.gguf")
             write_model(path, shape)

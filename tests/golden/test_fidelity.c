@@ -182,8 +182,8 @@ static void check_folder(const char *dir, const char *device, const enum tensor_
     free(want);
 }
 
-/* So deep a model that int8 products would round away too much for 8 bits: the CPU falls back to f32, and says so. With 4 bits it does not, since
- * their own rounding costs more. */
+/* So deep a model that int8 products would round away too much for 8 bits: the CPU falls back to 16 or f32, and says so. With 4 bits it does not,
+ * since their own rounding costs more. */
 static void check_deep(enum tensor_type type)
 {
     static const struct checkpoint_shape shape = {.hidden = 256, .layers = 32, .heads = 4, .kv_heads = 2, .ffn = 512, .vocab = 256,
@@ -203,10 +203,11 @@ static void check_deep(enum tensor_type type)
         printf("FAIL %s: %s\n", path, em.text);
         exit(1);
     }
-    const bool int8 = strstr(engine_info(e)->device, "int8"), noted = strstr(engine_info(e)->note, "in f32");
+    const bool int8 = strstr(engine_info(e)->device, "int8"), noted = strstr(engine_info(e)->note, "not exact enough");
     printf("%u layers, %s, %s: smallest cosine to the golden vectors %.6f; note: %s\n", shape.layers, tensor_type_name(type),
            engine_info(e)->device, engine_info(e)->selftest_cosine, engine_info(e)->note);
-    if (engine_info(e)->selftest_cosine < (type == TENSOR_Q8_0 ? 0.999 : 0.996) || (noted && int8) || (noted && type != TENSOR_Q8_0)) {
+    const double least = noted ? 1 - 1e-5 : type == TENSOR_Q8_0 ? 0.999 : 0.996;
+    if (engine_info(e)->selftest_cosine < least || (noted && int8) || (noted && type != TENSOR_Q8_0)) {
         printf("FAIL deep model\n");
         n_bad++;
     }

@@ -1,5 +1,5 @@
-/* kernels [--device cpu|vulkan|vulkan:NAME] [--bench] [--brief] [--single] [--seed N] [--log LEVEL] [CHECK…]
- * --brief: fewer and smaller cases of what is costly; a build with sanitizers always has those.
+/* kernels [--device cpu|cpu:exact|vulkan|vulkan:NAME] [--bench] [--brief] [--single] [--seed N] [--log LEVEL] [CHECK…]
+ * cpu:exact: without activations of 8 bits. --brief: fewer and smaller cases of what is costly; a build with sanitizers always has those.
  * --single: without the checks of many ops together. --log debug: also what the device's layer says, of each kernel that it has built for one.
  * Exit status: 0 all passed, 1 some failed, 2 used wrongly, 77 no such device. */
 #include "base/log.h"
@@ -17,12 +17,13 @@
 
 static int open_device(struct ops **o, const char *device, struct err_msg *em)
 {
-    if (strcmp(device, "cpu") == 0)
-        return ops_cpu_create(o, &(struct ops_cpu_params){.max_batch_tokens = CONFORM_BATCH}, em);
+    const bool exact = strcmp(device, "cpu:exact") == 0;
+    if (exact || strcmp(device, "cpu") == 0)
+        return ops_cpu_create(o, &(struct ops_cpu_params){.max_batch_tokens = CONFORM_BATCH, .exact = exact}, em);
     if (strcmp(device, "vulkan") == 0 || strncmp(device, "vulkan:", 7) == 0)
         return ops_vulkan_create(o, &(struct ops_vulkan_params){.device = device[6] ? device + 7 : NULL,
                                                                 .max_batch_tokens = CONFORM_BATCH}, em);
-    return err_set(em, LT_EINVAL, "no such device: %s (cpu, vulkan, vulkan:NAME)", device);
+    return err_set(em, LT_EINVAL, "no such device: %s (cpu, cpu:exact, vulkan, vulkan:NAME)", device);
 }
 
 static bool of_many(const char *name)
@@ -59,7 +60,7 @@ int main(int argc, char **argv)
         else if (strcmp(argv[first], "--log") == 0 && first + 1 < argc && log_level_parse(argv[first + 1], &level) == 0)
             first++;
         else {
-            fprintf(stderr, "usage: kernels [--device cpu|vulkan|vulkan:NAME] [--bench] [--brief] [--single] [--seed N] [--log LEVEL] [CHECK...]\n");
+            fprintf(stderr, "usage: kernels [--device cpu|cpu:exact|vulkan|vulkan:NAME] [--bench] [--brief] [--single] [--seed N] [--log LEVEL] [CHECK...]\n");
             return 2;
         }
     }

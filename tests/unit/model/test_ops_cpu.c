@@ -1,4 +1,4 @@
-/* The CPU device's ways: its own int8 product against plain sums; a text's vector whatever the number of threads. */
+/* The CPU device's ways: its own products of whole numbers against plain sums; a text's vector whatever the number of threads. */
 #include "tests/unit.h"
 
 #include <math.h>
@@ -54,6 +54,121 @@ static void test_products(void **state)
             one_product(multiply, &s, n, ks[i], (n + i) % 5 == 0);
 }
 
+/* ---- activations of 16 bits ---- */
+
+enum { FINE_K = VNNI_CHUNK + 96 };
+
+/* What a product works with, and its sums as f64 of the values before they were rounded */
+struct fine_case {
+    size_t n, k, unit;
+    float x[MOST_ROWS * FINE_K], scale[FINE_K / FINE_SMALL_UNIT * VNNI_COLS], min[FINE_K / FINE_SMALL_UNIT * VNNI_COLS];
+    uint8_t w[FINE_K * VNNI_COLS];
+    int8_t bytes[2 * MOST_ROWS * FINE_K];
+    struct fine_part parts[MOST_ROWS * FINE_K / FINE_SMALL_UNIT];
+    float sums[(MOST_ROWS + 1) * VNNI_COLS];
+};
+
+static void fine_sums(struct fine_case *c, fine_multiply *multiply, bool has_min)
+{
+    multiply(&(struct fine_block){c->bytes, c->parts, c->n, c->k, c->unit, c->w, c->scale, has_min ? c->min : NULL, c->n % 2 ? c->w : NULL, c->sums});
+}
+
+static void check_fine(const struct fine_case *c, bool has_min)
+{
+    for (size_t r = 0; r < c->n; r++) {
+        for (size_t col = 0; col < VNNI_COLS; col++) {
+            double want = 0, may = 0;
+            for (size_t i = 0; i < c->k; i++) {
+                const size_t part = i / c->unit * VNNI_COLS + col;
+                const double q = c->w[(i / VNNI_K * VNNI_COLS + col) * VNNI_K + i % VNNI_K] - 128.0;
+                const double w = c->scale[part] * q + (has_min ? c->min[part] : 0), step = c->parts[(r * c->k + i) / c->unit].scale;
+                want += c->x[r * c->k + i] * w;
+                /* half a step of x, and f32's sums of 32 products and of the parts */
+                may += fabs(w) * step * 0.501 + 1e-6 * fabs(c->x[r * c->k + i]) * (fabs(c->scale[part] * q) + (has_min ? fabs(c->min[part]) : 0));
+            }
+            const double off = fabs(c->sums[r * VNNI_COLS + col] - want);
+            if (!(off <= may))
+                fail_msg("%zu rows of %zu in %zus: row %zu column %zu is %.9g, not %.9g: off by %g of %g", c->n, c->k, c->unit, r, col,
+                         c->sums[r * VNNI_COLS + col], want, off, may);
+        }
+    }
+}
+
+static void fill_fine(struct fine_case *c, uint64_t *s, bool extreme)
+{
+    for (size_t i = 0; i < c->n * c->k; i++)
+        c->x[i] = extreme ? (i / 7 % 2 ? -3.0f : 3.0f) : (float)((int)(unit_rand(s) % 2001) - 1000) * (i % 37 ? 0.001f : 1.0f);
+    for (size_t i = 0; i < c->k * VNNI_COLS; i++)
+        c->w[i] = extreme ? (i % 3 ? 255 : 0) : (uint8_t)unit_rand(s);
+    for (size_t i = 0; i < c->k / c->unit * VNNI_COLS; i++) {
+        c->scale[i] = 0.001f * (float)(1 + unit_rand(s) % 100);
+        c->min[i] = -0.01f * (float)(unit_rand(s) % 100);
+    }
+    memset(c->sums, 0x5A, sizeof c->sums);
+}
+
+/* Products of rows that are quantised alone and among others, to half a step of 16 bits and to the bit the same */
+static void test_fine(void **state)
+{
+    static const size_t ks[] = {32, 256, VNNI_CHUNK, FINE_K};
+    static float all[MOST_ROWS * VNNI_COLS];
+    fine_quantise *quantise;
+    fine_multiply *multiply = fine_choose(&quantise);
+    uint64_t s = unit_seed();
+    if (!multiply)
+        skip();
+    struct fine_case *c = malloc(sizeof *c);
+    assert_non_null(c);
+    for (size_t n = 1; n <= MOST_ROWS; n += n < 15 ? 1 : 7) {
+        const bool has_min = n % 2;
+        c->n = n;
+        c->k = ks[n % 4];
+        c->unit = n % 3 ? FINE_UNIT : FINE_SMALL_UNIT;
+        fill_fine(c, &s, n % 5 == 0);
+        quantise(c->x, n, c->k, c->unit, c->bytes, c->parts);
+        fine_sums(c, multiply, has_min);
+        check_fine(c, has_min);
+        for (size_t i = n * VNNI_COLS; i < (n + 1) * VNNI_COLS; i++)
+            assert_int_equal(((unsigned char *)c->sums)[i * sizeof(float)], 0x5A);
+        memcpy(all, c->sums, sizeof all);
+        c->n = 1;
+        for (size_t r = 0; r < n; r++) {
+            quantise(c->x + r * c->k, 1, c->k, c->unit, c->bytes, c->parts);
+            fine_sums(c, multiply, has_min);
+            assert_memory_equal(c->sums, all + r * VNNI_COLS, VNNI_COLS * sizeof(float));
+        }
+    }
+    free(c);
+}
+
+/* A value that is none makes its whole row so and no other; a part of zeros or of next to nothing is 0. */
+static void test_fine_bad(void **state)
+{
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    fine_quantise *quantise;
+    fine_multiply *multiply = fine_choose(&quantise);
+    uint64_t s = unit_seed();
+    if (!multiply)
+        skip();
+    struct fine_case *c = malloc(sizeof *c);
+    assert_non_null(c);
+    *c = (struct fine_case){.n = 3, .k = 256, .unit = FINE_UNIT};
+    for (size_t b = 0; b < sizeof bad / sizeof *bad; b++) {
+        fill_fine(c, &s, false);
+        for (size_t i = 0; i < c->k; i++)
+            c->x[i] = i % 2 ? 1e-38f : 0;
+        c->x[c->k + 100 + b] = bad[b];
+        quantise(c->x, c->n, c->k, c->unit, c->bytes, c->parts);
+        fine_sums(c, multiply, b % 2);
+        for (size_t i = 0; i < VNNI_COLS; i++) {
+            assert_true(c->sums[i] == 0);
+            assert_true(isnan(c->sums[VNNI_COLS + i]));
+            assert_true(isfinite(c->sums[2 * VNNI_COLS + i]));
+        }
+    }
+    free(c);
+}
+
 /* ---- a layer with products large enough to be made by column ---- */
 
 enum { D = 1024, FFN = 1024, HEADS = 8, ROWS = 96, VOCABULARY = 50 };
@@ -82,7 +197,7 @@ static struct ops_buf *buffer(struct ops *o, size_t cols)
     return b;
 }
 
-static void layer_open(struct layer *l, const struct tensor *all, unsigned n_threads, uint32_t n_kv_heads)
+static void layer_open(struct layer *l, const struct tensor *all, unsigned n_threads, uint32_t n_kv_heads, bool exact)
 {
     const size_t wide = (HEADS + 2 * n_kv_heads) * (D / HEADS);
     float ones[D], freq[D / HEADS / 2];
@@ -92,7 +207,7 @@ static void layer_open(struct layer *l, const struct tensor *all, unsigned n_thr
         freq[i] = powf(10000, -(float)i / (D / HEADS / 2.0f));
     memset(l, 0, sizeof *l);
     l->n_kv_heads = n_kv_heads;
-    assert_int_equal(ops_cpu_create(&l->o, &(struct ops_cpu_params){.n_threads = n_threads, .max_batch_tokens = ROWS}, NULL), 0);
+    assert_int_equal(ops_cpu_create(&l->o, &(struct ops_cpu_params){.n_threads = n_threads, .max_batch_tokens = ROWS, .exact = exact}, NULL), 0);
     struct ops *o = l->o;
     l->table = matrix(o, all, VOCABULARY, D, true);
     l->qkv = matrix(o, all, wide, D, false);
@@ -196,7 +311,9 @@ static void test_threads(void **state)
     static const struct {
         enum tensor_type type;
         uint32_t n_kv_heads;
-    } cases[] = {{TENSOR_Q8_0, HEADS}, {TENSOR_Q8_0, 2}, {TENSOR_Q8_0, 1}, {TENSOR_Q4_K, HEADS}, {TENSOR_F32, HEADS}};
+        bool exact;
+    } cases[] = {{TENSOR_Q8_0, HEADS, false}, {TENSOR_Q8_0, 2, false},  {TENSOR_Q8_0, 1, false},   {TENSOR_Q4_K, HEADS, false},
+                 {TENSOR_F32, HEADS, false},  {TENSOR_Q8_0, HEADS, true}, {TENSOR_Q8_0, 2, true}, {TENSOR_Q4_K, HEADS, true}};
     enum { N = sizeof length / sizeof *length };
     uint64_t s = unit_seed();
     static float want[N * D], all[N * D], got[D];
@@ -205,7 +322,7 @@ static void test_threads(void **state)
         make_weights(&weights, cases[t].type, &s);
         for (size_t i = 0; i < sizeof threads / sizeof *threads; i++) {
             struct layer l;
-            layer_open(&l, &weights, threads[i], cases[t].n_kv_heads);
+            layer_open(&l, &weights, threads[i], cases[t].n_kv_heads, cases[t].exact);
             const double may = cases[t].type != TENSOR_F32 && strstr(l.o->info.name, "int8") ? 0 : 1e-6;
             embed(&l, length, 0, N, i ? all : want);
             for (uint32_t k = 0; i && k < N * D; k++)
@@ -249,6 +366,6 @@ static void test_bytes(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_threads), cmocka_unit_test(test_bytes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_fine), cmocka_unit_test(test_fine_bad), cmocka_unit_test(test_threads), cmocka_unit_test(test_bytes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "model/tensor.h"
+#include "model/tensor_split.h"
 #include "tests/unit/model/blocks.h"
 
 /* Every finite f16 survives the way through f32 and back. */
@@ -102,6 +103,50 @@ static void test_blocks(void **state)
         assert_true(!tensor_type_name((enum tensor_type)t) == (t >= TENSOR_N_TYPES || !tensor_block_len((enum tensor_type)t)));
 }
 
+static uint32_t bits_of(float f)
+{
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
+    return u;
+}
+
+/* A block's parts are its values, to the bit. */
+static void test_split(void **state)
+{
+    enum { N = 512 };
+    uint64_t s = unit_seed();
+    for (unsigned t = 0; t < TENSOR_N_TYPES; t++) {
+        const enum tensor_type type = (enum tensor_type)t;
+        if (!tensor_type_name(type) || !tensor_split_unit(type)) {
+            assert_true(!tensor_type_name(type) || tensor_block_len(type) == 1);
+            continue;
+        }
+        const uint32_t block = tensor_block_bytes(type);
+        uint8_t data[N * 2], q[N];
+        float want[N], scale[N / 16], min[N / 16];
+        for (int round = 0; round < 20; round++) {
+            for (size_t i = 0; i < sizeof data; i++)
+                data[i] = (uint8_t)unit_rand(&s);
+            for (size_t i = 0; i < tensor_row_bytes(type, N); i += block) { /* no scale is Inf or NaN, wherever it lies */
+                static const size_t scales[] = {0, 2, 208};
+                for (size_t k = 0; k < sizeof scales / sizeof *scales; k++)
+                    if (scales[k] + 1 < block)
+                        data[i + scales[k] + 1] &= 0xBF;
+            }
+            tensor_unpack(type, data, N, want);
+            for (size_t unit = 16; unit <= tensor_split_unit(type); unit += 16) {
+                tensor_split(type, data, N, unit, q, scale, min);
+                for (size_t i = 0; i < N; i++) {
+                    const float product = scale[i / unit] * (float)(q[i] - 128), got = product + min[i / unit];
+                    if (bits_of(got + 0.0f) != bits_of(want[i] + 0.0f))
+                        fail_msg("%s in %zus, value %zu: %.9g, want %.9g", tensor_type_name(type), unit, i, got, want[i]);
+                    assert_true(tensor_split_has_min(type) || min[i / unit] == 0);
+                }
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -110,6 +155,7 @@ int main(void)
         cmocka_unit_test(test_bf16),
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_split),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

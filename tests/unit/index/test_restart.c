@@ -25,14 +25,19 @@ static void vector_of(uint64_t i, float v[static DIM])
         v[j] = (float)(unit_rand(&s) >> 40) / (1 << 23) - 1;
 }
 
-static void create(struct index *ix)
+static void create_named(struct index *ix, const char *name)
 {
     struct err_msg em;
-    struct index_collection_params p = {.name = "c", .dim = DIM, .metric = METRIC_L2, .vectors_only = true, .m = 8, .ef_construction = 32};
+    struct index_collection_params p = {.name = name, .dim = DIM, .metric = METRIC_L2, .vectors_only = true, .m = 8, .ef_construction = 32};
     kit_ok(index_create(ix, &p, &em), &em);
 }
 
-static void put(struct index *ix, uint64_t from, uint64_t to)
+static void create(struct index *ix)
+{
+    create_named(ix, "c");
+}
+
+static void put_into(struct index *ix, const char *name, uint64_t from, uint64_t to)
 {
     struct err_msg em;
     for (uint64_t i = from; i < to; i++) {
@@ -40,12 +45,17 @@ static void put(struct index *ix, uint64_t from, uint64_t to)
         float v[DIM];
         vector_of(i, v);
         snprintf(id, sizeof id, "%llu", (unsigned long long)i);
-        struct index_doc d = {.collection = "c", .id = id, .id_len = strlen(id), .vectors = v, .dim = DIM};
+        struct index_doc d = {.collection = name, .id = id, .id_len = strlen(id), .vectors = v, .dim = DIM};
         kit_ok(index_put(ix, &d, &em), &em);
         if (i % 1024 == 1023)
             kit_commit(ix);
     }
     kit_commit(ix);
+}
+
+static void put(struct index *ix, uint64_t from, uint64_t to)
+{
+    put_into(ix, "c", from, to);
 }
 
 static struct index_collection info(struct index *ix)
@@ -243,6 +253,40 @@ static void test_unsaved(void **state)
     kit_remove(dir);
 }
 
+/* Half of one graph is made anew when another one is found to be damaged: there is more to do then, but the percentage does not fall. */
+static void test_percentage(void **state)
+{
+    char dir[128], path[160];
+    struct index_status st;
+    struct err_msg em;
+    struct index *ix = kit_open(kit_dir(dir));
+    unsigned last = 0;
+    bool more = true, damaged = false;
+    create(ix);
+    create_named(ix, "d");
+    put(ix, 0, 600);
+    put_into(ix, "d", 0, 300);
+    index_close(&ix);
+    snprintf(path, sizeof path, "%s/graph/1", dir);
+    kit_ok(graph_erase(path, &em), &em);
+    ix = kit_open(dir);
+    while (more) {
+        kit_ok(index_maintain(ix, 0, &more, &em), &em);
+        index_get_status(ix, &st);
+        assert_in_range(st.recovered_percent, last, 100);
+        last = st.recovered_percent;
+        if (last >= 50 && !damaged) {
+            struct collection *d = collection_find(ix, "d");
+            kit_ok(collection_rebuild(ix, d, "for the test", &em), &em);
+            collection_release(d);
+            damaged = true;
+        }
+    }
+    assert_true(damaged && last == 100);
+    index_close(&ix);
+    kit_remove(dir);
+}
+
 static int steps(sqlite3_stmt *st)
 {
     assert_non_null(st);
@@ -274,7 +318,7 @@ static void test_only_what_is_new(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sizes), cmocka_unit_test(test_poisoned), cmocka_unit_test(test_unsaved),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sizes), cmocka_unit_test(test_poisoned), cmocka_unit_test(test_unsaved), cmocka_unit_test(test_percentage),
                                        cmocka_unit_test(test_only_what_is_new)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -197,6 +197,31 @@ static void test_churn(void **state)
     assert_int_equal(graph_erase(dir, NULL), 0);
 }
 
+/* A growing graph, saved whenever it wants to be: all savings together write at most twice the graph. */
+static void test_written(void **state)
+{
+    const uint64_t n = 24000;
+    struct graph_params small = {.dim = 4, .metric = METRIC_L2, .m = 4, .ef_construction = 8};
+    uint64_t seq, n_written = 0, rng = 9;
+    struct err_msg em;
+    struct graph *g;
+    assert_int_equal(graph_open(&g, dir, &small, &seq, NULL, &em), 0);
+    for (uint64_t label = 0; label < n; label++) {
+        float v[4];
+        for (int i = 0; i < 4; i++)
+            v[i] = (float)(unit_rand(&rng) >> 40);
+        assert_int_equal(graph_add(g, label, v), 0);
+        if (graph_wants_checkpoint(g, false)) {
+            checkpoint(g, label + 1);
+            n_written += graph_count(g);
+        }
+    }
+    print_message("%llu nodes, %llu written\n", (unsigned long long)n, (unsigned long long)n_written);
+    assert_in_range(n_written, n / 2, 2 * n);
+    graph_destroy(&g);
+    assert_int_equal(graph_erase(dir, NULL), 0);
+}
+
 static void segment_name(char *path, uint64_t gen)
 {
     segment_path(path, dir, gen);
@@ -412,7 +437,7 @@ static void test_another_collections(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_comes_back),   cmocka_unit_test(test_churn),
+        cmocka_unit_test(test_comes_back),   cmocka_unit_test(test_churn),         cmocka_unit_test(test_written),
         cmocka_unit_test(test_damage),       cmocka_unit_test(test_flipped_bits),
         cmocka_unit_test(test_other_files),  cmocka_unit_test(test_another_version), cmocka_unit_test(test_another_collections),
         cmocka_unit_test(test_refused_files),

@@ -10,22 +10,24 @@
 /* 20 to 80 µs, by how long the CPU takes over a pause: about the time in which a sleeping thread comes back, or another's piece of work
  * is done. */
 #define SPINS 2000
-
 struct member {
     struct team *team;
     unsigned index;
     pthread_t thread;
+    pthread_cond_t work; /* of its own: who is not needed is not woken */
 };
 
 struct team {
     unsigned n_started;
     struct member *members;
     pthread_mutex_t lock;
-    pthread_cond_t work, arrived;
-    /* under lock */
-    unsigned long run; /* number of the current run */
-    bool stop, closed; /* closed: members that have not begun are left out of this run */
-    unsigned n, n_left, n_begun;
+    pthread_cond_t arrived;
+    /* written under lock; atomic ones are read without it while spinning */
+    atomic_ulong run; /* number of the current run */
+    atomic_bool stop;
+    bool closed; /* members that have not begun are left out of this run */
+    unsigned n, n_begun;
+    atomic_uint n_left;
     void (*fn)(void *arg, unsigned member);
     void *arg;
     /* the barrier: its generation is read without the lock while spinning */
@@ -41,9 +43,16 @@ static void pause_cpu(void)
 #endif
 }
 
+/* Until there is another run, for some microseconds: where runs queue up, waking a thread for each would take the caller longer. */
+static void linger(struct team *t, unsigned long seen)
+{
+    for (int i = 0; i < SPINS && t->run == seen && !t->stop; i++)
+        pause_cpu();
+}
+
 static void *member_main(void *arg)
 {
-    const struct member *m = arg;
+    struct member *m = arg;
     struct team *t = m->team;
     unsigned long seen = 0;
     omp_set_num_threads(1); /* oneDNN must not open teams of its own */
@@ -51,7 +60,7 @@ static void *member_main(void *arg)
     for (;;) {
         while (!t->stop && (t->run == seen || m->index >= t->n)) {
             seen = t->run;
-            pthread_cond_wait(&t->work, &t->lock);
+            pthread_cond_wait(&m->work, &t->lock);
         }
         if (t->stop)
             break;
@@ -64,6 +73,9 @@ static void *member_main(void *arg)
         pthread_mutex_lock(&t->lock);
         if (--t->n_left == 0)
             pthread_cond_broadcast(&t->arrived);
+        pthread_mutex_unlock(&t->lock);
+        linger(t, seen);
+        pthread_mutex_lock(&t->lock);
     }
     pthread_mutex_unlock(&t->lock);
     return NULL;
@@ -75,8 +87,11 @@ int team_create(struct team **out, unsigned n_threads, struct err_msg *em)
     struct team *t = calloc(1, sizeof *t);
     if (!t)
         return err_set(em, LT_ENOMEM, "no memory for threads");
-    pthread_mutex_init(&t->lock, NULL);
-    pthread_cond_init(&t->work, NULL);
+    pthread_mutexattr_t spins; /* for a while: it is held for less time than it takes to sleep */
+    pthread_mutexattr_init(&spins);
+    pthread_mutexattr_settype(&spins, PTHREAD_MUTEX_ADAPTIVE_NP);
+    pthread_mutex_init(&t->lock, &spins);
+    pthread_mutexattr_destroy(&spins);
     pthread_cond_init(&t->arrived, NULL);
     t->members = calloc(n_threads, sizeof *t->members);
     bool good = t->members;
@@ -87,8 +102,12 @@ int team_create(struct team **out, unsigned n_threads, struct err_msg *em)
     pthread_sigmask(SIG_SETMASK, &all, &old);
     for (unsigned i = 1; good && i < n_threads; i++) {
         t->members[i] = (struct member){.team = t, .index = i};
+        pthread_cond_init(&t->members[i].work, NULL);
         good = pthread_create(&t->members[i].thread, NULL, member_main, &t->members[i]) == 0;
-        t->n_started += good;
+        if (good)
+            t->n_started++;
+        else
+            pthread_cond_destroy(&t->members[i].work);
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (!good) {
@@ -107,11 +126,12 @@ void team_destroy(struct team **tp)
         return;
     pthread_mutex_lock(&t->lock);
     t->stop = true;
-    pthread_cond_broadcast(&t->work);
     pthread_mutex_unlock(&t->lock);
-    for (unsigned i = 1; i <= t->n_started; i++)
+    for (unsigned i = 1; i <= t->n_started; i++) {
+        pthread_cond_signal(&t->members[i].work);
         pthread_join(t->members[i].thread, NULL);
-    pthread_cond_destroy(&t->work);
+        pthread_cond_destroy(&t->members[i].work);
+    }
     pthread_cond_destroy(&t->arrived);
     pthread_mutex_destroy(&t->lock);
     free(t->members);
@@ -121,15 +141,15 @@ void team_destroy(struct team **tp)
 static void run(struct team *t, unsigned n, void (*fn)(void *arg, unsigned member), void *arg, bool all)
 {
     pthread_mutex_lock(&t->lock);
-    t->run++;
     t->n = t->n_left = n;
     t->n_begun = 1;
     t->closed = false;
     t->fn = fn;
     t->arg = arg;
-    if (n > 1)
-        pthread_cond_broadcast(&t->work);
+    t->run++;
     pthread_mutex_unlock(&t->lock);
+    for (unsigned i = 1; i < n; i++) /* without the lock, which they take first */
+        pthread_cond_signal(&t->members[i].work);
     fn(arg, 0);
     pthread_mutex_lock(&t->lock);
     if (!all) {
@@ -137,6 +157,13 @@ static void run(struct team *t, unsigned n, void (*fn)(void *arg, unsigned membe
         t->n_left -= t->n - t->n_begun;
     }
     t->n_left--;
+    pthread_mutex_unlock(&t->lock);
+    for (int i = 0; i < SPINS; i++) {
+        if (!t->n_left)
+            return;
+        pause_cpu();
+    }
+    pthread_mutex_lock(&t->lock);
     while (t->n_left)
         pthread_cond_wait(&t->arrived, &t->lock);
     pthread_mutex_unlock(&t->lock);

@@ -45,15 +45,23 @@ vnni_multiply *vnni_choose(vnni_pack **pack)
     return NULL;
 }
 
-fine_multiply *fine_choose(fine_quantise **quantise)
+fine_multiply *fine_choose(fine_quantise **quantise, vnni_pack **pack)
 {
 #if defined(__x86_64__)
-    if (cpu_features() & CPU_AVX512_VNNI) {
+    const unsigned f = cpu_features();
+    if (f & CPU_AVX512_VNNI) {
         *quantise = fine_quantise_avx512;
+        *pack = vnni_pack_avx512;
         return fine_multiply_avx512;
+    }
+    if (f & CPU_AVX2) {
+        *quantise = fine_quantise_avx2;
+        *pack = fine_pack_avx2;
+        return fine_multiply_avx2;
     }
 #endif
     *quantise = NULL;
+    *pack = NULL;
     return NULL;
 }
 
@@ -394,7 +402,7 @@ int ops_cpu_create(struct ops **out, const struct ops_cpu_params *p, struct err_
     base->info.max_batch_tokens = p->max_batch_tokens ? p->max_batch_tokens : DEFAULT_BATCH_TOKENS;
     o->kernels = cpu_kernels_choose();
     o->multiply = vnni_choose(&o->pack_block);
-    o->multiply_fine = fine_choose(&o->quantise_fine);
+    o->multiply_fine = fine_choose(&o->quantise_fine, &o->pack_fine);
     r = make_memory(o);
     if (r) {
         err_set(em, r, "no memory for batches of %u tokens", base->info.max_batch_tokens);

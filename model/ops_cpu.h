@@ -2,7 +2,7 @@
  *
  * Q8_0, Q4_K, Q5_K and Q6_K weights with rows of 256 and more become int8 with one scale per output channel where the CPU multiplies int8
  * exactly (AVX-512 VNNI). Other weights in blocks, and with `exact` those too, keep their blocks and are multiplied by activations of 16 bits
- * (ops_cpu_fine.h) where the CPU has AVX-512 VNNI and there are multiples of 64 rows; all others are multiplied in f32. The activations of int8 products are quantised per token, so a row's result is
+ * (ops_cpu_fine.h) where the CPU has AVX-512 VNNI or AVX2; all others are multiplied in f32. The activations of int8 products are quantised per token, so a row's result is
  * the same bit for bit whatever rows lie beside it. Attention behind an int8 product is rounded to bf16 where the CPU multiplies that
  * (AVX-512 BF16).
  *

@@ -1,43 +1,34 @@
 /* Compiled with the flags for AVX-512 VNNI; called only where the CPU has it. */
-#include "model/ops_cpu_fine.h"
+#include "model/ops_cpu_fine_run.h"
 
 #include <immintrin.h>
 #include <math.h>
 #include <string.h>
 
 #define ROWS 6 /* at once: with two vectors of columns, 12 sums and 12 of a part stay in registers */
-#define LINE 64
-#define TOP 32512 /* 127 · 256: the largest whole number; its upper byte is 127, and none is beyond */
 
-/* Lines asked for ahead: one at each step of 4 of a pass, from p on; none where p is NULL */
-struct ahead {
-    const char *p;
-};
-
-/* 32 columns of n rows (a constant where this is inlined), some parts of k. w, scale, min, x and parts at the first of them. */
-static inline __attribute__((always_inline)) void pass(const size_t n, const struct fine_block *b, const int8_t *x, const struct fine_part *parts,
-                                                       size_t n_parts, const uint8_t *w, const float *scale, const float *min, float *sums,
-                                                       bool more, struct ahead a)
+/* 32 columns of n rows (a constant where this is inlined) */
+static inline __attribute__((always_inline)) void pass(const size_t n, const struct fine_block *b, struct fine_at a)
 {
     const size_t unit = b->unit, ld_x = 2 * b->k, ld_parts = b->k / unit;
     __m512 s[ROWS][2];
 #pragma GCC unroll 6
     for (size_t r = 0; r < n; r++) {
-        s[r][0] = more ? _mm512_loadu_ps(sums + r * VNNI_COLS) : _mm512_setzero_ps();
-        s[r][1] = more ? _mm512_loadu_ps(sums + r * VNNI_COLS + 16) : _mm512_setzero_ps();
+        s[r][0] = a.more ? _mm512_loadu_ps(a.sums + r * VNNI_COLS) : _mm512_setzero_ps();
+        s[r][1] = a.more ? _mm512_loadu_ps(a.sums + r * VNNI_COLS + 16) : _mm512_setzero_ps();
     }
-    for (; n_parts; n_parts--, x += 2 * unit, parts++, w += unit * VNNI_COLS, scale += VNNI_COLS) {
+    for (; a.n_parts; a.n_parts--, a.x += 2 * unit, a.parts++, a.w += unit * VNNI_COLS, a.scale += VNNI_COLS) {
         __m512i t[ROWS][2];
 #pragma GCC unroll 6
         for (size_t r = 0; r < n; r++)
             t[r][0] = t[r][1] = _mm512_setzero_si512();
         for (size_t half = 0; half < 2; half++) {
-            const int8_t *bytes = x + half * unit;
+            const int8_t *bytes = a.x + half * unit;
             for (size_t i = 0; i < unit; i += VNNI_K) {
-                const __m512i w0 = _mm512_loadu_si512(w + i * VNNI_COLS), w1 = _mm512_loadu_si512(w + i * VNNI_COLS + 64);
-                if (half == 0 && a.p) {
-                    _mm_prefetch(a.p, _MM_HINT_T1);
-                    a.p += LINE;
+                const __m512i w0 = _mm512_loadu_si512(a.w + i * VNNI_COLS), w1 = _mm512_loadu_si512(a.w + i * VNNI_COLS + 64);
+                if (half == 0 && a.ahead) {
+                    _mm_prefetch(a.ahead, _MM_HINT_T1);
+                    a.ahead += FINE_LINE;
                 }
 #pragma GCC unroll 6
                 for (size_t r = 0; r < n; r++) {
@@ -50,46 +41,41 @@ static inline __attribute__((always_inline)) void pass(const size_t n, const str
             }
 #pragma GCC unroll 6
             for (size_t r = 0; half == 0 && r < n; r++) {
-                const __m512i offset = _mm512_set1_epi32(parts[r * ld_parts].offset);
+                const __m512i offset = _mm512_set1_epi32(a.parts[r * ld_parts].offset);
                 t[r][0] = _mm512_add_epi32(_mm512_slli_epi32(t[r][0], 8), offset);
                 t[r][1] = _mm512_add_epi32(_mm512_slli_epi32(t[r][1], 8), offset);
             }
         }
-        const __m512 scale0 = _mm512_loadu_ps(scale), scale1 = _mm512_loadu_ps(scale + 16);
+        const __m512 scale0 = _mm512_loadu_ps(a.scale), scale1 = _mm512_loadu_ps(a.scale + 16);
 #pragma GCC unroll 6
         for (size_t r = 0; r < n; r++) {
-            const __m512 by = _mm512_set1_ps(parts[r * ld_parts].scale);
+            const __m512 by = _mm512_set1_ps(a.parts[r * ld_parts].scale);
             s[r][0] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(t[r][0]), scale0), by, s[r][0]);
             s[r][1] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(t[r][1]), scale1), by, s[r][1]);
         }
-        if (!min)
+        if (!a.min)
             continue;
-        const __m512 min0 = _mm512_loadu_ps(min), min1 = _mm512_loadu_ps(min + 16);
-        min += VNNI_COLS;
+        const __m512 min0 = _mm512_loadu_ps(a.min), min1 = _mm512_loadu_ps(a.min + 16);
+        a.min += VNNI_COLS;
 #pragma GCC unroll 6
         for (size_t r = 0; r < n; r++) {
-            const __m512 total = _mm512_set1_ps(parts[r * ld_parts].total);
+            const __m512 total = _mm512_set1_ps(a.parts[r * ld_parts].total);
             s[r][0] = _mm512_fmadd_ps(min0, total, s[r][0]);
             s[r][1] = _mm512_fmadd_ps(min1, total, s[r][1]);
         }
     }
 #pragma GCC unroll 6
     for (size_t r = 0; r < n; r++) {
-        _mm512_storeu_ps(sums + r * VNNI_COLS, s[r][0]);
-        _mm512_storeu_ps(sums + r * VNNI_COLS + 16, s[r][1]);
+        _mm512_storeu_ps(a.sums + r * VNNI_COLS, s[r][0]);
+        _mm512_storeu_ps(a.sums + r * VNNI_COLS + 16, s[r][1]);
     }
 }
 
-typedef void pass_fn(const struct fine_block *b, const int8_t *x, const struct fine_part *parts, size_t n_parts, const uint8_t *w,
-                     const float *scale, const float *min, float *sums, bool more, struct ahead a);
-
 /* One function a number of rows, so that sums stay in registers */
-#define PASS(n)                                                                                                                         \
-    static __attribute__((noinline)) void pass_##n(const struct fine_block *b, const int8_t *x, const struct fine_part *parts,         \
-                                                   size_t n_parts, const uint8_t *w, const float *scale, const float *min, float *sums, \
-                                                   bool more, struct ahead a)                                                           \
-    {                                                                                                                                   \
-        pass(n, b, x, parts, n_parts, w, scale, min, sums, more, a);                                                                    \
+#define PASS(n)                                                                                 \
+    static __attribute__((noinline)) void pass_##n(const struct fine_block *b, struct fine_at a) \
+    {                                                                                           \
+        pass(n, b, a);                                                                          \
     }
 PASS(1)
 PASS(2)
@@ -97,27 +83,11 @@ PASS(3)
 PASS(4)
 PASS(5)
 PASS(6)
-static pass_fn *const passes[ROWS + 1] = {NULL, pass_1, pass_2, pass_3, pass_4, pass_5, pass_6};
+static fine_pass *const passes[ROWS + 1] = {NULL, pass_1, pass_2, pass_3, pass_4, pass_5, pass_6};
 
 void fine_multiply_avx512(const struct fine_block *b)
 {
-    const size_t groups = (b->n_rows + ROWS - 1) / ROWS, ld_parts = b->k / b->unit;
-    for (size_t at = 0, chunk; at < b->k; at += chunk) {
-        chunk = b->k - at < VNNI_CHUNK ? b->k - at : VNNI_CHUNK;
-        const size_t part = at / b->unit, n_parts = chunk / b->unit;
-        const uint8_t *w = b->w + at * VNNI_COLS;
-        /* As many bytes as this chunk has, behind it, in the first four passes; the last chunk asks for the next weights. */
-        const char *next = at + chunk < b->k ? (const char *)(w + chunk * VNNI_COLS) : (const char *)b->next;
-        for (size_t g = 0, row = 0, n, i = 0; g < groups; g++, row += n) {
-            n = (b->n_rows - row) / (groups - g);
-            for (size_t half = 0; half < 2; half++, i++) {
-                const struct ahead a = {next && i < 4 ? next + i * chunk / VNNI_K * LINE : NULL};
-                const size_t of = part * VNNI_COLS + 32 * half;
-                passes[n](b, b->x + row * 2 * b->k + 2 * at, b->parts + row * ld_parts + part, n_parts, w + 128 * half, b->scale + of,
-                          b->min ? b->min + of : NULL, b->sums + row * VNNI_COLS + 32 * half, at > 0, a);
-            }
-        }
-    }
+    fine_run(b, passes, ROWS, 32);
 }
 
 /* 16 values as whole numbers: their upper and lower bytes */
@@ -141,15 +111,15 @@ static inline struct fine_part quantise_part(const float *x, size_t unit, int8_t
     }
     const float largest = _mm512_reduce_max_ps(most), bad = _mm512_reduce_add_ps(taint);
     const bool good = bad == 0;
-    if (!good || !(largest > 1e-30f)) { /* TOP / largest would not be finite */
+    if (!good || !(largest > 1e-30f)) { /* FINE_TOP / largest would not be finite */
         memset(bytes, 0, 2 * unit);
         return (struct fine_part){good ? 0 : NAN, good ? 0 : NAN, 0};
     }
-    const __m512 by = _mm512_set1_ps(TOP / largest);
+    const __m512 by = _mm512_set1_ps(FINE_TOP / largest);
     for (size_t i = 0; i < unit; i += 16)
         sum = _mm512_add_epi32(sum, round_16(x + i, by, bytes + i, bytes + unit + i));
     const int32_t total = _mm512_reduce_add_epi32(sum);
-    const float scale = largest * (1.0f / TOP);
+    const float scale = largest * (1.0f / FINE_TOP);
     return (struct fine_part){scale, scale * (float)total, -128 * total};
 }
 

@@ -1,13 +1,13 @@
-/* Products of weights in blocks with activations of 16 bits, by AVX-512 VNNI: for models that 8 bits of activations are not exact enough for,
- * and as exact as f32 (a value is off by 2^-16 of its part's largest) at a quarter of its memory.
+/* Products of weights in blocks with activations of 16 bits, by AVX-512 VNNI or AVX2: for models that 8 bits of activations are not exact enough
+ * for, and for CPUs without int8 products; as exact as f32 (a value is off by 2^-16 of its part's largest) at a quarter of its memory.
  *
  * Weights stay the whole numbers that the file has, each part of `unit` values of a row with its scale and, where the type has one, its minimum:
- * w = scale q + min. An activation is a whole number of 16 bits by the scale of its part, and lies as two bytes: the upper and the lower, both
- * signed. So a part's sum is 2^8 Σ q upper + Σ q lower, in integers without loss, and the parts' sums are added in f32, always in the
- * order of k: a row's result does not depend on the rows beside it.
+ * w = scale q + min. An activation is a whole number of 16 bits by the scale of its part. A part's sum is made in integers without loss, and the
+ * parts' sums are added in f32, always in the order of k: a row's result does not depend on the rows beside it, nor on the instructions.
  *
- * Weights lie as in ops_cpu_vnni.h, with 128 added; their scales and minima as [m / VNNI_COLS][k / unit][VNNI_COLS]. Rows of x: [n][2 k] bytes,
- * of each part the upper bytes of all its values, then the lower ones. */
+ * Weights lie as in ops_cpu_vnni.h, with 128 added; their scales and minima as [m / VNNI_COLS][k / unit][VNNI_COLS]. Rows of x: [n][2 k] bytes.
+ * AVX-512 VNNI multiplies bytes: of each part the upper ones of all its values come first, then the lower ones, both signed, and the sum is
+ * 2^8 Σ q upper + Σ q lower. AVX2 multiplies 16 bits, two neighbours at once: of each four values the order is 0, 2, 1, 3, as masks take weights apart. */
 #ifndef MODEL_OPS_CPU_FINE_H
 #define MODEL_OPS_CPU_FINE_H
 
@@ -41,15 +41,16 @@ struct fine_block {
 /* sums = x wᵀ. Thread-safety: safe. */
 typedef void fine_multiply(const struct fine_block *b);
 
-/* n rows x[n, k] → bytes and parts, as above. A part that holds NaN or Inf has the scale NaN. */
+/* n rows x[n, k] → bytes and parts, as the product of the same instructions wants them. A part that holds NaN or Inf has the scale NaN. */
 typedef void fine_quantise(const float *x, size_t n, size_t k, size_t unit, int8_t *bytes, struct fine_part *parts);
 
-/* What this CPU can run, under LATENTD_CPU_MASK; NULL: none. */
-fine_multiply *fine_choose(fine_quantise **quantise);
+/* What this CPU can run, under LATENTD_CPU_MASK; NULL: none. pack: for its weights, bytes of any sign. */
+fine_multiply *fine_choose(fine_quantise **quantise, vnni_pack **pack);
 
 #if defined(__x86_64__)
-fine_multiply fine_multiply_avx512;
-fine_quantise fine_quantise_avx512;
+fine_multiply fine_multiply_avx512, fine_multiply_avx2;
+fine_quantise fine_quantise_avx512, fine_quantise_avx2;
+vnni_pack fine_pack_avx2;
 #endif
 
 #endif

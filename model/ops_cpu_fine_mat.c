@@ -1,19 +1,15 @@
 /* Matrices of weights in blocks whose products take activations of 16 bits: see ops_cpu_fine.h. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "model/ops_cpu_internal.h"
 #include "model/tensor_split.h"
 
-#define FINE_MIN_K 256 /* shorter rows cost little in f32 */
+#define BESIDE_INT8 256 /* where the CPU has int8, shorter rows stay in f32: they cost little */
 
 bool cpu_becomes_fine(const struct cpu_ops *o, const struct tensor *t)
 {
-    return o->multiply_fine && tensor_split_unit(t->type) && t->cols >= FINE_MIN_K && t->cols % FINE_UNIT == 0;
-}
-
-bool cpu_fine_columns(size_t m)
-{
-    return m % VNNI_COLS == 0;
+    return o->multiply_fine && tensor_split_unit(t->type) && t->cols % FINE_UNIT == 0 && (!o->int8 || t->cols >= BESIDE_INT8);
 }
 
 /* Longer rows of x than before, in every worker */
@@ -45,11 +41,15 @@ int cpu_fine_room(struct cpu_ops *o, struct ops_mat *w, const struct tensor *con
         w->unit = tensor_split_unit(parts[i]->type) < w->unit ? FINE_SMALL_UNIT : w->unit;
         has_min = has_min || tensor_split_has_min(parts[i]->type);
     }
-    const size_t n = w->k / w->unit;
-    w->part_scale = cpu_alloc(n * w->m, sizeof(float));
-    w->part_min = has_min ? cpu_alloc(n * w->m, sizeof(float)) : NULL;
+    const size_t n = w->k / w->unit, cols = (w->m + VNNI_COLS - 1) / VNNI_COLS * VNNI_COLS;
+    w->part_scale = cpu_alloc(n * cols, sizeof(float));
+    w->part_min = has_min ? cpu_alloc(n * cols, sizeof(float)) : NULL;
     if (!w->part_scale || (has_min && !w->part_min))
         return err_set(em, LT_ENOMEM, "no memory for a %zu by %zu matrix", w->m, w->k);
+    const size_t last = n * (cols - VNNI_COLS); /* of the block that may not be full */
+    memset(w->part_scale + last, 0, n * VNNI_COLS * sizeof(float));
+    if (has_min)
+        memset(w->part_min + last, 0, n * VNNI_COLS * sizeof(float));
     return grow_rows(o, w->k, em);
 }
 
@@ -70,11 +70,11 @@ void cpu_fine_prepare(struct cpu_ops *o, unsigned thread, const struct ops_mat *
     o->quantise_fine(x, n, w->k, w->unit, me->fine_x, me->fine_parts);
 }
 
-void cpu_fine_multiply(struct cpu_ops *o, unsigned thread, const struct ops_mat *w, size_t col, const void *weights, const void *next, size_t first,
-                       size_t n, float *sums)
+void cpu_fine_multiply(struct cpu_ops *o, unsigned thread, const struct ops_mat *w, struct cpu_range cols, const void *weights, const void *next,
+                       size_t first, size_t n, float *sums)
 {
     const struct cpu_worker *me = &o->workers[thread];
-    const size_t n_parts = w->k / w->unit, at = col * n_parts;
+    const size_t n_parts = w->k / w->unit, at = cols.begin * n_parts, n_cols = cols.end - cols.begin;
     o->multiply_fine(&(struct fine_block){
         .x = me->fine_x + first * 2 * w->k,
         .parts = me->fine_parts + first * n_parts,
@@ -87,6 +87,8 @@ void cpu_fine_multiply(struct cpu_ops *o, unsigned thread, const struct ops_mat 
         .next = next,
         .sums = sums,
     });
+    for (size_t r = 1; n_cols < VNNI_COLS && r < n; r++)
+        memmove(sums + r * n_cols, sums + r * VNNI_COLS, n_cols * sizeof *sums);
 }
 
 uint64_t cpu_fine_bytes(const struct tensor *t)

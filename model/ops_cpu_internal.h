@@ -52,7 +52,7 @@ struct ops_mat {
     size_t panel, n_panels;
     struct cpu_panel **panels;
     bool in_blocks; /* all of them packed by o->pack_block, for o->multiply: see ops_cpu_vnni.h; then no `panels` */
-    bool fine;      /* so, too, but for o->multiply_fine */
+    bool fine;      /* so, too, but by o->pack_fine, for o->multiply_fine */
     void *room; /* of their weights, panel_bytes each */
     size_t panel_bytes, room_bytes, weight_bytes;
     float *col_scale;  /* m; int8 only */
@@ -138,6 +138,7 @@ struct cpu_ops {
     vnni_pack *pack_block;   /* or NULL */
     fine_multiply *multiply_fine;   /* or NULL */
     fine_quantise *quantise_fine;   /* or NULL */
+    vnni_pack *pack_fine;           /* or NULL */
     struct cpu_dnnl *dnnl;
     struct team *team;
     unsigned n_threads;
@@ -231,18 +232,17 @@ int cpu_matmul_gate(struct cpu_ops *o, unsigned thread, const struct cpu_command
                     float *y);
 
 /* ops_cpu_fine_mat.c: weights in blocks with activations of 16 bits */
-/* Whether the CPU can take weights so; a matrix of m columns, too */
+/* Whether the CPU can take weights so */
 bool cpu_becomes_fine(const struct cpu_ops *o, const struct tensor *t);
-bool cpu_fine_columns(size_t m);
 /* Finds the parts' unit and makes room for their scales; scratch for the rows of x. Errors: LT_ENOMEM. */
 int cpu_fine_room(struct cpu_ops *o, struct ops_mat *w, const struct tensor *const *parts, size_t n_parts, struct err_msg *em);
 /* Column j of the matrix, row `row` of t: its whole numbers to q[k], scales and minima to their places; room: 2 k / unit floats */
 void cpu_fine_pack(struct ops_mat *w, size_t j, const struct tensor *t, size_t row, uint8_t *q, float *room);
 /* n rows of x, at most CPU_FINE_ROWS, for worker `thread` */
 void cpu_fine_prepare(struct cpu_ops *o, unsigned thread, const struct ops_mat *w, const float *x, size_t n);
-/* VNNI_COLS columns from col on of n of those rows, from `first` on */
-void cpu_fine_multiply(struct cpu_ops *o, unsigned thread, const struct ops_mat *w, size_t col, const void *weights, const void *next, size_t first,
-                       size_t n, float *sums);
+/* The columns of a block, of n of those rows, from `first` on: whole rows of cols to sums, which has room for VNNI_COLS a row */
+void cpu_fine_multiply(struct cpu_ops *o, unsigned thread, const struct ops_mat *w, struct cpu_range cols, const void *weights, const void *next,
+                       size_t first, size_t n, float *sums);
 /* Of t's weights and their scales */
 uint64_t cpu_fine_bytes(const struct tensor *t);
 

@@ -135,8 +135,8 @@ static int pack_panel(struct packing *p, unsigned thread, size_t i, float *row, 
     for (size_t j = 0; j < n; j++) {
         const size_t at = w->in_blocks ? j % VNNI_COLS : j;
         pack_row(p, first + j, row, (char *)plain + at * row_bytes);
-        if (w->in_blocks && at == VNNI_COLS - 1)
-            p->o->pack_block(plain, w->k, room + j / VNNI_COLS * block_bytes(w));
+        if (w->in_blocks && (at == VNNI_COLS - 1 || j == n - 1)) /* of a block that is not full the others' scales are 0 */
+            (w->fine ? p->o->pack_fine : p->o->pack_block)(plain, w->k, room + j / VNNI_COLS * block_bytes(w));
     }
     return w->in_blocks ? 0 : cpu_panel_create(p->o->dnnl, thread, &w->panels[i], w->k, n, w->int8, plain, room, em);
 }
@@ -214,7 +214,7 @@ static int make_room(struct cpu_ops *o, struct ops_mat *w, struct err_msg *em)
     w->in_blocks = w->fine || (o->pack_block && w->int8 && w->k % VNNI_K == 0 && w->m % VNNI_COLS == 0);
     if (w->in_blocks) {
         w->panel_bytes = w->panel / VNNI_COLS * block_bytes(w);
-        last = last_cols / VNNI_COLS * block_bytes(w);
+        last = (last_cols + VNNI_COLS - 1) / VNNI_COLS * block_bytes(w);
     } else if (!(r = cpu_panel_size(o->dnnl, w->k, w->panel < w->m ? w->panel : w->m, w->int8, &w->panel_bytes, em)))
         r = cpu_panel_size(o->dnnl, w->k, last_cols, w->int8, &last, em);
     if (r)
@@ -253,7 +253,7 @@ int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t 
             goto out;
         }
     }
-    w->fine = w->fine && !w->int8 && cpu_fine_columns(w->m);
+    w->fine = w->fine && !w->int8;
     const size_t value_bytes = w->int8 || w->fine ? 1 : sizeof(float);
     w->panel = panel_cols(w->m, w->k, value_bytes);
     w->n_panels = (w->m + w->panel - 1) / w->panel;
@@ -272,7 +272,7 @@ int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t 
     if (!r) {
         w->weight_bytes = w->m * w->k * value_bytes;
         if (w->fine)
-            w->weight_bytes += w->k / w->unit * w->m * (w->part_min ? 2 : 1) * sizeof(float);
+            w->weight_bytes += w->k / w->unit * w->m * (w->part_min ? 2 : 1) * sizeof(float); /* columns beyond m are not counted */
         o->weight_bytes += w->weight_bytes;
         *out = w;
         w = NULL;
@@ -394,7 +394,7 @@ static int multiply(struct cpu_ops *o, unsigned thread, const struct ops_mat *w,
 {
     const uint8_t *q = o->workers[thread].bytes->q + first * w->k;
     if (w->fine) {
-        cpu_fine_multiply(o, thread, w, cols.begin, block_at(w, cols.begin), next, first, n, sums);
+        cpu_fine_multiply(o, thread, w, cols, block_at(w, cols.begin), next, first, n, sums);
         return 0;
     }
     if (!w->in_blocks)

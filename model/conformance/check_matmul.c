@@ -18,7 +18,6 @@
 #include "model/ops_cpu_kernels.h"
 
 #define INT8_LEAST 256 /* the CPU device makes shorter products in f32 */
-#define FINE_COLUMNS 64 /* and others than of multiples of these, where not in int8 */
 #define FINE_TOP (127 * 256)
 
 struct call {
@@ -211,7 +210,7 @@ static void one(struct conform *k, enum tensor_type type, uint32_t n, size_t m, 
         size[i] += form & 1 ? fabsf(bias[i % m]) : 0;
     }
     const bool blocks = tensor_block_len(type) > 1 && tensor_block_len(second) > 1;
-    const bool fine = k->o->info.fine_blocks && blocks && d >= INT8_LEAST && m % FINE_COLUMNS == 0 &&
+    const bool fine = k->o->info.fine_blocks && blocks && d % 32 == 0 && (!k->int8 || d >= INT8_LEAST) &&
                       !(in_int8(k, type, d) && in_int8(k, second, d));
     const bool int8_blocks = k->o->info.int8_blocks && blocks;
     float *either = conform_fill(k, n * d, FILL_ZERO), *may = conform_fill(k, n * m, FILL_ZERO), *rounded = conform_fill(k, n * d, FILL_ZERO);

@@ -61,6 +61,8 @@ static double rounded(const struct model *m, const struct ops *o, int *n)
     *n = cpu ? 2 : 1;
     if (blocks && (cpu ? strstr(o->info.name, "int8") != NULL : o->info.int8_blocks))
         return sqrt(32) / 2 / (fine ? 32767 : 127);
+    if (blocks && cpu && o->info.fine_blocks)
+        return sqrt(32) / 2 / 32512;
     *n = blocks ? 14 : 1;
     return strcmp(type, "f32") && o->info.rounding > 1e-6 ? o->info.rounding : 0;
 }

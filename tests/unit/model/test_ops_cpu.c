@@ -113,7 +113,8 @@ static void test_fine(void **state)
     static const size_t ks[] = {32, 256, VNNI_CHUNK, FINE_K};
     static float all[MOST_ROWS * VNNI_COLS];
     fine_quantise *quantise;
-    fine_multiply *multiply = fine_choose(&quantise);
+    vnni_pack *pack;
+    fine_multiply *multiply = fine_choose(&quantise, &pack);
     uint64_t s = unit_seed();
     if (!multiply)
         skip();
@@ -146,7 +147,8 @@ static void test_fine_bad(void **state)
 {
     static const float bad[] = {NAN, INFINITY, -INFINITY};
     fine_quantise *quantise;
-    fine_multiply *multiply = fine_choose(&quantise);
+    vnni_pack *pack;
+    fine_multiply *multiply = fine_choose(&quantise, &pack);
     uint64_t s = unit_seed();
     if (!multiply)
         skip();

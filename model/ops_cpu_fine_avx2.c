@@ -1,0 +1,137 @@
+/* Compiled with the flags for AVX2 and FMA; called only where the CPU has them. */
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#include "model/ops_cpu_fine_run.h"
+
+#define ROWS 3 /* at once: with two vectors of columns, 6 sums of a part and 4 of weights stay in registers */
+#define COLS 16
+
+/* 8 columns of a row: what a part's sum t adds to sums */
+static inline __attribute__((always_inline)) void add_part(__m256i t, const struct fine_part *part, const float *scale, const float *min, bool more,
+                                                           float *sums)
+{
+    __m256 s = more ? _mm256_loadu_ps(sums) : _mm256_setzero_ps();
+    const __m256 whole = _mm256_cvtepi32_ps(_mm256_add_epi32(t, _mm256_set1_epi32(part->offset)));
+    s = _mm256_fmadd_ps(_mm256_mul_ps(whole, _mm256_loadu_ps(scale)), _mm256_set1_ps(part->scale), s);
+    if (min)
+        s = _mm256_fmadd_ps(_mm256_loadu_ps(min), _mm256_set1_ps(part->total), s);
+    _mm256_storeu_ps(sums, s);
+}
+
+static inline __m256i pair(const int8_t *x)
+{
+    int32_t two;
+    memcpy(&two, x, sizeof two);
+    return _mm256_set1_epi32(two);
+}
+
+/* COLS columns of n rows (a constant where this is inlined) */
+static inline __attribute__((always_inline)) void pass(const size_t n, const struct fine_block *b, struct fine_at a)
+{
+    const size_t unit = b->unit, ld_x = 2 * b->k, ld_parts = b->k / unit;
+    const __m256i even = _mm256_set1_epi16(0xFF);
+    for (; a.n_parts; a.n_parts--, a.x += 2 * unit, a.parts++, a.w += unit * VNNI_COLS, a.scale += VNNI_COLS, a.more = true) {
+        __m256i t[ROWS][2];
+#pragma GCC unroll 4
+        for (size_t r = 0; r < n; r++)
+            t[r][0] = t[r][1] = _mm256_setzero_si256();
+        for (size_t i = 0; i < unit; i += VNNI_K) {
+            const __m256i w0 = _mm256_loadu_si256((const __m256i *)(a.w + i * VNNI_COLS));
+            const __m256i w1 = _mm256_loadu_si256((const __m256i *)(a.w + i * VNNI_COLS + 32));
+            const __m256i even0 = _mm256_and_si256(w0, even), even1 = _mm256_and_si256(w1, even);
+            const __m256i odd0 = _mm256_srli_epi16(w0, 8), odd1 = _mm256_srli_epi16(w1, 8);
+            if (a.ahead) {
+                _mm_prefetch(a.ahead, _MM_HINT_T1);
+                a.ahead += FINE_LINE;
+            }
+#pragma GCC unroll 4
+            for (size_t r = 0; r < n; r++) {
+                const __m256i x02 = pair(a.x + r * ld_x + 2 * i), x13 = pair(a.x + r * ld_x + 2 * i + 4);
+                t[r][0] = _mm256_add_epi32(t[r][0], _mm256_madd_epi16(even0, x02));
+                t[r][1] = _mm256_add_epi32(t[r][1], _mm256_madd_epi16(even1, x02));
+                t[r][0] = _mm256_add_epi32(t[r][0], _mm256_madd_epi16(odd0, x13));
+                t[r][1] = _mm256_add_epi32(t[r][1], _mm256_madd_epi16(odd1, x13));
+            }
+        }
+#pragma GCC unroll 4
+        for (size_t r = 0; r < n; r++) {
+            const struct fine_part *part = a.parts + r * ld_parts;
+            add_part(t[r][0], part, a.scale, a.min, a.more, a.sums + r * VNNI_COLS);
+            add_part(t[r][1], part, a.scale + 8, a.min ? a.min + 8 : NULL, a.more, a.sums + r * VNNI_COLS + 8);
+        }
+        a.min = a.min ? a.min + VNNI_COLS : NULL;
+    }
+}
+
+/* One function a number of rows, so that sums stay in registers */
+#define PASS(n)                                                                                 \
+    static __attribute__((noinline)) void pass_##n(const struct fine_block *b, struct fine_at a) \
+    {                                                                                           \
+        pass(n, b, a);                                                                          \
+    }
+PASS(1)
+PASS(2)
+PASS(3)
+static fine_pass *const passes[ROWS + 1] = {NULL, pass_1, pass_2, pass_3};
+
+void fine_multiply_avx2(const struct fine_block *b)
+{
+    fine_run(b, passes, ROWS, COLS);
+}
+
+static inline float most_of(__m256 v)
+{
+    float all[8], most = 0;
+    _mm256_storeu_ps(all, v);
+    for (int i = 0; i < 8; i++)
+        most = all[i] > most ? all[i] : most;
+    return most;
+}
+
+static inline struct fine_part quantise_part(const float *x, size_t unit, int8_t *bytes)
+{
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    __m256 most = _mm256_setzero_ps(), taint = _mm256_setzero_ps();
+    for (size_t i = 0; i < unit; i += 8) {
+        const __m256 v = _mm256_loadu_ps(x + i);
+        most = _mm256_max_ps(most, _mm256_andnot_ps(sign, v));
+        taint = _mm256_fmadd_ps(v, _mm256_setzero_ps(), taint); /* 0, or NaN of NaN and Inf */
+    }
+    const bool good = _mm256_movemask_ps(_mm256_cmp_ps(taint, taint, _CMP_UNORD_Q)) == 0;
+    const float largest = most_of(most);
+    if (!good || !(largest > 1e-30f)) { /* FINE_TOP / largest would not be finite */
+        memset(bytes, 0, 2 * unit);
+        return (struct fine_part){good ? 0 : NAN, good ? 0 : NAN, 0};
+    }
+    const __m256 by = _mm256_set1_ps(FINE_TOP / largest);
+    int32_t total = 0, whole[8];
+    for (size_t i = 0; i < unit; i += 8) {
+        static const uint8_t order[8] = {0, 2, 1, 3, 4, 6, 5, 7};
+        int16_t row[8];
+        _mm256_storeu_si256((__m256i *)whole, _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i), by)));
+        for (int j = 0; j < 8; j++) {
+            row[j] = (int16_t)whole[order[j]];
+            total += whole[j];
+        }
+        memcpy(bytes + 2 * i, row, sizeof row);
+    }
+    const float scale = largest * (1.0f / FINE_TOP);
+    return (struct fine_part){scale, scale * (float)total, -128 * total};
+}
+
+void fine_quantise_avx2(const float *x, size_t n, size_t k, size_t unit, int8_t *bytes, struct fine_part *parts)
+{
+    for (size_t i = 0; i < n * k; i += unit)
+        parts[i / unit] = quantise_part(x + i, unit, bytes + 2 * i);
+}
+
+void fine_pack_avx2(const int8_t *w, size_t k, int8_t *block)
+{
+    const size_t padded = (k + 63) / 64 * 64;
+    for (size_t i = 0; i < k; i += VNNI_K, block += VNNI_COLS * VNNI_K)
+        for (size_t col = 0; col < VNNI_COLS; col++)
+            memcpy(block + col * VNNI_K, w + col * k + i, VNNI_K);
+    memset(block, 0, (padded - k) * VNNI_COLS);
+}

@@ -1,0 +1,54 @@
+/* How a block's rows and columns are gone through, for every instruction set's pass: see ops_cpu_fine.h. */
+#ifndef MODEL_OPS_CPU_FINE_RUN_H
+#define MODEL_OPS_CPU_FINE_RUN_H
+
+#include "model/ops_cpu_fine.h"
+
+#define FINE_LINE 64
+#define FINE_TOP 32512 /* 127 · 256: the largest whole number; its upper byte is 127, and none is beyond */
+
+/* What a pass works at: some rows, some columns, some parts of k. All point to the first of them. */
+struct fine_at {
+    const int8_t *x;
+    const struct fine_part *parts;
+    const uint8_t *w;
+    const float *scale, *min; /* min: or NULL */
+    float *sums;
+    size_t n_parts;
+    bool more;         /* sums are there to be added to */
+    const char *ahead; /* lines to be asked for, one at each step of 4 of k; or NULL */
+};
+
+typedef void fine_pass(const struct fine_block *b, struct fine_at a);
+
+/* All of b in chunks of k: passes[n] makes n rows, up to `rows`, of `cols` columns. As many bytes as a chunk has are asked for by its first passes:
+ * those of the chunk behind it, the last one's of what is read next. */
+static inline void fine_run(const struct fine_block *b, fine_pass *const *passes, size_t rows, size_t cols)
+{
+    const size_t groups = (b->n_rows + rows - 1) / rows, ld_parts = b->k / b->unit, n_ahead = VNNI_COLS * VNNI_K / FINE_LINE;
+    for (size_t at = 0, chunk; at < b->k; at += chunk) {
+        chunk = b->k - at < VNNI_CHUNK ? b->k - at : VNNI_CHUNK;
+        const size_t part = at / b->unit;
+        const uint8_t *w = b->w + at * VNNI_COLS;
+        const char *next = at + chunk < b->k ? (const char *)(w + chunk * VNNI_COLS) : (const char *)b->next;
+        for (size_t g = 0, row = 0, n, i = 0; g < groups; g++, row += n) {
+            n = (b->n_rows - row) / (groups - g);
+            for (size_t col = 0; col < VNNI_COLS; col += cols, i++) {
+                const size_t of = part * VNNI_COLS + col;
+                passes[n](b, (struct fine_at){
+                    .x = b->x + row * 2 * b->k + 2 * at,
+                    .parts = b->parts + row * ld_parts + part,
+                    .w = w + col * VNNI_K,
+                    .scale = b->scale + of,
+                    .min = b->min ? b->min + of : NULL,
+                    .sums = b->sums + row * VNNI_COLS + col,
+                    .n_parts = chunk / b->unit,
+                    .more = at > 0,
+                    .ahead = next && i < n_ahead ? next + i * chunk / VNNI_K * FINE_LINE : NULL,
+                });
+            }
+        }
+    }
+}
+
+#endif

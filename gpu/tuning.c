@@ -342,20 +342,57 @@ struct tuning_few tuning_few(const struct gpu *g, uint32_t n, uint32_t n_rows, u
     return t;
 }
 
-struct tuning_attention tuning_attention(const struct gpu *g, uint32_t head_dim)
+/* Bytes of the tile, of weights and of what a row's invocations tell each other. */
+static uint32_t attention_f32_shared(const struct tuning_attention *t, uint32_t d4)
 {
-    const struct gpu_limits *l = gpu_limits(g);
-    struct tuning_attention t = {.group = g->table.attention_group, .bq = 16, .bk = 32};
-    uint32_t row_bytes = ((head_dim + 3) / 4 + 1) * 16;
-    while (t.group > l->max_invocations)
+    const uint32_t keys = (t->bq + t->bk) * (t->c4 | 1), values = t->vk * d4;
+    return 16 * ((keys > values ? keys : values) + t->bq * (t->bk / 4 | 1) + t->bq * t->tx / 4);
+}
+
+/* Vectors of the output that are made of d4, those beyond it included. */
+static uint32_t attention_vectors(uint32_t d4, uint32_t tx)
+{
+    return ceil_div(d4, tx) * tx;
+}
+
+struct tuning_attention tuning_attention(const struct gpu *g, uint32_t head_dim, uint32_t sharing)
+{
+    const struct tuning_table *n = &g->table;
+    const uint32_t d4 = ceil_div(head_dim, 4), allowed = min_u32(g->limits.max_invocations, g->limits.max_group_size[0]);
+    struct tuning_attention t = {.group = n->attention_group, .tx = n->attention_across, .rq = n->attention_rows, .rk = n->attention_row_keys,
+                                 .share = 1};
+    while (t.group > allowed)
         t.group /= 2;
-    /* queries, one tile of keys or values, scores */
-    while ((t.bq + t.bk) * row_bytes + 4 * t.bq * t.bk > l->max_shared) {
-        if (t.bk >= 2 * t.bq)
-            t.bk /= 2;
-        else
-            t.bq /= 2;
+    t.tx = min_u32(t.tx, t.group);
+    /* a head that leaves invocations without work: as large a tile of fewer along keys */
+    while (t.tx > 4 && t.rq > 1 && 4 * attention_vectors(d4, t.tx / 2) <= 3 * attention_vectors(d4, t.tx)) {
+        t.tx /= 2;
+        t.rq /= 2;
+        t.rk *= 2;
     }
+    while (t.rq > 1 && 4 * t.rq * ceil_div(d4, t.tx) > n->attention_values)
+        t.rq /= 2;
+    t.c4 = ceil_div(d4, ceil_div(d4, 8));
+    for (;;) {
+        t.bq = t.group / t.tx * t.rq;
+        t.bk = t.tx * t.rk;
+        for (t.vk = t.bk; t.vk > 4 && t.vk * d4 > (t.bq + t.bk) * (t.c4 | 1); t.vk /= 2)
+            ;
+        if (attention_f32_shared(&t, d4) <= g->limits.max_shared || (t.rk == 1 && t.rq == 1 && t.group == t.tx && t.tx == 4))
+            break;
+        if (t.rk > 1 && t.bk >= t.bq)
+            t.rk /= 2;
+        else if (t.rq > 1)
+            t.rq /= 2;
+        else if (t.group > t.tx)
+            t.group /= 2;
+        else if (t.rk > 1)
+            t.rk /= 2;
+        else
+            t.tx /= 2;
+    }
+    while (t.share < n->attention_share && t.share < t.bq && sharing % (2 * t.share) == 0)
+        t.share *= 2;
     return t;
 }
 

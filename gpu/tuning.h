@@ -121,11 +121,15 @@ struct tuning_few {
 struct tuning_few tuning_few(const struct gpu *g, uint32_t n, uint32_t n_rows, uint32_t kp);
 
 struct tuning_attention {
-    uint32_t group, bq, bk;
+    uint32_t group, tx; /* invocations, and how many of them beside each other along keys, at least 4 */
+    uint32_t rq, rk;    /* rows and keys of an invocation */
+    uint32_t c4, vk;    /* depth of a tile of queries and keys, in vectors of 4; keys of one of values, divides bk */
+    uint32_t share;     /* heads with their keys in common that a group takes: divides bq */
+    uint32_t bq, bk;    /* tile: group / tx * rq rows, each a token's of one head; tx * rk keys */
 };
 
-/* For heads of head_dim (1 … 256). Does not depend on the batch, so that its neighbours change nothing. */
-struct tuning_attention tuning_attention(const struct gpu *g, uint32_t head_dim);
+/* For heads of head_dim (1 … 256), sharing of them having the same keys. Does not depend on the batch, so that its neighbours change nothing. */
+struct tuning_attention tuning_attention(const struct gpu *g, uint32_t head_dim, uint32_t sharing);
 
 struct tuning_finish {
     uint32_t group;   /* invocations: a power of two */

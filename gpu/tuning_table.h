@@ -50,8 +50,14 @@
     X(few_sets, 1, 2, 1, 1, 1, 1, 2)                                                                                             \
     /* sums of an invocation in attention by matrices; a head for which there are more goes the way without */                   \
     X(attention_sums, 256, 256, 32, 8, 256, 8, 256)                                                                             \
-    /* invocations of a group in attention without matrices: a group's tiles fill shared memory, so it had better keep a processor busy */\
-    X(attention_group, 256, 256, 256, 256, 64, 16, 1024)                                                                         \
+    /* invocations of a group in attention without matrices, and of those beside each other along keys; rows and keys of an invocation, and sums of its\
+     * output at most: with 64 Intel's compiler spilled 142 registers of a head of 256; heads with their keys in common that a group takes */\
+    X(attention_group, 128, 128, 128, 128, 32, 16, 1024)                                                                        \
+    X(attention_across, 16, 16, 16, 16, 8, 4, 64)                                                                                \
+    X(attention_rows, 4, 4, 4, 4, 8, 1, 16)                                                                                      \
+    X(attention_row_keys, 2, 2, 2, 2, 4, 1, 16)                                                                                  \
+    X(attention_values, 64, 64, 64, 32, 256, 4, 256)                                                                             \
+    X(attention_share, 4, 4, 4, 4, 4, 1, 16)                                                                                     \
     /* rows of x of an invocation, of few by integer dot products */                                                             \
     X(dot_rows, 8, 8, 8, 4, 8, 1, 8)                                                                                             \
     /* sums of an invocation each way, in large tiles of f32 on a card */                                                        \

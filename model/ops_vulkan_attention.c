@@ -76,11 +76,12 @@ static int run_coop(struct ops_vulkan *v, const struct ops_buf *qkv, const struc
 static int run_f32(struct ops_vulkan *v, const struct ops_buf *qkv, const struct ops_attention *a, struct ops_buf *y)
 {
     struct err_msg em = {0};
-    const struct tuning_attention t = tuning_attention(v->g, a->head_dim);
-    int r = ops_vulkan_blocks(v, t.bq, &em);
+    const struct tuning_attention t = tuning_attention(v->g, a->head_dim, a->n_heads / a->n_kv_heads);
+    const uint32_t tokens = t.bq / t.share;
+    int r = ops_vulkan_blocks(v, tokens, &em);
     if (r < 0)
         return finish(v, r, &em);
-    const uint32_t spec[] = {t.group, a->head_dim, t.bq, t.bk, a->causal};
+    const uint32_t spec[] = {t.group, a->head_dim, t.tx, t.rq, t.rk, t.c4, t.vk, t.share, a->causal};
     const struct push_attention push = {a->n_heads, a->n_kv_heads, a->scale, window_of(a)};
     struct gpu_arg args[] = {arg(qkv->b), meta_arg(v, &v->blocks), arg(y->b)};
     struct gpu_dispatch d = {
@@ -88,8 +89,8 @@ static int run_f32(struct ops_vulkan *v, const struct ops_buf *qkv, const struct
         .spec = spec,
         .push = &push,
         .args = args,
-        .groups = {v->n_blocks, a->n_heads, 1},
-        .work = attention_work(v, a, t.bq, t.bk),
+        .groups = {v->n_blocks, a->n_heads / t.share, 1},
+        .work = attention_work(v, a, tokens, t.bk),
     };
     return finish(v, gpu_dispatch(v->g, &d, &em), &em);
 }

@@ -22,13 +22,14 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 QUERY = (["--types", "q4_K,q8_0", "--rows", "32"], ["layer"])
 PRODUCTS = (["--types", "f16,q8_0", "--rows", "8192,512"], ["6144x4096", "4096x14336"])
 MANY = (["--types", "f16", "--rows", "8192"], ["layer"])
+F32_ATTENTION = (["--rows", "8192"], ["attention:16x512", "attention:16x512x64", "attention:16x512x256", "attention:64x24"])
 # What is measured for each number, most promising first.
 BEARS_ON = {
     "few_eights": QUERY, "few_sets": QUERY, "few_matrices": QUERY, "few_subgroups": QUERY, "groups_wanted": QUERY, "part_least": QUERY, "parts_mib": QUERY,
     "fragment_ahead": PRODUCTS, "coop_sums": PRODUCTS, "fragment_subgroups": PRODUCTS, "fragment_panel": PRODUCTS, "coop_subgroups": PRODUCTS,
     "coop_few_sums": QUERY, "coop_few_least": QUERY, "coop_few_depth": QUERY, "coop_lanes": PRODUCTS, "coop_columns": PRODUCTS,
     "dot_rows": (["--types", "q8_0,q4_K", "--rows", "8"], ["4096x4096"]), "f32_sums": (["--types", "f32", "--rows", "2048"], ["4096x4096"]),
-    "attention_group": (["--rows", "8192"], ["attention:16x512"]), "attention_sums": (["--rows", "8192"], ["attention:16x512", "attention:16x512x256"]),
+    **{f"attention_{n}": F32_ATTENTION for n in ("group", "across", "rows", "row_keys", "values", "share")}, "attention_sums": (["--rows", "8192"], ["attention:16x512", "attention:16x512x256"]),
     "attention_keys": (["--rows", "8192"], ["attention:16x512"]), "attention_subgroups": (["--rows", "8192"], ["attention:16x512"]),
     "finish_group": MANY, "row_group": (["--rows", "8192,32"], ["rms_norm"]),
     "few_rows": (["--types", "q4_K,f16", "--rows", "48,96,128,192"], ["6144x4096"]),

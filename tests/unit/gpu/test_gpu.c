@@ -287,10 +287,9 @@ static void tiles_fit_every_head_size(void **state)
     struct gpu *g = open_gpu(&(struct gpu_params){0});
     const struct gpu_limits *l = gpu_limits(g);
     for (uint32_t d = 1; d <= 256; d++) {
-        struct tuning_attention t = tuning_attention(g, d);
-        uint32_t bytes = (t.bq + t.bk) * ((d + 3) / 4 + 1) * 16 + t.bq * t.bk * 4;
-        assert_true(t.bq && t.bk && t.group % t.bq == 0);
-        assert_true(bytes <= l->max_shared && t.group <= l->max_invocations);
+        struct tuning_attention t = tuning_attention(g, d, 1);
+        assert_true(t.bq == t.group / t.tx * t.rq && t.bk == t.tx * t.rk && t.share == 1);
+        assert_true(t.group <= l->max_invocations);
     }
     for (uint32_t n = 1; n < 600; n += 7) {
         struct tuning_tiles t = tuning_tiles(g, n, 333, 100);

@@ -154,6 +154,32 @@ static void attention_fits_every_kind_of_device(void **state)
     assert_true(n_taken > 4000);
 }
 
+/* Attention in f32: what its shader takes for granted, in the memory that Vulkan guarantees too, and its row's sums do not depend on who shares. */
+static void attention_in_f32_fits(void **state)
+{
+    static const uint32_t shared[] = {16384, 32768, 49152}, vendors[] = {0x10DE, 0x1002, 0x8086, 1};
+    for (int i = 0; i < 8 * VARIANTS * 3; i++) {
+        struct gpu g = {.vendor = vendors[i & 3], .info.software = (i & 7) == 7,
+                        .limits = {.max_shared = shared[i / 8 % 3], .max_invocations = i & 4 ? 1024 : 128, .max_group_size = {i % 3 ? 1024 : 128}}};
+        fill_table(&g, i / 24);
+        for (uint32_t d = 1; d <= 256; d++) {
+            const struct tuning_attention alone = tuning_attention(&g, d, 1);
+            for (uint32_t sharing = 1; sharing <= 12; sharing++) {
+                const struct tuning_attention t = tuning_attention(&g, d, sharing);
+                const uint32_t d4 = (d + 3) / 4, row = t.c4 | 1, keys = (t.bq + t.bk) * row;
+                const uint32_t tile = keys > t.vk * d4 ? keys : t.vk * d4;
+                assert_true(t.group && t.group <= g.limits.max_invocations && t.group <= g.limits.max_group_size[0]);
+                assert_true(t.group % t.tx == 0 && t.tx % 4 == 0 && t.vk % 4 == 0 && t.bk % t.vk == 0);
+                assert_true(t.rq && t.rk && t.c4 && t.c4 <= 8 && t.bq == t.group / t.tx * t.rq && t.bk == t.tx * t.rk);
+                assert_true(16 * (tile + t.bq * (t.bk / 4 | 1) + t.bq * t.tx / 4) <= g.limits.max_shared);
+                assert_true(t.share && t.bq % t.share == 0 && sharing % t.share == 0 && t.share <= g.table.attention_share);
+                assert_true(t.bk == alone.bk && t.tx == alone.tx && t.c4 == alone.c4 && t.group == alone.group);
+                assert_true(t.rq == 1 || 4 * t.rq * ((d4 + t.tx - 1) / t.tx) <= g.table.attention_values);
+            }
+        }
+    }
+}
+
 /* A row of any length has a group that is allowed and holds it, with no vector of an invocation's left over. */
 static void rows_between_products_fit(void **state)
 {
@@ -213,6 +239,7 @@ int main(void)
         cmocka_unit_test(numbers_can_be_changed),
         cmocka_unit_test(fragments_fit_every_kind_of_device),
         cmocka_unit_test(attention_fits_every_kind_of_device),
+        cmocka_unit_test(attention_in_f32_fits),
         cmocka_unit_test(rows_between_products_fit),
         cmocka_unit_test(dot_products_are_chosen_where_they_are_fast),
         cmocka_unit_test(tiles_of_dot_products_fit),

@@ -10,6 +10,7 @@
 /* 20 to 80 µs, by how long the CPU takes over a pause: about the time in which a sleeping thread comes back, or another's piece of work
  * is done. */
 #define SPINS 2000
+
 struct member {
     struct team *team;
     unsigned index;

@@ -213,8 +213,9 @@ class SlowReaders(unittest.TestCase):
             self.assertEqual(w.call(ADD, add("c", [document("big", text, vector=struct.pack("<4f", 1, 0, 0, 0))])).code, 0)
 
     def ask(self, d, w):
-        """Many large replies, all of them done before the first is read."""
-        sent = [w.send(GET, [(1, "c"), (2, "big")]) for _ in range(self.N)]
+        """Many large replies, all of them done before the first is read. Asked for at once: who asks while those before fill what requests
+        may have is read from one at a time, and none of his is refused."""
+        sent = w.send_at_once(GET, [(1, "c"), (2, "big")], self.N)
         with Wire(d.socket) as other:
             for _ in range(4):  # searchers work in order of arrival
                 self.assertIn(other.call(GET, [(1, "c"), (2, "nothing")]).code, (0, EBUSY))

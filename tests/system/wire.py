@@ -133,6 +133,13 @@ class Wire:
         self.send_frame(request(number, body, fields, deadline_ms))
         return number
 
+    def send_at_once(self, body, fields, n):
+        """The same request n times in one write; their ids."""
+        first, self.next_id = self.next_id, self.next_id + n
+        sent = list(range(first, first + n))
+        self.socket.sendall(b"".join(frame(request(number, body, fields)) for number in sent))
+        return sent
+
     def receive(self):
         return Reply(self.take(struct.unpack("<I", self.take(4))[0]))
 

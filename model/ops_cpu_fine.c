@@ -71,18 +71,12 @@ static inline __attribute__((always_inline)) void pass(const size_t n, const str
     }
 }
 
-/* One function a number of rows, so that sums stay in registers */
-#define PASS(n)                                                                                 \
-    static __attribute__((noinline)) void pass_##n(const struct fine_block *b, struct fine_at a) \
-    {                                                                                           \
-        pass(n, b, a);                                                                          \
-    }
-PASS(1)
-PASS(2)
-PASS(3)
-PASS(4)
-PASS(5)
-PASS(6)
+FINE_PASS(1)
+FINE_PASS(2)
+FINE_PASS(3)
+FINE_PASS(4)
+FINE_PASS(5)
+FINE_PASS(6)
 static fine_pass *const passes[ROWS + 1] = {NULL, pass_1, pass_2, pass_3, pass_4, pass_5, pass_6};
 
 void fine_multiply_avx512(const struct fine_block *b)

@@ -65,15 +65,9 @@ static inline __attribute__((always_inline)) void pass(const size_t n, const str
     }
 }
 
-/* One function a number of rows, so that sums stay in registers */
-#define PASS(n)                                                                                 \
-    static __attribute__((noinline)) void pass_##n(const struct fine_block *b, struct fine_at a) \
-    {                                                                                           \
-        pass(n, b, a);                                                                          \
-    }
-PASS(1)
-PASS(2)
-PASS(3)
+FINE_PASS(1)
+FINE_PASS(2)
+FINE_PASS(3)
 static fine_pass *const passes[ROWS + 1] = {NULL, pass_1, pass_2, pass_3};
 
 void fine_multiply_avx2(const struct fine_block *b)

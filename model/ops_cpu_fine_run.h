@@ -21,6 +21,13 @@ struct fine_at {
 
 typedef void fine_pass(const struct fine_block *b, struct fine_at a);
 
+/* pass_n of an instruction set: its `pass` for a constant number of rows, so that sums stay in registers */
+#define FINE_PASS(n)                                                                            \
+    static __attribute__((noinline)) void pass_##n(const struct fine_block *b, struct fine_at a) \
+    {                                                                                           \
+        pass(n, b, a);                                                                          \
+    }
+
 /* All of b in chunks of k: passes[n] makes n rows, up to `rows`, of `cols` columns. As many bytes as a chunk has are asked for by its first passes:
  * those of the chunk behind it, the last one's of what is read next. */
 static inline void fine_run(const struct fine_block *b, fine_pass *const *passes, size_t rows, size_t cols)

@@ -24,9 +24,8 @@
  *
  * A limit is twice what the worst of a type's devices loses, but never more than the type's own rounding costs, since a device should not be
  * what a user notices (a 6-layer checkpoint against its original weights: q6_K 1.6e-3, q5_K and q4_K 7.5e-3, q5_0 and q5_1 from 7.4e-3, q4_0 and
- * q4_1 from 3.7e-2). The CPU computes in f32, or
- * with activations of 16 bits (1e-7), where its int8 is beyond the limit. f32, f16 and q8_0 have the
- * limits that are promised against the original weights. */
+ * q4_1 from 3.7e-2). The CPU computes in f32, or with activations of 16 bits (1e-7), where its int8 is beyond the limit. f32, f16 and q8_0
+ * have the limits that are promised against the original weights. */
 struct golden_limit golden_limit(const struct model_info *i)
 {
     static const struct {

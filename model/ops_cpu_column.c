@@ -137,7 +137,7 @@ static bool take_part(struct cpu_ops *o, const struct step *step, atomic_uint *t
 
 static bool takes_bytes(const struct cpu_command *c)
 {
-    return c->op == OP_MATMUL && c->w->int8;
+    return c->op == OP_MATMUL && (c->w->int8 || c->w->fine);
 }
 
 /* Whether threads may make all rows' bytes when it suits them: nobody writes to them meanwhile. */

@@ -64,20 +64,20 @@ void cpu_fine_pack(struct ops_mat *w, size_t j, const struct tensor *t, size_t r
     }
 }
 
-void cpu_fine_prepare(struct cpu_ops *o, unsigned thread, const struct ops_mat *w, const float *x, size_t n)
+void cpu_fine_prepare(struct cpu_ops *o, unsigned thread, const struct ops_mat *w, const float *x, struct cpu_range rows)
 {
     struct cpu_worker *me = &o->workers[thread];
-    o->quantise_fine(x, n, w->k, w->unit, me->fine_x, me->fine_parts);
+    o->quantise_fine(x, rows.end - rows.begin, w->k, w->unit, me->fine_x + rows.begin * 2 * w->k, me->fine_parts + rows.begin * (w->k / w->unit));
 }
 
 void cpu_fine_multiply(struct cpu_ops *o, unsigned thread, const struct ops_mat *w, struct cpu_range cols, const void *weights, const void *next,
                        size_t first, size_t n, float *sums)
 {
-    const struct cpu_worker *me = &o->workers[thread];
+    const struct cpu_worker *rows = o->workers[thread].bytes;
     const size_t n_parts = w->k / w->unit, at = cols.begin * n_parts, n_cols = cols.end - cols.begin;
     o->multiply_fine(&(struct fine_block){
-        .x = me->fine_x + first * 2 * w->k,
-        .parts = me->fine_parts + first * n_parts,
+        .x = rows->fine_x + first * 2 * w->k,
+        .parts = rows->fine_parts + first * n_parts,
         .n_rows = n,
         .k = w->k,
         .unit = w->unit,
@@ -91,8 +91,7 @@ void cpu_fine_multiply(struct cpu_ops *o, unsigned thread, const struct ops_mat 
         memmove(sums + r * n_cols, sums + r * VNNI_COLS, n_cols * sizeof *sums);
 }
 
-uint64_t cpu_fine_bytes(const struct tensor *t)
+uint64_t cpu_fine_bytes(uint64_t m, uint64_t k, size_t unit, bool has_min)
 {
-    const uint64_t scales = (tensor_split_has_min(t->type) ? 2 : 1) * sizeof(float);
-    return t->rows * (t->cols + t->cols / tensor_split_unit(t->type) * scales);
+    return m * (k + k / unit * (has_min ? 2 : 1) * sizeof(float));
 }

@@ -121,7 +121,7 @@ struct cpu_worker {
     float *row;       /* max_k */
     int8_t *fine_x;   /* CPU_FINE_ROWS rows of the longest fine product, 2 fine_k bytes each */
     struct fine_part *fine_parts;
-    const struct cpu_worker *bytes; /* whose q and row_scale its products read */
+    const struct cpu_worker *bytes; /* whose q and row_scale, or fine_x and fine_parts, its products read */
     const struct cpu_command *held; /* by column: the product whose rows its own are */
     float *row_scale; /* CPU_MATMUL_MOST_ROWS */
     void *sums;       /* 2 × DNNL_ROWS × max_panel values of 4 bytes */
@@ -217,7 +217,7 @@ size_t cpu_matmul_rows(const struct cpu_ops *o);
 /* Columns of product c, or of what its gate makes of it; by column, those of one thread's slice, by heads the queries' of them */
 size_t cpu_matmul_width(const struct cpu_command *c);
 struct cpu_range cpu_matmul_slice(const struct cpu_ops *o, const struct cpu_command *c, unsigned slice);
-/* By column, before any column of an int8 product is made: some of its rows, for all threads */
+/* By column, before any column of a product of whole numbers is made: some of its rows, for all threads */
 void cpu_matmul_quantise(struct cpu_ops *o, const struct cpu_command *c, struct cpu_range rows);
 /* n rows of product c from x on, the input of its inner norm if it has one, for this thread alone */
 void cpu_matmul_prepare(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, const float *x, size_t n);
@@ -238,13 +238,13 @@ bool cpu_becomes_fine(const struct cpu_ops *o, const struct tensor *t);
 int cpu_fine_room(struct cpu_ops *o, struct ops_mat *w, const struct tensor *const *parts, size_t n_parts, struct err_msg *em);
 /* Column j of the matrix, row `row` of t: its whole numbers to q[k], scales and minima to their places; room: 2 k / unit floats */
 void cpu_fine_pack(struct ops_mat *w, size_t j, const struct tensor *t, size_t row, uint8_t *q, float *room);
-/* n rows of x, at most CPU_FINE_ROWS, for worker `thread` */
-void cpu_fine_prepare(struct cpu_ops *o, unsigned thread, const struct ops_mat *w, const float *x, size_t n);
-/* The columns of a block, of n of those rows, from `first` on: whole rows of cols to sums, which has room for VNNI_COLS a row */
+/* Some rows, of at most CPU_FINE_ROWS, for who reads those of worker `thread`; x: the first of them */
+void cpu_fine_prepare(struct cpu_ops *o, unsigned thread, const struct ops_mat *w, const float *x, struct cpu_range rows);
+/* The columns of a block, of n of the rows that worker `thread` reads, from `first` on: whole rows of cols to sums, which has room for VNNI_COLS a row */
 void cpu_fine_multiply(struct cpu_ops *o, unsigned thread, const struct ops_mat *w, struct cpu_range cols, const void *weights, const void *next,
                        size_t first, size_t n, float *sums);
-/* Of t's weights and their scales */
-uint64_t cpu_fine_bytes(const struct tensor *t);
+/* Of weights and their scales; those of columns that fill the last block are left out */
+uint64_t cpu_fine_bytes(uint64_t m, uint64_t k, size_t unit, bool has_min);
 
 /* ops_cpu_place.c: decides which buffers of the recorded commands stay in the arena. src: the buffer read at the end or NULL.
  * Returns LT_ENOMEM when the arena cannot grow. */

@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 
 #include "model/ops_cpu_internal.h"
+#include "model/tensor_split.h"
 
 #define PANEL_COLS 512            /* 64 rows of sums then take 128 KiB */
 #define PANEL_BYTES (512u * 1024) /* of weights */
@@ -270,9 +271,7 @@ int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t 
     if (!r && !(r = make_room(o, w, em)))
         r = pack(o, w, parts, em);
     if (!r) {
-        w->weight_bytes = w->m * w->k * value_bytes;
-        if (w->fine)
-            w->weight_bytes += w->k / w->unit * w->m * (w->part_min ? 2 : 1) * sizeof(float); /* columns beyond m are not counted */
+        w->weight_bytes = w->fine ? cpu_fine_bytes(w->m, w->k, w->unit, w->part_min) : w->m * w->k * value_bytes;
         o->weight_bytes += w->weight_bytes;
         *out = w;
         w = NULL;
@@ -284,9 +283,10 @@ out:
 
 uint64_t cpu_mat_bytes(const struct cpu_ops *o, const struct tensor *t)
 {
-    const uint64_t plain = t->rows * t->cols * (becomes_int8(o, t) ? 1 : sizeof(float));
-    const bool fine = !becomes_int8(o, t) && cpu_becomes_fine(o, t);
-    return (fine ? cpu_fine_bytes(t) : plain) + t->rows * (sizeof(float) + sizeof(int32_t));
+    const uint64_t bytes = becomes_int8(o, t)         ? t->rows * t->cols
+                           : cpu_becomes_fine(o, t) ? cpu_fine_bytes(t->rows, t->cols, tensor_split_unit(t->type), tensor_split_has_min(t->type))
+                                                    : t->rows * t->cols * sizeof(float);
+    return bytes + t->rows * (sizeof(float) + sizeof(int32_t));
 }
 
 void cpu_mat_destroy(struct cpu_ops *o, struct ops_mat **wp)
@@ -359,7 +359,10 @@ void cpu_matmul_quantise(struct cpu_ops *o, const struct cpu_command *c, struct 
 {
     struct cpu_worker *w = &o->workers[0];
     const size_t k = c->w->k;
-    o->kernels->quantise(c->x->v + rows.begin * k, rows.end - rows.begin, k, w->q + rows.begin * k, w->row_scale + rows.begin);
+    if (c->w->fine)
+        cpu_fine_prepare(o, 0, c->w, c->x->v + rows.begin * k, rows);
+    else
+        o->kernels->quantise(c->x->v + rows.begin * k, rows.end - rows.begin, k, w->q + rows.begin * k, w->row_scale + rows.begin);
 }
 
 const struct cpu_command *cpu_inner_norm(const struct cpu_ops *o, const struct cpu_command *c)
@@ -375,7 +378,7 @@ void cpu_matmul_prepare(struct cpu_ops *o, unsigned thread, const struct cpu_com
     const size_t k = c->w->k;
     me->bytes = me;
     if (c->w->fine)
-        cpu_fine_prepare(o, thread, c->w, x, n);
+        cpu_fine_prepare(o, thread, c->w, x, (struct cpu_range){0, n});
     if (c->w->int8 && !norm)
         kernels->quantise(x, n, k, me->q, me->row_scale);
     for (size_t r = 0; norm && r < n; r++, x += k) {
@@ -451,7 +454,7 @@ int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, 
     for (size_t step; n && cols.begin < cols.end; n -= step, x += step * w->k, y += step * w->m) {
         const size_t most = w->fine ? CPU_FINE_ROWS : MANY_ROWS;
         step = n < most ? n : most;
-        if (!o->by_column || w->fine)
+        if (!o->by_column)
             cpu_matmul_prepare(o, thread, c, x, step);
         for (struct cpu_range p = part_at(w, cols.begin, cols.end); p.begin < cols.end; p = part_at(w, p.end, cols.end)) {
             const int8_t *next = p.end < cols.end ? block_at(w, p.end) : after;

@@ -216,7 +216,7 @@ static size_t count_refused(const struct add *a, uint64_t *bytes, char why[stati
     for (size_t i = 0; i < a->msg->n_documents; i++) {
         if ((d = &a->docs[i])->status < 0) {
             const char *id = a->msg->documents[i]->id;
-            snprintf(why, WHY_BYTES, "%.120s%s%.110s (%s)", id, *id ? ": " : "", d->why.text[0] ? d->why.text : err_text(d->status), err_name(d->status));
+            snprintf(why, WHY_BYTES, "%.120s%s%.133s", id, *id ? ": " : "", d->why.text[0] ? d->why.text : err_text(d->status));
             *bytes += source_bytes(a->msg->documents[i]);
             n++;
         }

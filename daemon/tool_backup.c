@@ -38,7 +38,7 @@ static int backup(const char *dir, const char *to)
     if (terminal)
         fputs("\r\033[K", stderr);
     if (r < 0) {
-        fprintf(stderr, "latentd backup: %s (%s)\n", em.text, err_name(r));
+        fprintf(stderr, "latentd backup: %s\n", em.text[0] ? em.text : err_text(r));
         if (r == LT_ECORRUPT)
             fputs("Nothing was copied. latentd check --repair mends the folder of a daemon that does not run.\n", stderr);
         return 1;

@@ -55,7 +55,7 @@ static int wrong(const char *what, const char *which)
 
 static int fail(int code, const struct err_msg *em)
 {
-    fprintf(stderr, "latentd bench: %s: %s\n", err_name(code), em->text[0] ? em->text : err_text(code));
+    fprintf(stderr, "latentd bench: %s\n", em->text[0] ? em->text : err_text(code));
     return 1;
 }
 

@@ -40,7 +40,7 @@ static int check(const char *dir, bool repair)
         return 1;
     }
     if (r < 0 && !rep.n_collections) { /* it could not be opened, or not be read to the end */
-        fprintf(stderr, "latentd check: %s (%s)\n", em.text, err_name(r));
+        fprintf(stderr, "latentd check: %s\n", em.text[0] ? em.text : err_text(r));
         if (r == LT_ECORRUPT || r == LT_EFORMAT)
             fputs("The database itself cannot be read; put a copy of the folder back, or salvage with sqlite3's .recover.\n",
                   stderr);

@@ -123,7 +123,7 @@ int tool_import(int argc, char **argv)
     if (progress.show)
         fputc('\n', stderr);
     if (r < 0) {
-        fprintf(stderr, "latentd import: %s: %s\n", err_name(r), em.text);
+        fprintf(stderr, "latentd import: %s\n", em.text[0] ? em.text : err_text(r));
         return 1;
     }
     report_done(out, &report);

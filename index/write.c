@@ -362,8 +362,7 @@ int index_fail_chunk(struct index *ix, uint64_t chunk, int code, const char *rea
     char text[256];
     sql_bind(st, "i", doc);
     if ((r = sql_step(st, em)) > 0)
-        snprintf(text, sizeof text, "%.120s: %.110s (%s)", (const char *)sqlite3_column_text(st, 8),
-                 reason ? reason : err_text(code), err_name(code));
+        snprintf(text, sizeof text, "%.120s: %.133s", (const char *)sqlite3_column_text(st, 8), reason ? reason : err_text(code));
     sqlite3_reset(st);
     if (r > 0)
         r = documents_drop_staged(ix, c, &row, em);

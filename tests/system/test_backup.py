@@ -166,10 +166,10 @@ class Backup(unittest.TestCase):
                 f.seek(5 * 4096)
                 f.write(os.urandom(8 * 4096))
             before = sorted(os.listdir(self.folder))
-            refused("is there already (LT_EEXIST)", "--data", d.data, self.to("there"))
+            refused("is there already", "--data", d.data, self.to("there"))
             refused("No such file", "--data", self.to("there"), self.to("new"))
             refused("not a database", "--data", self.to("odd"), self.to("new"))
-            refused("(LT_ECORRUPT)\nNothing was copied", "--data", self.to("damaged"), self.to("new"))
+            refused("\nNothing was copied", "--data", self.to("damaged"), self.to("new"))
             refused("No such file", "--data", d.data, self.to("absent/new"))
             refused("where to?", "--data", d.data, code=2)
             refused("Try latentd backup --help", "--data", d.data, self.to("new"), self.to("newer"), code=2)
@@ -191,7 +191,7 @@ class Backup(unittest.TestCase):
             d.add("c", [{"id": str(i), "text": os.urandom(30000).hex()} for i in range(40)], "--on-long", "truncate")
             got = latent("backup", "--data", d.data, os.path.join(small, "copy"))
             self.assertEqual(got.returncode, 1)
-            self.assertRegex(got.stderr, r"small/copy.part: no space left \(\d+ bytes free, \d+ needed\) \(LT_ENOSPC\)")
+            self.assertRegex(got.stderr, r"small/copy.part: no space left \(\d+ bytes free, \d+ needed\)")
             self.assertEqual(os.listdir(small), [])
 
 

@@ -307,6 +307,7 @@ class Jobs(unittest.TestCase):
                 row = d.json_lines("job", "list", "--json")[0]
                 self.assertTrue(row["last_error"].startswith(begins), row)
                 self.assertRegex(row["last_error"], r"empty|UTF-8")
+                self.assertNotIn("LT_", row["last_error"])
 
     def test_what_is_over_stays_as_it_ended(self):
         """Documents that come for it are refused, whatever they are, and count nowhere."""

@@ -141,6 +141,8 @@ static int parse_expires(struct key_entry *e, struct word w)
 static int parse_option(struct key_entry *e, struct word w, unsigned *seen, struct err_msg *em)
 {
     static const char *const names[] = {"collections=", "rate=", "expires="};
+    static const char *const takes[] = {"64 names of collections at most, joined by commas, or *", "N/s, N from 1 to 1000000", "a day, YYYY-MM-DD"};
+    _Static_assert(KEYS_COLLECTIONS_MAX == 64 && KEYS_RATE_MAX == 1000000, "said in words");
     static int (*const parse[])(struct key_entry *, struct word) = {parse_collections, parse_rate, parse_expires};
     for (unsigned i = 0; i < 3; i++) {
         struct word value = w;
@@ -150,7 +152,9 @@ static int parse_option(struct key_entry *e, struct word w, unsigned *seen, stru
             return err_set(em, LT_EFORMAT, "%s twice", names[i]);
         *seen |= 1u << i;
         int r = parse[i](e, value);
-        return r < 0 ? err_set(em, r, "%s %s", names[i], r == LT_ENOMEM ? err_text(r) : "has a wrong value") : 0;
+        if (r == LT_ENOMEM)
+            return err_set(em, r, "%s %s", names[i], err_text(r));
+        return r < 0 ? err_set(em, r, "%s takes %s, not \"%.*s\"", names[i], takes[i], (int)(value.len < 40 ? value.len : 40), value.p) : 0;
     }
     /* Not ignored: a misspelt `collections=` would otherwise open them all. */
     return err_set(em, LT_EFORMAT, "unknown word \"%.*s\" (a comment starts with #)",

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/paths.h"
 #include "clients/cli/cli.h"
@@ -161,6 +162,8 @@ static int add(struct key_args *a)
     if (n < 0 || (size_t)n >= sizeof line)
         return fprintf(stderr, "latent: the line would be too long\n"), CLI_REFUSED;
     int r = key_entry_parse(&e, line, (size_t)n, &em);
+    if (r == 0 && e.expires_s && e.expires_s <= clock_wall_ms() / 1000)
+        r = err_set(&em, LT_EINVAL, "a key that expires on %s would be refused already: it is from that day on (UTC)", a->expires);
     char *slash = strrchr(a->file, '/');
     if (r == 0 && slash && a->file == a->default_file) {
         *slash = 0;
@@ -218,7 +221,7 @@ const struct cli_command cli_key_command = {
     "  --rights LIST       of query, ingest, admin; default query\n"
     "  --collections LIST  names, or * for all; default all\n"
     "  --rate N            requests a second\n"
-    "  --expires DATE      YYYY-MM-DD; refused from that day on (UTC)\n"
+    "  --expires DATE      YYYY-MM-DD, later than today; refused from that day on (UTC)\n"
     "  --comment TEXT\n"
     "  --json\n",
     run};

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The daemon as a process: start, stop, sockets, keys, priorities, and the example of the client library."""
+import base64
 import grp
 import json
 import os
@@ -379,6 +380,25 @@ class Remote(unittest.TestCase):
                 self.assertTrue(got.stderr.startswith(f"{path}: {words}"), got.stderr)
                 with open(path, "w") as f:
                     f.write("# nobody yet\n")
+
+    def test_key_add_says_what_it_takes(self):
+        """One that would be refused from the first moment on is not added."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "keys")
+            public = base64.b64encode(bytes(range(32))).decode()
+            today = time.strftime("%Y-%m-%d", time.gmtime())
+            for args, words in ((["--expires", "2020-01-31"], "expires on 2020-01-31 would be refused already"),
+                                (["--expires", today], f"expires on {today} would be refused already"),
+                                (["--expires", "2037-02-30"], 'expires= takes a day, YYYY-MM-DD, not "2037-02-30"'),
+                                (["--rate", "0"], 'rate= takes N/s, N from 1 to 1000000, not "0/s"'),
+                                (["--collections", "a,b/c"], 'collections= takes 64 names of collections at most, joined by commas, or *, not "a,b/c"')):
+                got = subprocess.run([LATENT, "key", "add", public, "--file", path, *args], capture_output=True, text=True)
+                self.assertEqual((got.returncode, got.stdout), (1, ""), args)
+                self.assertIn(words, got.stderr)
+                self.assertFalse(os.path.exists(path))
+            later = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 2 * 86400))
+            got = subprocess.run([LATENT, "key", "add", public, "--file", path, "--expires", later], capture_output=True, text=True)
+            self.assertEqual((got.returncode, got.stderr), (0, ""))
 
     def test_broken_key_files(self):
         """A key that cannot be read is not one that is not there, on either side."""

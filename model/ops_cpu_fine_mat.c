@@ -74,7 +74,7 @@ void cpu_fine_multiply(struct cpu_ops *o, unsigned thread, const struct ops_mat 
                        size_t first, size_t n, float *sums)
 {
     const struct cpu_worker *rows = o->workers[thread].bytes;
-    const size_t n_parts = w->k / w->unit, at = cols.begin * n_parts, n_cols = cols.end - cols.begin;
+    const size_t n_parts = w->k / w->unit, at = cols.begin * n_parts;
     o->multiply_fine(&(struct fine_block){
         .x = rows->fine_x + first * 2 * w->k,
         .parts = rows->fine_parts + first * n_parts,
@@ -87,8 +87,6 @@ void cpu_fine_multiply(struct cpu_ops *o, unsigned thread, const struct ops_mat 
         .next = next,
         .sums = sums,
     });
-    for (size_t r = 1; n_cols < VNNI_COLS && r < n; r++)
-        memmove(sums + r * n_cols, sums + r * VNNI_COLS, n_cols * sizeof *sums);
 }
 
 uint64_t cpu_fine_bytes(uint64_t m, uint64_t k, size_t unit, bool has_min)

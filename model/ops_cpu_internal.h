@@ -53,6 +53,9 @@ struct ops_mat {
     struct cpu_panel **panels;
     bool in_blocks; /* all of them packed by o->pack_block, for o->multiply: see ops_cpu_vnni.h; then no `panels` */
     bool fine;      /* so, too, but by o->pack_fine, for o->multiply_fine */
+    bool floats;    /* so, too, but of `type` by float_pack, for o->kernels->multiply_float */
+    enum tensor_type type;
+    size_t value_bytes; /* of a weight */
     void *room; /* of their weights, panel_bytes each */
     size_t panel_bytes, room_bytes, weight_bytes;
     float *col_scale;  /* m; int8 only */
@@ -240,7 +243,7 @@ int cpu_fine_room(struct cpu_ops *o, struct ops_mat *w, const struct tensor *con
 void cpu_fine_pack(struct ops_mat *w, size_t j, const struct tensor *t, size_t row, uint8_t *q, float *room);
 /* Some rows, of at most CPU_FINE_ROWS, for who reads those of worker `thread`; x: the first of them */
 void cpu_fine_prepare(struct cpu_ops *o, unsigned thread, const struct ops_mat *w, const float *x, struct cpu_range rows);
-/* The columns of a block, of n of the rows that worker `thread` reads, from `first` on: whole rows of cols to sums, which has room for VNNI_COLS a row */
+/* The columns of a block, of n of the rows that worker `thread` reads, from `first` on, to sums: VNNI_COLS a row */
 void cpu_fine_multiply(struct cpu_ops *o, unsigned thread, const struct ops_mat *w, struct cpu_range cols, const void *weights, const void *next,
                        size_t first, size_t n, float *sums);
 /* Of weights and their scales; those of columns that fill the last block are left out */

@@ -1,4 +1,4 @@
-/* The CPU's kernels besides the matrix products, as one table per instruction set.
+/* The CPU's kernels besides the products of whole numbers, as one table per instruction set.
  *
  * Every row is computed in the same order of operations whatever rows surround it, so results do not depend
  * on how a batch is cut. All take any width; NaN and Inf come out as NaN or Inf.
@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "model/ops_cpu_float.h"
 
 #define ATTENTION_KEYS 128   /* keys per step of the online softmax */
 #define ATTENTION_LANES 32   /* most query rows of one tile */
@@ -62,6 +64,7 @@ struct cpu_kernels {
     void (*row_q8_0)(const void *blocks, size_t n, float *y); /* n a multiple of 32 */
     void (*row_q4_k)(const void *blocks, size_t n, float *y); /* n a multiple of 256 */
     void (*row_f16)(const void *x, size_t n, float *y);
+    float_multiply *multiply_float;
     void (*rms_norm)(const float *x, const float *g, float eps, size_t n, size_t d, float *y);
     void (*rms_norm_add)(const float *x, const float *g, float eps, size_t n, size_t d, float *y);
     void (*scale)(float *x, float s, size_t n);

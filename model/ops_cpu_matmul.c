@@ -8,7 +8,7 @@
  * signed bytes; what the 128 adds is known per column and taken off. Rows and weights first go
  * through a Walsh-Hadamard transform in blocks, which leaves products as they are but shares out the few large values that
  * would cost all others their bits (as in QuaRot, arXiv 2404.00456, but at run time, where it costs a few additions a value).
- * Weights in blocks that do not become int8 are multiplied as in ops_cpu_fine.h where the CPU can. */
+ * Weights in blocks that do not become int8 are multiplied as in ops_cpu_fine.h where the CPU can, those of 16 bits as in ops_cpu_float.h. */
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +31,12 @@ static bool becomes_int8(const struct cpu_ops *o, const struct tensor *t)
     const enum tensor_type type = t->type;
     return o->int8 && t->cols >= INT8_MIN_K && t->cols <= INT8_MAX_K &&
            (type == TENSOR_Q8_0 || type == TENSOR_Q4_K || type == TENSOR_Q5_K || type == TENSOR_Q6_K);
+}
+
+/* The types that stay as they are: oneDNN would want them in f32, twice the memory and twice the time to read it. */
+static bool becomes_floats(const struct tensor *t)
+{
+    return t->type == TENSOR_F16 || t->type == TENSOR_BF16;
 }
 
 static size_t panel_cols(size_t m, size_t k, size_t value_bytes)
@@ -94,7 +100,7 @@ static int grow_scratch(struct cpu_ops *o, size_t k, size_t panel, struct err_ms
 /* Of VNNI_COLS columns */
 static size_t block_bytes(const struct ops_mat *w)
 {
-    return (w->k + 63) / 64 * 64 * VNNI_COLS;
+    return w->floats ? w->k * VNNI_COLS * w->value_bytes : (w->k + 63) / 64 * 64 * VNNI_COLS;
 }
 
 /* Packing of a matrix, its panels shared out among threads */
@@ -107,15 +113,18 @@ struct packing {
     struct err_msg *em; /* of the thread that set the error */
 };
 
-/* Row j of the matrix: as int8 into q, or as it is */
+/* Row j of the matrix: as whole numbers, as its file has it, or as f32 */
 static void pack_row(const struct packing *p, size_t j, float *row, void *out)
 {
     struct ops_mat *w = p->w;
     int32_t sum;
-    if (w->fine) {
+    if (w->fine || w->floats) {
         size_t in_part = j;
         const struct tensor *t = part_of(p->parts, &in_part);
-        cpu_fine_pack(w, j, t, in_part, out, row);
+        if (w->fine)
+            cpu_fine_pack(w, j, t, in_part, out, row);
+        else
+            memcpy(out, (const uint8_t *)t->data + in_part * w->k * w->value_bytes, w->k * w->value_bytes);
         return;
     }
     if (!w->int8) {
@@ -127,17 +136,28 @@ static void pack_row(const struct packing *p, size_t j, float *row, void *out)
     w->col_bias[j] = 128 * sum;
 }
 
+/* The rows of a block, the last of them filled up with zeros */
+static void pack_block(const struct packing *p, void *plain, size_t n, void *block)
+{
+    const struct ops_mat *w = p->w;
+    if (w->floats) {
+        memset((uint8_t *)plain + n * w->k * w->value_bytes, 0, (VNNI_COLS - n) * w->k * w->value_bytes);
+        float_pack(w->type, plain, w->k, block);
+    } else
+        (w->fine ? p->o->pack_fine : p->o->pack_block)(plain, w->k, block); /* their scales are 0 */
+}
+
 static int pack_panel(struct packing *p, unsigned thread, size_t i, float *row, void *plain, struct err_msg *em)
 {
     struct ops_mat *w = p->w;
     const size_t first = i * w->panel, n = w->m - first < w->panel ? w->m - first : w->panel;
-    const size_t row_bytes = w->k * (w->in_blocks || w->int8 ? 1 : sizeof(float));
+    const size_t row_bytes = w->k * w->value_bytes;
     int8_t *room = (int8_t *)w->room + i * w->panel_bytes;
     for (size_t j = 0; j < n; j++) {
         const size_t at = w->in_blocks ? j % VNNI_COLS : j;
         pack_row(p, first + j, row, (char *)plain + at * row_bytes);
-        if (w->in_blocks && (at == VNNI_COLS - 1 || j == n - 1)) /* of a block that is not full the others' scales are 0 */
-            (w->fine ? p->o->pack_fine : p->o->pack_block)(plain, w->k, room + j / VNNI_COLS * block_bytes(w));
+        if (w->in_blocks && (at == VNNI_COLS - 1 || j == n - 1))
+            pack_block(p, plain, at + 1, room + j / VNNI_COLS * block_bytes(w));
     }
     return w->in_blocks ? 0 : cpu_panel_create(p->o->dnnl, thread, &w->panels[i], w->k, n, w->int8, plain, room, em);
 }
@@ -148,7 +168,7 @@ static void pack_some(void *arg, unsigned thread)
     const struct ops_mat *w = p->w;
     struct err_msg em = {{0}};
     float *row = cpu_alloc(w->k, sizeof *row);
-    void *plain = cpu_alloc((w->in_blocks ? VNNI_COLS : w->panel) * w->k, w->in_blocks || w->int8 ? 1 : sizeof(float));
+    void *plain = cpu_alloc((w->in_blocks ? VNNI_COLS : w->panel) * w->k, w->value_bytes);
     int r = row && plain ? 0 : err_set(&em, LT_ENOMEM, "no memory for a %zu by %zu matrix", w->m, w->k), none = 0;
     for (size_t i; !r && !atomic_load(&p->error) && (i = atomic_fetch_add(&p->next, 1)) < w->n_panels;)
         r = pack_panel(p, thread, i, row, plain, &em);
@@ -212,7 +232,7 @@ static int make_room(struct cpu_ops *o, struct ops_mat *w, struct err_msg *em)
     const size_t last_cols = w->m - (w->n_panels - 1) * w->panel;
     size_t last = 0, bytes;
     int r = 0;
-    w->in_blocks = w->fine || (o->pack_block && w->int8 && w->k % VNNI_K == 0 && w->m % VNNI_COLS == 0);
+    w->in_blocks = w->fine || w->floats || (o->pack_block && w->int8 && w->k % VNNI_K == 0 && w->m % VNNI_COLS == 0);
     if (w->in_blocks) {
         w->panel_bytes = w->panel / VNNI_COLS * block_bytes(w);
         last = (last_cols + VNNI_COLS - 1) / VNNI_COLS * block_bytes(w);
@@ -244,19 +264,21 @@ int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t 
     if (!w)
         return err_set(em, LT_ENOMEM, "no memory for a matrix");
     w->k = parts[0]->cols;
-    w->int8 = w->fine = true;
+    w->type = parts[0]->type;
+    w->int8 = w->fine = w->floats = true;
     for (size_t i = 0; i < n_parts; i++) {
         w->m += parts[i]->rows;
         w->int8 = w->int8 && becomes_int8(o, parts[i]);
         w->fine = w->fine && cpu_becomes_fine(o, parts[i]);
+        w->floats = w->floats && becomes_floats(parts[i]) && parts[i]->type == w->type;
         if (parts[i]->cols != w->k || !parts[i]->rows || !w->k) {
             r = err_set(em, LT_EINVAL, "%s: parts of a matrix differ in width", parts[i]->name);
             goto out;
         }
     }
     w->fine = w->fine && !w->int8;
-    const size_t value_bytes = w->int8 || w->fine ? 1 : sizeof(float);
-    w->panel = panel_cols(w->m, w->k, value_bytes);
+    w->value_bytes = w->int8 || w->fine ? 1 : w->floats ? tensor_row_bytes(w->type, 1) : sizeof(float);
+    w->panel = panel_cols(w->m, w->k, w->value_bytes);
     w->n_panels = (w->m + w->panel - 1) / w->panel;
     w->panels = calloc(w->n_panels, sizeof(struct cpu_panel *));
     w->col_scale = cpu_alloc(w->m, sizeof(float));
@@ -271,7 +293,7 @@ int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t 
     if (!r && !(r = make_room(o, w, em)))
         r = pack(o, w, parts, em);
     if (!r) {
-        w->weight_bytes = w->fine ? cpu_fine_bytes(w->m, w->k, w->unit, w->part_min) : w->m * w->k * value_bytes;
+        w->weight_bytes = w->fine ? cpu_fine_bytes(w->m, w->k, w->unit, w->part_min) : w->m * w->k * w->value_bytes;
         o->weight_bytes += w->weight_bytes;
         *out = w;
         w = NULL;
@@ -283,8 +305,9 @@ out:
 
 uint64_t cpu_mat_bytes(const struct cpu_ops *o, const struct tensor *t)
 {
-    const uint64_t bytes = becomes_int8(o, t)         ? t->rows * t->cols
+    const uint64_t bytes = becomes_int8(o, t)       ? t->rows * t->cols
                            : cpu_becomes_fine(o, t) ? cpu_fine_bytes(t->rows, t->cols, tensor_split_unit(t->type), tensor_split_has_min(t->type))
+                           : becomes_floats(t)      ? t->rows * tensor_row_bytes(t->type, t->cols)
                                                     : t->rows * t->cols * sizeof(float);
     return bytes + t->rows * (sizeof(float) + sizeof(int32_t));
 }
@@ -390,6 +413,13 @@ void cpu_matmul_prepare(struct cpu_ops *o, unsigned thread, const struct cpu_com
     }
 }
 
+/* Of whole blocks' sums, the first columns */
+static void keep_columns(float *sums, size_t n, size_t n_cols)
+{
+    for (size_t r = 1; n_cols < VNNI_COLS && r < n; r++)
+        memmove(sums + r * n_cols, sums + r * VNNI_COLS, n_cols * sizeof *sums);
+}
+
 /* Columns `cols` of one panel or block, times n rows of a step from `first` on; the sums go to `sums`, whole rows of cols.
  * next: the block that is read after these, or NULL. */
 static int multiply(struct cpu_ops *o, unsigned thread, const struct ops_mat *w, struct cpu_range cols, const int8_t *next, size_t first,
@@ -398,6 +428,20 @@ static int multiply(struct cpu_ops *o, unsigned thread, const struct ops_mat *w,
     const uint8_t *q = o->workers[thread].bytes->q + first * w->k;
     if (w->fine) {
         cpu_fine_multiply(o, thread, w, cols, block_at(w, cols.begin), next, first, n, sums);
+        keep_columns(sums, n, cols.end - cols.begin);
+        return 0;
+    }
+    if (w->floats) {
+        o->kernels->multiply_float(&(struct float_block){
+            .x = x + first * w->k,
+            .n_rows = n,
+            .k = w->k,
+            .w = block_at(w, cols.begin),
+            .type = w->type,
+            .next = next,
+            .sums = sums,
+        });
+        keep_columns(sums, n, cols.end - cols.begin);
         return 0;
     }
     if (!w->in_blocks)
@@ -451,6 +495,7 @@ int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, 
     const struct cpu_range cols = part.cols;
     struct cpu_worker *me = &o->workers[thread];
     const int8_t *after = part.then == CPU_NO_COLUMN ? weights_after(o, c, thread) : block_at(w, part.then);
+    const size_t tile = w->floats ? 2 * DNNL_ROWS : DNNL_ROWS;
     for (size_t step; n && cols.begin < cols.end; n -= step, x += step * w->k, y += step * w->m) {
         const size_t most = w->fine ? CPU_FINE_ROWS : MANY_ROWS;
         step = n < most ? n : most;
@@ -458,8 +503,8 @@ int cpu_matmul(struct cpu_ops *o, unsigned thread, const struct cpu_command *c, 
             cpu_matmul_prepare(o, thread, c, x, step);
         for (struct cpu_range p = part_at(w, cols.begin, cols.end); p.begin < cols.end; p = part_at(w, p.end, cols.end)) {
             const int8_t *next = p.end < cols.end ? block_at(w, p.end) : after;
-            for (size_t first = 0; first < step; first += DNNL_ROWS, next = NULL) {
-                const size_t rows = step - first < DNNL_ROWS ? step - first : DNNL_ROWS, at = first * w->m + p.begin;
+            for (size_t first = 0; first < step; first += tile, next = NULL) {
+                const size_t rows = step - first < tile ? step - first : tile, at = first * w->m + p.begin;
                 if (c->y_place < 0 && w->in_blocks)
                     claim_lines(y + at, rows, w->m);
                 const int r = multiply(o, thread, w, p, next, first, rows, x, me->sums);

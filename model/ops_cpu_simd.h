@@ -110,6 +110,10 @@ static inline vf vf_load_f16(const uint16_t *p)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
+static inline vf vf_load_bf16(const uint16_t *p)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
+}
 static inline void vf_transpose(vf r[VW])
 {
     vf t[16];
@@ -233,6 +237,10 @@ static inline vf vf_load_f16(const uint16_t *p)
 {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
 }
+static inline vf vf_load_bf16(const uint16_t *p)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
+}
 static inline void vf_transpose(vf r[VW])
 {
     vf t[8];
@@ -350,11 +358,21 @@ static inline vf vf_load_i8(const int8_t *p)
 {
     return (vf){p[0], p[1], p[2], p[3]};
 }
-static inline vf vf_load_f16(const uint16_t *p)
+static inline simd_vi simd_load_u16(const uint16_t *p)
 {
     uint16_t h[4];
     memcpy(h, p, sizeof h);
-    return (vf){f16_to_f32(h[0]), f16_to_f32(h[1]), f16_to_f32(h[2]), f16_to_f32(h[3])};
+    return (simd_vi){h[0], h[1], h[2], h[3]};
+}
+static inline vf vf_load_f16(const uint16_t *p)
+{
+    const simd_vi h = simd_load_u16(p), size = h & 0x7FFF;
+    const vf a = (vf)(size << 13) * vf_set(0x1p112f); /* the exponent's bias is 112 higher; a subnormal becomes what it is, too */
+    return (vf)((simd_vi)a | ((size >= 0x7C00) & 0x7F800000) | (h & 0x8000) << 16);
+}
+static inline vf vf_load_bf16(const uint16_t *p)
+{
+    return (vf)(simd_load_u16(p) << 16);
 }
 static inline void vf_transpose(vf r[VW])
 {

@@ -7,6 +7,7 @@
 #include "model/ops_cpu_rows_tmpl.h"
 #include "model/ops_cpu_quant_tmpl.h"
 #include "model/ops_cpu_attention_tmpl.h"
+#include "model/ops_cpu_float_tmpl.h"
 
 #define TABLE_NAME2(suffix) cpu_kernels_##suffix
 #define TABLE_NAME(suffix) TABLE_NAME2(suffix)
@@ -16,6 +17,7 @@ const struct cpu_kernels TABLE_NAME(SIMD_SUFFIX) = {
     .row_q8_0 = row_q8_0,
     .row_q4_k = row_q4_k,
     .row_f16 = row_f16,
+    .multiply_float = multiply_float,
     .rms_norm = rms_norm,
     .rms_norm_add = rms_norm_add,
     .scale = scale,

@@ -1,4 +1,4 @@
-/* The CPU device's ways: its own products of whole numbers against plain sums; a text's vector whatever the number of threads. */
+/* The CPU device's ways: its own products against plain sums; a text's vector whatever the number of threads. */
 #include "tests/unit.h"
 
 #include <math.h>
@@ -171,6 +171,104 @@ static void test_fine_bad(void **state)
     free(c);
 }
 
+/* ---- weights of 16 bits ---- */
+
+enum { FLOAT_K = 3 * FLOAT_CHUNK + 9 };
+
+struct float_case {
+    size_t n, k;
+    enum tensor_type type;
+    float x[MOST_ROWS * FLOAT_K];
+    uint16_t rows[VNNI_COLS * FLOAT_K], w[FLOAT_K * VNNI_COLS]; /* w: packed */
+    float sums[(MOST_ROWS + 1) * VNNI_COLS];
+};
+
+static float value_of(enum tensor_type type, uint16_t w)
+{
+    return type == TENSOR_F16 ? f16_to_f32(w) : bf16_to_f32(w);
+}
+
+static void float_sums(struct float_case *c, const float *x, size_t n)
+{
+    memset(c->sums, 0x5A, sizeof c->sums);
+    cpu_kernels_choose()->multiply_float(&(struct float_block){x, n, c->k, c->w, c->type, c->n % 2 ? c->w : NULL, c->sums});
+}
+
+static void fill_float(struct float_case *c, uint64_t *s)
+{
+    for (size_t i = 0; i < c->n * c->k; i++)
+        c->x[i] = (float)((int)(unit_rand(s) % 2001) - 1000) * 0.001f;
+    for (size_t i = 0; i < VNNI_COLS * c->k; i++) {
+        const float w = (float)((int)(unit_rand(s) % 2001) - 1000) * 1e-4f;
+        c->rows[i] = c->type == TENSOR_F16 ? f32_to_f16(w) : f32_to_bf16(w);
+    }
+    float_pack(c->type, c->rows, c->k, c->w);
+}
+
+static void check_float(const struct float_case *c)
+{
+    for (size_t r = 0; r < c->n; r++) {
+        for (size_t col = 0; col < VNNI_COLS; col++) {
+            double want = 0, size = 0;
+            for (size_t i = 0; i < c->k; i++) {
+                const double p = (double)c->x[r * c->k + i] * value_of(c->type, c->rows[col * c->k + i]);
+                want += p;
+                size += fabs(p);
+            }
+            const double off = fabs(c->sums[r * VNNI_COLS + col] - want);
+            if (!(off <= 1e-6 * size))
+                fail_msg("%zu rows of %zu: row %zu column %zu is off by %g of %g", c->n, c->k, r, col, off, 1e-6 * size);
+        }
+    }
+}
+
+/* Products of rows among others as of rows alone, to the bit */
+static void test_floats(void **state)
+{
+    static const size_t ks[] = {1, FLOAT_CHUNK - 1, FLOAT_CHUNK, FLOAT_CHUNK + 1, FLOAT_K};
+    static float all[MOST_ROWS * VNNI_COLS];
+    uint64_t s = unit_seed();
+    struct float_case *c = malloc(sizeof *c);
+    assert_non_null(c);
+    for (size_t n = 1; n <= MOST_ROWS; n += n < 15 ? 1 : 7) {
+        c->n = n;
+        c->k = ks[n % 5];
+        c->type = n % 3 ? TENSOR_F16 : TENSOR_BF16;
+        fill_float(c, &s);
+        float_sums(c, c->x, n);
+        check_float(c);
+        for (size_t i = n * VNNI_COLS; i < (n + 1) * VNNI_COLS; i++)
+            assert_int_equal(((unsigned char *)c->sums)[i * sizeof(float)], 0x5A);
+        memcpy(all, c->sums, sizeof all);
+        for (size_t r = 0; r < n; r++) {
+            float_sums(c, c->x + r * c->k, 1);
+            assert_memory_equal(c->sums, all + r * VNNI_COLS, VNNI_COLS * sizeof(float));
+        }
+    }
+    free(c);
+}
+
+/* Every value of 16 bits, subnormal, infinite and none, is what it is in f32. */
+static void test_float_values(void **state)
+{
+    static const enum tensor_type types[] = {TENSOR_F16, TENSOR_BF16};
+    struct float_case *c = malloc(sizeof *c);
+    assert_non_null(c);
+    *c = (struct float_case){.n = 1, .k = 1, .x = {1}};
+    for (uint32_t i = 0; i < 2 << 16; i += VNNI_COLS) {
+        c->type = types[i >> 16];
+        for (uint32_t col = 0; col < VNNI_COLS; col++)
+            c->rows[col] = (uint16_t)(i + col);
+        float_pack(c->type, c->rows, c->k, c->w);
+        float_sums(c, c->x, 1);
+        for (uint32_t col = 0; col < VNNI_COLS; col++) {
+            const float want = value_of(c->type, c->rows[col]);
+            assert_true(isnan(want) ? isnan(c->sums[col]) : c->sums[col] == want);
+        }
+    }
+    free(c);
+}
+
 /* ---- a layer with products large enough to be made by column ---- */
 
 enum { D = 1024, FFN = 1024, HEADS = 8, ROWS = 96, VOCABULARY = 50 };
@@ -295,6 +393,10 @@ static void make_weights(struct tensor *t, enum tensor_type type, uint64_t *s)
     }
     for (size_t i = 0; type == TENSOR_F32 && i < n; i++)
         ((float *)data)[i] = scale * (float)((int)(unit_rand(s) % 255) - 127);
+    for (size_t i = 0; (type == TENSOR_F16 || type == TENSOR_BF16) && i < n; i++) {
+        const float w = scale * (float)((int)(unit_rand(s) % 255) - 127);
+        ((uint16_t *)data)[i] = type == TENSOR_F16 ? f32_to_f16(w) : f32_to_bf16(w);
+    }
     for (uint8_t *p = data; type == TENSOR_Q8_0 && p < data + len; p += 34) {
         const uint16_t h = f32_to_f16(scale);
         memcpy(p, &h, sizeof h);
@@ -315,7 +417,8 @@ static void test_threads(void **state)
         uint32_t n_kv_heads;
         bool exact;
     } cases[] = {{TENSOR_Q8_0, HEADS, false}, {TENSOR_Q8_0, 2, false},  {TENSOR_Q8_0, 1, false},   {TENSOR_Q4_K, HEADS, false},
-                 {TENSOR_F32, HEADS, false},  {TENSOR_Q8_0, HEADS, true}, {TENSOR_Q8_0, 2, true}, {TENSOR_Q4_K, HEADS, true}};
+                 {TENSOR_F32, HEADS, false},  {TENSOR_Q8_0, HEADS, true}, {TENSOR_Q8_0, 2, true}, {TENSOR_Q4_K, HEADS, true},
+                 {TENSOR_F16, HEADS, false},  {TENSOR_BF16, 2, false}};
     enum { N = sizeof length / sizeof *length };
     uint64_t s = unit_seed();
     static float want[N * D], all[N * D], got[D];
@@ -325,7 +428,8 @@ static void test_threads(void **state)
         for (size_t i = 0; i < sizeof threads / sizeof *threads; i++) {
             struct layer l;
             layer_open(&l, &weights, threads[i], cases[t].n_kv_heads, cases[t].exact);
-            const double may = cases[t].type != TENSOR_F32 && strstr(l.o->info.name, "int8") ? 0 : 1e-6;
+            const bool two_bytes = cases[t].type == TENSOR_F16 || cases[t].type == TENSOR_BF16;
+            const double may = two_bytes || (cases[t].type != TENSOR_F32 && strstr(l.o->info.name, "int8")) ? 0 : 1e-6;
             embed(&l, length, 0, N, i ? all : want);
             for (uint32_t k = 0; i && k < N * D; k++)
                 if (!(fabs((double)all[k] - want[k]) <= may))
@@ -347,7 +451,7 @@ static void test_threads(void **state)
 /* What a plan is told of a matrix is what it then takes, whichever way it is stored: short rows stay in f32. */
 static void test_bytes(void **state)
 {
-    static const enum tensor_type types[] = {TENSOR_Q8_0, TENSOR_Q4_K, TENSOR_Q5_0, TENSOR_F16, TENSOR_F32};
+    static const enum tensor_type types[] = {TENSOR_Q8_0, TENSOR_Q4_K, TENSOR_Q5_0, TENSOR_F16, TENSOR_BF16, TENSOR_F32};
     static const uint64_t cols[] = {32, 224, 256, 512};
     enum { M = 128 };
     static uint8_t zeros[M * 512 * sizeof(float)];
@@ -368,6 +472,8 @@ static void test_bytes(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_fine), cmocka_unit_test(test_fine_bad), cmocka_unit_test(test_threads), cmocka_unit_test(test_bytes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_fine), cmocka_unit_test(test_fine_bad),
+                                       cmocka_unit_test(test_floats), cmocka_unit_test(test_float_values), cmocka_unit_test(test_threads),
+                                       cmocka_unit_test(test_bytes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,6 +25,9 @@
 #define FIRST_BYTES (4u << 20)    /* of exact vectors in memory, of a graph that is made anew: saved, they are mapped */
 #define CLOSE_BYTES (256u << 20)  /* quickly written: also when closing */
 #define ALARM_MS 600000           /* wanted for so long and not done */
+#define LAST_AT_ONCE 16u          /* saves when closing: file systems sync for all who wait with one write of their journals */
+#define LAST_WAIT_NS 1000000u     /* for the disk, until the others are looked at */
+#define LAST_BYTES (64u << 20)    /* of all these graphs, or one */
 #define LEAN_BYTES (8u << 20)     /* of a graph in memory that are worth a save where memory is short, … */
 #define LEAN_SHARE 4u             /* … or this share of the graph, if that is more */
 #define TRIES_MAX 3u              /* of a graph without free slots that changes end */
@@ -163,14 +166,83 @@ void compact_stop(struct collection *c)
     atomic_store(&c->compaction.running, false);
 }
 
-int compact_last(struct index *ix, struct collection *c, struct err_msg *em)
+/* The last saves that are under way. */
+struct last {
+    struct collection *c[LAST_AT_ONCE];
+    uint64_t bytes[LAST_AT_ONCE]; /* of its files, about */
+    size_t n, next;               /* next: of the collections, to be looked at */
+};
+
+static void last_ended(struct index *ix, struct collection *c, int r, struct err_msg *em)
+{
+    if (ended(ix, c, r, em) < 0)
+        log_warn("index", "collection %s: checkpoint failed: %s", c->name, em->text);
+}
+
+static void last_begin(struct index *ix, struct last *l, struct collection *c, const struct graph_info *gi)
+{
+    struct err_msg em = {""};
+    const uint64_t bytes = gi->bytes_codes + gi->bytes_vectors;
+    compact_stop(c);
+    began(c, bytes < CLOSE_BYTES && !atomic_load(&c->behind) && is_sparse(gi, REST_SHARE));
+    const int r = graph_save_begin(c->graph, c->compaction.whole, &em);
+    if (r < 0) {
+        last_ended(ix, c, r, &em);
+        return;
+    }
+    l->bytes[l->n] = bytes;
+    l->c[l->n++] = c;
+}
+
+/* As many as may be under way. */
+static void last_fill(struct index *ix, struct last *l)
 {
     struct graph_info gi;
-    if (!graph_wants_checkpoint(c->graph, true))
-        return 0;
-    graph_info(c->graph, &gi);
-    bool quick = gi.bytes_codes + gi.bytes_vectors < CLOSE_BYTES;
-    return save_at_once(ix, c, quick && !atomic_load(&c->behind) && is_sparse(&gi, REST_SHARE), em);
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < l->n; i++)
+        bytes += l->bytes[i];
+    for (; l->next < ix->n_collections && l->n < LAST_AT_ONCE; l->next++) {
+        struct collection *c = ix->collections[l->next];
+        if (!c->graph || !graph_wants_checkpoint(c->graph, true))
+            continue;
+        graph_info(c->graph, &gi);
+        bytes += gi.bytes_codes + gi.bytes_vectors;
+        if (l->n && bytes > LAST_BYTES)
+            return;
+        last_begin(ix, l, c, &gi);
+    }
+}
+
+/* As far as it can go without the disk. False: it has more to do. */
+static bool last_step(struct index *ix, struct collection *c, uint64_t until_ns)
+{
+    struct err_msg em = {""};
+    bool done = false;
+    int r;
+    do
+        r = graph_save_step(c->graph, refill_seq(ix, c), until_ns, &done, &em);
+    while (!done && !graph_save_waits(c->graph));
+    if (done)
+        last_ended(ix, c, r < 0 ? r : refill_prune(ix, c, &em), &em);
+    return done;
+}
+
+void compact_last(struct index *ix)
+{
+    struct last l = {0};
+    for (last_fill(ix, &l); l.n; last_fill(ix, &l)) {
+        for (size_t i = 0; i < l.n;) {
+            if (!last_step(ix, l.c[i], i ? 0 : clock_ns() + LAST_WAIT_NS)) {
+                i++;
+                continue;
+            }
+            l.c[i] = l.c[--l.n];
+            l.bytes[i] = l.bytes[l.n];
+        }
+        struct err_msg em;
+        if (index_commit(ix, NULL, &em) < 0) /* of those that have come to their end, if any has */
+            log_warn("index", "what saved graphs have need not be kept for them, and is: %s", em.text);
+    }
 }
 
 void compact_describe(const struct index *ix, const struct collection *c, struct index_collection *out)

@@ -200,6 +200,9 @@ uint64_t graph_own_bytes(const struct graph *g);
 /* True between a begin and the end. Writer thread only. */
 bool graph_saving(const struct graph *g);
 
+/* True while a save can only wait for the disk. Writer thread only. */
+bool graph_save_waits(struct graph *g);
+
 /* Ends a save without its having come about, or if it is too late for that, well. Blocks: for what is on its way to the disk. */
 void graph_save_abort(struct graph *g);
 

@@ -58,6 +58,11 @@ bool graph_saving(const struct graph *g)
     return g->save != NULL;
 }
 
+bool graph_save_waits(struct graph *g)
+{
+    return g->save && errand_running(&g->save->errand, 0);
+}
+
 void graph_save_abort(struct graph *g)
 {
     if (!g->save)

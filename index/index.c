@@ -249,12 +249,8 @@ void index_close(struct index **pix)
     if (ix->in_group)
         group_rollback(ix);
     moved_check(ix);
-    for (size_t i = 0; i < ix->n_collections; i++) {
-        struct collection *c = ix->collections[i];
-        struct err_msg em;
-        if (c->graph && !ix->broken && !ix->inspect && compact_last(ix, c, &em) < 0)
-            log_warn("index", "collection %s: checkpoint failed: %s", c->name, em.text);
-    }
+    if (!ix->broken && !ix->inspect)
+        compact_last(ix);
     collections_free(ix);
     for (int i = 0; i < ST_N; i++)
         sqlite3_finalize(ix->stmt[i]);

@@ -217,7 +217,7 @@ int refill_checkpoint(struct index *ix, struct collection *c, bool whole, struct
     return r < 0 ? r : refill_saved(ix, c, em);
 }
 
-int refill_saved(struct index *ix, struct collection *c, struct err_msg *em)
+int refill_prune(struct index *ix, struct collection *c, struct err_msg *em)
 {
     struct graph_info gi;
     graph_info(c->graph, &gi);
@@ -231,9 +231,13 @@ int refill_saved(struct index *ix, struct collection *c, struct err_msg *em)
         sql_bind(st, "ii", c->id, (int64_t)gi.covered_seq);
         r = sql_run(st, em);
     }
-    if (r < 0) {
+    if (r < 0)
         group_rollback(ix);
-        return r;
-    }
-    return index_commit(ix, NULL, em);
+    return r;
+}
+
+int refill_saved(struct index *ix, struct collection *c, struct err_msg *em)
+{
+    int r = refill_prune(ix, c, em);
+    return r < 0 ? r : index_commit(ix, NULL, em);
 }

@@ -294,6 +294,8 @@ int refill_is_ours(struct index *ix, struct collection *c, struct err_msg *em);
 uint64_t refill_seq(struct index *ix, struct collection *c);
 /* c's graph was saved: what its file has need not be kept for it. */
 int refill_saved(struct index *ix, struct collection *c, struct err_msg *em);
+/* The same in the open group, or in a new one that the caller commits. */
+int refill_prune(struct index *ix, struct collection *c, struct err_msg *em);
 /* Saves c's graph, all of it now. whole: written anew without free slots. */
 int refill_checkpoint(struct index *ix, struct collection *c, bool whole, struct err_msg *em);
 
@@ -318,8 +320,8 @@ void compact_lean(struct index *ix, struct collection *c, bool lean);
 int compact_go_on(struct index *ix, struct collection *c, uint64_t until_ns, bool *more, struct err_msg *em);
 /* c goes, or gets another graph: a save under way ends. */
 void compact_stop(struct collection *c);
-/* The last time before closing. */
-int compact_last(struct index *ix, struct collection *c, struct err_msg *em);
+/* The last time before closing, all that changed. */
+void compact_last(struct index *ix);
 /* Under the index's lock. */
 void compact_describe(const struct index *ix, const struct collection *c, struct index_collection *out);
 

@@ -11,6 +11,8 @@
 #include "index/graph_int.h"
 #include "index/segment.h"
 
+#define CLIMB_MAX 256 /* steps up a tree, which is some twenty deep: a loop of up to 127 nodes is found */
+
 void report_problem(struct graph_report *rep, const char *fmt, ...)
 {
     va_list ap;
@@ -100,6 +102,24 @@ static void check_node(const struct core *c, struct graph_report *rep, uint32_t 
         report_problem(rep, "node %u: its parent %u does not name it", id, parent);
 }
 
+/* Do a node's ancestors come round to one of them? Each of these may be sound by itself, and no walk from the root reaches them. Where
+ * all edges of the tree are good, and none comes round, every node is reached. */
+static bool comes_round(const struct core *c, uint32_t id)
+{
+    const uint32_t n = core_n_slots(c);
+    uint32_t mark = id, at = core_parent(c, id);
+    for (uint32_t step = 1, next = 2; step < CLIMB_MAX && at < n; step++) {
+        if (at == mark)
+            return true;
+        if (step == next) {
+            mark = at;
+            next *= 2;
+        }
+        at = core_parent(c, at);
+    }
+    return false;
+}
+
 int graph_check_some(const struct graph *g, uint32_t *at, uint32_t max, uint64_t until_ns, struct graph_report *rep)
 {
     const struct core *c = graph_core(g);
@@ -107,6 +127,8 @@ int graph_check_some(const struct graph *g, uint32_t *at, uint32_t max, uint64_t
     for (uint32_t i = 0; i < n && i < max && (i % 16 || clock_ns() < until_ns); i++) {
         *at = *at + 1 < n ? *at + 1 : 0;
         check_node(c, rep, *at);
+        if (node_state(core_head(c, *at)) == NODE_LIVE && comes_round(c, *at))
+            report_problem(rep, "node %u: its parents lead round, not to the root", *at);
     }
     return rep->n_problems ? LT_ECORRUPT : 0;
 }

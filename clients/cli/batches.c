@@ -142,6 +142,7 @@ static int finish_oldest(struct batches *b)
     int code = finish(b, t, &r);
     if (code < 0) {
         code = one_too_large(b, t, code) ? 0 : said(b, code, latent_error(b->conn));
+        b->totals.unanswered += code < 0 ? t->n : 0;
         drop_oldest(b);
         return code;
     }
@@ -228,6 +229,8 @@ int batches_finish(struct batches *b)
     flush_open(b);
     while (b->in_flight && latent_is_connected(b->conn))
         finish_oldest(b);
+    for (const struct batch *t = b->in_flight; t; t = t->next)
+        b->totals.unanswered += t->n;
     return b->failed;
 }
 

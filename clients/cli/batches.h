@@ -13,6 +13,7 @@ struct batch;
 struct batches_totals {
     uint64_t accepted;  /* documents */
     uint64_t failed;
+    uint64_t unanswered; /* that were sent, and of which nobody knows whether they are in, since the request failed as a whole */
     bool other_model;   /* some failed since the collection is another model's */
     uint64_t truncated;
     uint64_t unchanged; /* of the accepted: there already, not embedded again */

@@ -160,6 +160,19 @@ static void summary(const struct batches_totals *t, const struct add_args *a, do
     fputs(a->async ? "; durable, not all searchable yet\n" : "\n", stderr);
 }
 
+/* After an end before the end, of what was sent and not answered. job: as the daemon has it; NULL: it could not be asked. */
+static void say_the_rest(const struct batches_totals *t, const struct add_args *a, const struct latent_job *job)
+{
+    if (job && job->state == LATENT_JOB_CANCELLED)
+        fprintf(stderr, "%llu document%s of the job stay%s in %s; those that search did not find yet were dropped.\n",
+                (unsigned long long)job->searchable, plural(job->searchable), job->searchable == 1 ? "s" : "", a->collection);
+    else if (job && job->accepted > t->accepted)
+        fprintf(stderr, "In all %llu of its documents are in %s, %llu chunk%s of them not searchable yet.\n", (unsigned long long)job->accepted,
+                a->collection, (unsigned long long)job->pending_chunks, plural(job->pending_chunks));
+    else if (!job && t->unanswered)
+        fprintf(stderr, "Up to %llu more that were on their way may be in %s, too.\n", (unsigned long long)t->unanswered, a->collection);
+}
+
 /* What the job is called: the file's name, or its end where it is long. A byte that is no UTF-8 is none of a label either. */
 static void job_label(const char *path, char out[static LABEL_BYTES + 1])
 {
@@ -207,10 +220,15 @@ static int run(struct cli *c, int argc, char **argv)
         code = add_files(&b, &a);
     const int refused = batches_finish(&b);
     code = code ? code : refused;
-    if (latent_is_connected(conn) && latent_job_close(conn, b.job, NULL) < 0 && code == 0)
+    job = NULL;
+    if (latent_is_connected(conn) && latent_job_close(conn, b.job, &job) < 0 && code == 0)
         code = latent_error_code(conn);
     progress_end(&p);
+    a.async = a.async && code == 0;
     summary(&b.totals, &a, progress_seconds(&p));
+    if (code < 0)
+        say_the_rest(&b.totals, &a, job);
+    latent_free(job);
     if (b.totals.other_model)
         cli_say_reembed();
     batches_destroy(&b);

@@ -207,11 +207,13 @@ class Jobs(unittest.TestCase):
                 client.kill()
                 client.wait()
 
-    def ended_by_cancel(self, client, said, added):
+    def ended_by_cancel(self, d, client, said, added):
         self.assertEqual(client.returncode, 1)
-        first, last = said.splitlines()
+        first, summary, stays = said.splitlines()
         self.assertEqual(first, "latent: c: the job was cancelled (LATENT_ECANCELLED)")
-        self.assertRegex(last, f"^{added} added to c ")
+        self.assertRegex(summary, f"^{added} added to c ")
+        there = d.json_lines("collection", "info", "c", "--json")[0]["documents"]
+        self.assertRegex(stays, f"^{there} documents? of the job stays? in c; those that search did not find yet were dropped.$")
 
     @needs_faults
     def test_cancelled_while_added_to(self):
@@ -232,7 +234,7 @@ class Jobs(unittest.TestCase):
             finally:
                 client.kill()
                 client.wait()
-            self.ended_by_cancel(client, said, r"\d+ documents?")
+            self.ended_by_cancel(d, client, said, r"\d+ documents?")
             self.assertEqual(d.json_lines("job", "list", "--json")[0]["state"], "cancelled")
 
     def test_added_to_after_a_cancel(self):
@@ -253,7 +255,30 @@ class Jobs(unittest.TestCase):
             finally:
                 client.kill()
                 client.wait()
-            self.ended_by_cancel(client, said, "256 documents")
+            self.ended_by_cancel(d, client, said, "256 documents")
+
+    @needs_faults
+    def test_killed_while_added_to(self):
+        """The client says of how many it does not know whether they are in."""
+        with Daemon(*QUICK_MODEL, env=STEADY_DEVICE) as d:
+            d.latent("collection", "create", "c")
+            client = subprocess.Popen([LATENT, "--socket", d.socket, "add", "-c", "c", "--jsonl", "-"], stdin=subprocess.PIPE,
+                                      stderr=subprocess.PIPE, text=True)
+            try:
+                client.stdin.write("".join(json.dumps({"id": f"d{i}", "text": f"line number {i}"}) + "\n" for i in range(257)))
+                client.stdin.flush()
+                end = time.monotonic() + CALL_S
+                while not [j for j in d.json_lines("job", "list", "--json") if j["accepted"] == 256]:
+                    self.assertLess(time.monotonic(), end)
+                d.kill()
+                said = client.communicate(timeout=CALL_S)[1]
+            finally:
+                client.kill()
+                client.wait()
+            self.assertEqual(client.returncode, 2)
+            added, more = re.search(r"(?m)^(\d+) documents added to c .*\nUp to (\d+) more that were on their way may be in c, too\.$", said).groups()
+            self.assertIn(int(added) + int(more), (256, 257))  # the last line is sent at the end of input, and the client may not know yet
+            d.start()
 
     def test_daemon_killed(self):
         """The jobs of a run that ended are nobody's: what they have is embedded, then they are abandoned."""

@@ -89,6 +89,8 @@ void on_rerank(struct request *rq)
     }
     for (size_t i = 0; i < m->n_texts; i++)
         r->items[i].text = m->texts[i];
+    for (const struct message_nul *n = rq->nuls; n; n = n->next) /* the text that is seen here ends there */
+        r->items[n->index].status = err_set(&r->items[n->index].why, LT_EUTF8, "the text has a NUL byte at offset %u", n->at);
     r->truncate = m->on_long == LATENT__V1__ON_LONG__ON_LONG_TRUNCATE;
     r->done = done;
     rq->state = r;

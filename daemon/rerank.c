@@ -139,7 +139,7 @@ void rerank_run(struct rerank *r, struct text_tokens *scratch)
     int over = request_over(r->rq);
     for (size_t i = 0; i < r->n; i++) {
         struct rerank_item *it = &r->items[i];
-        it->status = over < 0 ? over : encode(r, &rules, it, scratch);
+        it->status = over < 0 ? over : it->status < 0 ? it->status : encode(r, &rules, it, scratch);
         if (over == 0)
             over = it->status == LT_EBUSY || it->status == LT_ENOMEM ? it->status : request_over(r->rq);
     }

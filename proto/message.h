@@ -18,7 +18,7 @@
 
 struct session;
 
-/* A NUL byte in a document or an input to embed: the string that was unpacked ends there, so the item is to be refused. */
+/* A NUL byte in a document, an input to embed or a text to rerank: the string that was unpacked ends there, so the item is to be refused. */
 struct message_nul {
     struct message_nul *next; /* in the message's order */
     uint32_t index;           /* of the item in the request */

@@ -96,10 +96,12 @@ static enum wire wire_of(ProtobufCType type)
     }
 }
 
-/* Documents and inputs to embed, elements of their requests, answer for their text one by one: LT_EUTF8 is an item's error there. */
-static bool utf8_per_item(const ProtobufCMessageDescriptor *type)
+/* Documents and inputs to embed, elements of their requests, and texts to rerank answer for themselves one by one: LT_EUTF8 is an item's
+ * error there. */
+static bool utf8_per_item(const ProtobufCMessageDescriptor *type, const struct place *at)
 {
-    return type == &latent__v1__document__descriptor || type == &latent__v1__embed_input__descriptor;
+    return type == &latent__v1__document__descriptor || type == &latent__v1__embed_input__descriptor ||
+           (type == &latent__v1__rerank_request__descriptor && at->repeated);
 }
 
 static int keep_nul(struct scan *s, const struct place *at, size_t offset)
@@ -107,7 +109,7 @@ static int keep_nul(struct scan *s, const struct place *at, size_t offset)
     struct message_nul *n = pool_alloc(s->pool, sizeof *n);
     if (!n)
         return refuse(s, at, LT_ENOMEM, err_text(LT_ENOMEM));
-    *n = (struct message_nul){.index = at->up->index, .at = (uint32_t)offset, .field = at->name};
+    *n = (struct message_nul){.index = at->repeated ? at->index : at->up->index, .at = (uint32_t)offset, .field = at->name};
     *s->nuls = n;
     s->nuls = &n->next;
     return 0;
@@ -118,13 +120,13 @@ static int check_string(struct scan *s, const ProtobufCMessageDescriptor *type, 
 {
     const uint8_t *nul = memchr(p, 0, len);
     char what[64];
-    if (nul && s->nuls && utf8_per_item(type))
+    if (nul && s->nuls && utf8_per_item(type, at))
         return keep_nul(s, at, (size_t)(nul - p));
     if (nul) {
         snprintf(what, sizeof what, "a NUL byte at offset %zu", (size_t)(nul - p));
         return refuse(s, at, LT_EUTF8, what);
     }
-    size_t bad = utf8_per_item(type) ? UTF8_VALID : utf8_check((const char *)p, len);
+    size_t bad = utf8_per_item(type, at) ? UTF8_VALID : utf8_check((const char *)p, len);
     if (bad == UTF8_VALID)
         return 0;
     snprintf(what, sizeof what, "not valid UTF-8 at byte %zu", bad);

@@ -141,12 +141,23 @@ class Rerank(unittest.TestCase):
         got = self.d.latent("rerank", "--truncate", "q", stdin="a\n" + words + "\n")
         self.assertIn("1 text cut at", got.stderr)
 
+    def test_bad_texts_fail_alone(self):
+        with Wire(self.d.socket) as w:
+            good = scores(w, "q", ["x", "y"])[1]
+            reply, got, tokens, _, errors = scores(w, "q", ["a\0b", "x", b"\xff", "y", "\0"])
+            self.assertEqual((reply.code, errors), (0, {0: EUTF8, 2: EUTF8, 4: EUTF8}))
+            self.assertEqual((got[1], got[3]), tuple(good))
+            self.assertEqual([n > 0 for n in tokens], [False, True, False, True, False])
+            said = [unpack(unpack(e)[3][0])[2][0] for e in reply.body(RERANK)[4]]
+            self.assertEqual(said, [b"the text has a NUL byte at offset 1", b"the text is not valid UTF-8 at byte 0", b"the text has a NUL byte at offset 0"])
+            self.assertEqual(scores(w, "q\0", ["x"])[0].code, EUTF8)
+
     def test_limits(self):
         with Wire(self.d.socket) as w:
             self.assertEqual(scores(w, "q", ["x"] * (TEXTS_MAX + 1))[0].code, ELIMIT)
             self.assertEqual(scores(w, "q" * (QUERY_MAX + 1), ["x"])[0].code, ELIMIT)
             self.assertEqual(scores(w, "q" * QUERY_MAX, ["x"] * 600)[0].code, ELIMIT)
-            self.assertEqual(scores(w, "q", ["x", b"\xff"])[0].code, EUTF8)
+            self.assertEqual(scores(w, b"\xff", ["x"])[0].code, EUTF8)
             self.assertEqual(w.call(RERANK, [(1, "q"), (2, "x"), (3, 9)]).code, EINVAL)
             self.assertEqual(scores(w, "  ", ["x"])[4], {0: EEMPTY})
             self.assertEqual(len(scores(w, "q", ["x"] * TEXTS_MAX)[1]), TEXTS_MAX)

@@ -211,34 +211,19 @@ static bool process_in_group(int fd, unsigned gid)
     return found;
 }
 
-/* Is gid among the groups of the peer's process or, which may be asked of a server far away and so comes last, of the user's account? */
-static bool in_group(int fd, const struct ucred *c, unsigned gid)
-{
-    if (c->gid == gid || process_in_group(fd, gid))
-        return true;
-    const struct passwd *pw = getpwuid(c->uid);
-    const struct group *gr = getgrgid(gid);
-    if (!pw || !gr)
-        return false;
-    if (pw->pw_gid == gid)
-        return true;
-    for (char **m = gr->gr_mem; m && *m; m++)
-        if (strcmp(*m, pw->pw_name) == 0)
-            return true;
-    return false;
-}
-
-bool access_peer_allowed(const struct access_users *u, int fd, unsigned *uid)
+enum access_peer access_peer(const struct access_users *u, int fd, unsigned *uid)
 {
     struct ucred c = {0};
     socklen_t len = sizeof c;
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &len) < 0)
-        return false;
+        return ACCESS_NO;
     *uid = c.uid;
     if (c.uid == geteuid() || c.uid == 0)
-        return true;
+        return ACCESS_YES;
     for (size_t i = 0; i < u->n; i++)
         if (u->uids[i] == c.uid)
-            return true;
-    return u->has_group && in_group(fd, &c, u->group);
+            return ACCESS_YES;
+    if (!u->has_group)
+        return ACCESS_NO;
+    return c.gid == u->group || process_in_group(fd, u->group) ? ACCESS_YES : ACCESS_ASK;
 }

@@ -44,7 +44,12 @@ struct access_users {
 /* users, group: from the settings; NULL: none. Errors: LT_ENOTFOUND: no such user or group, named. */
 int access_users_init(struct access_users *u, const char *users, const char *group, struct err_msg *em);
 void access_users_finish(struct access_users *u);
-/* fd: a connected Unix socket; *uid says who it is. */
-bool access_peer_allowed(const struct access_users *u, int fd, unsigned *uid);
+enum access_peer {
+    ACCESS_NO,
+    ACCESS_YES,
+    ACCESS_ASK, /* if the user's account belongs to the group: its process does not (daemon/members.h) */
+};
+/* fd: a connected Unix socket; *uid says who it is. Never asks for accounts. */
+enum access_peer access_peer(const struct access_users *u, int fd, unsigned *uid);
 
 #endif

@@ -58,11 +58,19 @@ void conn_forget(struct conn *c, struct request *rq)
     }
 }
 
+static void stop_asking(struct conn *c)
+{
+    if (c->asking)
+        members_withdraw(c->server->members, &c->question);
+    c->asking = false;
+}
+
 void conn_close(struct conn *c)
 {
     if (c->closing)
         return;
     c->closing = true;
+    stop_asking(c);
     while (c->n_flight) {
         struct request *rq = c->flight[0];
         atomic_store(&rq->cancelled, true);
@@ -86,6 +94,10 @@ void conn_close(struct conn *c)
     uv_close((uv_handle_t *)&c->timer, on_closed);
 }
 
+static void pump(struct conn *c);
+static void flush(struct conn *c);
+static void welcome(struct conn *c, bool allowed);
+
 static void on_timeout(uv_timer_t *t)
 {
     struct conn *c = t->data;
@@ -95,12 +107,15 @@ static void on_timeout(uv_timer_t *t)
         uv_timer_start(t, on_timeout, WRITE_TIMEOUT_MS, 0);
         return;
     }
+    if (c->asking) {
+        log_warn("server", "nobody says in time whether user %u belongs to the group of allow-group", c->question.uid);
+        stop_asking(c);
+        welcome(c, false);
+        return;
+    }
     log_info("server", c->open ? "a client does not take its replies; closed" : "a client did not finish its handshake; closed");
     conn_close(c);
 }
-
-static void pump(struct conn *c);
-static void flush(struct conn *c);
 
 static void after_write(uv_write_t *w, int status)
 {
@@ -297,7 +312,7 @@ static bool can_take(const struct conn *c)
 {
     struct core *core = c->server->core;
     bool full = c->n_flight && (core_is_full(core) || core_memory_level(core) >= MEMORY_NEAR);
-    return !c->closing && !c->last_words && !c->unpacking && !c->intake.waits && !full && c->n_flight < PROTO_IN_FLIGHT_MAX &&
+    return !c->closing && !c->asking && !c->last_words && !c->unpacking && !c->intake.waits && !full && c->n_flight < PROTO_IN_FLIGHT_MAX &&
            backlog(c) < OUT_PAUSE;
 }
 
@@ -406,14 +421,44 @@ static bool make_room(struct server *s, bool tcp)
     return true;
 }
 
-static bool user_allowed(const struct server *s, const struct conn *c)
+static enum access_peer peer_of(const struct server *s, struct conn *c)
 {
-    unsigned uid = 0;
     uv_os_fd_t fd;
-    bool allowed = uv_fileno(&c->h.handle, &fd) == 0 && access_peer_allowed(&s->users, fd, &uid);
-    if (!allowed)
-        log_warn("server", "user %u tried the Unix socket and may not use it", uid);
-    return allowed;
+    return c->tcp || uv_fileno(&c->h.handle, &fd) < 0 ? ACCESS_NO : access_peer(&s->users, fd, &c->question.uid);
+}
+
+/* Who it is is known. */
+static void welcome(struct conn *c, bool allowed)
+{
+    struct server *s = c->server;
+    c->allowed = allowed;
+    if (!c->tcp && !allowed)
+        log_warn("server", "user %u tried the Unix socket and may not use it", c->question.uid);
+    struct session_server params = {.key = s->key.secret ? &s->key : NULL, .plain_allowed = !c->tcp && !s->socket_keys,
+                                    .stranger = !c->tcp && !allowed};
+    if (session_create_server(&c->session, &params) < 0) {
+        drop(c, "out of resources");
+        return;
+    }
+    uv_timer_start(&c->timer, on_timeout, PROTO_HANDSHAKE_TIMEOUT_MS, 0);
+    conn_update_reading(c);
+}
+
+static void on_member(struct member_question *q)
+{
+    struct conn *c = (struct conn *)((char *)q - offsetof(struct conn, question));
+    c->asking = false;
+    welcome(c, q->is_member);
+}
+
+/* Nothing is read before the answer. */
+static void ask(struct conn *c)
+{
+    c->asking = true;
+    c->question.gid = c->server->users.group;
+    c->question.done = on_member;
+    uv_timer_start(&c->timer, on_timeout, PROTO_HANDSHAKE_TIMEOUT_MS, 0);
+    members_ask(c->server->members, &c->question);
 }
 
 bool conn_accept(struct server *s, uv_stream_t *listener, bool tcp)
@@ -444,11 +489,7 @@ bool conn_accept(struct server *s, uv_stream_t *listener, bool tcp)
     idle_connections(&s->idle, ++s->n_conns);
     s->n_strangers += tcp;
     const bool accepted = uv_accept(listener, &c->h.stream) == 0;
-    c->allowed = accepted && !tcp && user_allowed(s, c);
-    struct session_server params = {.key = s->key.secret ? &s->key : NULL, .plain_allowed = !tcp && !s->socket_keys,
-                                    .stranger = !tcp && !c->allowed};
-    if (!accepted || session_create_server(&c->session, &params) < 0 || !(c->order = order_create()) ||
-        !(c->release = malloc(sizeof *c->release))) {
+    if (!accepted || !(c->order = order_create()) || !(c->release = malloc(sizeof *c->release))) {
         drop(c, "out of resources");
         return true;
     }
@@ -460,8 +501,11 @@ bool conn_accept(struct server *s, uv_stream_t *listener, bool tcp)
         uv_tcp_nodelay(&c->h.tcp, 1);
         uv_tcp_keepalive(&c->h.tcp, 1, KEEPALIVE_S); /* a peer that vanished gives its place back */
     }
-    uv_timer_start(&c->timer, on_timeout, PROTO_HANDSHAKE_TIMEOUT_MS, 0);
-    conn_update_reading(c);
+    const enum access_peer peer = peer_of(s, c);
+    if (peer == ACCESS_ASK)
+        ask(c);
+    else
+        welcome(c, peer == ACCESS_YES);
     return true;
 }
 

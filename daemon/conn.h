@@ -7,6 +7,7 @@
 
 #include "daemon/access.h"
 #include "daemon/intake.h"
+#include "daemon/members.h"
 #include "proto/maxima.h"
 #include "proto/session.h"
 
@@ -27,6 +28,8 @@ struct conn {
     struct session *session;
     bool tcp;
     bool allowed;       /* Unix: by peer credentials */
+    bool asking;        /* whether it is, of accounts: there is no session yet */
+    struct member_question question; /* its uid: of any peer on the Unix socket */
     bool open;          /* requests may come */
     bool reading, writing, closing;
     bool unpacking;     /* a large frame is with another thread; those behind it wait */

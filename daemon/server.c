@@ -129,6 +129,8 @@ int server_create(struct server **out, struct core *c, struct err_msg *em)
     idle_init(&s->idle, c);
     *out = c->server = s;
     int r = access_users_init(&s->users, c->settings->allow_users, c->settings->allow_group, em);
+    if (r == 0 && s->users.has_group)
+        r = members_create(&s->members, &c->loop, em);
     if (r == 0)
         r = listen_open(&s->sockets, c->settings, &s->users, em);
     s->socket_keys = strcmp(c->settings->socket_keys, "yes") == 0;
@@ -154,6 +156,7 @@ void server_close(struct server *s)
     server_stop(s);
     while (s->conns)
         conn_close(s->conns);
+    members_close(s->members);
     if (!s->closed) {
         uv_close((uv_handle_t *)&s->deadline, NULL);
         uv_close((uv_handle_t *)&s->intake_timer, NULL);
@@ -171,6 +174,7 @@ void server_destroy(struct server **sp)
     listen_close(&s->sockets);
     access_destroy(&s->access);
     access_users_finish(&s->users);
+    members_destroy(&s->members);
     key_pair_finish(&s->key);
     free(s);
     *sp = NULL;

@@ -24,6 +24,7 @@ struct server {
     uv_timer_t accept_timer; /* tries those again */
     struct access *access; /* clients with keys; NULL: none are taken */
     struct access_users users;
+    struct members *members; /* of the group; NULL: none is allowed */
     struct key_pair key; /* empty: nobody needs a key */
     bool socket_keys;    /* plain sessions are refused on the Unix socket */
     char key_text[KEY_TEXT_BYTES];

@@ -4,6 +4,7 @@ import base64
 import grp
 import json
 import os
+import pwd
 import re
 import resource
 import shutil
@@ -106,44 +107,6 @@ class Process(unittest.TestCase):
         with Daemon(*QUICK_MODEL, wait=None, env={"LATENTD_FAULT": "writer.thread=always"}) as d:
             self.assertEqual(d.process.wait(CALL_S), 1)
             self.assertIn("cannot start the writer thread", d.log_text())
-
-    @unittest.skipUnless(os.geteuid() == 0, "only root can be another user")
-    def test_other_users(self):
-        """By the socket's mode, by the peer's credentials, and by those whom the settings name."""
-        def as_user(d, *args, uid=4242, gid=4242, groups="--clear-groups"):
-            got = subprocess.run(["setpriv", f"--reuid={uid}", f"--regid={gid}", groups, LATENT, "--socket", d.socket, *args],
-                                 capture_output=True, text=True, timeout=CALL_S)
-            return got.returncode, got.stderr
-
-        with Daemon() as d:
-            os.chmod(d.folder, 0o755)
-            code, said = as_user(d, "status")
-            self.assertEqual(code, 2)
-            self.assertIn("LATENT_EPERM", said)
-            self.assertIn("allow-users", said)
-            os.chmod(d.socket, 0o666)  # a mode that is too wide opens nothing
-            for args in (["status"], ["collection", "create", "c"]):
-                code, said = as_user(d, *args)
-                self.assertEqual(code, 2)
-                self.assertIn("this user may not use its socket (LATENT_EPERM)", said)
-                self.assertIn("allow-users", said)
-                self.assertNotIn("Start one", said)
-            self.assertIn("user 4242 tried the Unix socket", d.log_text())
-            self.assertEqual(d.status()["collections"], [])
-        group = grp.getgrgid(os.getgid()).gr_name
-        for args, uid, gid in ((["--allow-users", "4241,4242"], 4242, 4242), (["--allow-group", group], 4242, os.getgid())):
-            with Daemon(*args) as d:
-                os.chmod(d.folder, 0o755)
-                self.assertEqual(as_user(d, "collection", "create", "c", uid=uid, gid=gid), (0, ""), args)
-                self.assertEqual(as_user(d, "status", uid=4243)[0], 2, args)
-                self.assertEqual([c["name"] for c in d.status()["collections"]], ["c"])
-        # Those beside the first one count as well, of a process whose user no list of users has.
-        others = [g for g in range(5000, 5400) if g != os.getgid()]
-        with Daemon("--allow-group", group) as d:
-            os.chmod(d.folder, 0o755)
-            os.chmod(d.socket, 0o666)
-            for groups, code in (([os.getgid()], 0), (others + [os.getgid()], 0), (others, 2)):
-                self.assertEqual(as_user(d, "collection", "list", groups="--groups=" + ",".join(map(str, groups)))[0], code, groups)
 
     def test_interrupt_and_hangup_stop_cleanly_too(self):
         self.addCleanup(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, signal.SIG_DFL))  # the suites may run under nohup
@@ -275,6 +238,77 @@ class Process(unittest.TestCase):
             d.add("c", [{"id": str(i), "text": f"{i} {text}"} for i in range(600)], "--async")
             self.assertEqual(d.search("c", "--mode", "dense", "edit photographs")[0]["id"], "first")
             self.assertGreater(d.status()["queue"]["pending_chunks"], 0)
+
+
+def user_command(d, *args, uid=4242, gid=4242, groups="--clear-groups"):
+    return ["setpriv", f"--reuid={uid}", f"--regid={gid}", groups, LATENT, "--socket", d.socket, *args]
+
+
+def as_user(d, *args, **who):
+    got = subprocess.run(user_command(d, *args, **who), capture_output=True, text=True, timeout=CALL_S)
+    return got.returncode, got.stderr
+
+
+@unittest.skipUnless(os.geteuid() == 0, "only root can be another user")
+class Users(unittest.TestCase):
+    def test_by_account(self):
+        """A user who belongs to the group, by a process that does not have it."""
+        user = pwd.getpwnam("daemon")
+        with Daemon(*QUICK_MODEL, "--allow-group", grp.getgrgid(user.pw_gid).gr_name) as d:
+            os.chmod(d.folder, 0o755)
+            os.chmod(d.socket, 0o666)
+            self.assertEqual(as_user(d, "collection", "create", "c", uid=user.pw_uid), (0, ""))
+            self.assertEqual(as_user(d, "collection", "list", uid=4242)[0], 2)
+            self.assertIn("user 4242 tried the Unix socket", d.log_text())
+
+    @needs_faults
+    def test_accounts_that_do_not_answer(self):
+        """Whom nobody knows waits, and nobody else; nor does the end."""
+        with Daemon(*QUICK_MODEL, "--allow-group", grp.getgrgid(os.getgid()).gr_name, env={"LATENTD_FAULT": "members.hang=always"}) as d:
+            os.chmod(d.folder, 0o755)
+            os.chmod(d.socket, 0o666)
+            strangers = [subprocess.Popen(user_command(d, "status"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+            d.latent("collection", "create", "c")
+            self.assertEqual(as_user(d, "collection", "list", gid=os.getgid())[0], 0)
+            for p in strangers:
+                self.assertIn("this user may not use its socket (LATENT_EPERM)", p.communicate(timeout=CALL_S)[1])
+                self.assertEqual(p.returncode, 2)
+            self.assertIn("nobody says in time whether user 4242 belongs to the group of allow-group", d.log_text())
+            late = subprocess.Popen(user_command(d, "status"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            self.assertEqual(d.stop(), 0)
+            late.wait(CALL_S)
+
+    def test_other_users(self):
+        """By the socket's mode, by the peer's credentials, and by those whom the settings name."""
+        with Daemon() as d:
+            os.chmod(d.folder, 0o755)
+            code, said = as_user(d, "status")
+            self.assertEqual(code, 2)
+            self.assertIn("LATENT_EPERM", said)
+            self.assertIn("allow-users", said)
+            os.chmod(d.socket, 0o666)  # a mode that is too wide opens nothing
+            for args in (["status"], ["collection", "create", "c"]):
+                code, said = as_user(d, *args)
+                self.assertEqual(code, 2)
+                self.assertIn("this user may not use its socket (LATENT_EPERM)", said)
+                self.assertIn("allow-users", said)
+                self.assertNotIn("Start one", said)
+            self.assertIn("user 4242 tried the Unix socket", d.log_text())
+            self.assertEqual(d.status()["collections"], [])
+        group = grp.getgrgid(os.getgid()).gr_name
+        for args, uid, gid in ((["--allow-users", "4241,4242"], 4242, 4242), (["--allow-group", group], 4242, os.getgid())):
+            with Daemon(*args) as d:
+                os.chmod(d.folder, 0o755)
+                self.assertEqual(as_user(d, "collection", "create", "c", uid=uid, gid=gid), (0, ""), args)
+                self.assertEqual(as_user(d, "status", uid=4243)[0], 2, args)
+                self.assertEqual([c["name"] for c in d.status()["collections"]], ["c"])
+        # Those beside the first one count as well, of a process whose user no list of users has.
+        others = [g for g in range(5000, 5400) if g != os.getgid()]
+        with Daemon("--allow-group", group) as d:
+            os.chmod(d.folder, 0o755)
+            os.chmod(d.socket, 0o666)
+            for groups, code in (([os.getgid()], 0), (others + [os.getgid()], 0), (others, 2)):
+                self.assertEqual(as_user(d, "collection", "list", groups="--groups=" + ",".join(map(str, groups)))[0], code, groups)
 
 
 class Remote(unittest.TestCase):

@@ -73,7 +73,8 @@ struct graph;
  * rep            may be NULL
  *
  * Damage, another dimension, metric, m or code type in the files: not an error, an empty graph and a report.
- * Errors: LT_EINVAL (params out of range), LT_ENOMEM, LT_EIO, LT_EPERM (dir cannot be made or written).
+ * Errors: LT_EINVAL (params out of range), LT_ENOMEM (to map files, too: nothing of them is changed), LT_EIO, LT_EPERM (dir cannot be made
+ * or written).
  * Blocks: on disk, for the header only. */
 int graph_open(struct graph **g, const char *dir, const struct graph_params *p,
                uint64_t *covered_seq, struct graph_report *rep, struct err_msg *em);

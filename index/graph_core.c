@@ -180,10 +180,11 @@ int core_map_vectors(struct core *c, uint32_t chunk)
         p = chunk_create(c, CHUNK_VECTORS, len, chunk == 0);
     } else {
         /* Beyond the end of the file for now: only vectors that have been written are ever read. */
-        p = mmap(NULL, len, PROT_READ, MAP_SHARED, c->vec_fd,
-                 (off_t)(VECTORS_HEADER + (uint64_t)chunk * len));
+        errno = ENOMEM;
+        p = fault("vectors.map") ? MAP_FAILED : mmap(NULL, len, PROT_READ, MAP_SHARED, c->vec_fd,
+                                                     (off_t)(VECTORS_HEADER + (uint64_t)chunk * len));
         if (p == MAP_FAILED)
-            return LT_ENOMEM;
+            return errno == ENOMEM || errno == EAGAIN ? LT_ENOMEM : LT_EIO;
         if (guard_add(p, len, &c->lost) < 0) {
             munmap(p, len);
             return LT_ENOMEM;

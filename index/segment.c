@@ -15,6 +15,7 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/guard.h"
 #include "index/graph_int.h"
@@ -45,7 +46,8 @@ struct segment *segment_map_file(int fd, size_t len, atomic_bool *lost)
     if (!seg)
         return NULL;
     seg->len = len;
-    seg->base = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
+    errno = ENOMEM;
+    seg->base = fault("segment.map") ? MAP_FAILED : mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
     if (seg->base != MAP_FAILED && guard_add(seg->base, len, lost) == 0)
         return seg;
     if (seg->base != MAP_FAILED)
@@ -168,10 +170,11 @@ static int map_segment(struct graph *g, struct core *c, const struct segment_man
     *why = "not as long as its header says";
     if (size != l.end)
         goto out;
-    *why = "no memory to map it";
-    r = LT_ENOMEM;
-    if (!(c->seg = segment_map_file(fd, l.end, &c->lost)))
+    *why = "cannot be mapped";
+    if (!(c->seg = segment_map_file(fd, l.end, &c->lost))) {
+        r = errno == ENOMEM || errno == EAGAIN ? LT_ENOMEM : LT_EIO;
         goto out;
+    }
     uint8_t *base = c->seg->base;
     place_chunks(c, base, &h, &l);
     if ((r = place_hash(c, base, &h, &l)) < 0 || (r = place_free(c, base, &h, &l)) < 0) {
@@ -217,7 +220,7 @@ static int map_vectors(struct graph *g, struct core *c, uint64_t gen, const char
     if ((uint64_t)st.st_size < VECTORS_HEADER + (uint64_t)n_slots * c->vec_stride)
         return LT_EFORMAT;
     c->vec_end = (uint64_t)st.st_size;
-    *why = "no memory to map it";
+    *why = "cannot be mapped";
     for (uint32_t i = 0; r == 0 && (uint64_t)i << c->shift < n_slots; i++)
         r = core_map_vectors(c, i);
     if (r == 0)
@@ -242,6 +245,14 @@ static int map_files(struct graph *g, const struct segment_manifest *m, struct c
     }
     if (r == 0)
         why = "cut short while it was opened";
+    if (r == LT_ENOMEM) {
+        char path[SEGMENT_PATH];
+        if (vectors)
+            vectors_path(path, g->dir, m->vectors_gen);
+        else
+            segment_path(path, g->dir, m->gen);
+        err_set(em, r, "%s: there is no memory to map it", path);
+    }
     if (!segment_refused(r))
         report_problem(rep, vectors ? "vectors-%016llx.vec: %s" : "segment-%016llx.seg: %s",
                        (unsigned long long)(vectors ? m->vectors_gen : m->gen), why);

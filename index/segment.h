@@ -61,6 +61,7 @@ void vectors_path(char *out, const char *dir, uint64_t gen);
 /* Opens a graph's file: its descriptor. Errors: LT_EPERM, LT_ELIMIT (too many open files, no memory for one): it is refused to this process,
  * whatever is in it, which is no damage (segment_refused); LT_ENOTFOUND, LT_EIO … */
 int segment_open(const char *path, int flags, struct err_msg *em);
+/* So is what there is no memory to map, LT_ENOMEM. */
 bool segment_refused(int result);
 
 /* Is a file in a graph's folder one of ours, by its name? */

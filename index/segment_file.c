@@ -144,7 +144,7 @@ int segment_open(const char *path, int flags, struct err_msg *em)
 
 bool segment_refused(int result)
 {
-    return result == LT_EPERM || result == LT_ELIMIT;
+    return result == LT_EPERM || result == LT_ELIMIT || result == LT_ENOMEM;
 }
 
 /* ---- manifest ---- */

@@ -7,10 +7,38 @@ import subprocess
 import time
 import unittest
 
-from harness import CALL_S, LATENT, SRC, START_S, Daemon, main
+from harness import CALL_S, LATENT, QUICK_MODEL, SRC, START_S, Daemon, main, needs_faults
 
 DOCS = [{"id": str(i), "text": f"document number{i} about trains and weather"} for i in range(300)]
 MODEL = os.path.join(SRC, "models", "latent-mini-q8_0.gguf")
+
+
+class NoMemory(unittest.TestCase):
+    @needs_faults
+    def test_none_to_map_a_graph(self):
+        """That says nothing about its files: the start is refused, and the next one finds them as they were."""
+        with Daemon(*QUICK_MODEL) as d:
+            d.latent("collection", "create", "c")
+            d.add("c", DOCS)
+            d.stop()
+            files = {f: os.stat(f).st_mtime_ns for f in glob.glob(os.path.join(d.data, "graph", "1", "*"))}
+            self.assertEqual(len(files), 3)
+            for what in ("segment", "vectors"):
+                d.env["LATENTD_FAULT"] = what + ".map=always"
+                d.wait_for = None
+                d.start()
+                self.assertEqual(d.process.wait(CALL_S), 1)
+                self.assertRegex(d.log_text(), f"graph/1/{what}-[0-9a-f]+.[a-z]+: there is no memory to map it")
+                self.assertEqual({f: os.stat(f).st_mtime_ns for f in files}, files)
+                got = subprocess.run([LATENT, "check", "--data", d.data], capture_output=True, text=True, timeout=CALL_S, env=d.env)
+                self.assertEqual(got.returncode, 1)
+                self.assertIn("there is no memory to map it", got.stdout + got.stderr)
+                self.assertNotIn("--repair", got.stdout + got.stderr)
+            del d.env["LATENTD_FAULT"]
+            d.wait_for = "ready"
+            d.start()
+            self.assertFalse(d.status()["collections"][0]["degraded"])
+            self.assertNotIn("made anew", d.log_text())
 
 
 class Damage(unittest.TestCase):

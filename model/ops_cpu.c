@@ -36,10 +36,16 @@ const struct cpu_kernels *cpu_kernels_choose(void)
 vnni_multiply *vnni_choose(vnni_pack **pack)
 {
 #if defined(__x86_64__)
-    if (cpu_features() & CPU_AVX512_VNNI) {
+    const unsigned f = cpu_features();
+    if (f & CPU_AVX512_VNNI && f & CPU_AVX512) {
         *pack = vnni_pack_avx512;
         return vnni_multiply_avx512;
     }
+    *pack = vnni_pack_plain;
+    if (f & CPU_AVX512_VNNI)
+        return vnni_multiply_narrow;
+    if (f & CPU_AVX_VNNI)
+        return vnni_multiply_avxvnni;
 #endif
     *pack = NULL;
     return NULL;
@@ -49,14 +55,22 @@ fine_multiply *fine_choose(fine_quantise **quantise, vnni_pack **pack)
 {
 #if defined(__x86_64__)
     const unsigned f = cpu_features();
-    if (f & CPU_AVX512_VNNI) {
+    if (f & CPU_AVX512_VNNI && f & CPU_AVX512) {
         *quantise = fine_quantise_avx512;
         *pack = vnni_pack_avx512;
         return fine_multiply_avx512;
     }
+    *pack = vnni_pack_plain;
+    if (f & CPU_AVX512_VNNI) {
+        *quantise = fine_quantise_narrow;
+        return fine_multiply_narrow;
+    }
+    if (f & CPU_AVX_VNNI) {
+        *quantise = fine_quantise_avxvnni;
+        return fine_multiply_avxvnni;
+    }
     if (f & CPU_AVX2) {
         *quantise = fine_quantise_avx2;
-        *pack = fine_pack_avx2;
         return fine_multiply_avx2;
     }
 #endif
@@ -401,6 +415,7 @@ int ops_cpu_create(struct ops **out, const struct ops_cpu_params *p, struct err_
     base->info.memory_bytes = available_memory() / SHARE_OF_MEMORY;
     base->info.max_batch_tokens = p->max_batch_tokens ? p->max_batch_tokens : DEFAULT_BATCH_TOKENS;
     o->kernels = cpu_kernels_choose();
+    o->own_f32 = o->kernels != &cpu_kernels_c;
     o->multiply = vnni_choose(&o->pack_block);
     o->multiply_fine = fine_choose(&o->quantise_fine, &o->pack_fine);
     r = make_memory(o);
@@ -412,7 +427,7 @@ int ops_cpu_create(struct ops **out, const struct ops_cpu_params *p, struct err_
         goto out;
     if ((r = team_create(&o->team, o->n_threads, em)) < 0)
         goto out;
-    o->int8 = !p->exact && cpu_dnnl_exact_int8(o->dnnl);
+    o->int8 = !p->exact && (o->multiply || cpu_dnnl_exact_int8(o->dnnl));
     o->half = o->int8 ? attention_half_choose() : NULL;
     base->info.max_head_dim = ATTENTION_MAX_DIM;
     base->info.attention_rounding = o->half ? ATTENTION_HALF_ROUNDING : 0;

@@ -111,7 +111,7 @@ static void cap_isa(void)
         return;
     const unsigned f = cpu_features();
     dnnl_cpu_isa_t isa = dnnl_cpu_isa_sse41;
-    if (f & CPU_AVX512_VNNI)
+    if (f & CPU_AVX512 && f & CPU_AVX512_VNNI)
         return;
     if (f & CPU_AVX512)
         isa = dnnl_cpu_isa_avx512_core;

@@ -1,4 +1,4 @@
-/* Products of weights in blocks with activations of 16 bits, by AVX-512 VNNI or AVX2: for models that 8 bits of activations are not exact enough
+/* Products of weights in blocks with activations of 16 bits, by VNNI (AVX-512's or AVX-VNNI) or AVX2: for models that 8 bits of activations are not exact enough
  * for, and for CPUs without int8 products; as exact as f32 (a value is off by 2^-16 of its part's largest) at a quarter of its memory.
  *
  * Weights stay the whole numbers that the file has, each part of `unit` values of a row with its scale and, where the type has one, its minimum:
@@ -6,7 +6,7 @@
  * parts' sums are added in f32, always in the order of k: a row's result does not depend on the rows beside it, nor on the instructions.
  *
  * Weights lie as in ops_cpu_vnni.h, with 128 added; their scales and minima as [m / VNNI_COLS][k / unit][VNNI_COLS]. Rows of x: [n][2 k] bytes.
- * AVX-512 VNNI multiplies bytes: of each part the upper ones of all its values come first, then the lower ones, both signed, and the sum is
+ * VNNI multiplies bytes: of each part the upper ones of all its values come first, then the lower ones, both signed, and the sum is
  * 2^8 Σ q upper + Σ q lower. AVX2 multiplies 16 bits, two neighbours at once: of each four values the order is 0, 2, 1, 3, as masks take weights apart. */
 #ifndef MODEL_OPS_CPU_FINE_H
 #define MODEL_OPS_CPU_FINE_H
@@ -48,9 +48,8 @@ typedef void fine_quantise(const float *x, size_t n, size_t k, size_t unit, int8
 fine_multiply *fine_choose(fine_quantise **quantise, vnni_pack **pack);
 
 #if defined(__x86_64__)
-fine_multiply fine_multiply_avx512, fine_multiply_avx2;
-fine_quantise fine_quantise_avx512, fine_quantise_avx2;
-vnni_pack fine_pack_avx2;
+fine_multiply fine_multiply_avx512, fine_multiply_avxvnni, fine_multiply_narrow, fine_multiply_avx2;
+fine_quantise fine_quantise_avx512, fine_quantise_avxvnni, fine_quantise_narrow, fine_quantise_avx2;
 #endif
 
 #endif

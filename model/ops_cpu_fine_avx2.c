@@ -5,20 +5,8 @@
 
 #include "model/ops_cpu_fine_run.h"
 
-#define ROWS 3 /* at once: with two vectors of columns, 6 sums of a part and 4 of weights stay in registers */
+#define ROWS 4 /* at once: with two vectors of columns, 8 sums of a part, 4 of weights and two of x stay in registers */
 #define COLS 16
-
-/* 8 columns of a row: what a part's sum t adds to sums */
-static inline __attribute__((always_inline)) void add_part(__m256i t, const struct fine_part *part, const float *scale, const float *min, bool more,
-                                                           float *sums)
-{
-    __m256 s = more ? _mm256_loadu_ps(sums) : _mm256_setzero_ps();
-    const __m256 whole = _mm256_cvtepi32_ps(_mm256_add_epi32(t, _mm256_set1_epi32(part->offset)));
-    s = _mm256_fmadd_ps(_mm256_mul_ps(whole, _mm256_loadu_ps(scale)), _mm256_set1_ps(part->scale), s);
-    if (min)
-        s = _mm256_fmadd_ps(_mm256_loadu_ps(min), _mm256_set1_ps(part->total), s);
-    _mm256_storeu_ps(sums, s);
-}
 
 static inline __m256i pair(const int8_t *x)
 {
@@ -27,48 +15,70 @@ static inline __m256i pair(const int8_t *x)
     return _mm256_set1_epi32(two);
 }
 
-/* COLS columns of n rows (a constant where this is inlined) */
-static inline __attribute__((always_inline)) void pass(const size_t n, const struct fine_block *b, struct fine_at a)
+/* t + the products of 16 bits of w and x, neighbours added: now, as a compiler that puts additions off has to keep what is to be added. */
+static inline __m256i dot(__m256i t, __m256i w, __m256i x)
 {
-    const size_t unit = b->unit, ld_x = 2 * b->k, ld_parts = b->k / unit;
+    t = _mm256_add_epi32(t, _mm256_madd_epi16(w, x));
+    __asm__ volatile("" : "+x"(t));
+    return t;
+}
+
+/* COLS columns of n rows (a constant where this is inlined, as is unit) */
+static inline __attribute__((always_inline)) void pass(const size_t n, const size_t unit, const struct fine_block *b, struct fine_at a)
+{
+    const size_t ld_x = 2 * b->k, ld_parts = b->k / unit;
     const __m256i even = _mm256_set1_epi16(0xFF);
-    for (; a.n_parts; a.n_parts--, a.x += 2 * unit, a.parts++, a.w += unit * VNNI_COLS, a.scale += VNNI_COLS, a.more = true) {
+    for (; a.n_parts; a.n_parts--, a.x += 2 * unit, a.parts++, a.w += unit * VNNI_COLS, a.scale += VNNI_COLS) {
         __m256i t[ROWS][2];
 #pragma GCC unroll 4
         for (size_t r = 0; r < n; r++)
-            t[r][0] = t[r][1] = _mm256_setzero_si256();
+            t[r][0] = t[r][1] = _mm256_set1_epi32(a.parts[r * ld_parts].offset);
+        fine_ask(&a, unit);
+#pragma GCC unroll 8
         for (size_t i = 0; i < unit; i += VNNI_K) {
             const __m256i w0 = _mm256_loadu_si256((const __m256i *)(a.w + i * VNNI_COLS));
             const __m256i w1 = _mm256_loadu_si256((const __m256i *)(a.w + i * VNNI_COLS + 32));
             const __m256i even0 = _mm256_and_si256(w0, even), even1 = _mm256_and_si256(w1, even);
             const __m256i odd0 = _mm256_srli_epi16(w0, 8), odd1 = _mm256_srli_epi16(w1, 8);
-            if (a.ahead) {
-                _mm_prefetch(a.ahead, _MM_HINT_T1);
-                a.ahead += FINE_LINE;
-            }
 #pragma GCC unroll 4
             for (size_t r = 0; r < n; r++) {
                 const __m256i x02 = pair(a.x + r * ld_x + 2 * i), x13 = pair(a.x + r * ld_x + 2 * i + 4);
-                t[r][0] = _mm256_add_epi32(t[r][0], _mm256_madd_epi16(even0, x02));
-                t[r][1] = _mm256_add_epi32(t[r][1], _mm256_madd_epi16(even1, x02));
-                t[r][0] = _mm256_add_epi32(t[r][0], _mm256_madd_epi16(odd0, x13));
-                t[r][1] = _mm256_add_epi32(t[r][1], _mm256_madd_epi16(odd1, x13));
+                t[r][0] = dot(dot(t[r][0], even0, x02), odd0, x13);
+                t[r][1] = dot(dot(t[r][1], even1, x02), odd1, x13);
+            }
+        }
+        const __m256 scale[2] = {_mm256_loadu_ps(a.scale), _mm256_loadu_ps(a.scale + 8)};
+        __m256 s[ROWS][2];
+#pragma GCC unroll 4
+        for (size_t r = 0; r < n; r++) {
+            const __m256 by = _mm256_set1_ps(a.parts[r * ld_parts].scale);
+#pragma GCC unroll 2
+            for (size_t c = 0; c < 2; c++)
+                s[r][c] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(t[r][c]) * scale[c], by, _mm256_loadu_ps(a.sums + r * VNNI_COLS + c * 8));
+        }
+        if (a.min) {
+            const __m256 min[2] = {_mm256_loadu_ps(a.min), _mm256_loadu_ps(a.min + 8)};
+            a.min += VNNI_COLS;
+#pragma GCC unroll 4
+            for (size_t r = 0; r < n; r++) {
+                const __m256 total = _mm256_set1_ps(a.parts[r * ld_parts].total);
+                s[r][0] = _mm256_fmadd_ps(min[0], total, s[r][0]);
+                s[r][1] = _mm256_fmadd_ps(min[1], total, s[r][1]);
             }
         }
 #pragma GCC unroll 4
         for (size_t r = 0; r < n; r++) {
-            const struct fine_part *part = a.parts + r * ld_parts;
-            add_part(t[r][0], part, a.scale, a.min, a.more, a.sums + r * VNNI_COLS);
-            add_part(t[r][1], part, a.scale + 8, a.min ? a.min + 8 : NULL, a.more, a.sums + r * VNNI_COLS + 8);
+            _mm256_storeu_ps(a.sums + r * VNNI_COLS, s[r][0]);
+            _mm256_storeu_ps(a.sums + r * VNNI_COLS + 8, s[r][1]);
         }
-        a.min = a.min ? a.min + VNNI_COLS : NULL;
     }
 }
 
 FINE_PASS(1)
 FINE_PASS(2)
 FINE_PASS(3)
-static fine_pass *const passes[ROWS + 1] = {NULL, pass_1, pass_2, pass_3};
+FINE_PASS(4)
+static fine_pass *const passes[ROWS + 1] = {NULL, pass_1, pass_2, pass_3, pass_4};
 
 void fine_multiply_avx2(const struct fine_block *b)
 {
@@ -119,13 +129,4 @@ void fine_quantise_avx2(const float *x, size_t n, size_t k, size_t unit, int8_t 
 {
     for (size_t i = 0; i < n * k; i += unit)
         parts[i / unit] = quantise_part(x + i, unit, bytes + 2 * i);
-}
-
-void fine_pack_avx2(const int8_t *w, size_t k, int8_t *block)
-{
-    const size_t padded = (k + 63) / 64 * 64;
-    for (size_t i = 0; i < k; i += VNNI_K, block += VNNI_COLS * VNNI_K)
-        for (size_t col = 0; col < VNNI_COLS; col++)
-            memcpy(block + col * VNNI_K, w + col * k + i, VNNI_K);
-    memset(block, 0, (padded - k) * VNNI_COLS);
 }

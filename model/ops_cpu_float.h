@@ -1,4 +1,4 @@
-/* Products in f32 of weights that stay as their file has them: F16 and BF16 in two bytes, F32 in four.
+/* Products in f32 of weights of F16 and BF16, which stay as they are, and F32.
  *
  * A chunk of k of a block of columns is unpacked to f32 in the first-level cache, exactly, and multiplied by all rows from there; weights come
  * from memory once for all of them. A value's products of a chunk are added from the first of k to the last, then the chunks' sums: a row's

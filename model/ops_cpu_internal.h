@@ -53,9 +53,9 @@ struct ops_mat {
     struct cpu_panel **panels;
     bool in_blocks; /* all of them packed by o->pack_block, for o->multiply: see ops_cpu_vnni.h; then no `panels` */
     bool fine;      /* so, too, but by o->pack_fine, for o->multiply_fine */
-    bool floats;    /* so, too, but of `type` by float_pack, for o->kernels->multiply_float */
-    enum tensor_type type;
-    size_t value_bytes; /* of a weight */
+    bool floats;    /* so, too, but by float_pack, for o->kernels->multiply_float */
+    enum tensor_type type; /* of a product in f32, in blocks or by oneDNN: F32, F16 or BF16 */
+    size_t value_bytes;    /* of a weight */
     void *room; /* of their weights, panel_bytes each */
     size_t panel_bytes, room_bytes, weight_bytes;
     float *col_scale;  /* m; int8 only */
@@ -145,7 +145,7 @@ struct cpu_ops {
     struct cpu_dnnl *dnnl;
     struct team *team;
     unsigned n_threads;
-    bool int8;
+    bool int8, own_f32; /* own_f32: in f32, too, products are our own */
 
     /* scratch, grown as matrices are made */
     struct cpu_worker *workers;

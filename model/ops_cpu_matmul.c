@@ -1,14 +1,14 @@
 /* Matrix products in panels of columns.
  *
- * A weight matrix is cut into panels that fit the second-level cache together with a block of sums. For each panel,
- * oneDNN multiplies up to DNNL_ROWS rows into a scratch tile, and a kernel of ours scales it, adds bias and residual and writes
- * the result. Where the CPU has AVX-512 VNNI, int8 products are our own (ops_cpu_vnni.h), 64 columns at a time: as fast, and their sums are still
- * in the first-level cache when they are read.
+ * A weight matrix is cut into panels that fit the second-level cache together with a block of sums. Up to DNNL_ROWS rows at a time are
+ * multiplied by a block of a panel's columns into a scratch tile, and a kernel scales it, adds bias and residual and writes the result.
+ * In f32 that is done as in ops_cpu_float.h, in int8 as in ops_cpu_vnni.h, 64 columns at a time: their sums are still in the first-level cache
+ * when they are read. Where the CPU lacks what these need, oneDNN multiplies, by a whole panel.
  * int8: rows are quantised once per call, before the first panel; u8 with 128 as zero, since the CPU multiplies unsigned by
  * signed bytes; what the 128 adds is known per column and taken off. Rows and weights first go
  * through a Walsh-Hadamard transform in blocks, which leaves products as they are but shares out the few large values that
  * would cost all others their bits (as in QuaRot, arXiv 2404.00456, but at run time, where it costs a few additions a value).
- * Weights in blocks that do not become int8 are multiplied as in ops_cpu_fine.h where the CPU can, those of 16 bits as in ops_cpu_float.h. */
+ * Weights in blocks that do not become int8 are multiplied as in ops_cpu_fine.h where the CPU can. */
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,10 +33,10 @@ static bool becomes_int8(const struct cpu_ops *o, const struct tensor *t)
            (type == TENSOR_Q8_0 || type == TENSOR_Q4_K || type == TENSOR_Q5_K || type == TENSOR_Q6_K);
 }
 
-/* The types that stay as they are: oneDNN would want them in f32, twice the memory and twice the time to read it. */
-static bool becomes_floats(const struct tensor *t)
+/* What a row is multiplied as if not in whole numbers: F16 and BF16 stay as they are, others become F32. */
+static enum tensor_type float_of(enum tensor_type type)
 {
-    return t->type == TENSOR_F16 || t->type == TENSOR_BF16;
+    return type == TENSOR_F16 || type == TENSOR_BF16 ? type : TENSOR_F32;
 }
 
 static size_t panel_cols(size_t m, size_t k, size_t value_bytes)
@@ -117,34 +117,32 @@ struct packing {
 static void pack_row(const struct packing *p, size_t j, float *row, void *out)
 {
     struct ops_mat *w = p->w;
+    size_t j_in_part = j;
     int32_t sum;
-    if (w->fine || w->floats) {
-        size_t in_part = j;
-        const struct tensor *t = part_of(p->parts, &in_part);
-        if (w->fine)
-            cpu_fine_pack(w, j, t, in_part, out, row);
-        else
-            memcpy(out, (const uint8_t *)t->data + in_part * w->k * w->value_bytes, w->k * w->value_bytes);
-        return;
-    }
-    if (!w->int8) {
+    if (w->int8) {
+        row_f32(p->o, p->parts, j, row);
+        w->col_scale[j] = p->o->kernels->quantise_weights(row, w->k, out, &sum);
+        w->col_bias[j] = 128 * sum;
+    } else if (w->fine) {
+        const struct tensor *t = part_of(p->parts, &j_in_part);
+        cpu_fine_pack(w, j, t, j_in_part, out, row);
+    } else if (w->type == TENSOR_F32)
         row_f32(p->o, p->parts, j, out);
-        return;
+    else {
+        const struct tensor *t = part_of(p->parts, &j_in_part);
+        memcpy(out, (const uint8_t *)t->data + j_in_part * w->k * w->value_bytes, w->k * w->value_bytes);
     }
-    row_f32(p->o, p->parts, j, row);
-    w->col_scale[j] = p->o->kernels->quantise_weights(row, w->k, out, &sum);
-    w->col_bias[j] = 128 * sum;
 }
 
 /* The rows of a block, the last of them filled up with zeros */
 static void pack_block(const struct packing *p, void *plain, size_t n, void *block)
 {
     const struct ops_mat *w = p->w;
-    if (w->floats) {
-        memset((uint8_t *)plain + n * w->k * w->value_bytes, 0, (VNNI_COLS - n) * w->k * w->value_bytes);
+    memset((uint8_t *)plain + n * w->k * w->value_bytes, 0, (VNNI_COLS - n) * w->k * w->value_bytes);
+    if (w->floats)
         float_pack(w->type, plain, w->k, block);
-    } else
-        (w->fine ? p->o->pack_fine : p->o->pack_block)(plain, w->k, block); /* their scales are 0 */
+    else
+        (w->fine ? p->o->pack_fine : p->o->pack_block)(plain, w->k, block);
 }
 
 static int pack_panel(struct packing *p, unsigned thread, size_t i, float *row, void *plain, struct err_msg *em)
@@ -232,7 +230,7 @@ static int make_room(struct cpu_ops *o, struct ops_mat *w, struct err_msg *em)
     const size_t last_cols = w->m - (w->n_panels - 1) * w->panel;
     size_t last = 0, bytes;
     int r = 0;
-    w->in_blocks = w->fine || w->floats || (o->pack_block && w->int8 && w->k % VNNI_K == 0 && w->m % VNNI_COLS == 0);
+    w->in_blocks = w->fine || w->floats || (o->pack_block && w->int8);
     if (w->in_blocks) {
         w->panel_bytes = w->panel / VNNI_COLS * block_bytes(w);
         last = (last_cols + VNNI_COLS - 1) / VNNI_COLS * block_bytes(w);
@@ -264,20 +262,21 @@ int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t 
     if (!w)
         return err_set(em, LT_ENOMEM, "no memory for a matrix");
     w->k = parts[0]->cols;
-    w->type = parts[0]->type;
-    w->int8 = w->fine = w->floats = true;
+    w->type = float_of(parts[0]->type);
+    w->int8 = w->fine = true;
     for (size_t i = 0; i < n_parts; i++) {
         w->m += parts[i]->rows;
         w->int8 = w->int8 && becomes_int8(o, parts[i]);
         w->fine = w->fine && cpu_becomes_fine(o, parts[i]);
-        w->floats = w->floats && becomes_floats(parts[i]) && parts[i]->type == w->type;
+        w->type = float_of(parts[i]->type) == w->type ? w->type : TENSOR_F32;
         if (parts[i]->cols != w->k || !parts[i]->rows || !w->k) {
             r = err_set(em, LT_EINVAL, "%s: parts of a matrix differ in width", parts[i]->name);
             goto out;
         }
     }
     w->fine = w->fine && !w->int8;
-    w->value_bytes = w->int8 || w->fine ? 1 : w->floats ? tensor_row_bytes(w->type, 1) : sizeof(float);
+    w->floats = !w->fine && !w->int8 && (w->type != TENSOR_F32 || o->own_f32);
+    w->value_bytes = w->int8 || w->fine ? 1 : tensor_row_bytes(w->type, 1);
     w->panel = panel_cols(w->m, w->k, w->value_bytes);
     w->n_panels = (w->m + w->panel - 1) / w->panel;
     w->panels = calloc(w->n_panels, sizeof(struct cpu_panel *));
@@ -307,8 +306,7 @@ uint64_t cpu_mat_bytes(const struct cpu_ops *o, const struct tensor *t)
 {
     const uint64_t bytes = becomes_int8(o, t)       ? t->rows * t->cols
                            : cpu_becomes_fine(o, t) ? cpu_fine_bytes(t->rows, t->cols, tensor_split_unit(t->type), tensor_split_has_min(t->type))
-                           : becomes_floats(t)      ? t->rows * tensor_row_bytes(t->type, t->cols)
-                                                    : t->rows * t->cols * sizeof(float);
+                                                    : t->rows * tensor_row_bytes(float_of(t->type), t->cols);
     return bytes + t->rows * (sizeof(float) + sizeof(int32_t));
 }
 
@@ -414,10 +412,11 @@ void cpu_matmul_prepare(struct cpu_ops *o, unsigned thread, const struct cpu_com
 }
 
 /* Of whole blocks' sums, the first columns */
-static void keep_columns(float *sums, size_t n, size_t n_cols)
+static void keep_columns(void *sums, size_t n, size_t n_cols)
 {
+    int32_t *s = sums; /* or as many bytes of a float */
     for (size_t r = 1; n_cols < VNNI_COLS && r < n; r++)
-        memmove(sums + r * n_cols, sums + r * VNNI_COLS, n_cols * sizeof *sums);
+        memmove(s + r * n_cols, s + r * VNNI_COLS, n_cols * sizeof *s);
 }
 
 /* Columns `cols` of one panel or block, times n rows of a step from `first` on; the sums go to `sums`, whole rows of cols.
@@ -455,6 +454,7 @@ static int multiply(struct cpu_ops *o, unsigned thread, const struct ops_mat *w,
         .sums = sums,
         .ld = VNNI_COLS,
     });
+    keep_columns(sums, n, cols.end - cols.begin);
     return 0;
 }
 

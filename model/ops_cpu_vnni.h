@@ -1,4 +1,4 @@
-/* Int8 products by AVX-512 VNNI.
+/* Int8 products by AVX-512 VNNI, or AVX-VNNI with half as many columns at once.
  *
  * As fast as oneDNN's for many rows. Few rows read each weight for little work, and their time goes into fetching weights from memory:
  * this product asks for those of the next block while it multiplies these. Sums of integers are the same whoever makes them, in
@@ -33,11 +33,14 @@ typedef void vnni_multiply(const struct vnni_block *b);
 /* A block of weights rows w[VNNI_COLS, k], packed. k padded to a multiple of 64, the rest 0: as many · VNNI_COLS bytes. */
 typedef void vnni_pack(const int8_t *w, size_t k, int8_t *block);
 
-/* What this CPU can run, under LATENTD_CPU_MASK; NULL: none. */
+vnni_pack vnni_pack_plain; /* by any CPU */
+
+/* What this CPU can run, under LATENTD_CPU_MASK; NULL: none. A mask that leaves AVX-512's VNNI without AVX-512 chooses what AVX-VNNI would
+ * run, in AVX-512's instructions. */
 vnni_multiply *vnni_choose(vnni_pack **pack);
 
 #if defined(__x86_64__)
-vnni_multiply vnni_multiply_avx512;
+vnni_multiply vnni_multiply_avx512, vnni_multiply_avxvnni, vnni_multiply_narrow;
 vnni_pack vnni_pack_avx512;
 #endif
 

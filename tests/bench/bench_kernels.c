@@ -1,6 +1,6 @@
 /* bench_kernels [OPTION…] [CASE…]: single operations on one device, as the decoder calls them; NV-Embed's sizes unless told otherwise.
  *
- *   --device D       cpu (default), vulkan, vulkan:NAME
+ *   --device D       cpu (default), cpu:exact (without activations of 8 bits), vulkan, vulkan:NAME
  *   --types T,…      storage types of the weights: f32, f16, bf16, q8_0, q4_K, q5_K, q6_K (default f16,q8_0,q4_K)
  *   --rows N,…       rows of x (default 8192,2048,512,128,32)
  *   --ms MS          aim of one timed batch of calls (default 50)
@@ -506,10 +506,11 @@ static int open_device(struct bench *b, struct err_msg *em)
     for (size_t i = 0; i < b->n_rows; i++)
         most = b->rows[i] > most ? b->rows[i] : most;
     most = most < 8192 ? 8192 : most;
-    if (!strcmp(b->device, "cpu"))
-        return ops_cpu_create(&b->o, &(struct ops_cpu_params){.max_batch_tokens = most}, em);
+    const bool exact = !strcmp(b->device, "cpu:exact");
+    if (exact || !strcmp(b->device, "cpu"))
+        return ops_cpu_create(&b->o, &(struct ops_cpu_params){.max_batch_tokens = most, .exact = exact}, em);
     if (strncmp(b->device, "vulkan", 6) || (b->device[6] && b->device[6] != ':'))
-        return err_set(em, LT_EINVAL, "no such device: %s (cpu, vulkan, vulkan:NAME)", b->device);
+        return err_set(em, LT_EINVAL, "no such device: %s (cpu, cpu:exact, vulkan, vulkan:NAME)", b->device);
     return ops_vulkan_create(&b->o, &(struct ops_vulkan_params){.device = b->device[6] ? b->device + 7 : NULL, .max_batch_tokens = most}, em);
 }
 

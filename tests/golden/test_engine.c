@@ -78,7 +78,7 @@ static void check_model(const struct device *d, const char *path, const struct g
             expect(cosine >= 0.999, g->cases[i].name, "cosine to the golden vector", cosine);
         else
             expect(diff <= (type == TENSOR_F32 ? 5e-6 : 2e-3), g->cases[i].name, "difference from the golden vector", diff);
-        if (type == TENSOR_Q8_0 && strstr(engine_info(e)->device, "int8"))
+        if (d->cpu && !strstr(engine_info(e)->device, ", c)")) /* on a CPU without AVX2 oneDNN multiplies in f32 */
             expect(change == 0, g->cases[i].name, "neighbours change it", change);
         else if (type == TENSOR_Q8_0 && !d->cpu)
             expect(golden_cosine(a, t, g->dim) >= 0.9999, g->cases[i].name, "neighbours change it", change);

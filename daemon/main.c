@@ -1,4 +1,5 @@
 /* latentd: reads its settings and serves, or runs one of its tools. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,9 +38,8 @@ static int serve(const struct settings *s)
     return core_run(s);
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-    file_keep_standard();
     if (argc > 1 && strcmp(argv[1], "import") == 0)
         return tool_import(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "selftest") == 0) {
@@ -74,4 +74,15 @@ int main(int argc, char **argv)
     }
     settings_finish(&s);
     return status;
+}
+
+/* A report that is not there, on a full disk say, must not look like success. */
+int main(int argc, char **argv)
+{
+    file_keep_standard();
+    const int status = run(argc, argv), late = fflush(stdout) != 0 ? errno : 0;
+    if (!late && !ferror(stdout))
+        return status;
+    fprintf(stderr, "latentd: cannot write the output: %s\n", late ? strerror(late) : "write error");
+    return status ? status : 1;
 }

@@ -58,6 +58,13 @@ def taken_by_tool(tool):
 
 
 class Help(unittest.TestCase):
+    def test_nowhere_to_write_it(self):
+        """It must not look like success."""
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            for args in (["--help"], ["--version"], *([tool, "--help"] for tool in TOOLS)):
+                got = subprocess.run([LATENTD, *args], stdout=full, stderr=subprocess.PIPE, text=True, timeout=CALL_S)
+                self.assertEqual((got.returncode, got.stderr), (1, "latentd: cannot write the output: No space left on device\n"), args)
+
     def test_manual_has_no_sentence_in_a_macro_that_joins_words(self):
         """.BR, .IR and their like print their arguments without spaces between them, in alternating fonts."""
         for name in sorted(os.listdir(os.path.join(SRC, "man"))):

@@ -6,8 +6,9 @@ PACKAGES_BUILD="build-essential meson ninja-build pkg-config glslang-tools libvu
 # SwiftShader, the second Vulkan implementation, comes with Chromium.
 # systemd-analyze looks over the units.
 PACKAGES_TEST="libcmocka-dev systemd mesa-vulkan-drivers vulkan-validationlayers chromium python3 man-db git"
-PACKAGES_ALL="clang libclang-rt-dev libomp-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static debootstrap python3-venv
-    python3-dev zstd unzip debhelper"
+PACKAGES_ALL="clang libclang-rt-dev libomp-dev debootstrap python3-venv python3-dev zstd unzip debhelper"
+# Debian 12 has no cross compiler from arm64 to itself.
+[ "$(dpkg --print-architecture)" = arm64 ] || PACKAGES_ALL="$PACKAGES_ALL gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
 # Packages of Node from elsewhere have npm in them, and conflict with Debian's.
 command -v npm >/dev/null || PACKAGES_ALL="$PACKAGES_ALL npm"
 

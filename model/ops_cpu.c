@@ -73,6 +73,17 @@ fine_multiply *fine_choose(fine_quantise **quantise, vnni_pack **pack)
         *quantise = fine_quantise_avx2;
         return fine_multiply_avx2;
     }
+#elif defined(__aarch64__)
+    if (cpu_features() & CPU_NEON_DOTPROD) {
+        *quantise = fine_quantise_dot;
+        *pack = fine_pack_dot;
+        return fine_multiply_dot;
+    }
+    if (cpu_features() & CPU_NEON) {
+        *quantise = fine_quantise_neon;
+        *pack = fine_pack_neon;
+        return fine_multiply_neon;
+    }
 #endif
     *quantise = NULL;
     *pack = NULL;
@@ -400,6 +411,16 @@ static const struct ops_vtbl *table(void)
     return &v;
 }
 
+/* oneDNN has kernels in f32 for SSE; for NEON it has what a compiler makes of plain C++. */
+static bool own_f32(const struct cpu_kernels *k)
+{
+#if defined(__aarch64__)
+    return k != NULL;
+#else
+    return k != &cpu_kernels_c;
+#endif
+}
+
 int ops_cpu_create(struct ops **out, const struct ops_cpu_params *p, struct err_msg *em)
 {
     int r;
@@ -415,7 +436,7 @@ int ops_cpu_create(struct ops **out, const struct ops_cpu_params *p, struct err_
     base->info.memory_bytes = available_memory() / SHARE_OF_MEMORY;
     base->info.max_batch_tokens = p->max_batch_tokens ? p->max_batch_tokens : DEFAULT_BATCH_TOKENS;
     o->kernels = cpu_kernels_choose();
-    o->own_f32 = o->kernels != &cpu_kernels_c;
+    o->own_f32 = own_f32(o->kernels);
     o->multiply = vnni_choose(&o->pack_block);
     o->multiply_fine = fine_choose(&o->quantise_fine, &o->pack_fine);
     r = make_memory(o);

@@ -253,6 +253,9 @@ static int shape_get(struct cpu_dnnl *d, size_t k, size_t n_cols, bool int8, str
     const char *name = "";
     dnnl_primitive_desc_query(s->packed_by, dnnl_query_impl_info_str, 0, &name);
     s->slow = strncmp(name, "ref", 3) == 0;
+#if !defined(__x86_64__)
+    s->slow = s->slow || strncmp(name, "gemm", 4) == 0; /* "gemm:jit" is plain C++ there, and of int8 by way of doubles */
+#endif
 #if DNNL_VERSION_MAJOR >= 3
     s->packed = (desc_own)dnnl_primitive_desc_query_md(s->packed_by, dnnl_query_weights_md, 0);
 #else

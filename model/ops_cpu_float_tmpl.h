@@ -2,14 +2,13 @@
 
 #define FLOAT_LINE 64
 
-#if VW == 16
-#define FLOAT_ROWS 6 /* at once: with FLOAT_VECTORS of columns, 24 sums, 4 of weights and one of x stay in registers */
+#if KEYS_AT_ONCE == 8 /* there are 32 registers */
+#define FLOAT_ROWS 6  /* at once: with FLOAT_VECTORS of columns, 24 sums, 4 of weights and one of x stay in registers */
 #define FLOAT_VECTORS 4
 #else
 #define FLOAT_ROWS (KEYS_AT_ONCE + 2) /* 12 or 8 sums, two of weights, one of x */
 #define FLOAT_VECTORS 2
 #endif
-
 #define FLOAT_COLS (FLOAT_VECTORS * VW)
 
 /* Lines asked for while one pass goes over a chunk: `lines` at each step of k, from `p` on */

@@ -56,13 +56,13 @@ static void test_products(void **state)
 
 /* ---- activations of 16 bits ---- */
 
-enum { FINE_K = VNNI_CHUNK + 96 };
+enum { FINE_K = VNNI_CHUNK + 96, FINE_PADDED = (FINE_K + 63) / 64 * 64 };
 
 /* What a product works with, and its sums as f64 of the values before they were rounded */
 struct fine_case {
     size_t n, k, unit;
     float x[MOST_ROWS * FINE_K], scale[FINE_K / FINE_SMALL_UNIT * VNNI_COLS], min[FINE_K / FINE_SMALL_UNIT * VNNI_COLS];
-    uint8_t w[FINE_K * VNNI_COLS];
+    uint8_t rows[VNNI_COLS * FINE_K], w[FINE_PADDED * VNNI_COLS]; /* w: packed */
     int8_t bytes[2 * MOST_ROWS * FINE_K];
     struct fine_part parts[MOST_ROWS * FINE_K / FINE_SMALL_UNIT];
     float sums[(MOST_ROWS + 1) * VNNI_COLS];
@@ -73,6 +73,31 @@ static void fine_sums(struct fine_case *c, fine_multiply *multiply, bool has_min
     multiply(&(struct fine_block){c->bytes, c->parts, c->n, c->k, c->unit, c->w, c->scale, has_min ? c->min : NULL, c->n % 2 ? c->w : NULL, c->sums});
 }
 
+/* One sum as every instruction set is to make it */
+static float plain_fine(const struct fine_case *c, size_t r, size_t col, bool has_min)
+{
+    float sum = 0;
+    for (size_t at = 0; at < c->k; at += c->unit) {
+        const float *x = c->x + r * c->k + at;
+        const size_t part = at / c->unit * VNNI_COLS + col;
+        float largest = 0;
+        int32_t t = 0, total = 0;
+        for (size_t i = 0; i < c->unit; i++)
+            largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
+        const float by = largest > 0 ? 32512 / largest : 0, scale = largest * (1.0f / 32512);
+        for (size_t i = 0; i < c->unit; i++) {
+            const float scaled = x[i] * by;
+            const int32_t whole = (int32_t)lrintf(scaled);
+            t += whole * (c->rows[col * c->k + at + i] - 128);
+            total += whole;
+        }
+        const float product = (float)t * c->scale[part], times = scale * (float)total;
+        sum = fmaf(product, scale, sum);
+        sum = has_min ? fmaf(c->min[part], times, sum) : sum;
+    }
+    return sum;
+}
+
 static void check_fine(const struct fine_case *c, bool has_min)
 {
     for (size_t r = 0; r < c->n; r++) {
@@ -80,13 +105,14 @@ static void check_fine(const struct fine_case *c, bool has_min)
             double want = 0, may = 0;
             for (size_t i = 0; i < c->k; i++) {
                 const size_t part = i / c->unit * VNNI_COLS + col;
-                const double q = c->w[(i / VNNI_K * VNNI_COLS + col) * VNNI_K + i % VNNI_K] - 128.0;
+                const double q = c->rows[col * c->k + i] - 128.0;
                 const double w = c->scale[part] * q + (has_min ? c->min[part] : 0), step = c->parts[(r * c->k + i) / c->unit].scale;
                 want += c->x[r * c->k + i] * w;
                 /* half a step of x, and f32's sums of 32 products and of the parts */
                 may += fabs(w) * step * 0.501 + 1e-6 * fabs(c->x[r * c->k + i]) * (fabs(c->scale[part] * q) + (has_min ? fabs(c->min[part]) : 0));
             }
             const double off = fabs(c->sums[r * VNNI_COLS + col] - want);
+            assert_true(c->sums[r * VNNI_COLS + col] == plain_fine(c, r, col, has_min));
             if (!(off <= may))
                 fail_msg("%zu rows of %zu in %zus: row %zu column %zu is %.9g, not %.9g: off by %g of %g", c->n, c->k, c->unit, r, col,
                          c->sums[r * VNNI_COLS + col], want, off, may);
@@ -94,12 +120,13 @@ static void check_fine(const struct fine_case *c, bool has_min)
     }
 }
 
-static void fill_fine(struct fine_case *c, uint64_t *s, bool extreme)
+static void fill_fine(struct fine_case *c, vnni_pack *pack, uint64_t *s, bool extreme)
 {
     for (size_t i = 0; i < c->n * c->k; i++)
         c->x[i] = extreme ? (i / 7 % 2 ? -3.0f : 3.0f) : (float)((int)(unit_rand(s) % 2001) - 1000) * (i % 37 ? 0.001f : 1.0f);
     for (size_t i = 0; i < c->k * VNNI_COLS; i++)
-        c->w[i] = extreme ? (i % 3 ? 255 : 0) : (uint8_t)unit_rand(s);
+        c->rows[i] = extreme ? (i % 3 ? 255 : 0) : (uint8_t)unit_rand(s);
+    pack((const int8_t *)c->rows, c->k, (int8_t *)c->w);
     for (size_t i = 0; i < c->k / c->unit * VNNI_COLS; i++) {
         c->scale[i] = 0.001f * (float)(1 + unit_rand(s) % 100);
         c->min[i] = -0.01f * (float)(unit_rand(s) % 100);
@@ -125,7 +152,7 @@ static void test_fine(void **state)
         c->n = n;
         c->k = ks[n % 4];
         c->unit = n % 3 ? FINE_UNIT : FINE_SMALL_UNIT;
-        fill_fine(c, &s, n % 5 == 0);
+        fill_fine(c, pack, &s, n % 5 == 0);
         quantise(c->x, n, c->k, c->unit, c->bytes, c->parts);
         fine_sums(c, multiply, has_min);
         check_fine(c, has_min);
@@ -156,7 +183,7 @@ static void test_fine_bad(void **state)
     assert_non_null(c);
     *c = (struct fine_case){.n = 3, .k = 256, .unit = FINE_UNIT};
     for (size_t b = 0; b < sizeof bad / sizeof *bad; b++) {
-        fill_fine(c, &s, false);
+        fill_fine(c, pack, &s, false);
         for (size_t i = 0; i < c->k; i++)
             c->x[i] = i % 2 ? 1e-38f : 0;
         c->x[c->k + 100 + b] = bad[b];

@@ -10,6 +10,7 @@
 #define HOUSEKEEPING_EVERY_NS 1000000000ull
 #define ERASE_DOCS 200          /* of a dropped collection per transaction, … */
 #define ERASE_CHUNKS 256        /* … which ends with the one that has the last of these: its log has to fit into the reserve of a full disk */
+#define SCRUB_NS 20000000ull    /* of housekeeping that looks for damage: of a few graphs each gets its bite, of a thousand some do */
 #define WAL_PAGES_PASSIVE 2048  /* 8 MiB, what space.c leaves free: pages that change again meanwhile are copied back once */
 #define WAL_PAGES_AMPLE 8192    /* 32 MiB, where there is room: a fifth less is copied back */
 #define WAL_IDLE_NS 2000000000ull /* without a commit: then a smaller log is copied back too */
@@ -186,6 +187,20 @@ static void note_trouble(struct index *ix, int r, const struct err_msg *em)
     pthread_mutex_unlock(&ix->lock);
 }
 
+/* A bite of each graph, the next ones first, while there is time. */
+static int scrub(struct index *ix, struct err_msg *em)
+{
+    const uint64_t until = clock_ns() + SCRUB_NS;
+    for (size_t i = 0; i < ix->n_collections && (!i || (clock_ns() < until && !fault("scrub.late"))); i++) {
+        struct collection *c = ix->collections[ix->scrub_next++ % ix->n_collections];
+        uint32_t n;
+        struct graph_report rep;
+        if (graph_scrub(c->graph, 16, &n, &rep) == LT_ECORRUPT)
+            return collection_rebuild(ix, c, rep.text, em);
+    }
+    return 0;
+}
+
 static int housekeeping(struct index *ix, uint64_t until, bool *more, struct err_msg *em)
 {
     int r;
@@ -197,12 +212,10 @@ static int housekeeping(struct index *ix, uint64_t until, bool *more, struct err
         return r;
     if (ix->read_only)
         space_empty_log(ix);
+    if ((r = scrub(ix, em)) < 0)
+        return r;
     for (size_t i = 0; i < ix->n_collections; i++) {
         struct collection *c = ix->collections[i];
-        uint32_t n;
-        struct graph_report rep;
-        if (graph_scrub(c->graph, 16, &n, &rep) == LT_ECORRUPT)
-            return collection_rebuild(ix, c, rep.text, em);
         if (compact_step(ix, c, em) == LT_ECORRUPT)
             return collection_rebuild(ix, c, em->text, em);
     }
@@ -292,7 +305,8 @@ static int maintain(struct index *ix, unsigned budget_ms, bool *more, struct err
         r = saves(ix, until, &m, em);
     if (r == 0)
         r = ix->recover ? refill_cache(ix, em) : refill(ix, until, &m, em);
-    for (size_t i = 0; i < ix->n_collections && r == 0 && clock_ns() < until; i++) {
+    const size_t n_to_tidy = tidy_words_now(ix) ? ix->n_collections : 0;
+    for (size_t i = 0; i < n_to_tidy && r == 0 && clock_ns() < until; i++) {
         bool left;
         r = tidy_words(ix, ix->collections[i], until, &left, em);
         m = m || left;

@@ -174,6 +174,7 @@ struct index {
     unsigned pack_table;
     int64_t pack_at;
     uint64_t maintain_ns; /* last housekeeping */
+    size_t scrub_next;    /* which collection's graph is looked at next, modulo their number */
     bool has_reserve;
     bool freed_rows; /* there may be free pages to give back */
     bool dropping;   /* there may be documents of cancelled jobs that wait */
@@ -254,6 +255,8 @@ int documents_drop_staged(struct index *ix, struct collection *c, const struct d
 /* ---- what deletions leave behind (tidy.c) ---- *
  * Between groups, when the folder is at rest and it is worth it; *more: not done yet. */
 
+/* False: it would do nothing for any collection, which are not gone through then. */
+bool tidy_words_now(const struct index *ix);
 int tidy_words(struct index *ix, struct collection *c, uint64_t until_ns, bool *more, struct err_msg *em);
 int tidy_rows(struct index *ix, uint64_t until_ns, bool *more, struct err_msg *em);
 /* Where there is little room: from now on commits merge nothing of c's words. In the open group. */

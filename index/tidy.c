@@ -46,6 +46,11 @@ static int merge_words(struct index *ix, struct collection *c, int pages, struct
     return r;
 }
 
+bool tidy_words_now(const struct index *ix)
+{
+    return at_rest(ix) || space_is_scarce(ix);
+}
+
 int tidy_words(struct index *ix, struct collection *c, uint64_t until_ns, bool *more, struct err_msg *em)
 {
     *more = false;

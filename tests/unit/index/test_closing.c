@@ -1,4 +1,5 @@
-/* The end with many collections: graphs that changed are saved side by side, and those that did not cost nothing. */
+/* Many collections: at the end graphs that changed are saved side by side, and those that did not cost nothing; and all of them are looked at
+ * for damage, though there is time for one at a time only. */
 #include "kit_sql.h"
 
 #include <errno.h>
@@ -120,8 +121,50 @@ static void test_many(void **state)
     (void)state;
 }
 
+#ifdef LATENTD_FAULTS
+static void damage(const char *dir, int64_t id)
+{
+    char cmd[400];
+    snprintf(cmd, sizeof cmd, "printf x | dd of=\"$(ls %s/graph/%lld/segment-*.seg)\" bs=1 seek=5000 conv=notrunc status=none", dir, (long long)id);
+    assert_int_equal(system(cmd), 0);
+}
+
+static void test_each_is_scrubbed(void **state)
+{
+    char dir[128], c[16];
+    struct index *ix = kit_open(kit_dir(dir));
+    struct err_msg em;
+    for (int i = 0; i < N; i++) {
+        name(i, c);
+        kit_create(ix, c);
+        put(ix, i, "a", "first words");
+        kit_commit(ix);
+    }
+    kit_embed_pending(ix);
+    index_close(&ix);
+    for (int i = 1; i <= N; i += N / 4)
+        damage(dir, i);
+    ix = kit_open(dir);
+    assert_int_not_equal(index_check(ix, kit_say, NULL, &em), 0);
+    for (int i = 0; i < 2 * N; i++) {
+        bool more;
+        kit_ok(index_maintain(ix, 100, &more, &em), &em);
+    }
+    kit_check(ix);
+    index_close(&ix);
+    kit_remove(dir);
+    (void)state;
+}
+#endif
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_many)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_many),
+#ifdef LATENTD_FAULTS
+        cmocka_unit_test(test_each_is_scrubbed),
+#endif
+    };
+    setenv("LATENTD_FAULT", "maintain.due=always,scrub.late=always", 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

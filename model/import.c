@@ -334,6 +334,8 @@ static int compute_goldens(struct import *im)
     if (!r && !(r = gguf_write_flush(im->w, im->em)) &&
         !(r = model_open_unproven(&m, gguf_write_tmp_path(im->w), im->em)))
         r = ref_forward(m, im->golden.seq, im->golden.n, &probe, vec, im->em);
+    if (r == LT_ECANCELLED)
+        err_set(im->em, r, "%s: import stopped", im->dir);
     if (!r) {
         for (size_t i = 0; i < n; i++)
             bytes_put_f32(&bytes, (float)vec[i]);

@@ -411,16 +411,6 @@ static const struct ops_vtbl *table(void)
     return &v;
 }
 
-/* oneDNN has kernels in f32 for SSE; for NEON it has what a compiler makes of plain C++. */
-static bool own_f32(const struct cpu_kernels *k)
-{
-#if defined(__aarch64__)
-    return k != NULL;
-#else
-    return k != &cpu_kernels_c;
-#endif
-}
-
 int ops_cpu_create(struct ops **out, const struct ops_cpu_params *p, struct err_msg *em)
 {
     int r;
@@ -436,7 +426,11 @@ int ops_cpu_create(struct ops **out, const struct ops_cpu_params *p, struct err_
     base->info.memory_bytes = available_memory() / SHARE_OF_MEMORY;
     base->info.max_batch_tokens = p->max_batch_tokens ? p->max_batch_tokens : DEFAULT_BATCH_TOKENS;
     o->kernels = cpu_kernels_choose();
-    o->own_f32 = own_f32(o->kernels);
+#if defined(__x86_64__)
+    o->own_f32 = o->kernels != &cpu_kernels_c; /* oneDNN has kernels for SSE; elsewhere plain C++ */
+#else
+    o->own_f32 = true;
+#endif
     o->multiply = vnni_choose(&o->pack_block);
     o->multiply_fine = fine_choose(&o->quantise_fine, &o->pack_fine);
     r = make_memory(o);

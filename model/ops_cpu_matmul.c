@@ -55,10 +55,8 @@ static const struct tensor *part_of(const struct tensor *const *parts, size_t *r
     return *parts;
 }
 
-/* The row of parts, taken as one matrix */
-static void row_f32(const struct cpu_ops *o, const struct tensor *const *parts, size_t row, float *out)
+static void row_f32(const struct cpu_ops *o, const struct tensor *t, size_t row, float *out)
 {
-    const struct tensor *t = part_of(parts, &row);
     const void *p = (const uint8_t *)t->data + row * tensor_row_bytes(t->type, t->cols);
     if (t->type == TENSOR_Q8_0)
         o->kernels->row_q8_0(p, t->cols, out);
@@ -117,21 +115,19 @@ struct packing {
 static void pack_row(const struct packing *p, size_t j, float *row, void *out)
 {
     struct ops_mat *w = p->w;
-    size_t j_in_part = j;
+    size_t at = j;
+    const struct tensor *t = part_of(p->parts, &at);
     int32_t sum;
     if (w->int8) {
-        row_f32(p->o, p->parts, j, row);
+        row_f32(p->o, t, at, row);
         w->col_scale[j] = p->o->kernels->quantise_weights(row, w->k, out, &sum);
         w->col_bias[j] = 128 * sum;
-    } else if (w->fine) {
-        const struct tensor *t = part_of(p->parts, &j_in_part);
-        cpu_fine_pack(w, j, t, j_in_part, out, row);
-    } else if (w->type == TENSOR_F32)
-        row_f32(p->o, p->parts, j, out);
-    else {
-        const struct tensor *t = part_of(p->parts, &j_in_part);
-        memcpy(out, (const uint8_t *)t->data + j_in_part * w->k * w->value_bytes, w->k * w->value_bytes);
-    }
+    } else if (w->fine)
+        cpu_fine_pack(w, j, t, at, out, row);
+    else if (w->type == TENSOR_F32)
+        row_f32(p->o, t, at, out);
+    else
+        memcpy(out, (const uint8_t *)t->data + at * w->k * w->value_bytes, w->k * w->value_bytes);
 }
 
 /* The rows of a block, the last of them filled up with zeros */

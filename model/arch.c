@@ -19,6 +19,7 @@ struct family {
 static const struct family families[] = {
     {"llama", true, false, false, false},
     {"llama-embed", true, false, false, true},
+    {"eurobert", false, false, false, true},
     {"qwen2", false, false, false, false},
     {"qwen2vl", false, false, false, false}, /* of text alone, whose three positions are one */
     {"qwen3", false, true, false, false},

@@ -40,6 +40,7 @@ static const struct known models[] = {
     {{"kalmembedding", "v2"}, "qwen2", MASK_FULL, POOL_MEAN, NULL, KALM_QUERY, INSTRUCT, NULL},
     {{"bidirlm"}, NULL, MASK_FULL, POOL_MEAN, NULL, "", "", NULL},
     {{"jinaembeddingsv5", "retrieval"}, "qwen3", MASK_FAMILY, POOL_LAST, NULL, "Query: ", "", "Document: "},
+    {{"jinaembeddingsv5", "retrieval"}, "eurobert", MASK_FAMILY, POOL_LAST, NULL, "Query: ", "", "Document: "},
     {{"jinaembeddingsv4", "retrieval"}, "qwen2vl", MASK_FAMILY, POOL_MEAN, NULL, "Query: ", "", "Passage: "},
     {{"jinaembeddingsv4", "code"}, "qwen2vl", MASK_FAMILY, POOL_MEAN, NULL, "Query: ", "", "Passage: "},
     {{"jinacodeembeddings"}, "qwen2", MASK_FAMILY, POOL_LAST, NULL, "Find the most relevant code snippet given the following query:\n", "",

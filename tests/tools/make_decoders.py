@@ -258,7 +258,20 @@ def embeddinggemma(w):
     return tf.Gemma3TextModel(c), dict(f16=True, pooling="mean", causal=False, dense=dense)
 
 
-FAMILIES = [mistral, llama, qwen2, qwen3, gemma3, embeddinggemma]
+def eurobert(w):
+    n = byte_level(w, "jina-v5-nano", ["<|begin_of_text|>", "<|end_of_text|>"], bos="<|begin_of_text|>", eos="<|end_of_text|>", add_bos=True,
+                   add_eos=True)
+    c = tf.EuroBertConfig(**(SHAPE | dict(head_dim=8)), vocab_size=n, pad_token_id=None, bos_token_id=None, eos_token_id=None, mask_token_id=0,
+                          rope_parameters={"rope_theta": 250000.0, "rope_type": "default"})
+    common(w, c)
+    w.add_rope_freq_base(250000.0)
+    w.add_rope_scaling_type(gguf.RopeScalingType.NONE)
+    w.add_causal_attention(False)
+    w.add_pooling_type(gguf.PoolingType.LAST)
+    return tf.EuroBertModel(c), dict(f16=True, pooling="last", causal=False)
+
+
+FAMILIES = [mistral, llama, qwen2, qwen3, gemma3, embeddinggemma, eurobert]
 
 
 # ---- expectations ----

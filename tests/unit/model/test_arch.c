@@ -98,6 +98,8 @@ static void test_defaults(void **state)
     assert_int_equal(i.window, 0);
     assert_int_equal(read_arch(&(struct file){.arch = "llama-embed"}, &i, &em), 0);
     assert_true(!i.causal && i.rope_pairs);
+    assert_int_equal(read_arch(&(struct file){.arch = "eurobert", .str = {{"eurobert.rope.scaling.type", "none"}}}, &i, &em), 0);
+    assert_true(!i.causal && !i.rope_pairs && !i.qk_norm && i.pooling == MODEL_POOL_MEAN);
     assert_int_equal(read_arch(&(struct file){.arch = "qwen2", .tensor = "blk.0.attn_q.bias"}, &i, &em), 0);
     assert_true(i.causal && i.qkv_bias && !i.rope_pairs);
     assert_int_equal(read_arch(&(struct file){.arch = "qwen2vl"}, &i, &em), 0);

@@ -27,7 +27,7 @@ static struct model_info apply(const struct file *f)
     static const char *const tokens[] = {"a", "</s>", "<|endoftext|>", "<|im_end|>"};
     struct model_info i = {.foreign = true, .pooling = f->pooling == 3 ? MODEL_POOL_LAST : MODEL_POOL_MEAN, .hidden = f->hidden, .has_tokenizer = true,
                            .bos = -1, .eos = f->other_eos ? 3 : -1, .ranks = f->ranks,
-                           .causal = f->causal < 0 ? !strstr(f->arch, "embed") : f->causal, .window = strstr(f->arch, "gemma") ? 257 : 0,
+                           .causal = f->causal < 0 ? !strstr(f->arch, "embed") && strcmp(f->arch, "eurobert") : f->causal, .window = strstr(f->arch, "gemma") ? 257 : 0,
                            .embed_scale = strstr(f->arch, "gemma") ? 8 : 0, .dense = {f->dense, f->dense}};
     struct bytes_out o = {0};
     struct gguf *g = NULL;
@@ -84,6 +84,8 @@ static void test_names(void **state)
         {"qwen2", "Jina Code Embeddings 0.5b", true, MODEL_POOL_LAST, -1, "given the following query:\n", "Candidate code snippet:\n"},
         {"qwen2vl", "Jina Embeddings V4 Text Retrieval", true, MODEL_POOL_MEAN, -1, "Query: ", "Passage: "},
         {"qwen3", "Jina Embeddings V5 Text Small Retrieval", true, MODEL_POOL_LAST, -1, "Query: ", "Document: "},
+        {"eurobert", "Jina Embeddings V5 Text Nano Retrieval", false, MODEL_POOL_LAST, -1, "Query: ", "Document: "},
+        {"eurobert", "EuroBERT 210m", false, MODEL_POOL_MEAN, -1, "", NULL},
         {"qwen3", "Harrier Oss V1 0.6b", true, MODEL_POOL_LAST, -1, "\nQuery: ", NULL},
         {"qwen3", "F2LLM v2 0.6B", true, MODEL_POOL_LAST, -1, "\nQuery: ", NULL},
         {"qwen3", "Pplx Embed V1 0.6b", false, MODEL_POOL_MEAN, -1, "", NULL},

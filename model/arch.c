@@ -23,6 +23,7 @@ static const struct family families[] = {
     {"qwen2", false, false, false, false},
     {"qwen2vl", false, false, false, false}, /* of text alone, whose three positions are one */
     {"qwen3", false, true, false, false},
+    {"qwen3vl", false, true, false, false}, /* the same */
     {"gemma3", false, true, true, false},
     {"gemma-embedding", false, true, true, true},
 };

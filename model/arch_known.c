@@ -28,6 +28,7 @@ struct known {
 /* The first that fits counts. */
 static const struct known models[] = {
     {{"qwen3embedding"}, "qwen3", MASK_FAMILY, POOL_LAST, QWEN_EOS, "Instruct: " WEB "\nQuery:", "Instruct: {}\nQuery:", NULL},
+    {{"qwen3vlembedding"}, "qwen3vl", MASK_FAMILY, POOL_LAST, NULL, "", "", NULL},
     {{"e5mistral"}, "llama", MASK_FAMILY, POOL_LAST, "</s>", WEB_QUERY, INSTRUCT, NULL},
     {{"sfrembeddingmistral"}, "llama", MASK_FAMILY, POOL_LAST, "</s>", WEB_QUERY, INSTRUCT, NULL},
     {{"sfrembedding2"}, "llama", MASK_FAMILY, POOL_LAST, "</s>", WEB_QUERY, INSTRUCT, NULL},

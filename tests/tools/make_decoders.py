@@ -271,7 +271,19 @@ def eurobert(w):
     return tf.EuroBertModel(c), dict(f16=True, pooling="last", causal=False)
 
 
-FAMILIES = [mistral, llama, qwen2, qwen3, gemma3, embeddinggemma, eurobert]
+def qwen3vl(w):
+    n = byte_level(w, "qwen2", ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], eos="<|im_end|>", bos="<|endoftext|>")
+    c = tf.models.qwen3_vl.Qwen3VLTextConfig(**SHAPE, vocab_size=n, rope_parameters={
+        "rope_theta": 5000000.0, "rope_type": "default", "mrope_interleaved": True, "mrope_section": [4, 2, 2]})
+    common(w, c)
+    w.add_rope_freq_base(5000000.0)
+    w.add_rope_dimension_sections([4, 2, 2, 0])
+    w.add_num_deepstack_layers(1)
+    w.add_pooling_type(gguf.PoolingType.LAST)
+    return tf.Qwen3VLTextModel(c), dict(f16=True, pooling="last", causal=True)
+
+
+FAMILIES = [mistral, llama, qwen2, qwen3, gemma3, embeddinggemma, eurobert, qwen3vl]
 
 
 # ---- expectations ----

@@ -106,6 +106,8 @@ static void test_defaults(void **state)
     assert_true(i.causal && !i.qk_norm && !i.rope_pairs);
     assert_int_equal(read_arch(&(struct file){.arch = "qwen3", .u32 = {{"attention.key_length", 16}, {"pooling_type", 3}}}, &i, &em), 0);
     assert_true(i.qk_norm && i.head_dim == 16 && i.pooling == MODEL_POOL_LAST);
+    assert_int_equal(read_arch(&(struct file){.arch = "qwen3vl", .u32 = {{"n_deepstack_layers", 3}}}, &i, &em), 0);
+    assert_true(i.causal && i.qk_norm && !i.rope_pairs);
     assert_int_equal(read_arch(&(struct file){.arch = "gemma3", .u32 = {{"attention.sliding_window", 512}}}, &i, &em), 0);
     assert_true(i.causal && i.window == 512 && i.window_period == 6 && i.rope_theta_local == 10000 && i.gelu && i.post_norms);
     assert_true(fabsf(i.embed_scale - sqrtf(32)) < 1e-6f && i.attention_scale == 0);

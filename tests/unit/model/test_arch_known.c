@@ -86,6 +86,7 @@ static void test_names(void **state)
         {"qwen3", "Jina Embeddings V5 Text Small Retrieval", true, MODEL_POOL_LAST, -1, "Query: ", "Document: "},
         {"eurobert", "Jina Embeddings V5 Text Nano Retrieval", false, MODEL_POOL_LAST, -1, "Query: ", "Document: "},
         {"eurobert", "EuroBERT 210m", false, MODEL_POOL_MEAN, -1, "", NULL},
+        {"qwen3vl", "Qwen3 VL Embedding 2B", true, MODEL_POOL_LAST, -1, "", NULL},
         {"qwen3", "Harrier Oss V1 0.6b", true, MODEL_POOL_LAST, -1, "\nQuery: ", NULL},
         {"qwen3", "F2LLM v2 0.6B", true, MODEL_POOL_LAST, -1, "\nQuery: ", NULL},
         {"qwen3", "Pplx Embed V1 0.6b", false, MODEL_POOL_MEAN, -1, "", NULL},

@@ -95,6 +95,7 @@ static int reply(struct search *s)
     out.filter = s->msg->filter;
     out.dense_weight = res->dense_weight;
     out.text_weight = res->text_weight;
+    out.fusion = (Latent__V1__Fusion)res->fusion;
     out.chunks = s->msg->chunks;
     out.reranked = (uint32_t)s->n_reranked;
     out.rerank_cut = (uint32_t)s->n_cut;
@@ -231,6 +232,7 @@ static void look_up(struct work_item *w, void *reader)
         .exact = m->exact,
         .dense_weight = m->dense_weight,
         .text_weight = m->text_weight,
+        .fusion = (enum index_fusion)m->fusion,
         .deadline_ns = rq->deadline_ns,
     };
     int r = request_over(rq);

@@ -1,5 +1,6 @@
 #include "index/fuse.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,6 +79,36 @@ void topk_sort(struct topk *t)
     qsort(t->items, t->n, sizeof *t->items, best_first);
 }
 
+/* A list's scores in standard deviations from their mean. */
+struct standard {
+    double mean, spread; /* spread 0: all are alike */
+    double absent;       /* of what is not in the list */
+};
+
+static double standard_of(const struct standard *s, double score)
+{
+    return s->spread > 0 ? (score - s->mean) / s->spread : 0;
+}
+
+static struct standard standard(const struct topk *t, size_t n_all)
+{
+    struct standard s = {0};
+    const size_t n = t->n < FUSE_DEPTH ? t->n : FUSE_DEPTH, full = n_all < FUSE_DEPTH ? n_all : FUSE_DEPTH, n_zeros = n < full ? full - n : 0;
+    const double total = n + n_zeros ? (double)(n + n_zeros) : 1;
+    double squares = 0;
+    for (size_t i = 0; i < n; i++)
+        s.mean += (double)t->items[i].score / total;
+    for (size_t i = 0; i < n; i++)
+        squares += ((double)t->items[i].score - s.mean) * ((double)t->items[i].score - s.mean);
+    s.spread = sqrt((squares + (double)n_zeros * s.mean * s.mean) / total);
+    if (!(s.spread > 1e-6 * fabs(s.mean))) /* roundings of the same score */
+        s.spread = 0;
+    s.absent = -FUSE_ABSENT;
+    if (n_all && s.spread > 0 && standard_of(&s, 0) > s.absent)
+        s.absent = standard_of(&s, 0);
+    return s;
+}
+
 struct slot {
     uint64_t key;
     uint32_t out; /* index + 1; 0: free */
@@ -85,7 +116,7 @@ struct slot {
     float best;
 };
 
-int fuse(const struct topk *const lists[2], const float weights[2], struct ranked *out)
+int fuse(const struct topk *const lists[2], const struct fusion *f, struct ranked *out)
 {
     size_t total = (lists[0] ? lists[0]->n : 0) + (lists[1] ? lists[1]->n : 0), size = 16, n = 0;
     bool alone = !lists[0] || !lists[1];
@@ -96,6 +127,9 @@ int fuse(const struct topk *const lists[2], const float weights[2], struct ranke
         return LT_ENOMEM;
     for (uint32_t l = 0; l < 2; l++) {
         float rank = 1;
+        struct standard std = {0};
+        if (lists[l] && f->by == INDEX_FUSION_SCORE)
+            std = standard(lists[l], f->n_all[l]);
         for (size_t i = 0; lists[l] && i < lists[l]->n; i++) {
             const struct ranked *x = &lists[l]->items[i];
             size_t h = (x->key * 0x9E3779B97F4A7C15u >> 32) & (size - 1);
@@ -104,7 +138,9 @@ int fuse(const struct topk *const lists[2], const float weights[2], struct ranke
             struct slot *s = &table[h];
             if (s->seen & 1u << l)
                 continue; /* a lesser chunk of the same document */
-            float gain = alone ? x->score : weights[l] / (FUSE_K + rank);
+            float gain = alone ? x->score : f->weights[l] / (FUSE_K + rank);
+            if (!alone && f->by == INDEX_FUSION_SCORE)
+                gain = f->weights[l] * (float)(standard_of(&std, (double)x->score) - std.absent);
             rank++;
             if (!s->out) {
                 out[n] = (struct ranked){x->chunk, x->key, 0};

@@ -1,10 +1,12 @@
-/* Ranked lists, and their fusion by reciprocal rank. No I/O. */
+/* Ranked lists, and their fusion by reciprocal rank or by standard scores. No I/O. */
 #ifndef INDEX_FUSE_H
 #define INDEX_FUSE_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "index/index.h"
 
 /* One candidate of a list. */
 struct ranked {
@@ -26,12 +28,24 @@ void topk_sort(struct topk *t);
 
 #define FUSE_K 60.0f /* Cormack, Clarke and Büttcher's constant */
 
+/* By score: how many standard deviations a score lies above the mean of its list's first FUSE_DEPTH. One that is not in a list is taken to lie
+ * FUSE_ABSENT below it, or at 0 where no score of that list is less and this is nearer; what lies there gains nothing. */
+#define FUSE_DEPTH 100
+#define FUSE_ABSENT 3.0
+
+struct fusion {
+    enum index_fusion by;
+    float weights[2]; /* of each list; one list alone keeps its own scores */
+    /* Where a list's scores are 0 or more, and those that it leaves out as long as it is not full have 0: how many there are with those (the mean and
+     * the deviation are of the first FUSE_DEPTH of them). 0: such scores may be anything. */
+    size_t n_all[2];
+};
+
 /* Groups by key and orders by score.
  *
  * lists    1 or 2 sorted lists; NULL where there is none
- * weights  of each list in the fusion; one list alone keeps its own scores
- * out      room for the sum of their lengths; the chunk of a group is the one that ranked best
+ * out      room for the sum of their lengths; the chunk of a group is the one that gained most
  * Returns how many there are, or LT_ENOMEM. */
-int fuse(const struct topk *const lists[2], const float weights[2], struct ranked *out);
+int fuse(const struct topk *const lists[2], const struct fusion *f, struct ranked *out);
 
 #endif

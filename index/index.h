@@ -338,6 +338,12 @@ enum index_short { /* the protocol's numbers */
     INDEX_SHORT_PENDING = 4, /* what waits for its vector may be found yet */
 };
 
+/* How the two lists of a hybrid search become one (index/fuse.h). */
+enum index_fusion {
+    INDEX_FUSION_RANK = 0,  /* reciprocal ranks */
+    INDEX_FUSION_SCORE = 1, /* standard scores */
+};
+
 struct index_query {
     const char *collection;
     const char *text; /* for the words; not used in INDEX_DENSE */
@@ -354,6 +360,7 @@ struct index_query {
     bool exact;         /* compare with every vector */
     float dense_weight; /* of the two lists in a hybrid search's fusion, 0 to 1e6; both 0: 1 and 1 */
     float text_weight;
+    enum index_fusion fusion;
     uint64_t deadline_ns; /* clock_ns time; 0: none. Reached: LT_ETIMEOUT */
 };
 
@@ -374,6 +381,7 @@ struct index_result {
     size_t n;
     enum index_mode mode; /* as used: hybrid without words in the question is dense, without a vector text */
     float dense_weight, text_weight; /* as used; both 0: nothing was fused */
+    enum index_fusion fusion;        /* as used; 0 where nothing was fused */
     uint32_t k, ef;       /* as used; ef 0: every allowed vector was compared, or none */
     enum index_short why; /* fewer than k hits: why */
     bool degraded;
@@ -387,7 +395,7 @@ void index_result_finish(struct index_result *res);
 
 /* Searches one collection. Hits are checked against their rows, replaced or deleted ones are refilled.
  * Errors: LT_ENOTFOUND, LT_EDIM, LT_ENAN, LT_EMODEL, LT_EFORMAT (filter; the message has the position), LT_EUTF8,
- * LT_ELIMIT (k, ef), LT_EINVAL (mode, weights), LT_EEMPTY (no vector where one is needed), LT_ETIMEOUT, LT_EIO. On an error res is empty. */
+ * LT_ELIMIT (k, ef), LT_EINVAL (mode, weights, fusion), LT_EEMPTY (no vector where one is needed), LT_ETIMEOUT, LT_EIO. On an error res is empty. */
 int index_search(struct index_reader *r, const struct index_query *q, struct index_result *res,
                  struct err_msg *em);
 

@@ -42,7 +42,7 @@ struct search {
     bool looked, sampled; /* this search's first look at the graph was offered, was taken as a sample */
     struct graph_stats stats;
     struct topk dense, words;
-    float weights[2];
+    struct fusion fusion;
     struct err_msg *em;
 };
 
@@ -255,8 +255,10 @@ static int round_once(struct search *s, enum index_mode mode, struct ranked **ou
         goto out;
     if (mode != INDEX_DENSE && (ret = search_words(s)) < 0)
         goto out;
+    /* chunks without any of the words would have the score 0 */
+    s->fusion.n_all[1] = s->allowed ? s->allowed->n : (size_t)atomic_load(&s->c->chunks);
     const struct topk *lists[2] = {mode != INDEX_TEXT ? &s->dense : NULL, mode != INDEX_DENSE ? &s->words : NULL};
-    if (!(*out = malloc((s->dense.n + s->words.n + 1) * sizeof **out)) || (ret = fuse(lists, s->weights, *out)) < 0) {
+    if (!(*out = malloc((s->dense.n + s->words.n + 1) * sizeof **out)) || (ret = fuse(lists, &s->fusion, *out)) < 0) {
         ret = err_set(s->em, LT_ENOMEM, "no memory for the hits");
         goto out;
     }
@@ -392,6 +394,8 @@ static int check_query(const struct search *s, enum index_mode *mode)
     if (!(q->dense_weight >= 0 && q->dense_weight <= WEIGHT_MAX && q->text_weight >= 0 && q->text_weight <= WEIGHT_MAX))
         return err_set(em, LT_EINVAL, "weights %g and %g: numbers from 0 to %g", (double)q->dense_weight,
                        (double)q->text_weight, (double)WEIGHT_MAX);
+    if ((unsigned)q->fusion > INDEX_FUSION_SCORE)
+        return err_set(em, LT_EINVAL, "unknown fusion %d", (int)q->fusion);
     if (q->text_len) {
         size_t at = utf8_check(q->text, q->text_len);
         if (at != UTF8_VALID)
@@ -484,8 +488,7 @@ static int search_once(struct index_reader *r, const struct index_query *q, stru
     memset(res, 0, sizeof *res);
     *gone = false;
     bool weighted = q->dense_weight > 0 || q->text_weight > 0;
-    s.weights[0] = weighted ? q->dense_weight : 1;
-    s.weights[1] = weighted ? q->text_weight : 1;
+    s.fusion = (struct fusion){.by = q->fusion, .weights = {weighted ? q->dense_weight : 1, weighted ? q->text_weight : 1}};
     if (!(s.c = collection_find(r->ix, q->collection)))
         return err_set(em, LT_ENOTFOUND, "no collection %s", q->collection ? q->collection : "");
     while (fault("search.begin"))
@@ -514,8 +517,11 @@ static int search_once(struct index_reader *r, const struct index_query *q, stru
     }
     res->mode = mode;
     res->k = k;
-    res->dense_weight = mode == INDEX_HYBRID ? s.weights[0] : 0;
-    res->text_weight = mode == INDEX_HYBRID ? s.weights[1] : 0;
+    if (mode == INDEX_HYBRID) {
+        res->dense_weight = s.fusion.weights[0];
+        res->text_weight = s.fusion.weights[1];
+        res->fusion = q->fusion;
+    }
     res->ef = mode == INDEX_TEXT || s.stats.exact ? 0 : s.stats.ef;
 out:
     reader_end(r);

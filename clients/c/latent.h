@@ -363,6 +363,8 @@ LATENT_API int latent_delete(struct latent *c, const char *collection, const cha
 /* ---- search ------------------------------------------------------------------------------ */
 
 enum latent_mode { LATENT_MODE_HYBRID, LATENT_MODE_DENSE, LATENT_MODE_TEXT };
+/* How the lists of a hybrid search become one: by reciprocal ranks; or by scores, in standard deviations from their list's mean. */
+enum latent_fusion { LATENT_FUSION_RANK, LATENT_FUSION_SCORE };
 /* Why there are fewer than k hits. PENDING: chunks of the collection wait for their vectors, so that the same search may find more soon. */
 enum latent_short { LATENT_SHORT_NONE, LATENT_SHORT_EXHAUSTED, LATENT_SHORT_FILTER, LATENT_SHORT_BUDGET, LATENT_SHORT_PENDING };
 
@@ -380,10 +382,9 @@ struct latent_search {
     bool no_text;               /* leave text and metadata out */
     bool exact;                 /* scan instead of the graph */
     enum latent_on_long on_long;
-    float dense_weight;         /* shares of meaning and words in the fusion of a hybrid search; */
-    float text_weight;          /* both 0: 1 and 1 */
+    float dense_weight, text_weight; /* shares of meaning and words in the fusion of a hybrid search; both 0: 1 and 1 */
     uint32_t rerank;            /* so many candidates, at most 1,000, are put into the reranker's order; 0: none */
-    uint32_t reserved0;
+    enum latent_fusion fusion;
     uint64_t reserved[2];
 };
 
@@ -416,6 +417,7 @@ struct latent_search_result {
     bool chunks;                /* as asked */
     uint32_t n_reranked;        /* hits, the first of them, that are in the reranker's order */
     uint32_t rerank_cut;        /* candidates whose texts were cut for it */
+    enum latent_fusion fusion;  /* as used */
 };
 
 /* Errors: LATENT_ELIMIT where the hits take more than 16 MiB with their texts: fewer, or no_text; with `rerank` LATENT_EUNSUPPORTED:

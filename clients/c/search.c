@@ -31,6 +31,7 @@ static int search_send(struct latent *c, const void *what, bool begun, struct sl
     body.dense_weight = q->dense_weight;
     body.text_weight = q->text_weight;
     body.rerank = q->rerank;
+    body.fusion = (Latent__V1__Fusion)q->fusion;
     if (q->vector) {
         if (!(pool = pool_create(SIZE_MAX / 2)) ||
             !(body.vector.data = message_vector_view(pool, q->vector, q->dim))) {
@@ -68,6 +69,7 @@ static int search_result(struct latent *c, struct part *parts, struct latent_sea
         .filter = s->filter, .dense_weight = s->dense_weight, .text_weight = s->text_weight,
         .used_template = s->used_template, .instruct = s->instruct, .chunks = s->chunks,
         .n_reranked = s->reranked < s->n_hits ? s->reranked : (uint32_t)s->n_hits, .rerank_cut = s->rerank_cut,
+        .fusion = (enum latent_fusion)s->fusion,
     };
     *out = res;
     return 0;

@@ -22,6 +22,7 @@ struct eval {
     const char *dir;
     char collection[64];
     enum latent_mode mode;
+    enum latent_fusion fusion;
     enum latent_on_long on_long;
     bool json, exact;
     uint64_t ef;
@@ -36,7 +37,7 @@ static bool parse(struct eval *e, int argc, char **argv)
     static const struct option options[] = {
         {"mode", required_argument, NULL, 'm'}, {"on-long", required_argument, NULL, 'l'},
         {"json", no_argument, NULL, 'j'},       {"exact", no_argument, NULL, 'x'},
-        {"ef", required_argument, NULL, 'e'},
+        {"ef", required_argument, NULL, 'e'},   {"fusion", required_argument, NULL, 'F'},
         {0},
     };
     const struct cli_command *cmd = &cli_eval_command;
@@ -44,6 +45,10 @@ static bool parse(struct eval *e, int argc, char **argv)
         switch (o) {
         case 'm':
             if (!search_mode_parse(cmd, optarg, &e->mode))
+                return false;
+            break;
+        case 'F':
+            if (!search_fusion_parse(cmd, optarg, &e->fusion))
                 return false;
             break;
         case 'l':
@@ -143,7 +148,7 @@ static int search_all(struct eval *e)
     struct beir_item q;
     struct search_batch b = {.conn = e->c->connection, .done = score, .arg = e};
     struct latent_search s = {.collection = e->collection, .k = METRICS_DEPTH, .mode = e->mode, .ef = (uint32_t)e->ef,
-                              .exact = e->exact, .no_text = true, .on_long = LATENT_LONG_TRUNCATE};
+                              .exact = e->exact, .fusion = e->fusion, .no_text = true, .on_long = LATENT_LONG_TRUNCATE};
     int got, code;
     snprintf(path, sizeof path, "%s/queries.jsonl", e->dir);
     if ((code = beir_reader_open(&reader, path, &em)) < 0) {
@@ -173,9 +178,9 @@ static void report(const struct eval *e)
     struct metrics m = metrics_mean(&e->sums, e->qrels);
     double qps = e->search_seconds > 0 ? (double)e->n_queries / e->search_seconds : 0;
     if (e->json) {
-        json_out(json_pack("{s:f, s:f, s:f, s:f, s:I, s:s}", "ndcg@10", m.ndcg10, "recall@100",
+        json_out(json_pack("{s:f, s:f, s:f, s:f, s:I, s:s, s:s}", "ndcg@10", m.ndcg10, "recall@100",
                            m.recall100, "mrr@10", m.mrr10, "qps", qps, "queries",
-                           (json_int_t)e->n_queries, "mode", search_mode_name(e->mode)));
+                           (json_int_t)e->n_queries, "mode", search_mode_name(e->mode), "fusion", e->mode == LATENT_MODE_HYBRID ? search_fusion_name(e->fusion) : ""));
         return;
     }
     printf("%s, %s, %llu queries\n", e->dir, search_mode_name(e->mode), e->n_queries);
@@ -220,11 +225,12 @@ out:
 
 const struct cli_command cli_eval_command = {
     "eval", "measure retrieval on a BEIR-layout folder",
-    "Usage: latent eval DIR [--mode hybrid|dense|text] [--on-long chunk|truncate] [--ef N] [--exact] [--json]\n\n"
+    "Usage: latent eval DIR [--mode hybrid|dense|text] [--fusion rank|score] [--on-long chunk|truncate] [--ef N] [--exact] [--json]\n\n"
     "DIR holds corpus.jsonl, queries.jsonl and qrels/test.tsv. The corpus goes into a temporary\n"
     "collection, the judged queries are searched with k = 100, eight on their way at once, and nDCG@10\n"
     "(linear gain), recall@100, MRR@10 and queries per second are printed.\n\n"
     "  --mode MODE      hybrid (default), dense, text\n"
+    "  --fusion WHAT    rank (default) or score: how a hybrid search makes one list of two\n"
     "  --on-long WHAT   texts over the token limit: chunk (default) or truncate\n"
     "  --ef N           candidates that the graph search keeps (default 1000: a model is measured)\n"
     "  --exact          compare with every vector instead of walking the graph\n"

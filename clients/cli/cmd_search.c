@@ -79,6 +79,8 @@ static bool option(struct search_args *a, int o, const char *arg)
         return true;
     case 'w':
         return parse_weights(a, arg);
+    case 'F':
+        return search_fusion_parse(cmd, arg, &a->s.fusion);
     case 'R':
         if (!cli_number(cmd, "--rerank", arg, 1, 1000, &v))
             return false;
@@ -107,6 +109,7 @@ static bool parse(struct search_args *a, int argc, char **argv)
         {"truncate", no_argument, NULL, 't'},         {"queries", required_argument, NULL, 'q'},
         {"run", required_argument, NULL, 'r'},        {"json", no_argument, NULL, 'j'},
         {"weights", required_argument, NULL, 'w'},    {"rerank", required_argument, NULL, 'R'},
+        {"fusion", required_argument, NULL, 'F'},
         {0},
     };
     const struct cli_command *cmd = &cli_search_command;
@@ -147,13 +150,13 @@ static void print_json(const struct latent_search_result *r)
                                     reranked, "rank", (json_int_t)h->rank, "title", json_text(h->title), "text", json_text(h->text)),
                           h->metadata);
     }
-    json_out(json_pack("{s:{s:I, s:s, s:I, s:I, s:s, s:b, s:o, s:I, s:b, s:o, s:o, s:b, s:o, s:f, s:f, s:I, s:I, s:I}}", "search", "hits",
+    json_out(json_pack("{s:{s:I, s:s, s:I, s:I, s:s, s:b, s:o, s:I, s:b, s:o, s:o, s:b, s:o, s:f, s:f, s:s, s:I, s:I, s:I}}", "search", "hits",
                        (json_int_t)r->n_hits, "mode", search_mode_name(r->mode), "k", (json_int_t)r->k, "ef", (json_int_t)r->ef,
                        "short_reason", short_name(r), "degraded", (int)r->degraded, "degraded_reason",
                        json_text(r->degraded_reason), "tokens", (json_int_t)r->tokens, "truncated", (int)r->truncated,
                        "template", json_text(r->used_template), "instruct", json_text(r->instruct), "chunks", (int)r->chunks,
                        "filter", json_text(r->filter), "dense_weight", (double)r->dense_weight, "text_weight",
-                       (double)r->text_weight, "seq", (json_int_t)r->seq, "reranked", (json_int_t)r->n_reranked, "rerank_cut", (json_int_t)r->rerank_cut));
+                       (double)r->text_weight, "fusion", r->dense_weight > 0 || r->text_weight > 0 ? search_fusion_name(r->fusion) : "", "seq", (json_int_t)r->seq, "reranked", (json_int_t)r->n_reranked, "rerank_cut", (json_int_t)r->rerank_cut));
 }
 
 /* The first words of a text on one line. */
@@ -339,6 +342,8 @@ const struct cli_command cli_search_command = {
     "  -k N                  how many hits (default 10)\n"
     "  --mode MODE           hybrid (default), dense, text\n"
     "  --weights D,T         shares of meaning and words in a hybrid search (default 1,1)\n"
+    "  --fusion rank|score   how a hybrid search makes one list of two: by reciprocal ranks (default), or by scores, in\n"
+    "                        standard deviations from their list's mean\n"
     "  --filter EXPR         conditions on metadata: section = 'games' and not (priority in\n"
     "                        ('extra', 'standard') or year < 2000); field, =, !=, <, <=, >, >=, in,\n"
     "                        startswith, exists, and, or, not, parentheses; man latent has all of it\n"
@@ -354,6 +359,6 @@ const struct cli_command cli_search_command = {
     "                        rerank_score, rank, title, text, metadata; then {\"search\":{…}} with what was used: hits (how\n"
     "                        many), mode, k, ef (0: compared with all), short_reason (why fewer than k: exhausted,\n"
     "                        filter, budget, pending), degraded, degraded_reason, tokens, truncated, template, instruct,\n"
-    "                        chunks, filter, dense_weight, text_weight, seq, reranked (how many hits), rerank_cut\n"
+    "                        chunks, filter, dense_weight, text_weight, fusion, seq, reranked (how many hits), rerank_cut\n"
     "  --queries FILE        {\"_id\",\"text\"} lines; with --run OUT, which becomes a TREC run file\n",
     run};

@@ -4,6 +4,7 @@
 #include <string.h>
 
 static const char *const mode_names[] = {"hybrid", "dense", "text"};
+static const char *const fusion_names[] = {"rank", "score"};
 
 bool search_mode_parse(const struct cli_command *cmd, const char *s, enum latent_mode *mode)
 {
@@ -20,6 +21,23 @@ bool search_mode_parse(const struct cli_command *cmd, const char *s, enum latent
 const char *search_mode_name(enum latent_mode mode)
 {
     return (unsigned)mode < 3 ? mode_names[mode] : "?";
+}
+
+bool search_fusion_parse(const struct cli_command *cmd, const char *s, enum latent_fusion *fusion)
+{
+    for (int i = 0; i < 2; i++) {
+        if (strcmp(s, fusion_names[i]) == 0) {
+            *fusion = (enum latent_fusion)i;
+            return true;
+        }
+    }
+    cli_usage_error(cmd, "--fusion takes rank or score, not '%s'", s);
+    return false;
+}
+
+const char *search_fusion_name(enum latent_fusion fusion)
+{
+    return (unsigned)fusion < 2 ? fusion_names[fusion] : "?";
 }
 
 static int receive_oldest(struct search_batch *b)

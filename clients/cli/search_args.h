@@ -9,6 +9,9 @@
 /* "dense", "text" or "hybrid"; false after an error on stderr. */
 bool search_mode_parse(const struct cli_command *cmd, const char *s, enum latent_mode *mode);
 const char *search_mode_name(enum latent_mode mode);
+/* "rank" or "score"; the same. */
+bool search_fusion_parse(const struct cli_command *cmd, const char *s, enum latent_fusion *fusion);
+const char *search_fusion_name(enum latent_fusion fusion);
 
 /* Several queries on their way at once, answered in order. Each call sends one and, when enough are in flight, receives
  * the oldest; search_batch_finish receives the rest. `done` gets each answer with the id given for it; a failed

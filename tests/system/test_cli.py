@@ -111,22 +111,40 @@ class CommandLine(unittest.TestCase):
         name = self.fresh("used")
         hits, used = self.daemon.search_all(name, "shell")
         self.assertEqual(set(used), {"hits", "mode", "k", "ef", "short_reason", "degraded", "degraded_reason", "tokens", "truncated",
-                                     "template", "instruct", "chunks", "filter", "dense_weight", "text_weight", "seq",
+                                     "template", "instruct", "chunks", "filter", "dense_weight", "text_weight", "fusion", "seq",
                                      "reranked", "rerank_cut"})
         self.assertEqual((used["hits"], used["mode"], used["k"], used["short_reason"]), (len(hits), "hybrid", 10, "exhausted"))
         self.assertEqual((used["dense_weight"], used["text_weight"], used["degraded"], used["chunks"]), (1, 1, False, False))
         self.assertEqual((used["tokens"], used["truncated"], used["template"], used["instruct"]), (5, False, "query: ", ""))
+        self.assertEqual(used["fusion"], "rank")
         self.assertGreaterEqual(used["seq"], len(DOCS))
         _, used = self.daemon.search_all(name, "-k", "2", "--mode", "dense", "--ef", "33", "--filter", "year > 1900", "--chunks",
                                          "--instruct", "find programs", "shell")
         self.assertEqual((used["hits"], used["mode"], used["k"], used["short_reason"], used["filter"], used["chunks"]),
                          (2, "dense", 2, "", "year > 1900", True))
         self.assertEqual((used["template"], used["instruct"]), ("Instruct: {}\nQuery: ", "find programs"))
-        self.assertEqual((used["dense_weight"], used["text_weight"]), (0, 0))
+        self.assertEqual((used["dense_weight"], used["text_weight"], used["fusion"]), (0, 0, ""))
         _, used = self.daemon.search_all(name, "--exact", "--mode", "dense", "--filter", "year < 0", "shell")
         self.assertEqual((used["hits"], used["ef"], used["short_reason"]), (0, 0, "filter"))
         _, used = self.daemon.search_all(name, "--mode", "text", "shell")
         self.assertEqual((used["mode"], used["tokens"], used["template"], used["ef"]), ("text", 0, "", 0))
+
+    def test_fusion(self):
+        name = self.fresh("fusion")
+        hits, used = self.daemon.search_all(name, "--fusion", "score", "--weights", "0,1", "shell")
+        self.assertEqual((used["mode"], used["fusion"], used["dense_weight"], used["text_weight"]), ("hybrid", "score", 0, 1))
+        self.assertEqual(hits[0]["id"], "bash")
+        self.assertAlmostEqual(hits[0]["score"], 2.5, places=5)  # one of five has the word: 2 deviations above the mean, the others half of one below
+        self.assertEqual([h["score"] for h in hits[1:]], [0] * 4)
+        both, _ = self.daemon.search_all(name, "--fusion", "score", "shell")
+        near, _ = self.daemon.search_all(name, "--fusion", "score", "--weights", "1,0", "shell")
+        near = {h["id"]: h["score"] for h in near}
+        for h in both:
+            self.assertAlmostEqual(h["score"], near[h["id"]] + (2.5 if h["id"] == "bash" else 0), places=4)
+        self.assertAlmostEqual(sum(near.values()), 15, places=4)  # deviations add up to nothing; each counts from 3 below
+        bad = self.daemon.latent("search", "-c", name, "--fusion", "rrf", "x", check=False)
+        self.assertEqual(bad.returncode, 2)
+        self.assertIn("--fusion takes rank or score", bad.stderr)
 
     def test_filters(self):
         name = self.fresh("filters")

@@ -57,11 +57,11 @@ static void test_fuse(void **state)
     /* chunk, document */
     const uint64_t dense[][2] = {{1, 10}, {2, 20}, {3, 10}, {4, 30}};
     const uint64_t words[][2] = {{5, 20}, {4, 30}, {6, 40}};
-    const float weights[2] = {1, 1};
+    const struct fusion weights = {.weights = {1, 1}};
     struct topk a = list(dense, 4), b = list(words, 3);
     struct ranked out[8];
     const struct topk *both[2] = {&a, &b}, *first[2] = {&a, NULL};
-    assert_int_equal(fuse(both, weights, out), 4);
+    assert_int_equal(fuse(both, &weights, out), 4);
     assert_int_equal(out[0].key, 20); /* second and first */
     assert_int_equal(out[0].chunk, 5);
     assert_true(fabsf(out[0].score - (1 / 62.f + 1 / 61.f)) < 1e-6f);
@@ -69,11 +69,94 @@ static void test_fuse(void **state)
     assert_true(fabsf(out[1].score - (1 / 63.f + 1 / 62.f)) < 1e-6f);
     assert_int_equal(out[2].key, 10);
     assert_int_equal(out[3].key, 40);
-    assert_int_equal(fuse(first, weights, out), 3);
+    assert_int_equal(fuse(first, &weights, out), 3);
     assert_int_equal(out[0].chunk, 1);
     assert_true(out[0].score == 4);
     topk_finish(&a);
     topk_finish(&b);
+}
+
+/* Chunks beginning with `first`, of as many documents, with these scores. */
+static struct topk scored(uint64_t first, const float *scores, size_t n)
+{
+    struct topk t;
+    assert_int_equal(topk_init(&t, n ? n : 1), 0);
+    for (size_t i = 0; i < n; i++)
+        t.items[t.n++] = (struct ranked){first + i, first + i, scores[i]};
+    return t;
+}
+
+static float score_of(const struct ranked *list, int n, uint64_t key)
+{
+    for (int i = 0; i < n; i++)
+        if (list[i].key == key)
+            return list[i].score;
+    fail_msg("%d is not there", (int)key);
+    return 0;
+}
+
+/* Documents 1, 2, 3 by meaning, 2, 3, 4 by words. */
+static void test_scores(void **state)
+{
+    const float near[] = {0.9f, 0.5f, 0.4f}, words[] = {8, 4, 3};
+    struct topk a = scored(1, near, 3), b = scored(2, words, 3);
+    const struct topk *both[2] = {&a, &b}, *second[2] = {NULL, &b};
+    struct fusion f = {.by = INDEX_FUSION_SCORE, .weights = {1, 1}};
+    struct ranked out[8];
+    /* means 0.6 and 5, deviations sqrt(0.14 / 3) and sqrt(14 / 3): the same three standard scores in both */
+    const double per = sqrt(14 / 3.0), first = 3 / per, middle = -1 / per, last = -2 / per;
+    assert_int_equal(fuse(both, &f, out), 4);
+    assert_int_equal(out[0].key, 2);
+    assert_true(fabs((double)score_of(out, 4, 1) - (first + 3)) < 1e-5);
+    assert_true(fabs((double)score_of(out, 4, 2) - (middle + 3 + first + 3)) < 1e-5);
+    assert_true(fabs((double)score_of(out, 4, 3) - (last + 3 + middle + 3)) < 1e-5);
+    assert_true(fabs((double)score_of(out, 4, 4) - (last + 3)) < 1e-5);
+    f.weights[0] = 0.25f; /* what was first by meaning is last now */
+    assert_int_equal(fuse(both, &f, out), 4);
+    assert_true(fabs((double)score_of(out, 4, 1) - 0.25 * (first + 3)) < 1e-5);
+    assert_int_equal(out[3].key, 1);
+    f.weights[0] = 1;
+    /* seven more without the words: mean 1.5, deviation sqrt(8.9 - 2.25), and these seven gain nothing by them */
+    f.n_all[1] = 10;
+    assert_int_equal(fuse(both, &f, out), 4);
+    const double spread = sqrt(8.9 - 2.25);
+    assert_true(fabs((double)score_of(out, 4, 4) - 3 / spread) < 1e-5);
+    assert_true(fabs((double)score_of(out, 4, 2) - (middle + 3 + 8 / spread)) < 1e-5);
+    f.n_all[1] = SIZE_MAX; /* more than are counted: 97 of them */
+    assert_int_equal(fuse(both, &f, out), 4);
+    assert_true(fabs((double)score_of(out, 4, 4) - 3 / sqrt(0.89 - 0.15 * 0.15)) < 1e-5);
+    assert_int_equal(fuse(second, &f, out), 3); /* one list keeps its own */
+    assert_true(out[0].score == 8);
+    topk_finish(&a);
+    topk_finish(&b);
+}
+
+/* Lists of one, of scores that are alike, of none, and of more than are counted. */
+static void test_scores_alike(void **state)
+{
+    const float same[] = {7, 7, 7 * (1 - 1e-7f)}, one[] = {4};
+    float many[250];
+    for (size_t i = 0; i < 250; i++)
+        many[i] = i < FUSE_DEPTH ? (float)(FUSE_DEPTH - i) : -1e30f;
+    struct topk a = scored(1, same, 3), b = scored(9, one, 1), none = scored(0, NULL, 0), c = scored(100, many, 250);
+    const struct topk *lists[2] = {&a, &b}, *empty[2] = {&none, &b}, *deep[2] = {&c, &b};
+    struct fusion f = {.by = INDEX_FUSION_SCORE, .weights = {1, 1}};
+    struct ranked out[251];
+    assert_int_equal(fuse(lists, &f, out), 4);
+    for (int i = 0; i < 4; i++)
+        assert_true(out[i].score == 3);
+    f.n_all[1] = 1;
+    assert_int_equal(fuse(empty, &f, out), 1);
+    assert_true(out[0].score == 3);
+    f.n_all[1] = 0;
+    assert_int_equal(fuse(deep, &f, out), 251); /* the first hundred's mean is 50.5, whatever lies behind */
+    assert_int_equal(out[0].key, 100);
+    assert_true(fabs((double)out[0].score - (49.5 / sqrt(9999 / 12.0) + 3)) < 1e-4);
+    assert_true(isfinite(score_of(out, 251, 349)));
+    topk_finish(&a);
+    topk_finish(&b);
+    topk_finish(&c);
+    topk_finish(&none);
 }
 
 int main(void)
@@ -82,6 +165,8 @@ int main(void)
         cmocka_unit_test(test_topk),
         cmocka_unit_test(test_duplicates),
         cmocka_unit_test(test_fuse),
+        cmocka_unit_test(test_scores),
+        cmocka_unit_test(test_scores_alike),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 
 #include "base/clock.h"
+#include "index/fuse.h"
 
 #define N_DOCS 3000
 
@@ -288,10 +289,69 @@ static void test_weights(void **state)
     kit_ok(index_search(rd, &q, &res, &em), &em);
     assert_true(res.dense_weight == 1 && res.text_weight == 1);
     index_result_finish(&res);
+    assert_int_equal(res.fusion, INDEX_FUSION_RANK);
     q.mode = INDEX_DENSE;
+    q.fusion = INDEX_FUSION_SCORE;
     kit_ok(index_search(rd, &q, &res, &em), &em);
     assert_true(res.dense_weight == 0 && res.text_weight == 0);
+    assert_int_equal(res.fusion, INDEX_FUSION_RANK);
     index_result_finish(&res);
+}
+
+/* What each list gives a document by standard scores, computed from the lists that the other modes answer. */
+static void add_standard(double *sum, const struct index_result *list, int n_all)
+{
+    double mean = 0, squares = 0, absent = -FUSE_ABSENT;
+    const int n = (int)list->n, total = n_all > n ? n_all : n;
+    for (int i = 0; i < n; i++)
+        mean += (double)list->hits[i].score / total;
+    for (int i = 0; i < total; i++)
+        squares += pow((i < n ? (double)list->hits[i].score : 0) - mean, 2);
+    const double spread = sqrt(squares / total);
+    if (n_all)
+        absent = fmax(absent, -mean / spread);
+    for (int i = 0; i < n; i++)
+        sum[atoi(list->hits[i].id)] += (list->hits[i].score - mean) / spread - absent;
+}
+
+static void test_fusion_by_score(void **state)
+{
+    static const struct {
+        const char *filter;
+        int n_all; /* chunks that have words to be looked at, 100 at most */
+    } cases[] = {{NULL, 100}, {"mod2 = 0", 100}, {"i < 50", 50}, {"mod100 = 7", 30}};
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        static double want[N_DOCS];
+        struct err_msg em;
+        struct index_result dense, words, res;
+        struct index_query q = {.collection = "v", .text = "number1234 number44 rare", .text_len = 24, .filter = cases[c].filter,
+                                .vector = vectors + 77 * KIT_DIM, .dim = KIT_DIM, .k = FUSE_DEPTH, .exact = true};
+        memset(want, 0, sizeof want);
+        q.mode = INDEX_DENSE;
+        kit_ok(index_search(rd, &q, &dense, &em), &em);
+        q.mode = INDEX_TEXT;
+        kit_ok(index_search(rd, &q, &words, &em), &em);
+        add_standard(want, &dense, 0);
+        if (words.n)
+            add_standard(want, &words, cases[c].n_all);
+        q.mode = INDEX_HYBRID;
+        q.fusion = INDEX_FUSION_SCORE;
+        q.k = 20; /* whose lists are of 100 */
+        kit_ok(index_search(rd, &q, &res, &em), &em);
+        assert_int_equal(res.fusion, INDEX_FUSION_SCORE);
+        assert_true(res.n == 20);
+        for (size_t h = 0; h < res.n; h++) {
+            int better = 0;
+            const int at = atoi(res.hits[h].id);
+            for (int i = 0; i < N_DOCS; i++)
+                better += want[i] > want[at] + 1e-4;
+            assert_true(fabs(res.hits[h].score - want[at]) < 1e-3);
+            assert_true(better <= (int)h);
+        }
+        index_result_finish(&dense);
+        index_result_finish(&words);
+        index_result_finish(&res);
+    }
 }
 
 /* Collections of nothing, of one document, of one text and vector many times over, and all of it deleted. */
@@ -373,6 +433,7 @@ static void test_bad_questions(void **state)
     TRY(LT_EUNSUPPORTED, q.fingerprint = KIT_MODEL);
     TRY(LT_ELIMIT, q.ef = GRAPH_EF_MAX + 1);
     TRY(LT_EINVAL, q.mode = 9);
+    TRY(LT_EINVAL, q.fusion = 2);
     TRY(LT_EINVAL, q.text_weight = -1);
     TRY(LT_EINVAL, q.dense_weight = NAN);
     TRY(LT_EINVAL, q.dense_weight = 2e6f);
@@ -462,7 +523,8 @@ int main(void)
         cmocka_unit_test(test_filters_recall), cmocka_unit_test(test_k),
         cmocka_unit_test(test_words),          cmocka_unit_test(test_bm25),
         cmocka_unit_test(test_hybrid),
-        cmocka_unit_test(test_weights),        cmocka_unit_test(test_edges),
+        cmocka_unit_test(test_weights),        cmocka_unit_test(test_fusion_by_score),
+        cmocka_unit_test(test_edges),
         cmocka_unit_test(test_bad_questions),  cmocka_unit_test(test_refill),
         cmocka_unit_test(test_degraded),
     };

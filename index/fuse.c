@@ -140,7 +140,7 @@ int fuse(const struct topk *const lists[2], const struct fusion *f, struct ranke
                 continue; /* a lesser chunk of the same document */
             float gain = alone ? x->score : f->weights[l] / (FUSE_K + rank);
             if (!alone && f->by == INDEX_FUSION_SCORE)
-                gain = f->weights[l] * (float)(standard_of(&std, (double)x->score) - std.absent);
+                gain = f->weights[l] * (float)fmax(standard_of(&std, (double)x->score) - std.absent, 0);
             rank++;
             if (!s->out) {
                 out[n] = (struct ranked){x->chunk, x->key, 0};

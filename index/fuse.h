@@ -29,7 +29,7 @@ void topk_sort(struct topk *t);
 #define FUSE_K 60.0f /* Cormack, Clarke and Büttcher's constant */
 
 /* By score: how many standard deviations a score lies above the mean of its list's first FUSE_DEPTH. One that is not in a list is taken to lie
- * FUSE_ABSENT below it, or at 0 where no score of that list is less and this is nearer; what lies there gains nothing. */
+ * FUSE_ABSENT below it, or at 0 where no score of that list is less and this is nearer; what lies there or below gains nothing. */
 #define FUSE_DEPTH 100
 #define FUSE_ABSENT 3.0
 

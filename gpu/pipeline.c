@@ -5,6 +5,10 @@
 #include "base/log.h"
 #include "gpu/vk.h"
 
+#define X(name, stem, access, n_spec, push) _Static_assert((n_spec) <= GPU_MAX_SPEC, #name);
+GPU_KERNEL_LIST(X)
+#undef X
+
 static int make_set_layout(struct gpu *g, uint32_t n_bindings, struct err_msg *em)
 {
     VkDescriptorSetLayoutBinding bindings[GPU_MAX_BINDINGS];

@@ -8,7 +8,7 @@
 #include "gpu/tuning_table.h"
 
 #define GPU_MAX_BINDINGS 6
-#define GPU_MAX_SPEC 11
+#define GPU_MAX_SPEC 12
 #define GPU_MAX_POOLS 64 /* descriptor pools, GPU_POOL_SETS sets each: bounds a batch's dispatches */
 #define GPU_POOL_SETS 256
 

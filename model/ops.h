@@ -49,6 +49,7 @@ struct ops_attention {
     uint32_t window; /* a token sees only those less than so many rows away; 0: all */
     bool half; /* q, k, v and the weights of the sum may be rounded as ops_info.attention_rounding says, with f32 sums, as what made q, k and v were:
                 * products with weights that are not f32 */
+    float cap; /* a score s becomes cap · tanh(s / cap) before the softmax; 0: it stays as it is */
 };
 
 /* What batches will be like at most. */

@@ -133,6 +133,21 @@ INLINE void scores(const struct rows *a, struct tile *t, size_t n, int nv)
     }
 }
 
+/* Caps the scores of n keys, which take their scale on the way; the maximum is taken anew. */
+INLINE void cap(const struct cpu_attention *c, const struct rows *a, struct tile *t, size_t n, int nv, const vf *old)
+{
+    const vf by = vf_set(c->scale / c->cap), times = vf_set(c->cap);
+    for (int v = 0; v < nv; v++) {
+        t->max[v] = old[v];
+        for (size_t j = 0; j < n; j++) {
+            float *s = a->s + j * LANES + (size_t)v * VW;
+            const vf capped = vf_tanh(vf_load(s) * by) * times;
+            vf_store(s, capped);
+            t->max[v] = vf_max(t->max[v], capped);
+        }
+    }
+}
+
 /* Masks what lies after each lane's own row, or too far from it; the maximum is taken anew. */
 INLINE void mask(const struct cpu_attention *c, const struct rows *a, struct tile *t, size_t first, size_t n, int nv, const vf *old)
 {
@@ -204,6 +219,8 @@ INLINE void step(const struct cpu_attention *c, const struct rows *a, struct til
     const vf old[2] = {t->max[0], t->max[1]};
     vf keep[2];
     scores(a, t, n, nv);
+    if (c->cap > 0)
+        cap(c, a, t, n, nv, old);
     if (c->window || (c->causal && first + n > t->row + 1))
         mask(c, a, t, first, n, nv, old);
     weigh(a, t, n, nv, old, keep);
@@ -265,7 +282,7 @@ void attention_half_avx512(const struct cpu_attention *c)
     const size_t dim = c->head_dim, padded = (dim + 31) / 32 * 32, share = c->n_heads / c->n_kv_heads;
     float *room = c->scratch;
     struct tile t[TILES];
-    struct rows a = {.dim = dim, .padded = padded, .ld = (c->n_heads + 2 * (size_t)c->n_kv_heads) * dim, .c = c->scale * 1.44269504f};
+    struct rows a = {.dim = dim, .padded = padded, .ld = (c->n_heads + 2 * (size_t)c->n_kv_heads) * dim, .c = (c->cap > 0 ? 1 : c->scale) * 1.44269504f};
     for (int i = 0; i < TILES; i++) {
         t[i].o = room;
         t[i].q = (uint32_t *)(room += padded * LANES);

@@ -33,6 +33,7 @@ struct cpu_attention {
     bool causal;
     float scale;
     size_t window; /* 0: none */
+    float cap;     /* of the scores; 0: none */
     float *scratch; /* ATTENTION_SCRATCH floats, 64-byte aligned */
 };
 

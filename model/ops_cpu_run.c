@@ -106,6 +106,7 @@ static void run_attention(const struct cpu_ops *o, const struct cpu_command *c, 
             .causal = c->attention.causal,
             .scale = c->attention.scale,
             .window = c->attention.window,
+            .cap = c->attention.cap,
             .scratch = o->workers[thread].attention,
         };
         (c->attention.half ? o->half : o->kernels->attention)(&a);

@@ -422,20 +422,40 @@ static inline void vf_put(float *p, vf a, size_t left)
         vf_store_n(p, a, left);
 }
 
+/* y - n ln 2, ln 2 in two parts, the first with 9 zero bits at its end */
+static inline vf vf_exp_part(vf n, vf y)
+{
+    return vf_fma(n, vf_set(-1.42860677e-6f), vf_fma(n, vf_set(-0.693145752f), y));
+}
+
+/* e^r - 1 on |r| <= ln(2)/2: minimax, first two coefficients 1 */
+static inline vf vf_exp_less_1(vf r)
+{
+    vf p = vf_set(1.381460003e-3f);
+    p = vf_fma(p, r, vf_set(8.368715409e-3f));
+    p = vf_fma(p, r, vf_set(4.166838793e-2f));
+    p = vf_fma(p, r, vf_set(1.666652064e-1f));
+    p = vf_fma(p, r, vf_set(4.999999345e-1f));
+    return vf_fma(p * r, r, r);
+}
+
 /* e^x within 1e-7 of it, relatively; exactly 1 at 0, exactly 0 below -87. x is at most 88, or the result is e^88. */
 static inline vf vf_exp(vf x)
 {
     vf y = vf_max(vf_set(-87.0f), vf_min(vf_set(88.0f), x));
     vf n = vf_round(y * vf_set(1.44269504f));
-    vf r = vf_fma(n, vf_set(-0.693145752f), y); /* ln 2 in two parts, the first with 9 zero bits at its end */
-    r = vf_fma(n, vf_set(-1.42860677e-6f), r);
-    vf p = vf_set(1.381460003e-3f); /* minimax on |r| <= ln(2)/2, first two coefficients 1 */
-    p = vf_fma(p, r, vf_set(8.368715409e-3f));
-    p = vf_fma(p, r, vf_set(4.166838793e-2f));
-    p = vf_fma(p, r, vf_set(1.666652064e-1f));
-    p = vf_fma(p, r, vf_set(4.999999345e-1f));
-    p = vf_fma(p * r, r, r) + vf_set(1.0f);
+    vf p = vf_exp_less_1(vf_exp_part(n, y)) + vf_set(1.0f);
     return vf_zero_below(vf_times_pow2(p, n), x, vf_set(-87.0f));
+}
+
+/* tanh(x) within 3e-7 of it, relatively, as e / (e + 2) with e = exp(2x) - 1, put together so that small x keep their bits. */
+static inline vf vf_tanh(vf x)
+{
+    vf y = vf_max(vf_set(-20.0f), vf_min(vf_set(20.0f), x + x)); /* 1 from 9.1 on */
+    vf n = vf_round(y * vf_set(1.44269504f));
+    vf r = vf_exp_part(n, y), scale = vf_times_pow2(vf_set(1.0f), n);
+    vf e = vf_fma(vf_exp_less_1(r), scale, scale - vf_set(1.0f));
+    return vf_divide(e, e + vf_set(2.0f));
 }
 
 /* erf(x) as x P(x²)/Q(x²), fitted on |x| <= 3.92, where it reaches 1 - 3e-8; 2e-8 before rounding */

@@ -1,4 +1,6 @@
 /* Attention: the way from gpu/tuning.h, and its dispatches. */
+#include <string.h>
+
 #include "gpu/tuning.h"
 #include "model/ops_vulkan_op.h"
 #include "shaders/params.h"
@@ -18,6 +20,13 @@ static double attention_work(const struct ops_vulkan *v, const struct ops_attent
 static uint32_t window_of(const struct ops_attention *a)
 {
     return a->window ? a->window : PARAMS_NO_WINDOW;
+}
+
+static uint32_t bits_of(float x)
+{
+    uint32_t u;
+    memcpy(&u, &x, sizeof u);
+    return u;
 }
 
 /* Keys and values as f16, and what their blocks are to be multiplied by: parts of v->kv. */
@@ -59,7 +68,8 @@ static int run_coop(struct ops_vulkan *v, const struct ops_buf *qkv, const struc
         return finish(v, r, &em);
     if ((r = pack_kv(v, qkv, a, t, &kv)) < 0)
         return r;
-    const uint32_t spec[] = {t->group, t->subgroups, a->head_dim, t->d8, t->bk, t->pass, t->tm, t->tn, t->tk, a->causal, t->split};
+    const uint32_t spec[] = {t->group, t->subgroups, a->head_dim, t->d8, t->bk, t->pass, t->tm, t->tn, t->tk, a->causal, t->split,
+                             bits_of(a->cap * 1.44269504f)};
     const struct push_attention_coop push = {a->n_heads, a->n_kv_heads, a->scale, window_of(a), v->n_tokens, v->n_blocks};
     struct gpu_arg args[] = {arg(qkv->b), meta_arg(v, &v->blocks), kv.values, kv.scales, arg(y->b)};
     struct gpu_dispatch d = {
@@ -81,7 +91,7 @@ static int run_f32(struct ops_vulkan *v, const struct ops_buf *qkv, const struct
     int r = ops_vulkan_blocks(v, tokens, &em);
     if (r < 0)
         return finish(v, r, &em);
-    const uint32_t spec[] = {t.group, a->head_dim, t.tx, t.rq, t.rk, t.c4, t.vk, t.share, a->causal};
+    const uint32_t spec[] = {t.group, a->head_dim, t.tx, t.rq, t.rk, t.c4, t.vk, t.share, a->causal, bits_of(a->cap)};
     const struct push_attention push = {a->n_heads, a->n_kv_heads, a->scale, window_of(a)};
     struct gpu_arg args[] = {arg(qkv->b), meta_arg(v, &v->blocks), arg(y->b)};
     struct gpu_dispatch d = {

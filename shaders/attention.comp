@@ -30,6 +30,7 @@ layout(constant_id = 5) const uint C4 = 8;
 layout(constant_id = 6) const uint VK = 16;
 layout(constant_id = 7) const uint SHARE = 1;
 layout(constant_id = 8) const uint CAUSAL = 0;
+layout(constant_id = 9) const uint CAP = 0; // a float's bits: scores s become CAP tanh(s / CAP); 0: they stay as they are
 
 const uint TY = GROUP / TX;
 const uint BQ = TY * RQ;
@@ -96,6 +97,11 @@ void load_values(uint head, uint k0)
     }
 }
 
+float capped(float score)
+{
+    return CAP == 0 ? score : uintBitsToFloat(CAP) * tanh_f32(score * (1.0 / uintBitsToFloat(CAP)));
+}
+
 void main()
 {
     block = blocks[gl_WorkGroupID.x];
@@ -147,7 +153,7 @@ void main()
             [[unroll]] for (uint j = 0; j < RK; j++) {
                 uint key = first + tx * RK + j;
                 bool hidden = key >= end || (CAUSAL != 0 && key > token) || uint(abs(int(key) - int(token))) >= p.window;
-                s[i * RK + j] = hidden ? MASKED : s[i * RK + j] * p.scale;
+                s[i * RK + j] = hidden ? MASKED : capped(s[i * RK + j] * p.scale);
                 most = max(most, s[i * RK + j]);
             }
             partial[row * (TX / 4) + tx / 4][tx % 4] = most;

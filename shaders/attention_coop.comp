@@ -47,6 +47,7 @@ layout(constant_id = 7) const uint TN = 16;
 layout(constant_id = 8) const uint TK = 16;
 layout(constant_id = 9) const uint CAUSAL = 0;
 layout(constant_id = 10) const uint SPLIT = 1; // q as a sum of two f16
+layout(constant_id = 11) const uint CAP = 0; // a float's bits: scores s become CAP tanh(s / CAP), log2(e) being in both; 0: they stay
 
 const uint LANES = GROUP / SUBGROUPS;
 const uint LPR = LANES > TM ? LANES / TM : 1; // invocations to a row
@@ -237,12 +238,21 @@ void take_products(uint pass)
     }
 }
 
+// Beyond 10 some drivers' tanh is Inf / Inf; clamp may take a NaN for a bound.
+vec4 capped(vec4 v)
+{
+    float cap = uintBitsToFloat(CAP);
+    return mix(cap * tanh(clamp(v * (1.0 / cap), -10.0, 10.0)), v, isnan(v));
+}
+
 // A row's scores of this tile from its products; hides what the row does not see, where edge says that there may be such.
 void finish_scores(uint i, uint row, float k_scale, bool edge, uint first)
 {
     [[unroll]] for (uint u = 0; u < PER_ROW; u++) {
         [[unroll]] for (uint k = 0; k < 2; k++) {
             vec4 v = s[2 * (i * PER_ROW + u) + k] * by[i] * k_scale;
+            if (CAP != 0)
+                v = capped(v);
             if (edge) {
                 uint key = first + u / UNITS * PASS + (part + LPR * (u % UNITS)) * 8 + 4 * k;
                 [[unroll]] for (uint e = 0; e < 4; e++) {

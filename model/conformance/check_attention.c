@@ -1,5 +1,6 @@
 /* Tolerance: 2e-6 absolute and relative of values of size 1: scores of size s are off by s · 1e-7, and so are their exponentials,
- * relatively; scores here are below 20. Huge inputs make one key win: their values, times 1e-5, must come out.
+ * relatively; scores here are below 20, those that are capped, with three roundings more, below 8. Huge inputs make one key win: their values,
+ * times 1e-5, must come out.
  *
  * Attention that may be half is tried where a device then rounds (ops_info.attention_rounding, u): with inputs of 8 bits, which no rounding to f16
  * changes. The sum's weights are off by u of themselves each, and so is their sum: a result by 2 u of the values' sizes so weighted at
@@ -90,8 +91,8 @@ static void one(struct conform *k, uint32_t n, uint32_t text, struct ops_attenti
     float *x = conform_fill(k, n * cols, fill);
     for (int half = 0; half <= tried_in_half(k, &a); half++) {
         a.half = half;
-        conform_case(k, "attention n %u texts of %u heads %u/%u dim %u%s window %u fill %d%s", n, text, a.n_heads, a.n_kv_heads, a.head_dim,
-                     a.causal ? " causal" : "", a.window, fill, half ? " half" : "");
+        conform_case(k, "attention n %u texts of %u heads %u/%u dim %u%s window %u cap %g fill %d%s", n, text, a.n_heads, a.n_kv_heads,
+                     a.head_dim, a.causal ? " causal" : "", a.window, a.cap, fill, half ? " half" : "");
         if (half)
             shorten(x, n * cols);
         compare(k, n, text, a, x, half, fill == FILL_HUGE ? 10 : 2e-6);
@@ -131,7 +132,8 @@ static void no_numbers(struct conform *k, struct ops_attention a, uint32_t text,
     const size_t column = which == 0 ? 1 : (a.n_heads + (which - 1) * a.n_kv_heads) * d + 1;
     float *x = conform_fill(k, n * cols, FILL_NORMAL), *y = conform_fill(k, (n + SPARE_ROWS) * out, FILL_ZERO), *want = conform_fill(k, n * out, FILL_ZERO);
     struct conform_batch b;
-    conform_case(k, "attention %g in row %u of text of %u's %c%s%s", value, at, text, "qkv"[which], a.causal ? " causal" : "", a.half ? " half" : "");
+    conform_case(k, "attention %g in row %u of text of %u's %c%s cap %g%s", value, at, text, "qkv"[which], a.causal ? " causal" : "", a.cap,
+                 a.half ? " half" : "");
     conform_layout(k, &b, n, text, 0);
     if (!ref_attention(x, b.seq_offset, b.n_seqs, &a, want))
         exit(1);
@@ -158,6 +160,23 @@ static void no_numbers(struct conform *k, struct ops_attention a, uint32_t text,
     free(x);
     free(y);
     free(want);
+}
+
+/* Capped scores: a cap beyond them does little, one well below makes all but two sizes of them. */
+static void caps(struct conform *k)
+{
+    static const uint32_t lengths[] = {1, 3, 33, 64, 129, 300};
+    static const float sizes[] = {50, 5, 0.5f};
+    for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
+        for (size_t c = 0; c < sizeof sizes / sizeof *sizes; c++) {
+            const bool causal = (l + c) % 2;
+            one(k, lengths[l] + 9, lengths[l], (struct ops_attention){2, 1, 64, causal, 0.125f, 0, false, sizes[c]}, FILL_NORMAL);
+            one(k, lengths[l] + 9, lengths[l], (struct ops_attention){4, 2, 18, !causal, 0.01f, 40, false, sizes[c]}, FILL_NORMAL);
+            one(k, lengths[l] + 9, lengths[l], (struct ops_attention){1, 1, 256, causal, 0.06f, 0, false, sizes[c]}, l == 2 ? FILL_ZERO : FILL_NORMAL);
+        }
+    for (uint32_t which = 0; which < 3; which++)
+        for (int half = 0; half < 2; half++)
+            no_numbers(k, (struct ops_attention){2, 2, 64, false, 0.125f, 0, half, 5}, 40, 17, which, NAN);
 }
 
 /* What is hard for attention whose products are rounded; the same for others. */
@@ -217,6 +236,7 @@ void check_attention(struct conform *k)
             one(k, lengths[l] + 7, lengths[l],
                 (struct ops_attention){2, 1, 24, (w + l) % 2, 0.3f, windows[w]}, l == 2 ? (enum fill)(w % FILL_N) : FILL_NORMAL);
     }
+    caps(k);
     extremes(k);
     float *x = conform_fill(k, 1024 * 1152, FILL_NORMAL);
     struct call c = {conform_buf(k, x, 1024, 1152), conform_buf(k, NULL, 1024, 384), {6, 6, 64, false, 0.125f, 0, true}};

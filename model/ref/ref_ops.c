@@ -119,6 +119,8 @@ static void attend(const float *qkv, size_t cols, uint32_t t, uint32_t first, ui
         for (uint32_t i = 0; i < d; i++)
             dot += (double)q[i] * k[j * cols + i];
         p[j - first] = dot * a->scale;
+        if (a->cap > 0)
+            p[j - first] = a->cap * tanh(p[j - first] / a->cap);
         max = fmax(max, p[j - first]);
     }
     for (uint32_t j = first; j < end; j++)

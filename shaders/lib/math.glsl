@@ -1,21 +1,42 @@
 // Functions whose built-in forms are too coarse on some drivers (Vulkan allows exp an error of 3 + 2|x| ulp).
 
-// exp(x) to about 1e-7 relative; 0 below -87, Inf above 88, NaN of NaN.
-float exp_f32(float x)
+// What is left of x beside n ln 2, in two parts, the first with few enough bits for n * part to be exact.
+float exp_part_f32(float n, float x)
 {
-    float c = clamp(x, -87.0, 88.0);
-    precise float n = round(c * 1.44269504);
-    // ln 2 in two parts, the first with few enough bits for n * part to be exact
-    precise float r = (c - n * 0.693359375) + n * 2.12194440e-4;
-    // least-squares fit of (exp(r) - 1 - r) / r² on |r| <= ln 2 / 2
+    precise float r = (x - n * 0.693359375) + n * 2.12194440e-4;
+    return r;
+}
+
+// exp(r) - 1 on |r| <= ln 2 / 2: least-squares fit of (exp(r) - 1 - r) / r²
+float exp_less_1_f32(float r)
+{
     float p = 1.39336521e-3;
     p = p * r + 8.36317986e-3;
     p = p * r + 4.16664667e-2;
     p = p * r + 1.66665763e-1;
     p = p * r + 0.5;
-    precise float e = 1.0 + (r + r * r * p);
+    precise float e = r + r * r * p;
+    return e;
+}
+
+// exp(x) to about 1e-7 relative; 0 below -87, Inf above 88, NaN of NaN.
+float exp_f32(float x)
+{
+    float c = clamp(x, -87.0, 88.0);
+    precise float n = round(c * 1.44269504);
+    precise float e = 1.0 + exp_less_1_f32(exp_part_f32(n, c));
     e *= uintBitsToFloat(uint(int(n) + 127) << 23);
     return isnan(x) ? x : (x < -87.0 ? 0.0 : (x > 88.0 ? uintBitsToFloat(0x7F800000u) : e));
+}
+
+// tanh(x) to about 3e-7 relative, as e / (e + 2) with e = exp(2 x) - 1, put together so that small x keep their bits; NaN of NaN.
+float tanh_f32(float x)
+{
+    float c = clamp(x + x, -20.0, 20.0); // 1 from 9.1 on
+    precise float n = round(c * 1.44269504);
+    float scale = uintBitsToFloat(uint(int(n) + 127) << 23);
+    precise float e = exp_less_1_f32(exp_part_f32(n, c)) * scale + (scale - 1.0);
+    return isnan(x) ? x : e / (e + 2.0);
 }
 
 // 1 - erf(t) for t >= 0, to about 1e-7 absolute; 0 above 4.2, where it is below 3e-9.

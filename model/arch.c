@@ -14,18 +14,20 @@ struct family {
     bool qk_norm;
     bool gemma;       /* post-norms, tanh GELU, scaled token vectors, local layers, dense layers at the end */
     bool full_mask;   /* where the file does not say */
+    bool second;      /* Gemma 2: as gemma but for its scores' cap and its local layers */
 };
 
 static const struct family families[] = {
-    {"llama", true, false, false, false},
-    {"llama-embed", true, false, false, true},
-    {"eurobert", false, false, false, true},
-    {"qwen2", false, false, false, false},
-    {"qwen2vl", false, false, false, false}, /* of text alone, whose three positions are one */
-    {"qwen3", false, true, false, false},
-    {"qwen3vl", false, true, false, false}, /* the same */
-    {"gemma3", false, true, true, false},
-    {"gemma-embedding", false, true, true, true},
+    {"llama", true, false, false, false, false},
+    {"llama-embed", true, false, false, true, false},
+    {"eurobert", false, false, false, true, false},
+    {"qwen2", false, false, false, false, false},
+    {"qwen2vl", false, false, false, false, false}, /* of text alone, whose three positions are one */
+    {"qwen3", false, true, false, false, false},
+    {"qwen3vl", false, true, false, false, false}, /* the same */
+    {"gemma2", false, false, true, false, true},
+    {"gemma3", false, true, true, false, false},
+    {"gemma-embedding", false, true, true, true, false},
 };
 
 struct reader {
@@ -199,29 +201,55 @@ static int refuse_other_bases(struct reader *r)
     return 0;
 }
 
-static int read_gemma(struct reader *r)
+/* Gemma 2: half of its layers are local, and turn as the others do; attention's scores are capped. */
+static int read_second(struct reader *r)
 {
     struct model_info *i = r->i;
-    const struct tensor *dense[] = {gguf_tensor(r->g, "dense_2.weight"), gguf_tensor(r->g, "dense_3.weight")};
     int e;
-    if (!r->family->gemma)
-        return 0;
-    if ((e = refuse_other_bases(r)) < 0)
+    i->window = 4096;
+    i->window_period = 2;
+    i->rope_theta_local = i->rope_theta;
+    i->attention_cap = 50;
+    if ((e = maybe_f32(r, "attn_logit_softcapping", &i->attention_cap)) < 0)
         return e;
-    i->post_norms = i->gelu = true;
-    i->embed_scale = sqrtf((float)i->hidden);
+    if (!(i->attention_cap > 0))
+        return err_set(r->em, LT_EFORMAT, "model: attn_logit_softcapping is %g, must be over 0", (double)i->attention_cap);
+    return i->rope_divisor > 0 ? unsupported(r, "RoPE scaling") : 0;
+}
+
+static int read_window(struct reader *r)
+{
+    struct model_info *i = r->i;
+    int e;
     i->window_period = 6;
     i->rope_theta_local = 10000;
+    if (r->family->second && (e = read_second(r)) < 0)
+        return e;
     e = get_u32(r, "attention.sliding_window", &i->window);
     if (e == LT_ENOTFOUND && !r->family->full_mask)
-        e = 0; /* no layer is local */
+        e = 0; /* no layer is local, or Gemma 2's */
     if (e < 0 ||
         (e = maybe_u32(r, "attention.sliding_window_pattern", &i->window_period)) < 0 ||
         (e = maybe_f32(r, "rope.freq_base_swa", &i->rope_theta_local)) < 0)
         return e;
     if (r->family->full_mask) /* the key counts both sides */
         i->window = i->window / 2 + 1;
-    if (i->n_layers == 62 && i->n_heads) /* Gemma 3 27B alone scales by another size than its heads' */
+    return 0;
+}
+
+static int read_gemma(struct reader *r)
+{
+    struct model_info *i = r->i;
+    const struct tensor *dense[] = {gguf_tensor(r->g, "dense_2.weight"), gguf_tensor(r->g, "dense_3.weight")};
+    const uint32_t largest = r->family->second ? 46 : 62;
+    int e;
+    if (!r->family->gemma)
+        return 0;
+    if ((e = refuse_other_bases(r)) < 0 || (e = read_window(r)) < 0)
+        return e;
+    i->post_norms = i->gelu = true;
+    i->embed_scale = sqrtf((float)i->hidden);
+    if (i->n_layers == largest && i->n_heads) /* Gemma's 27B alone scale by another size than their heads' */
         i->attention_scale = 1 / sqrtf((float)i->hidden / (float)i->n_heads);
     for (int k = 0; k < 2; k++)
         if (dense[k])
@@ -263,6 +291,8 @@ static int read_rank(struct reader *r)
     struct model_info *i = r->i;
     if (!i->causal)
         return unsupported(r, "a reranker with the full mask");
+    if (r->family->second)
+        return unsupported(r, "a reranker, whose logits would be capped,");
     i->pooling = MODEL_POOL_LAST;
     i->ranks = true;
     i->head_bias = gguf_tensor(r->g, "cls.output.bias") != NULL;

@@ -37,6 +37,7 @@ static const struct known models[] = {
     {{"harrier"}, NULL, MASK_CAUSAL, POOL_LAST, NULL, WEB_QUERY, INSTRUCT, NULL},
     {{"f2llm"}, "qwen3", MASK_FAMILY, POOL_LAST, NULL, WEB_QUERY, INSTRUCT, NULL},
     {{"pplxembed"}, "qwen3", MASK_FULL, POOL_MEAN, NULL, "", "", NULL},
+    {{"bgemultilingualgemma2"}, "gemma2", MASK_FAMILY, POOL_LAST, "<eos>", "<instruct>" WEB ".\n<query>", "<instruct>{}\n<query>", NULL},
     {{"kalmembedding", "gemma3"}, NULL, MASK_FULL, POOL_LAST, NULL, KALM_QUERY, INSTRUCT, NULL},
     {{"kalmembedding", "v2"}, "qwen2", MASK_FULL, POOL_MEAN, NULL, KALM_QUERY, INSTRUCT, NULL},
     {{"bidirlm"}, NULL, MASK_FULL, POOL_MEAN, NULL, "", "", NULL},

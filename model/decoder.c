@@ -214,7 +214,7 @@ static int load(struct decoder *d, const struct decoder_params *p, struct err_ms
     if (i->head_dim > o->info.max_head_dim)
         return err_set(em, LT_EUNSUPPORTED, "%s: attention heads of %u values, %u at most", o->info.name, i->head_dim, o->info.max_head_dim);
     d->attention = (struct ops_attention){i->n_heads, i->n_kv_heads, i->head_dim, i->causal, (float)arch_attention_scale(i, false), 0,
-                                           may_be_half(d)};
+                                           may_be_half(d), i->attention_cap};
     d->local = d->attention;
     d->local.scale = (float)arch_attention_scale(i, true);
     d->local.window = i->window;

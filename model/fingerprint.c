@@ -95,6 +95,8 @@ int fingerprint_make(const struct fingerprint_of *of, char out[static FINGERPRIN
                       i->rope_pairs, (double)i->rope_divisor, i->qk_norm, i->post_norms, i->gelu, (double)i->embed_scale,
                       (double)i->attention_scale, i->window, i->window_period, (double)i->rope_theta_local, i->yarn_context,
                       (double)i->yarn_fast, (double)i->yarn_slow);
+    if (i->attention_cap > 0)
+        n += snprintf(text + n, sizeof text - (size_t)n, " cap=%.9g", (double)i->attention_cap);
     if (i->ranks)
         n += snprintf(text + n, sizeof text - (size_t)n, " labels=%u label=%u bias=%d", i->n_labels, i->label, i->head_bias);
     else if (i->dim != i->full_dim)

@@ -56,7 +56,8 @@ static int check_foreign(const struct model_info *i, struct err_msg *em)
         return err_set(em, LT_EFORMAT, "model: every %u-th layer is global", i->window_period);
     if (i->window && !(i->rope_theta_local >= 1 && isfinite(i->rope_theta_local)))
         return err_set(em, LT_EFORMAT, "model: RoPE base %g of local layers is out of range", (double)i->rope_theta_local);
-    if (!(i->embed_scale >= 0 && i->embed_scale < 1e6f) || !(i->attention_scale >= 0 && i->attention_scale < 1e6f))
+    if (!(i->embed_scale >= 0 && i->embed_scale < 1e6f) || !(i->attention_scale >= 0 && i->attention_scale < 1e6f) ||
+        !(i->attention_cap >= 0 && i->attention_cap < 1e6f))
         return err_set(em, LT_EFORMAT, "model: a scale is out of range");
     return 0;
 }

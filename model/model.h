@@ -49,6 +49,7 @@ struct model_info {
     bool gelu;              /* the gate is the tanh GELU instead of SiLU */
     float embed_scale;      /* token vectors are multiplied by it; 0: they are not */
     float attention_scale;  /* multiplies q·k; 0: 1 / sqrt(head_dim) */
+    float attention_cap;    /* a score s becomes cap · tanh(s / cap); 0: it stays as it is */
     float rope_magnitude;   /* so does its square, YaRN's, in layers that see all; 0: 1 */
     uint32_t window;        /* in local layers a token sees those less than so many away; 0: no layer is local */
     uint32_t window_period; /* every so-many-th layer is not local */

@@ -209,9 +209,9 @@ static void rope(struct forward *f, bool local, double *head, size_t pos)
     }
 }
 
-/* out[e] = softmax(scale q·k) v over n_keys rows that are `stride` apart */
+/* out[e] = softmax(scale q·k) v over n_keys rows that are `stride` apart; cap: of the scores, 0 for none */
 static void attend(const struct forward *f, const double *q, const double *k, const double *v, size_t n_keys,
-                   size_t stride, size_t e, double scale, double *out)
+                   size_t stride, size_t e, double scale, double cap, double *out)
 {
     double max = -INFINITY, sum = 0, *p = f->scores;
     for (size_t j = 0; j < n_keys; j++) {
@@ -219,6 +219,8 @@ static void attend(const struct forward *f, const double *q, const double *k, co
         for (size_t i = 0; i < e; i++)
             p[j] += q[i] * k[j * stride + i];
         p[j] *= scale;
+        if (cap > 0)
+            p[j] = cap * tanh(p[j] / cap);
         max = fmax(max, p[j]);
     }
     for (size_t j = 0; j < n_keys; j++)
@@ -269,7 +271,7 @@ static void self_attention(struct forward *f, uint32_t layer)
                     end = t + i->window;
                 attend(f, base + t * cols + h * e, base + begin * cols + q + group * e,
                        base + begin * cols + q + kv + group * e, end - begin, cols, e, scale,
-                       f->mix + (first + t) * q + h * e);
+                       (double)i->attention_cap, f->mix + (first + t) * q + h * e);
             }
     }
     add_to_stream(f, layer, "attn_output", "post_attention_norm", f->mix);
@@ -336,7 +338,7 @@ static void latent_attention(struct forward *f)
     for (size_t t = 0; t < f->n; t++)
         for (uint32_t h = 0; h < i->n_latent_heads; h++)
             attend(f, f->qkv + t * inner + h * e, f->latent_kv + h * e, f->latent_kv + inner + h * e, i->n_latents,
-                   2 * inner, e, 1 / sqrt((double)e), f->mix + t * inner + h * e);
+                   2 * inner, e, 1 / sqrt((double)e), 0, f->mix + t * inner + h * e);
     linear(f, weight(f, "pooler.attn_output.weight"), NULL, f->mix, f->n, f->x, d, true);
     probe(f, "cross", f->x, f->n, d);
     layer_norm(f, "pooler.ffn_norm", f->x, f->n, f->norm);

@@ -19,7 +19,7 @@ from mixed_lines import lines
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FOLDER = os.path.join(HERE, "..", "golden", "decoders")
-FAMILIES = ["mistral", "llama", "qwen2", "qwen3", "gemma3", "embeddinggemma", "eurobert", "qwen3vl"]
+FAMILIES = ["mistral", "llama", "qwen2", "qwen3", "gemma3", "embeddinggemma", "eurobert", "qwen3vl", "gemma2"]
 POOLING = {"mean": llama_peer.MEAN, "cls": llama_peer.CLS, "last": llama_peer.LAST}
 TEXTS, LONGEST = 30, 100
 

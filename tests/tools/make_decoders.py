@@ -283,7 +283,20 @@ def qwen3vl(w):
     return tf.Qwen3VLTextModel(c), dict(f16=True, pooling="last", causal=True)
 
 
-FAMILIES = [mistral, llama, qwen2, qwen3, gemma3, embeddinggemma, eurobert, qwen3vl]
+def gemma2(w):
+    n = sentencepiece(w, False, ["<pad>", "<eos>", "<bos>", "<unk>"], unk="<unk>", bos="<bos>", eos="<eos>", add_bos=True, add_eos=True)
+    shape = SHAPE | dict(num_hidden_layers=4, intermediate_size=32, num_attention_heads=2, num_key_value_heads=1)
+    c = tf.Gemma2Config(**shape, vocab_size=n, query_pre_attn_scalar=16, sliding_window=7, attn_logit_softcapping=5.0,
+                        rope_parameters={"rope_theta": 10000.0, "rope_type": "default"})
+    common(w, c)
+    w.add_attn_logit_softcapping(5.0)
+    w.add_final_logit_softcapping(30.0)
+    w.add_sliding_window(7)
+    w.add_pooling_type(gguf.PoolingType.LAST)
+    return tf.Gemma2Model(c), dict(f16=True, pooling="last", causal=True)
+
+
+FAMILIES = [mistral, llama, qwen2, qwen3, gemma3, embeddinggemma, eurobert, qwen3vl, gemma2]
 
 
 # ---- expectations ----
@@ -304,7 +317,7 @@ def vector(model, ids, how, dense):
 
 def foreign(model):
     """The same weights under the other mask, where transformers has a setting for it; it changes the window too."""
-    if "gemma" not in model.config.model_type:
+    if "gemma3" not in model.config.model_type:
         return None
     c = model.config.to_dict()
     c["use_bidirectional_attention"] = not c["use_bidirectional_attention"]

@@ -114,6 +114,12 @@ static void test_defaults(void **state)
     assert_true(arch_layer_is_local(&i, 0) && arch_layer_is_local(&i, 4) && !arch_layer_is_local(&i, 5));
     assert_int_equal(read_arch(&(struct file){.arch = "gemma-embedding", .u32 = {{"attention.sliding_window", 512}}}, &i, &em), 0);
     assert_true(!i.causal && i.window == 257);
+    assert_int_equal(read_arch(&(struct file){.arch = "gemma2"}, &i, &em), 0);
+    assert_true(i.causal && i.window == 4096 && i.window_period == 2 && i.rope_theta_local == 10000 && i.gelu && i.post_norms && !i.qk_norm);
+    assert_true(i.attention_cap == 50 && i.attention_scale == 0 && arch_layer_is_local(&i, 0) && !arch_layer_is_local(&i, 1));
+    assert_int_equal(read_arch(&(struct file){.arch = "gemma2", .u32 = {{"attention.sliding_window", 8}},
+                                              .f32 = {{"attn_logit_softcapping", 30}, {"rope.freq_base", 5e4f}}}, &i, &em), 0);
+    assert_true(i.window == 8 && i.attention_cap == 30 && i.rope_theta_local == 5e4f);
     /* Converted from a configuration without local layers. */
     assert_int_equal(read_arch(&(struct file){.arch = "gemma3"}, &i, &em), 0);
     for (uint32_t layer = 0; layer < 12; layer++)
@@ -204,6 +210,9 @@ static void test_refused(void **state)
                            .u32 = {{"rope.scaling.original_context_length", 64}},
                            .f32 = {{"rope.scaling.factor", 4}, {"rope.scaling.yarn_log_multiplier", 0.1f}}}, LT_EUNSUPPORTED,
             "yarn_log_multiplier");
+    refused(&(struct file){.arch = "gemma2", .f32 = {{"attn_logit_softcapping", 0}}}, LT_EFORMAT, "attn_logit_softcapping is 0");
+    refused(&(struct file){.arch = "gemma2", .f32 = {{"rope.scaling.factor", 2}}}, LT_EUNSUPPORTED, "RoPE scaling");
+    refused(&(struct file){.arch = "gemma2", .u32 = {{"pooling_type", 4}}}, LT_EUNSUPPORTED, "a reranker, whose logits");
     refused(&(struct file){.arch = "llama", .f32 = {{"attention.temperature_scale", 0.1f}}}, LT_EUNSUPPORTED,
             "attention.temperature_scale");
     refused(&(struct file){.arch = "llama", .f32 = {{"rope.scaling.factor", -1}}}, LT_EFORMAT, "factor");

@@ -24,7 +24,7 @@ static void put_key(struct bytes_out *o, const char *arch, const char *key, enum
 /* What arch_read would have made of it, completed. */
 static struct model_info apply(const struct file *f)
 {
-    static const char *const tokens[] = {"a", "</s>", "<|endoftext|>", "<|im_end|>"};
+    static const char *const tokens[] = {"a", "</s>", "<|endoftext|>", "<|im_end|>", "<eos>"};
     struct model_info i = {.foreign = true, .pooling = f->pooling == 3 ? MODEL_POOL_LAST : MODEL_POOL_MEAN, .hidden = f->hidden, .has_tokenizer = true,
                            .bos = -1, .eos = f->other_eos ? 3 : -1, .ranks = f->ranks,
                            .causal = f->causal < 0 ? !strstr(f->arch, "embed") && strcmp(f->arch, "eurobert") : f->causal, .window = strstr(f->arch, "gemma") ? 257 : 0,
@@ -39,8 +39,8 @@ static struct model_info apply(const struct file *f)
     bytes_put_u64(&o, 2u + (f->pooling >= 0) + (f->causal >= 0));
     put_key(&o, "general", "architecture", GGUF_STRING);
     mini_str(&o, f->arch);
-    mini_array(&o, "tokenizer.ggml.tokens", GGUF_STRING, 4);
-    for (int t = 0; t < 4; t++)
+    mini_array(&o, "tokenizer.ggml.tokens", GGUF_STRING, 5);
+    for (int t = 0; t < 5; t++)
         mini_str(&o, tokens[t]);
     if (f->pooling >= 0) {
         put_key(&o, f->arch, "pooling_type", GGUF_U32);
@@ -87,6 +87,8 @@ static void test_names(void **state)
         {"eurobert", "Jina Embeddings V5 Text Nano Retrieval", false, MODEL_POOL_LAST, -1, "Query: ", "Document: "},
         {"eurobert", "EuroBERT 210m", false, MODEL_POOL_MEAN, -1, "", NULL},
         {"qwen3vl", "Qwen3 VL Embedding 2B", true, MODEL_POOL_LAST, -1, "", NULL},
+        {"gemma2", "Bge Multilingual Gemma2", true, MODEL_POOL_LAST, 4, "<instruct>Given a web search query, retrieve relevant passages that answer the "
+         "query.\n<query>", NULL},
         {"qwen3", "Harrier Oss V1 0.6b", true, MODEL_POOL_LAST, -1, "\nQuery: ", NULL},
         {"qwen3", "F2LLM v2 0.6B", true, MODEL_POOL_LAST, -1, "\nQuery: ", NULL},
         {"qwen3", "Pplx Embed V1 0.6b", false, MODEL_POOL_MEAN, -1, "", NULL},

@@ -17,18 +17,23 @@ struct known {
     enum pool pool;       /* likewise */
     const char *eos;      /* the piece put behind every text, whatever the file says: it was trained on it; NULL: as the file says */
     const char *query, *instruct, *passage;
+    const char *suffix;   /* behind a text that has one of these; NULL: nothing */
 };
 
 #define WEB "Given a web search query, retrieve relevant passages that answer the query"
 #define INSTRUCT "Instruct: {}\nQuery: "
 #define WEB_QUERY "Instruct: " WEB "\nQuery: "
 #define KALM_QUERY "Instruct: Given a query, retrieve documents that answer the query\nQuery: "
+/* The chat template's system message is the instruction. */
+#define CHAT(instruct) "<|im_start|>system\n" instruct "<|im_end|>\n<|im_start|>user\n"
+#define CHAT_END "<|im_end|>\n<|im_start|>assistant\n"
 #define QWEN_EOS "<|endoftext|>"
 
 /* The first that fits counts. */
 static const struct known models[] = {
     {{"qwen3embedding"}, "qwen3", MASK_FAMILY, POOL_LAST, QWEN_EOS, "Instruct: " WEB "\nQuery:", "Instruct: {}\nQuery:", NULL},
-    {{"qwen3vlembedding"}, "qwen3vl", MASK_FAMILY, POOL_LAST, NULL, "", "", NULL},
+    {{"qwen3vlembedding"}, "qwen3vl", MASK_FAMILY, POOL_LAST, NULL, CHAT("Retrieve images or text relevant to the user's query."), CHAT("{}"),
+     CHAT("Represent the user's input."), CHAT_END},
     {{"e5mistral"}, "llama", MASK_FAMILY, POOL_LAST, "</s>", WEB_QUERY, INSTRUCT, NULL},
     {{"sfrembeddingmistral"}, "llama", MASK_FAMILY, POOL_LAST, "</s>", WEB_QUERY, INSTRUCT, NULL},
     {{"sfrembedding2"}, "llama", MASK_FAMILY, POOL_LAST, "</s>", WEB_QUERY, INSTRUCT, NULL},
@@ -148,5 +153,6 @@ int arch_known_apply(const struct gguf *g, struct model_info *i, struct err_msg 
     i->query_prefix = k->query;
     i->instruct_template = k->instruct;
     i->passage_template = k->passage;
+    i->text_suffix = k->suffix;
     return 0;
 }

@@ -279,7 +279,7 @@ static int plan(struct chunker *c)
 {
     const struct text_rules *r = c->rules;
     struct tokenizer_ids ids = {0};
-    uint32_t specials = (r->bos >= 0) + (r->eos >= 0), half = (c->max_tokens - specials) / 2;
+    uint32_t specials = (r->bos >= 0) + r->n_suffix + (r->eos >= 0), half = (c->max_tokens - specials) / 2;
     int e = tokenizer_encode(r->tokenizer, c->title, c->title_len, &ids, c->em);
     if (e < 0)
         return err_set(c->em, e, "the title: %s", e == LT_EUTF8 ? "not valid UTF-8" : err_text(e));

@@ -34,6 +34,7 @@ struct model {
     uint8_t *digests; /* of its tensors in order of name */
     bool digests_fresh;
     struct tokenizer *tokenizer;
+    struct tokenizer_ids suffix;
     const char *tokenizer_json; /* borrows from map; NULL: none */
     size_t tokenizer_len;
     char *prefix, *instruct, *rank;
@@ -325,6 +326,8 @@ static int make_tokenizer(struct model *m)
     if (r == 0 && m->tokenizer && tokenizer_info(m->tokenizer)->n_vocab > i->vocab)
         r = err_set(m->em, LT_EFORMAT, "model: the tokenizer has %u ids, the model %u",
                     tokenizer_info(m->tokenizer)->n_vocab, i->vocab);
+    if (r == 0 && m->tokenizer && i->text_suffix)
+        r = tokenizer_encode(m->tokenizer, i->text_suffix, strlen(i->text_suffix), &m->suffix, m->em);
     return r;
 }
 
@@ -432,6 +435,7 @@ void model_destroy(struct model **mp)
     if (!m)
         return;
     tokenizer_destroy(&m->tokenizer);
+    tokenizer_ids_finish(&m->suffix);
     gguf_destroy(&m->gguf);
     file_unmap(&m->map);
     free(m->digests);
@@ -490,6 +494,12 @@ void model_release_all(const struct model *m)
 const struct tokenizer *model_tokenizer(const struct model *m)
 {
     return m->tokenizer;
+}
+
+const int32_t *model_suffix(const struct model *m, uint32_t *n)
+{
+    *n = (uint32_t)m->suffix.n;
+    return m->suffix.ids;
 }
 
 uint64_t model_tables_bytes(const struct model *m)

@@ -73,6 +73,7 @@ struct model_info {
     const char *instruct_template; /* text before a query, "{}" stands for the instruction, e.g. "Instruct: {}\nQuery: ";
                                     * "" when the model knows no instructions */
     const char *passage_template;  /* text before a passage, "{}" stands for its title or "none"; NULL: the title, a space */
+    const char *text_suffix;       /* exact text behind a query or passage that has one of them, before EOS; NULL: none; static */
     bool pool_prefix;              /* what goes before a query takes part in the pool; NV-Embed leaves it out */
 };
 
@@ -137,6 +138,8 @@ void model_release_all(const struct model *m);
 
 /* NULL when the file carries none. Lives as long as the model. */
 const struct tokenizer *model_tokenizer(const struct model *m);
+/* The ids of model_info.text_suffix, n of them; lives as long as the model. */
+const int32_t *model_suffix(const struct model *m, uint32_t *n);
 /* Memory that it takes beside its weights, whose file is mapped: the tokenizer's. */
 uint64_t model_tables_bytes(const struct model *m);
 

@@ -154,24 +154,29 @@ bool text_ends_in_eos(const struct text_rules *r, bool cut)
     return r->eos >= 0 && (!cut || r->keep_eos);
 }
 
-/* BOS, ids, EOS, cut at the limit. */
-static int finish(const struct text_rules *r, const struct tokenizer_ids *ids, bool truncate, struct text_tokens *out,
+/* BOS, ids, suffix, EOS, cut at the limit. */
+static int finish(const struct text_rules *r, const struct tokenizer_ids *ids, const struct text_input *in, struct text_tokens *out,
                   struct err_msg *em)
 {
-    size_t head = r->bos >= 0, seen = head + ids->n + (r->eos >= 0);
+    const size_t suffix = *text_template(r, in) ? r->n_suffix : 0;
+    size_t head = r->bos >= 0, seen = head + ids->n + suffix + (r->eos >= 0);
     size_t n = seen < r->token_limit ? seen : r->token_limit;
     out->n_seen = (uint32_t)seen;
-    if (seen > r->token_limit && !truncate)
+    if (seen > r->token_limit && !in->truncate)
         return err_set(em, LT_ETOOLONG, "the text has %zu tokens, the model takes %u", seen, r->token_limit);
     if (text_ids_room(out, n, em) < 0)
         return LT_ENOMEM;
-    const size_t tail = text_ends_in_eos(r, n < seen), body = n - head - tail;
+    const bool eos = text_ends_in_eos(r, n < seen);
+    const size_t behind = (n < seen && !r->keep_eos ? 0 : suffix) + eos, body = n - head - behind;
     if (head)
         out->ids[0] = r->bos;
     memcpy(out->ids + head, ids->ids, body * sizeof *out->ids);
-    if (tail)
+    if (behind > eos)
+        memcpy(out->ids + head + body, r->suffix, suffix * sizeof *out->ids);
+    if (eos)
         out->ids[n - 1] = r->eos;
     out->n = (uint32_t)n;
+    out->n_behind = (uint32_t)behind;
     out->truncated = seen > n;
     return 0;
 }
@@ -181,14 +186,14 @@ int text_encode_rules(const struct text_rules *r, const struct text_input *in, s
 {
     size_t prefix_len = 0;
     int e;
-    out->n = out->n_skip = out->n_seen = 0;
+    out->n = out->n_skip = out->n_seen = out->n_behind = 0;
     out->len = out->text_at = 0;
     out->truncated = false;
-    if (r->token_limit < 4)
+    if (r->token_limit < 4 + r->n_suffix)
         return err_set(em, LT_EINVAL, "a limit of %u tokens leaves no room for a text", r->token_limit);
     if ((e = join(r, in, out, &prefix_len, em)) < 0 ||
         (e = tokenizer_encode(r->tokenizer, out->joined, out->len, &out->scratch, em)) < 0 ||
-        (e = finish(r, &out->scratch, in->truncate, out, em)) < 0)
+        (e = finish(r, &out->scratch, in, out, em)) < 0)
         goto out;
     if (prefix_len && !r->pool_prefix) {
         if ((e = tokenizer_encode(r->tokenizer, out->joined, prefix_len, &out->scratch, em)) < 0)
@@ -209,11 +214,11 @@ out:
 
 int text_offsets(const struct text_rules *r, struct text_tokens *t, uint32_t *offsets, uint32_t *used, struct err_msg *em)
 {
-    const uint32_t head = r->bos >= 0, body = t->n - head - text_ends_in_eos(r, t->truncated);
+    const uint32_t head = r->bos >= 0, body = t->n - head - t->n_behind;
     int e = tokenizer_encode(r->tokenizer, t->joined, t->len, &t->scratch, em);
-    for (uint32_t i = 0; i < t->n && e == 0; i++)
-        offsets[i] = i < head ? 0 : i - head < t->scratch.n ? t->scratch.starts[i - head] : (uint32_t)t->len;
     *used = e == 0 && body < t->scratch.n ? t->scratch.starts[body] : (uint32_t)t->len;
+    for (uint32_t i = 0; i < t->n && e == 0; i++)
+        offsets[i] = i < head ? 0 : i - head < body ? t->scratch.starts[i - head] : *used;
     return e;
 }
 

@@ -24,8 +24,10 @@ struct text_rules {
     const char *query_prefix;      /* exact text before a query; NULL or "": none */
     const char *instruct_template; /* "{}" stands for the instruction; NULL or "": TEXT_INSTRUCT_TEMPLATE */
     const char *passage_template;  /* text before a passage, "{}" stands for its title or "none"; NULL or "": the title, a space */
+    const int32_t *suffix;         /* ids behind a text that has a template, before EOS */
+    uint32_t n_suffix;             /* 0: none */
     bool pool_prefix;              /* what goes before a query takes part in the pool */
-    bool keep_eos;                 /* a text that is cut ends in EOS, too; NV-Embed's loses it */
+    bool keep_eos;                 /* a text that is cut ends in suffix and EOS, too; NV-Embed's loses it */
 };
 
 /* One text; all pointers are borrowed for the call. */
@@ -45,6 +47,7 @@ struct text_tokens {
     int32_t *ids;
     uint32_t n;      /* at most the token limit */
     uint32_t n_skip; /* leading positions left out of the pool; < n */
+    uint32_t n_behind; /* of n, those that stand behind the text: suffix and EOS */
     uint32_t n_seen; /* tokens before the cut; n when nothing was cut */
     bool truncated;
     char *joined;    /* what was tokenised, prefix or title and text, without NUL; of the last call, also of one that failed */
@@ -61,8 +64,8 @@ int text_rules_of(const struct model *m, struct text_rules *r, struct err_msg *e
 
 /* Replaces out's contents by the tokens of a text.
  *
- * Truncation keeps BOS and the first limit - 1 tokens, and so loses EOS, as NV-Embed does; with rules.keep_eos it keeps BOS, EOS and what
- * fits between them.
+ * Truncation keeps BOS and the first limit - 1 tokens, and so loses EOS, as NV-Embed does; with rules.keep_eos it keeps BOS, what
+ * stands behind the text, and what fits between them.
  * Errors: LT_EUTF8 (which part, which byte), LT_EEMPTY (no text, or an instruction that leaves nothing to
  * pool; blank counts as none), LT_ETOOLONG (found and allowed tokens), LT_EUNSUPPORTED (no tokenizer, a template without {}),
  * LT_ELIMIT (text, title or instruction: more bytes than the tokeniser takes), LT_ENOMEM; out is then empty, but that n_seen counts a
@@ -80,7 +83,7 @@ const char *text_template(const struct text_rules *r, const struct text_input *i
 bool text_ends_in_eos(const struct text_rules *r, bool cut);
 
 /* For each of the ids that text_encode_rules has just put into t, the byte of t->joined where its first character begins: of BOS 0, of
- * EOS t->len, or, behind a cut, where what was cut off begins; several ids of one character have the same.
+ * suffix and EOS t->len, or, behind a cut, where what was cut off begins; several ids of one character have the same.
  *
  * offsets  room for t->n
  * used     bytes of t->joined that the ids stand for: t->len where nothing was cut

@@ -6,6 +6,7 @@
 int text_rules_of(const struct model *m, struct text_rules *r, struct err_msg *em)
 {
     const struct model_info *info = model_info(m);
+    uint32_t n_suffix;
     *r = (struct text_rules){
         .tokenizer = model_tokenizer(m),
         .token_limit = info->token_limit,
@@ -14,9 +15,11 @@ int text_rules_of(const struct model *m, struct text_rules *r, struct err_msg *e
         .query_prefix = info->query_prefix,
         .instruct_template = info->instruct_template,
         .passage_template = info->passage_template,
+        .suffix = model_suffix(m, &n_suffix),
         .pool_prefix = info->pool_prefix,
         .keep_eos = info->foreign,
     };
+    r->n_suffix = n_suffix;
     if (!r->tokenizer)
         return err_set(em, LT_EUNSUPPORTED, "the model %s has no tokenizer: it takes token ids only", info->name);
     return 0;

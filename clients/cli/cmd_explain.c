@@ -31,9 +31,9 @@ static void print_quoted(const char *s, size_t len)
 /* The characters that begin at token i of a prompt of len bytes, up to where the next token begins that has others. */
 static void print_token(const struct latent_explained_text *t, size_t i, size_t len)
 {
-    const bool bos = t->bos && i == 0, eos = t->eos && i + 1 == t->n_tokens;
+    const bool bos = t->bos && i == 0, behind = (t->eos && i + 1 == t->n_tokens) || (i > 0 && t->offsets[i] >= t->prompt_used);
     printf("%9zu %9u  %-6s  ", i, t->ids[i], i < t->pool_from ? "no" : "yes");
-    if (bos || eos) {
+    if (bos || behind) {
         puts(bos ? "(begin)" : "(end)");
         return;
     }

@@ -123,6 +123,24 @@ static void reference(struct family *f)
     }
 }
 
+/* What a model that is known by name has around a passage, as llama.cpp tokenises the whole. */
+static void check_passage(const struct family *f)
+{
+    const json_t *c = json_object_get(f->root, "passage"), *ids = json_object_get(c, "ids");
+    const char *text = json_string_value(json_object_get(c, "text"));
+    struct text_tokens t = {0};
+    struct err_msg em = {{0}};
+    if (!text)
+        return;
+    if (text_encode(f->m, &(struct text_input){.text = text, .len = strlen(text)}, &t, &em) < 0)
+        die(f->name, em.text);
+    bool same = t.n == json_array_size(ids);
+    for (size_t k = 0; same && k < t.n; k++)
+        same = t.ids[k] == json_integer_value(json_array_get(ids, k));
+    expect(same, f->name, "token ids of a passage", 0, t.n);
+    text_tokens_finish(&t);
+}
+
 static void check_reference(const char *name)
 {
     struct family f;
@@ -130,6 +148,7 @@ static void check_reference(const char *name)
     const struct model_info *info = model_info(f.m);
     expect(info->causal == json_is_true(json_object_get(f.root, "causal")), name, "mask", 0, info->causal);
     tokenise(&f);
+    check_passage(&f);
     reference(&f);
     for (size_t i = 0; i < f.n; i++) {
         double diff = max_diff(f.ref + i * f.dim, f.want + i * f.dim, f.dim);

@@ -28,6 +28,8 @@ TRAIN = ("the quick brown fox jumps over the lazy dog and the other dogs do not 
          "search engine finds documents about foxes, dogs and other animals in the index of the library there and then ") * 3
 TEXTS = ["the quick brown fox", "Vectors find documents about animals, don't they?", "12345 and 6 x 7 = 42\n\n\tnaïve 日本語 🙂",
          "the index of the library " * 12, "a"]
+# Qwen3-VL-Embedding's, from its chat template with its own instruction for what is not a query.
+CHAT = "<|im_start|>system\nRepresent the user's input.<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
 
 
 # ---- vocabularies ----
@@ -332,7 +334,7 @@ def make(family, lib):
     path = os.path.join(OUT, name + ".gguf")
     arch = {"mistral": "llama", "embeddinggemma": "gemma-embedding"}.get(name, name)
     w = gguf.GGUFWriter(path, arch)
-    w.add_name(f"tiny {name}")
+    w.add_name("tiny Qwen3-VL-Embedding" if name == "qwen3vl" else f"tiny {name}")
     torch.manual_seed(7)
     model, how = family(w)
     randomise(model, sum(map(ord, name)))
@@ -358,6 +360,8 @@ def make(family, lib):
         cases.append({"text": text, "ids": ids, "vector": [round(float(x), 8) for x in v]})
         if other:
             cases[-1]["foreign"] = [round(float(x), 8) for x in vector(other, ids, how, dense)]
+    chat = CHAT.format(TEXTS[1]) if name == "qwen3vl" else None
+    passage = f', "passage": {{"text": {json.dumps(TEXTS[1])}, "ids": {list(peer.ids(chat.encode(), True))}}}' if chat else ""
     context.close()
     peer.close()
     print(f"{name}: {os.path.getsize(path)} bytes, least cosine of llama.cpp to transformers {least:.8f}")
@@ -365,7 +369,7 @@ def make(family, lib):
         sys.exit("they do not agree")
     body = ",\n".join("  " + json.dumps(c, ensure_ascii=False) for c in cases)
     with open(os.path.join(OUT, name + ".json"), "w", encoding="utf-8") as f:
-        f.write(f'{{"causal": {json.dumps(how["causal"])}, "pooling": {json.dumps(how["pooling"])}, "cases": [\n{body}\n]}}\n')
+        f.write(f'{{"causal": {json.dumps(how["causal"])}, "pooling": {json.dumps(how["pooling"])}{passage}, "cases": [\n{body}\n]}}\n')
 
 
 def main():

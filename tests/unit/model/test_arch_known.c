@@ -86,7 +86,8 @@ static void test_names(void **state)
         {"qwen3", "Jina Embeddings V5 Text Small Retrieval", true, MODEL_POOL_LAST, -1, "Query: ", "Document: "},
         {"eurobert", "Jina Embeddings V5 Text Nano Retrieval", false, MODEL_POOL_LAST, -1, "Query: ", "Document: "},
         {"eurobert", "EuroBERT 210m", false, MODEL_POOL_MEAN, -1, "", NULL},
-        {"qwen3vl", "Qwen3 VL Embedding 2B", true, MODEL_POOL_LAST, -1, "", NULL},
+        {"qwen3vl", "Qwen3 VL Embedding 2B", true, MODEL_POOL_LAST, -1, "relevant to the user's query.<|im_end|>\n<|im_start|>user\n",
+         "<|im_start|>system\nRepresent the user's input.<|im_end|>\n<|im_start|>user\n"},
         {"gemma2", "Bge Multilingual Gemma2", true, MODEL_POOL_LAST, 4, "<instruct>Given a web search query, retrieve relevant passages that answer the "
          "query.\n<query>", NULL},
         {"qwen3", "Harrier Oss V1 0.6b", true, MODEL_POOL_LAST, -1, "\nQuery: ", NULL},
@@ -98,6 +99,8 @@ static void test_names(void **state)
         {"gemma-embedding", "KaLM Embedding Gemma3 12B 2511", false, MODEL_POOL_LAST, -1, "\nQuery: ", NULL},
         {"gemma-embedding", "Some Gemma3 Embedder", false, MODEL_POOL_MEAN, -1, "", NULL},
     };
+    assert_string_equal(apply(&(struct file){"qwen3vl", "Qwen3-VL-Embedding-8B", -1, -1, 64, false, true, 0}).text_suffix,
+                        "<|im_end|>\n<|im_start|>assistant\n");
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         const struct file f = {cases[c].arch, cases[c].name, -1, -1, 64, false, true, 0};
         const struct model_info i = apply(&f);

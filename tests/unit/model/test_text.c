@@ -217,6 +217,39 @@ static void test_cut_before_eos(void **state)
     rules = kept;
 }
 
+/* What a chat has behind the text: with a template only, and kept in a cut. */
+static void test_suffix(void **state)
+{
+    static const int32_t suffix[] = {3, 4};
+    const struct text_rules kept = rules;
+    struct text_input in = passage(NULL, "c e c e");
+    rules.suffix = suffix;
+    rules.n_suffix = 2;
+    check(&in, "1 259 262 259 264 259 262 259 264 2", 0); /* no template for passages */
+    rules.passage_template = "h";
+    rules.query_prefix = "f";
+    in = passage(NULL, "c");
+    check(&in, "1 259 267 262 3 4 2", 0);
+    check_offsets(&in, "hc", 1, "0 0 0 1 2 2 2");
+    in = query(NULL, "c");
+    rules.pool_prefix = rules.keep_eos = true;
+    check(&in, "1 259 265 262 3 4 2", 0);
+    in = query("", "c");
+    check(&in, "1 259 262 2", 0);
+    in = passage(NULL, "c e c e");
+    in.truncate = true;
+    rules.token_limit = 8;
+    check(&in, "1 259 267 262 259 3 4 2", 0);
+    assert_true(tokens.truncated && tokens.n_seen == 13 && tokens.n_behind == 3);
+    check_cut_offsets(&in, "hc e c e", 1, "0 0 0 1 2 3 3 3", 3);
+    rules.eos = -1;
+    check(&in, "1 259 267 262 259 264 3 4", 0);
+    rules.token_limit = 5;
+    struct err_msg em;
+    assert_int_equal(text_encode_rules(&rules, &in, &tokens, &em), LT_EINVAL);
+    rules = kept;
+}
+
 static void test_refused(void **state)
 {
     struct err_msg em;
@@ -349,7 +382,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forms),
-        cmocka_unit_test(test_cut), cmocka_unit_test(test_cut_before_eos),
+        cmocka_unit_test(test_cut), cmocka_unit_test(test_cut_before_eos), cmocka_unit_test(test_suffix),
         cmocka_unit_test(test_other_models), cmocka_unit_test(test_prompt),
         cmocka_unit_test(test_query_to_the_letter),
         cmocka_unit_test(test_refused), cmocka_unit_test(test_beyond_the_tokeniser), cmocka_unit_test(test_trim),

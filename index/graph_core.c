@@ -9,6 +9,7 @@
 #include "base/fault.h"
 #include "base/guard.h"
 #include "index/graph_save.h"
+#include "index/pages.h"
 
 #define CHUNK_BYTES (4u << 20) /* about; a power of two of nodes */
 #define SLAB_BYTES (64u << 20) /* address space taken at once, in huge pages where the kernel has them */
@@ -138,7 +139,7 @@ void core_destroy(struct core *c)
         for (uint32_t i = 0; c->vec_dir && i < c->n_vec_chunks; i++) {
             guard_remove(atomic_load(&c->vec_dir[i]));
             if (!in_slab(c, atomic_load(&c->vec_dir[i])))
-                munmap(atomic_load(&c->vec_dir[i]), (size_t)c->vec_stride << c->shift);
+                pages_unmap(atomic_load(&c->vec_dir[i]), (size_t)c->vec_stride << c->shift);
         }
         close(c->vec_fd);
     }
@@ -181,15 +182,13 @@ int core_map_vectors(struct core *c, uint32_t chunk)
     } else {
         /* Beyond the end of the file for now: only vectors that have been written are ever read. */
         errno = ENOMEM;
-        p = fault("vectors.map") ? MAP_FAILED : mmap(NULL, len, PROT_READ, MAP_SHARED, c->vec_fd,
-                                                     (off_t)(VECTORS_HEADER + (uint64_t)chunk * len));
-        if (p == MAP_FAILED)
+        p = fault("vectors.map") ? NULL : pages_map(c->vec_fd, VECTORS_HEADER + (uint64_t)chunk * len, len);
+        if (!p)
             return errno == ENOMEM || errno == EAGAIN ? LT_ENOMEM : LT_EIO;
         if (guard_add(p, len, &c->lost) < 0) {
-            munmap(p, len);
+            pages_unmap(p, len);
             return LT_ENOMEM;
         }
-        (void)madvise(p, len, MADV_RANDOM);
     }
     if (!p)
         return LT_ENOMEM;
@@ -298,6 +297,27 @@ int core_retire(struct core *c, uint32_t id, void *ptr, void (*drop)(void *))
     if (r == 0)
         c->retired[c->n_retired++] = (struct retired){epoch_retire(), id, ptr, drop};
     return r;
+}
+
+struct old_chunk {
+    uint8_t *base;
+    size_t len;
+};
+
+static void drop_chunk(void *ptr)
+{
+    struct old_chunk *k = ptr;
+    pages_drop(k->base, k->len);
+    free(k);
+}
+
+void core_retire_chunk(struct core *c, uint8_t *chunk, size_t len)
+{
+    struct old_chunk *k = malloc(sizeof *k);
+    if (k)
+        *k = (struct old_chunk){chunk, len};
+    if (k && core_retire(c, ID_NONE, k, drop_chunk) < 0)
+        free(k); /* its memory stays until the graph goes */
 }
 
 void core_reclaim(struct core *c)

@@ -352,6 +352,9 @@ int core_alloc(struct core *c, uint32_t level, uint32_t *id);
 void core_release(struct core *c, uint32_t id);
 int core_retire(struct core *c, uint32_t id, void *ptr, void (*drop)(void *));
 int core_retire_reserve(struct core *c, uint32_t n);
+/* Gives back the memory of a slab's chunk that something else has taken the place of, once nobody can read it; its addresses stay the
+ * slab's. */
+void core_retire_chunk(struct core *c, uint8_t *chunk, size_t len);
 /* Puts what has become quiet to use again. */
 void core_reclaim(struct core *c);
 /* Maps or makes the chunks of exact vectors up to `chunk`; chunks come in order. */

@@ -7,24 +7,10 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/guard.h"
 #include "index/graph_save.h"
-
-/* Memory of a chunk in a slab; its addresses stay the slab's. */
-struct chunk {
-    uint8_t *base;
-    size_t len;
-};
-
-static void drop_chunk(void *ptr)
-{
-    struct chunk *k = ptr;
-    (void)madvise(k->base, k->len, MADV_DONTNEED);
-    free(k);
-}
 
 static void drop_segment(void *ptr)
 {
@@ -47,13 +33,8 @@ static void replace_chunk(struct core *c, _Atomic(uint8_t *) *place, uint8_t *to
 {
     uint8_t *old = atomic_load(place);
     atomic_store_explicit(place, to, memory_order_release);
-    if (c->seg && segment_has(c->seg, old))
-        return;
-    struct chunk *k = malloc(sizeof *k);
-    if (k)
-        *k = (struct chunk){old, len & ~(size_t)4095};
-    if (k && core_retire(c, ID_NONE, k, drop_chunk) < 0)
-        free(k); /* its memory stays until the graph goes */
+    if (!c->seg || !segment_has(c->seg, old))
+        core_retire_chunk(c, old, len);
 }
 
 static void move_nodes(struct save *s, uint32_t chunk, uint8_t *to)

@@ -4,12 +4,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/guard.h"
 #include "index/graph_save.h"
+#include "index/pages.h"
 
 #define SEGMENT_PACE (8u << 20)
 
@@ -388,7 +388,8 @@ static int keep_vectors(struct save *s, struct err_msg *em)
 }
 
 /* Puts the file's pages in the place of the anonymous ones, which have the same bytes, so that a search notices nothing
- * and the memory goes back. Where that fails, the chunk moves to a mapping elsewhere. */
+ * and the memory goes back. Where that fails, as it does with larger pages than the file was laid out for, the chunk moves to a
+ * mapping elsewhere, and the memory goes back when no search looks at it any more. */
 int save_adopt_vectors(struct save *s)
 {
     struct core *c = s->c;
@@ -400,23 +401,23 @@ int save_adopt_vectors(struct save *s)
         return LT_ENOMEM;
     }
     for (; n < c->n_vec_chunks; n++) {
-        void *p = mmap(NULL, len, PROT_READ, MAP_SHARED, s->vec_fd, (off_t)(VECTORS_HEADER + (uint64_t)n * len));
-        if (p == MAP_FAILED)
+        maps[n] = pages_map(s->vec_fd, VECTORS_HEADER + (uint64_t)n * len, len);
+        if (!maps[n])
             break;
-        (void)madvise(p, len, MADV_RANDOM);
-        maps[n] = p;
     }
     if (n < c->n_vec_chunks) {
         while (n--)
-            munmap(maps[n], len);
+            pages_unmap(maps[n], len);
         free(maps);
         return LT_ENOMEM;
     }
     for (uint32_t i = 0; i < n; i++) {
-        uint8_t *old = atomic_load(&c->vec_dir[i]);
-        if (mremap(maps[i], len, len, MREMAP_MAYMOVE | MREMAP_FIXED, old) == MAP_FAILED)
-            atomic_store_explicit(&c->vec_dir[i], old = maps[i], memory_order_release);
-        if (guard_add(old, len, &c->lost) < 0)
+        uint8_t *old = atomic_load(&c->vec_dir[i]), *now = old;
+        if (!pages_move(maps[i], len, old)) {
+            atomic_store_explicit(&c->vec_dir[i], now = maps[i], memory_order_release);
+            core_retire_chunk(c, old, len);
+        }
+        if (guard_add(now, len, &c->lost) < 0)
             atomic_store(&c->lost, true); /* no memory for a guard: better a new graph than one that ends the process */
     }
     free(maps);

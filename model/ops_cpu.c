@@ -46,6 +46,11 @@ vnni_multiply *vnni_choose(vnni_pack **pack)
         return vnni_multiply_narrow;
     if (f & CPU_AVX_VNNI)
         return vnni_multiply_avxvnni;
+#elif defined(__aarch64__)
+    if (cpu_features() & CPU_NEON_DOTPROD) {
+        *pack = vnni_pack_plain;
+        return vnni_multiply_dot;
+    }
 #endif
     *pack = NULL;
     return NULL;

@@ -1,16 +1,6 @@
 /* Compiled with the flags for NEON's dot products; called only where the CPU has them. */
+#include "model/ops_cpu_dot.h"
 #include "model/ops_cpu_fine_neon.h"
-
-/* Values 4 lane … 4 lane + 3 of the 16 in each x */
-#define DOT(lane)                                                     \
-    {                                                                 \
-        int8x16_t w[4];                                               \
-        _Pragma("GCC unroll 4") for (size_t c = 0; c < 4; c++)        \
-            w[c] = vld1q_s8(at + (lane) * VNNI_COLS * VNNI_K + 16 * c); \
-        _Pragma("GCC unroll 4") for (size_t r = 0; r < n; r++)        \
-            _Pragma("GCC unroll 4") for (size_t c = 0; c < 4; c++)    \
-                t[r][c] = vdotq_laneq_s32(t[r][c], w[c], x[r], lane); \
-    }
 
 /* COLS columns of n rows (a constant where this is inlined, as is unit) */
 static inline __attribute__((always_inline)) void pass(const size_t n, const size_t unit, const struct fine_block *b, struct fine_at a)

@@ -59,7 +59,7 @@ struct ops_mat {
     void *room; /* of their weights, panel_bytes each */
     size_t panel_bytes, room_bytes, weight_bytes;
     float *col_scale;  /* m; int8 only */
-    int32_t *col_bias; /* m; int8 only */
+    int32_t *col_bias; /* m, and 0 up to whole blocks; int8 only */
     /* fine only, see ops_cpu_fine.h */
     size_t unit;
     float *part_scale, *part_min; /* part_min: NULL where no type has minima */

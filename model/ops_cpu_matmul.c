@@ -274,14 +274,16 @@ int cpu_mat_create(struct cpu_ops *o, const struct tensor *const *parts, size_t 
     w->floats = !w->fine && !w->int8 && (w->type != TENSOR_F32 || o->own_f32);
     w->value_bytes = w->int8 || w->fine ? 1 : tensor_row_bytes(w->type, 1);
     w->panel = panel_cols(w->m, w->k, w->value_bytes);
+    const size_t padded = (w->m + VNNI_COLS - 1) / VNNI_COLS * VNNI_COLS;
     w->n_panels = (w->m + w->panel - 1) / w->panel;
     w->panels = calloc(w->n_panels, sizeof(struct cpu_panel *));
     w->col_scale = cpu_alloc(w->m, sizeof(float));
-    w->col_bias = cpu_alloc(w->m, sizeof(int32_t));
+    w->col_bias = cpu_alloc(padded, sizeof(int32_t)); /* for whole blocks, too */
     if (!w->panels || !w->col_scale || !w->col_bias) {
         err_set(em, LT_ENOMEM, "no memory for a %zu by %zu matrix", w->m, w->k);
         goto out;
     }
+    memset(w->col_bias + w->m, 0, (padded - w->m) * sizeof *w->col_bias);
     r = grow_scratch(o, w->k, w->panel, em);
     if (!r && w->fine)
         r = cpu_fine_room(o, w, parts, n_parts, em);
@@ -447,6 +449,7 @@ static int multiply(struct cpu_ops *o, unsigned thread, const struct ops_mat *w,
         .k = w->k,
         .w = block_at(w, cols.begin),
         .next = next,
+        .col_bias = w->col_bias + cols.begin,
         .sums = sums,
         .ld = VNNI_COLS,
     });

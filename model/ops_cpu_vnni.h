@@ -1,4 +1,4 @@
-/* Int8 products by AVX-512 VNNI, or AVX-VNNI with half as many columns at once.
+/* Int8 products by AVX-512 VNNI, AVX-VNNI with half as many columns at once, or NEON's dot products.
  *
  * As fast as oneDNN's for many rows. Few rows read each weight for little work, and their time goes into fetching weights from memory:
  * this product asks for those of the next block while it multiplies these. Sums of integers are the same whoever makes them, in
@@ -21,9 +21,10 @@
 struct vnni_block {
     const uint8_t *x; /* [n_rows, k] */
     size_t n_rows, k;
-    const int8_t *w;   /* k · VNNI_COLS */
-    const int8_t *next; /* read next, at least 1 block: asked for meanwhile; or NULL */
-    int32_t *sums;     /* [n_rows, VNNI_COLS], rows ld values apart */
+    const int8_t *w;         /* k · VNNI_COLS */
+    const int8_t *next;      /* read next, at least 1 block: asked for meanwhile; or NULL */
+    const int32_t *col_bias; /* VNNI_COLS: 128 times the sum of a column's weights. Only NEON reads it */
+    int32_t *sums;           /* [n_rows, VNNI_COLS], rows ld values apart */
     size_t ld;
 };
 
@@ -42,6 +43,8 @@ vnni_multiply *vnni_choose(vnni_pack **pack);
 #if defined(__x86_64__)
 vnni_multiply vnni_multiply_avx512, vnni_multiply_avxvnni, vnni_multiply_narrow;
 vnni_pack vnni_pack_avx512;
+#elif defined(__aarch64__)
+vnni_multiply vnni_multiply_dot;
 #endif
 
 #endif

@@ -45,5 +45,8 @@ END
 meson setup "$tmp/build" --cross-file "$tmp/cross.ini" --buildtype=release -Dwerror=true -Db_ndebug=false >"$tmp/log" 2>&1 &&
     ninja -C "$tmp/build" >"$tmp/log" 2>&1 || { tail -20 "$tmp/log"; exit 1; }
 for cpu in cortex-a76 cortex-a53; do
+    for products in test_products 'test_f*'; do # to the bit
+        qemu-aarch64-static -L "$root" -cpu $cpu "$tmp/build/tests/unit/model/test_ops_cpu" "$products" || exit 1
+    done
     qemu-aarch64-static -L "$root" -cpu $cpu "$tmp/build/tests/kernels/kernels" --device cpu --brief matmul attention rms_norm rope swiglu || exit 1
 done

@@ -16,7 +16,7 @@ static void one_product(vnni_multiply *multiply, uint64_t *s, size_t n, size_t k
     const size_t ld = VNNI_COLS + 16;
     uint8_t *x = malloc(n * k);
     int8_t *w = malloc(k * VNNI_COLS);
-    int32_t *sums = malloc((n + 1) * ld * sizeof *sums);
+    int32_t *sums = malloc((n + 1) * ld * sizeof *sums), col_bias[VNNI_COLS] = {0};
     assert_true(x && w && sums);
     for (size_t i = 0; i < n * k; i++)
         x[i] = extreme ? 255 : (uint8_t)unit_rand(s);
@@ -24,7 +24,10 @@ static void one_product(vnni_multiply *multiply, uint64_t *s, size_t n, size_t k
         w[i] = extreme ? (i / VNNI_K % 2 ? -127 : 127) : (int8_t)((int)(unit_rand(s) % 255) - 127);
     for (size_t i = 0; i < (n + 1) * ld; i++)
         sums[i] = CANARY;
-    multiply(&(struct vnni_block){.x = x, .n_rows = n, .k = k, .w = w, .next = n % 2 ? w : NULL, .sums = sums, .ld = ld});
+    for (size_t i = 0; i < k * VNNI_COLS; i++)
+        col_bias[i / VNNI_K % VNNI_COLS] += 128 * w[i];
+    multiply(&(struct vnni_block){
+        .x = x, .n_rows = n, .k = k, .w = w, .next = n % 2 ? w : NULL, .col_bias = col_bias, .sums = sums, .ld = ld});
     for (size_t r = 0; r < n; r++) {
         for (size_t c = 0; c < ld; c++) {
             int32_t want = 0;
@@ -497,10 +500,12 @@ static void test_bytes(void **state)
     ops_destroy(&o);
 }
 
-int main(void)
+/* test_ops_cpu [PATTERN]: those whose names it fits */
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_fine), cmocka_unit_test(test_fine_bad),
                                        cmocka_unit_test(test_floats), cmocka_unit_test(test_float_values), cmocka_unit_test(test_threads),
                                        cmocka_unit_test(test_bytes)};
+    cmocka_set_test_filter(argc > 1 ? argv[1] : NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

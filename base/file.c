@@ -189,23 +189,35 @@ int file_edit(const char *path, const void *data, size_t len, mode_t mode, struc
     return replace(path, data, len, mode, known && geteuid() == 0 ? &like : NULL, em);
 }
 
-int file_make_dirs(const char *path, mode_t mode)
+static int make_dir(const char *path, mode_t mode, struct err_msg *em)
+{
+    struct stat st;
+    if (mkdir(path, mode) == 0)
+        return 0;
+    if (errno != EEXIST)
+        return err_set(em, err_from_errno(errno), "%s: %s", path, strerror(errno));
+    if (stat(path, &st) == 0)
+        return S_ISDIR(st.st_mode) ? 0 : err_set(em, LT_EINVAL, "%s is not a folder", path);
+    if (errno == ENOENT)
+        return err_set(em, LT_ENOTFOUND, "%s is a link to what is not there", path);
+    return err_set(em, err_from_errno(errno), "%s: %s", path, strerror(errno));
+}
+
+int file_make_dirs(const char *path, mode_t mode, struct err_msg *em)
 {
     char buf[4096];
     size_t len = strlen(path);
+    int r;
     if (!len || len >= sizeof buf)
-        return len ? LT_ELIMIT : LT_EINVAL;
+        return len ? err_set(em, LT_ELIMIT, "%s: the path is too long", path) : err_set(em, LT_EINVAL, "a folder without a name");
     memcpy(buf, path, len + 1);
     for (char *p = buf + 1;; p++) {
         if (*p != '/' && *p)
             continue;
         char c = *p;
         *p = 0;
-        struct stat st;
-        if (mkdir(buf, mode) < 0 && (errno != EEXIST || stat(buf, &st) < 0 || !S_ISDIR(st.st_mode)))
-            return errno == EEXIST ? LT_EEXIST : err_from_errno(errno);
-        if (!c)
-            return 0;
+        if ((r = make_dir(buf, mode, em)) < 0 || !c)
+            return r;
         *p = c;
     }
 }

@@ -39,8 +39,9 @@ int file_open_parent(const char *path);
 /* Syncs the folder that holds path, so that a rename or creation in it is durable. */
 int file_sync_parent(const char *path);
 
-/* Creates path and the folders above it with the given mode; existing folders are fine. */
-int file_make_dirs(const char *path, mode_t mode);
+/* Creates path and the folders above it with the given mode; existing folders are fine. em names the one that could not be.
+ * Errors: LT_EINVAL: something else has its name. */
+int file_make_dirs(const char *path, mode_t mode, struct err_msg *em);
 
 struct file_map {
     const uint8_t *data; /* NULL for an empty file */

@@ -111,9 +111,10 @@ static int prepare_folder(const char *path, struct err_msg *em)
     if (!slash || slash == dir)
         return 0;
     *slash = '\0';
-    int r = file_make_dirs(dir, 0700);
+    struct err_msg why;
+    int r = file_make_dirs(dir, 0700, &why);
     if (r < 0)
-        return err_set(em, r, "cannot create %.200s, the folder of the socket: %s", dir, err_text(r));
+        return err_set(em, r, "cannot create the folder of the socket: %s", why.text);
     if ((r = paths_socket_ours(path)) < 0)
         return err_set(em, r, "%.200s must be a folder of yours that nobody else can write to", dir);
     return 0;

@@ -113,7 +113,7 @@ static int load_model(struct core *c, struct err_msg *em)
     else
         r = find_model(c->model_path, sizeof c->model_path, em);
     bool have_cache = given ? snprintf(cache, sizeof cache, "%s", given) < (int)sizeof cache
-                            : paths_cache_dir(cache) == 0 && file_make_dirs(cache, 0700) == 0;
+                            : paths_cache_dir(cache) == 0 && file_make_dirs(cache, 0700, NULL) == 0;
     if (!r)
         r = open_model(c, have_cache ? cache : NULL, em);
     if (r < 0)

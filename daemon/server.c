@@ -75,9 +75,10 @@ static int prepare_keys(struct server *s, struct err_msg *em)
     char path[PATHS_MAX];
     if (snprintf(path, sizeof path, "%s/server_key", set->data) >= (int)sizeof path)
         return err_set(em, LT_ELIMIT, "the data folder's name is too long");
-    int r = file_make_dirs(set->data, 0700);
+    struct err_msg why;
+    int r = file_make_dirs(set->data, 0700, &why);
     if (r < 0)
-        return err_set(em, r, "cannot create %.300s", set->data);
+        return err_set(em, r, "cannot create the data folder: %s", why.text);
     if ((r = key_file_ensure(path, &s->key, em)) < 0)
         return r;
     key_text(s->key.public, s->key_text);

@@ -98,9 +98,9 @@ int pipeline_cache_init(struct gpu *g, const char *dir, struct err_msg *em)
     struct err_msg why;
     make_key(g);
     if (dir) {
-        int r = file_make_dirs(dir, 0700);
+        int r = file_make_dirs(dir, 0700, &why);
         if (r < 0)
-            log_warn("gpu", "%s: no folder for the pipeline cache: %s", dir, err_text(r));
+            log_warn("gpu", "no folder for the pipeline cache: %s", why.text);
         else
             g->cache_path = make_path(g, dir);
     }

@@ -56,8 +56,9 @@ static int take_lock(const char *dir, int *fd, struct err_msg *em)
 
 static int make_folder(const char *dir, struct err_msg *em)
 {
-    int r = file_make_dirs(dir, 0700);
-    return r < 0 ? err_set(em, r, "%s: cannot create the data folder: %s", dir, err_text(r)) : 0;
+    struct err_msg why;
+    int r = file_make_dirs(dir, 0700, &why);
+    return r < 0 ? err_set(em, r, "cannot create the data folder: %s", why.text) : 0;
 }
 
 int index_lock(const char *dir, int *fd, struct err_msg *em)

@@ -266,9 +266,9 @@ int segment_load(struct graph *g, struct core **out, struct graph_report *rep, s
     struct err_msg local = {{0}};
     struct core *c = NULL;
     uint64_t bytes = 0;
-    int r = g->p.inspect ? 0 : file_make_dirs(g->dir, 0700);
+    int r = g->p.inspect ? 0 : file_make_dirs(g->dir, 0700, em);
     if (r < 0)
-        return err_set(em, r, "%s: %s", g->dir, err_text(r));
+        return r;
     if ((r = segment_manifest_read(g->dir, &m, &local)) == 0)
         r = map_files(g, &m, &c, rep, &local);
     else if (r != LT_ENOTFOUND && !segment_refused(r))

@@ -58,10 +58,11 @@ static void pause_ms(long ms)
 static int prepare_folder(struct start *s)
 {
     const char *dir = s->p->data;
-    int r = file_make_dirs(dir, 0700);
+    struct err_msg why;
+    int r = file_make_dirs(dir, 0700, &why);
     char *real = r < 0 ? NULL : realpath(dir, NULL);
     if (r < 0)
-        return conn_fail(s->c, r, "%s: cannot create the data folder: %s", dir, err_text(r));
+        return conn_fail(s->c, r, "cannot create the data folder: %s", why.text);
     if (!real || stat(real, &s->dir_stat) < 0)
         r = conn_fail(s->c, err_from_errno(errno), "%s: %s", dir, strerror(errno));
     else if (!S_ISDIR(s->dir_stat.st_mode))

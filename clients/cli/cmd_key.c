@@ -167,10 +167,8 @@ static int add(struct key_args *a)
     char *slash = strrchr(a->file, '/');
     if (r == 0 && slash && a->file == a->default_file) {
         *slash = 0;
-        r = file_make_dirs(a->file, 0700);
+        r = file_make_dirs(a->file, 0700, &em);
         *slash = '/';
-        if (r < 0)
-            err_set(&em, r, "%s: cannot create its folder", a->file);
     }
     if (r == 0 && (r = keys_file_add(a->file, &e, &em)) == 0)
         print_entry(&e, a->json);

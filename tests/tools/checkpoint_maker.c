@@ -306,7 +306,7 @@ static int make(struct maker *k)
     int r;
     fill_info(k);
     k->rng = k->shape->seed;
-    if ((r = file_make_dirs(k->dir, 0755)) < 0)
+    if ((r = file_make_dirs(k->dir, 0755, NULL)) < 0)
         return err_set(k->em, r, "%s: %s", k->dir, err_text(r));
     make_quantiles(k);
     if ((r = layout_check(&k->info, k->em)) < 0 || (r = layout_list(&k->info, &k->items, &k->n_items, k->em)) < 0)

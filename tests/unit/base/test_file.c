@@ -76,11 +76,21 @@ static void test_make_dirs(void **state)
     char path[128];
     struct err_msg em;
     snprintf(path, sizeof path, "%s/x/y/z", dir);
-    assert_int_equal(file_make_dirs(path, 0700), 0);
-    assert_int_equal(file_make_dirs(path, 0700), 0);
+    assert_int_equal(file_make_dirs(path, 0700, &em), 0);
+    assert_int_equal(file_make_dirs(path, 0700, &em), 0);
     snprintf(path, sizeof path, "%s/file", dir);
     assert_int_equal(file_replace(path, "", 0, 0600, &em), 0);
-    assert_int_equal(file_make_dirs(path, 0700), LT_EEXIST);
+    assert_int_equal(file_make_dirs(path, 0700, &em), LT_EINVAL);
+    assert_non_null(strstr(em.text, "/file is not a folder"));
+    snprintf(path, sizeof path, "%s/file/below", dir);
+    assert_int_equal(file_make_dirs(path, 0700, &em), LT_EINVAL);
+    assert_non_null(strstr(em.text, "/file is not a folder"));
+    snprintf(path, sizeof path, "%s/dangling", dir);
+    assert_int_equal(symlink("nowhere", path), 0);
+    assert_int_equal(file_make_dirs(path, 0700, &em), LT_ENOTFOUND);
+    assert_non_null(strstr(em.text, "/dangling is a link to what is not there"));
+    assert_int_equal(file_make_dirs("/proc/1/task/x", 0700, &em), LT_ENOTFOUND);
+    assert_string_equal(em.text, "/proc/1/task/x: No such file or directory");
 }
 
 int main(void)

@@ -18,24 +18,33 @@ struct reader {
 };
 
 /* inih asks for one line and then calls on_value for it, so that counting here gives the line of every value. Blanks at its beginning,
- * by which inih would take it for the end of the last value, are left out. */
+ * by which inih would take it for the end of the last value, are left out. A section's line, which it would keep to itself, is an error. */
 static char *next_line(char *buf, int n, void *arg)
 {
     struct reader *rd = arg;
     if (rd->r < 0)
         return NULL;
-    if (!fgets(buf, n, rd->f)) {
+    size_t len = 0;
+    for (int ch = 0; ch != '\n' && len + 1 < (size_t)n && (ch = getc(rd->f)) != EOF;)
+        buf[len++] = (char)ch;
+    buf[len] = 0;
+    if (ferror(rd->f) || !len) {
         rd->read_errno = ferror(rd->f) ? errno : 0;
         return NULL;
     }
     rd->line++;
-    size_t len = strlen(buf);
-    if (len >= CONFIG_LINE_MAX) {
+    if (len >= CONFIG_LINE_MAX)
         rd->r = err_set(&rd->em, LT_EINVAL, "line is longer than %d bytes", CONFIG_LINE_MAX);
+    else if (memchr(buf, 0, len))
+        rd->r = err_set(&rd->em, LT_EINVAL, "a NUL byte: no text in UTF-8");
+    if (rd->r < 0)
+        return NULL;
+    const size_t mark = rd->line == 1 && strncmp(buf, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0, blanks = mark + strspn(buf + mark, " \t\v\f\r");
+    memmove(buf, buf + blanks, len - blanks + 1);
+    if (buf[0] == '[') {
+        rd->r = err_set(&rd->em, LT_EINVAL, "'%.50s': there are no sections, only `name = value` lines", strtok(buf, "\r\n"));
         return NULL;
     }
-    const size_t blanks = strspn(buf, " \t");
-    memmove(buf, buf + blanks, len - blanks + 1);
     return buf;
 }
 
@@ -57,9 +66,8 @@ static int on_value(void *arg, const char *section, const char *name, const char
     struct reader *rd = arg;
     if (rd->r < 0)
         return 0;
-    if (section[0])
-        rd->r = err_set(&rd->em, LT_EINVAL, "unknown section [%.50s]", section);
-    else if ((rd->r = once(rd, name)) == 0)
+    (void)section; /* next_line lets none through */
+    if ((rd->r = once(rd, name)) == 0)
         rd->r = settings_set(rd->s, name, value, &rd->em);
     return rd->r == 0;
 }

@@ -9,24 +9,34 @@
 
 static char path[] = "/tmp/latentd-conf-XXXXXX";
 
-static int read_text(const char *text, struct settings *s, struct err_msg *em)
+static int read_bytes(const char *text, size_t len, struct settings *s, struct err_msg *em)
 {
     FILE *f = fopen(path, "w");
     assert_non_null(f);
-    fputs(text, f);
+    assert_int_equal(fwrite(text, 1, len, f), len);
     fclose(f);
     settings_init(s);
     return config_read(path, s, em);
 }
 
-static void expect_error(const char *text, const char *want)
+static int read_text(const char *text, struct settings *s, struct err_msg *em)
+{
+    return read_bytes(text, strlen(text), s, em);
+}
+
+static void expect_error_of(const char *text, size_t len, const char *want)
 {
     struct settings s;
     struct err_msg em = {""};
-    assert_int_equal(read_text(text, &s, &em), LT_EINVAL);
+    assert_int_equal(read_bytes(text, len, &s, &em), LT_EINVAL);
     if (!strstr(em.text, want))
         fail_msg("'%s' does not say '%s'", em.text, want);
     settings_finish(&s);
+}
+
+static void expect_error(const char *text, const char *want)
+{
+    expect_error_of(text, strlen(text), want);
 }
 
 static void file_sets(void **state)
@@ -88,12 +98,17 @@ static void file_errors_name_the_line(void **state)
     expect_error("pooling = latent\n", ":1: pooling must be mean, last or cls, not 'latent'");
     expect_error("socket-keys = maybe\n", ":1: socket-keys must be yes or no, not 'maybe'");
     expect_error("data = /x\nwhat is this\n", ":2: not a `name = value` line");
-    expect_error("[server]\ndata = /x\n", "unknown section [server]");
+    expect_error("[server]\ndata = /x\n", ":1: '[server]': there are no sections");
+    expect_error("data = /x\n  [server]\r\n", ":2: '[server]': there are no sections"); /* without a value below, too */
+    expect_error("[]\ndata = /x\n", ":1: '[]': there are no sections");
+    expect_error("\xEF\xBB\xBF[server]\n", ":1: '[server]': there are no sections");
     expect_error("data =\n", ":1: data is empty");
     expect_error("data = /x\nthreads = 1\n\nthreads = 1\n", ":4: threads is set in line 2 already");
     expect_error("data = /x\n  /y\n", ":2: not a `name = value` line"); /* no value goes on in the next line */
     expect_error("  data = /x\n\tthreads = x\n", ":2: threads must be");
     expect_error("\xEF\xBB\xBF" "colour = red\n", ":1: unknown setting 'colour'");
+    expect_error_of("data = /x\0junk\n", 15, ":1: a NUL byte");
+    expect_error_of("data = /x\n\0threads = 3\n", 23, ":2: a NUL byte"); /* no empty line */
     snprintf(text, sizeof text, "data = /x\nsocket = /%0300d\n", 0);
     expect_error(text, ":2: line is longer");
 }

@@ -59,10 +59,15 @@ static int send_batch(struct batches *b, struct batch *t)
     return latent_add_begin(b->conn, &add, &t->id);
 }
 
+static bool stopped(const struct batches *b)
+{
+    return b->stopped && b->stopped();
+}
+
 /* What is said of the first refusal holds for those behind it: a cancelled job's requests are refused one after another. */
 static int said(struct batches *b, int code, const char *why)
 {
-    if (!b->failed)
+    if (!b->failed && !stopped(b))
         text_say("latent: %s: %s (%s)", b->collection, why, latent_code_name(code));
     b->failed = b->failed ? b->failed : code;
     return code;
@@ -175,6 +180,8 @@ static int flush_open(struct batches *b)
     int code = 0;
     if (b->failed)
         return b->failed;
+    if (stopped(b))
+        return b->failed = LATENT_ECANCELLED;
     if (!t || !t->n)
         return 0;
     while (b->n_in_flight >= BATCHES_IN_FLIGHT && code == 0)

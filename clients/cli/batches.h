@@ -32,6 +32,7 @@ struct batches {
     struct batches_totals totals;
     void (*progress)(void *arg, const struct batches_totals *t); /* after each answer; may be NULL */
     void *progress_arg;
+    bool (*stopped)(void); /* true: nothing is to be sent any more, and what fails then is not said; may be NULL */
     /* private */
     int failed;              /* the first request that was refused as a whole: nothing is sent any more; 0: none was */
     struct batch *open;      /* being filled */

@@ -8,11 +8,13 @@
 #include "base/plural.h"
 #include "clients/cli/batches.h"
 #include "clients/cli/cli.h"
+#include "clients/cli/interrupt.h"
 #include "clients/cli/long_arg.h"
 #include "clients/cli/progress.h"
 #include "clients/cli/text_out.h"
 
 #define LABEL_BYTES 256 /* at most, by the protocol */
+#define ASK_MS 5000     /* who interrupts does not want to wait for a daemon that hangs */
 
 struct add_args {
     const char *collection, *jsonl;
@@ -105,9 +107,11 @@ static int add_jsonl(struct batches *b, FILE *f, const char *path)
     char *line = NULL, where[4200];
     size_t cap = 0, len = 0;
     int code = 0, got;
-    for (uint64_t n = 1; code == 0 && (got = docs_line(f, &line, &cap, &len)) != 0; n++) {
+    for (uint64_t n = 1; code == 0 && !interrupt_came() && (got = docs_line(f, &line, &cap, &len)) != 0; n++) {
         struct err_msg em = {{0}};
         struct doc d;
+        if (interrupt_came())
+            break; /* in a line, perhaps */
         snprintf(where, sizeof where, "%s:%llu", f == stdin ? "stdin" : path, (unsigned long long)n);
         if (got == LT_ELIMIT) {
             batches_item_failed(b, where, NULL, "line is longer than 16 MiB", LATENT_ELIMIT, len);
@@ -129,7 +133,7 @@ static int add_jsonl(struct batches *b, FILE *f, const char *path)
 static int add_files(struct batches *b, const struct add_args *a)
 {
     int code = 0;
-    for (int i = 0; i < a->n_paths && code == 0; i++) {
+    for (int i = 0; i < a->n_paths && code == 0 && !interrupt_came(); i++) {
         struct err_msg em = {{0}};
         struct doc d;
         int r = doc_from_file(&d, a->paths[i], &em);
@@ -188,6 +192,18 @@ static void job_label(const char *path, char out[static LABEL_BYTES + 1])
     free(text);
 }
 
+/* After a signal, over a new connection: the job, to which nothing comes any more; NULL: nobody tells. */
+static struct latent_job *ask_again(struct cli *c, uint64_t number)
+{
+    struct latent_job *job = NULL;
+    latent_close(c->connection);
+    latent_set_timeout(c->connection, ASK_MS);
+    struct latent *conn = cli_connect(c);
+    if (conn)
+        latent_job_close(conn, number, &job);
+    return job;
+}
+
 static int run(struct cli *c, int argc, char **argv)
 {
     struct add_args a = {0};
@@ -203,12 +219,15 @@ static int run(struct cli *c, int argc, char **argv)
     struct progress p;
     struct batches b = {.conn = conn, .collection = a.collection, .on_long = a.on_long,
                         .wait = a.async ? LATENT_WAIT_ACCEPTED : LATENT_WAIT_SEARCHABLE,
-                        .progress = show_progress, .progress_arg = &p};
+                        .progress = show_progress, .progress_arg = &p, .stopped = interrupt_came};
     uint64_t total = total_bytes(&a);
     struct latent_job *job = NULL;
     job_label(a.jsonl ? a.jsonl : a.paths[0], label);
+    interrupt_watch(latent_fd(conn));
     if (latent_job_open(conn, a.collection, label, 0, total, &job) < 0) {
         close_jsonl(jsonl);
+        if (interrupt_came())
+            interrupt_die(); /* nothing has been sent */
         return cli_fail(c, a.collection);
     }
     b.job = job->job;
@@ -221,9 +240,14 @@ static int run(struct cli *c, int argc, char **argv)
     const int refused = batches_finish(&b);
     code = code ? code : refused;
     job = NULL;
-    if (latent_is_connected(conn) && latent_job_close(conn, b.job, &job) < 0 && code == 0)
+    if (!interrupt_came() && latent_is_connected(conn) && latent_job_close(conn, b.job, &job) < 0 && code == 0)
         code = latent_error_code(conn);
     progress_end(&p);
+    const bool interrupted = code < 0 && interrupt_came();
+    if (interrupted) {
+        fprintf(stderr, "latent: interrupted\n");
+        job = ask_again(c, b.job);
+    }
     a.async = a.async && code == 0;
     summary(&b.totals, &a, progress_seconds(&p));
     if (code < 0)
@@ -232,10 +256,13 @@ static int run(struct cli *c, int argc, char **argv)
     if (b.totals.other_model)
         cli_say_reembed();
     batches_destroy(&b);
-    if (code == LATENT_ECONN) {
-        fprintf(stderr, "What was added stays. Run it again when the daemon is back: what is there is not embedded again.\n");
+    if (code == LATENT_ECONN || interrupted)
+        fprintf(stderr, "What was added stays. Run it again%s: what is there is not embedded again.\n",
+                interrupted ? " to go on" : " when the daemon is back");
+    if (interrupted)
+        interrupt_die();
+    if (code == LATENT_ECONN)
         return CLI_USAGE;
-    }
     return code < 0 || b.totals.failed ? CLI_REFUSED : CLI_DONE;
 }
 

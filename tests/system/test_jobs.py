@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import time
 import unittest
@@ -53,6 +54,12 @@ def begin(w, n_batches=N_BATCHES):
         reply = w.receive()
         assert reply.code == 0, (reply.code, reply.message)
     return job
+
+
+def adding(d):
+    """A `latent add` that reads its lines from here, and for which no signal is ignored."""
+    return subprocess.Popen([LATENT, "--socket", d.socket, "add", "-c", "c", "--jsonl", "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+                            text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def texts_done(d):
@@ -278,6 +285,65 @@ class Jobs(unittest.TestCase):
             self.assertEqual(client.returncode, 2)
             added, more = re.search(r"(?m)^(\d+) documents added to c .*\nUp to (\d+) more that were on their way may be in c, too\.$", said).groups()
             self.assertIn(int(added) + int(more), (256, 257))  # the last line is sent at the end of input, and the client may not know yet
+            d.start()
+
+    def interrupted(self, d, number):
+        """What an add says that has two requests' 256 documents in as the signal comes."""
+        before = [j["job"] for j in d.json_lines("job", "list", "--json")]
+        client = adding(d)
+        try:
+            client.stdin.write("".join(json.dumps({"id": f"d{i}", "text": f"line number {i}"}) + "\n" for i in range(257)))
+            client.stdin.flush()
+            end = time.monotonic() + CALL_S
+            while not [j for j in d.json_lines("job", "list", "--json") if j["accepted"] == 256 and j["job"] not in before]:
+                self.assertLess(time.monotonic(), end)
+            client.send_signal(number)
+            end_of_input, client.stdin = client.stdin, None  # it stays open: the signal alone ends the client
+            said = client.communicate(timeout=CALL_S)[1]
+            end_of_input.close()
+        finally:
+            client.kill()
+            client.wait()
+        self.assertEqual(client.returncode, -number)  # a shell's 130, and its loops end
+        return said
+
+    @needs_faults
+    def test_interrupted(self):
+        """Ctrl-C: what is in is told, those included that the client had no answer for yet, and the job is closed."""
+        with Daemon(*QUICK_MODEL, env=STEADY_DEVICE) as d:
+            d.latent("collection", "create", "c")
+            for number in (signal.SIGINT, signal.SIGTERM):
+                first, summary, *more, last = self.interrupted(d, number).splitlines()
+                self.assertEqual(first, "latent: interrupted")
+                added = int(re.match(r"(\d+) documents added to c ", summary)[1])
+                if added < 256:
+                    self.assertRegex(more[0], r"^In all 256 of its documents are in c, \d+ chunks? of them not searchable yet\.$")
+                self.assertEqual(len(more), added < 256)
+                self.assertEqual(last, "What was added stays. Run it again to go on: what is there is not embedded again.")
+                self.assertEqual(d.json_lines("collection", "info", "c", "--json")[0]["documents"], 256)
+                self.assertNotIn("open", [j["state"] for j in d.json_lines("job", "list", "--json")])
+
+    def test_interrupted_without_a_daemon(self):
+        """One that hangs or has gone cannot be asked."""
+        with Daemon(*QUICK_MODEL) as d:
+            d.latent("collection", "create", "c")
+            client = adding(d)
+            try:
+                end = time.monotonic() + CALL_S
+                while not d.json_lines("job", "list", "--json"):
+                    self.assertLess(time.monotonic(), end)
+                d.kill()
+                client.send_signal(signal.SIGINT)
+                client.wait(timeout=CALL_S)
+                said = client.stderr.read()
+            finally:
+                client.stdin.close()
+                client.stderr.close()
+                client.kill()
+                client.wait()
+            self.assertEqual(client.returncode, -signal.SIGINT)
+            self.assertRegex(said, r"^latent: interrupted\nlatent: .*: no daemon answers there \(LATENT_ECONN\)\n")
+            self.assertIn("\n0 documents added to c ", said)
             d.start()
 
     def test_daemon_killed(self):

@@ -356,18 +356,18 @@ static int parse_test(struct parser *p, uint32_t *out)
 static int parse_not(struct parser *p, uint32_t *out)
 {
     int r;
-    if (++p->depth > FILTER_DEPTH_MAX)
-        return err_set(p->em, LT_ELIMIT, "filter: at byte %zu: nested deeper than %u", p->pos, FILTER_DEPTH_MAX);
     skip_space(p);
-    if (take_word(p, "not") ||
-        (p->pos + 1 < p->len && p->s[p->pos] == '!' && p->s[p->pos + 1] != '=' && take(p, "!"))) {
+    const size_t at = p->pos;
+    const bool is_not = take_word(p, "not") || (p->pos + 1 < p->len && p->s[p->pos] == '!' && p->s[p->pos + 1] != '=' && take(p, "!"));
+    if (!is_not && !take(p, "("))
+        return parse_test(p, out);
+    if (++p->depth > FILTER_DEPTH_MAX)
+        return err_set(p->em, LT_ELIMIT, "filter: at byte %zu: nested deeper than %u", at, FILTER_DEPTH_MAX);
+    if (is_not) {
         if ((r = parse_not(p, out)) == 0)
             r = negate(p, out);
-    } else if (take(p, "(")) {
-        if ((r = parse_or(p, out)) == 0 && !take(p, ")"))
-            r = expected(p, "and, or, or )");
-    } else {
-        r = parse_test(p, out);
+    } else if ((r = parse_or(p, out)) == 0 && !take(p, ")")) {
+        r = expected(p, "and, or, or )");
     }
     p->depth--;
     return r;

@@ -128,6 +128,14 @@ static void test_limits(void **state)
     assert_int_equal(filter_parse(&f, s, FILTER_LEN_MAX + 1, NULL), LT_ELIMIT);
     memset(s, '!', 2 * FILTER_LEN_MAX);
     assert_int_equal(filter_parse(&f, s, FILTER_LEN_MAX, NULL), LT_ELIMIT);
+    for (size_t depth = FILTER_DEPTH_MAX; depth <= FILTER_DEPTH_MAX + 1; depth++) {
+        struct filter *deep = NULL;
+        const size_t n_in = (size_t)sprintf(s, "%*s", (int)depth, "") + (size_t)sprintf(s + depth, "a=1%*s", (int)depth, "");
+        memset(s, '(', depth);
+        memset(s + n_in - depth, ')', depth);
+        assert_int_equal(filter_parse(&deep, s, n_in, NULL), depth > FILTER_DEPTH_MAX ? LT_ELIMIT : 0);
+        filter_destroy(&deep);
+    }
     /* As many tests as fit: a long left chain runs. */
     size_t n = 0;
     for (int i = 0; i < 1000; i++)

@@ -109,9 +109,12 @@ static void group_add(struct embed_group *g, const struct embed_args *a, const c
 
 static void print_result(const struct latent_embedding *e, uint32_t dim)
 {
-    fputs("{\"embedding\":", stdout);
+    static const char before[] = "{\"embedding\":";
+    char after[100];
+    json_out_bytes(before, sizeof before - 1);
     json_out_vector(e->vector, dim);
-    printf(",\"tokens\":%u,\"tokens_seen\":%u,\"truncated\":%s}\n", e->tokens, e->tokens_seen, e->truncated ? "true" : "false");
+    json_out_bytes(after, (size_t)snprintf(after, sizeof after, ",\"tokens\":%u,\"tokens_seen\":%u,\"truncated\":%s}\n", e->tokens, e->tokens_seen,
+                                           e->truncated ? "true" : "false"));
 }
 
 /* A line without a vector still gives a line, so that input and output stay side by side. */

@@ -25,7 +25,7 @@ int json_out_failure(void)
     return failure;
 }
 
-static void put(const char *s, size_t len)
+void json_out_bytes(const char *s, size_t len)
 {
     if (fwrite(s, 1, len, stdout) < len)
         fail(errno);
@@ -35,8 +35,8 @@ void json_out(json_t *o)
 {
     char *text = o ? json_dumps(o, JSON_COMPACT | FLOAT_DIGITS) : NULL;
     if (text) {
-        put(text, strlen(text));
-        put("\n", 1);
+        json_out_bytes(text, strlen(text));
+        json_out_bytes("\n", 1);
     } else {
         fail(ENOMEM);
     }
@@ -62,10 +62,10 @@ void json_out_document(json_t *o, const char *metadata)
     json_t *m = metadata[0] ? json_loads(metadata, 0, NULL) : NULL;
     char *exact = m ? json_exact(m) : NULL;
     if (text && (exact || !m)) {
-        put(text, strlen(text) - 1); /* but its last brace */
-        put(",\"metadata\":", 12);
-        put(exact ? exact : "{}", exact ? strlen(exact) : 2);
-        put("}\n", 2);
+        json_out_bytes(text, strlen(text) - 1); /* but its last brace */
+        json_out_bytes(",\"metadata\":", 12);
+        json_out_bytes(exact ? exact : "{}", exact ? strlen(exact) : 2);
+        json_out_bytes("}\n", 2);
     } else {
         fail(ENOMEM);
     }
@@ -96,8 +96,9 @@ json_t *json_text(const char *s)
 
 void json_out_vector(const float *v, size_t dim)
 {
-    putchar('[');
-    for (size_t i = 0; i < dim; i++)
-        printf(i ? ",%.9g" : "%.9g", (double)v[i]);
-    putchar(']');
+    char number[32];
+    json_out_bytes("[", 1);
+    for (size_t i = 0; i < dim && !failure; i++)
+        json_out_bytes(number, (size_t)snprintf(number, sizeof number, i ? ",%.9g" : "%.9g", (double)v[i]));
+    json_out_bytes("]", 1);
 }

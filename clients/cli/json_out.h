@@ -9,7 +9,10 @@
  * and o NULL (out of memory), is kept for json_out_failure. */
 void json_out(json_t *o);
 
-/* The same, followed by a document's metadata (a JSON object as text; "": an empty one) as the key "metadata", none of whose digits
+/* Prints n bytes as they are, a part of a line. Failures as above. */
+void json_out_bytes(const char *s, size_t n);
+
+/* As json_out, followed by a document's metadata (a JSON object as text; "": an empty one) as the key "metadata", none of whose digits
  * is lost. */
 void json_out_document(json_t *o, const char *metadata);
 

@@ -268,6 +268,21 @@ class CommandLine(unittest.TestCase):
         got = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *args], stderr=subprocess.PIPE, text=True)
         self.assertEqual((got.returncode, got.stderr), (1, "latent: cannot write the output: Bad file descriptor\n"))
 
+    def test_embed_for_nobody(self):
+        """It ends when nobody takes its output, though its input goes on."""
+        args = [LATENT, "--socket", self.daemon.socket, "embed"]
+        with subprocess.Popen(["yes", "a text"], stdout=subprocess.PIPE) as source, subprocess.Popen(
+                args, stdin=source.stdout, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as p:
+            source.stdout.close()
+            self.assertIn("embedding", p.stdout.readline())
+            p.stdout.close()
+            self.assertEqual((p.stderr.read(), p.wait(CALL_S)), ("", 1))
+        with open("/dev/full", "w") as full:
+            got = subprocess.run(args, stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True)
+            self.assertEqual((got.returncode, got.stderr), (0, ""))
+            got = subprocess.run(args, input="a text\n", stdout=full, stderr=subprocess.PIPE, text=True)
+            self.assertEqual((got.returncode, got.stderr), (1, "latent: cannot write the output: No space left on device\n"))
+
     def test_others_texts_cannot_act_on_the_terminal(self):
         self.daemon.latent("collection", "create", "escapes")
         self.daemon.add("escapes", [{"id": "red\x1b[31m", "title": "two\nlines\x9b31m", "text": "zebra\x1b]0;owned\x07\x7f \x9b1m stripes"}])

@@ -64,6 +64,7 @@ int tool_check(int argc, char **argv)
     struct settings s;
     enum options_action action;
     struct err_msg em = {""};
+    const char *operand = NULL;
     bool repair = false;
     int n = 0, status;
     for (int i = 0; i < argc; i++) { /* the rest is the daemon's own options */
@@ -74,7 +75,10 @@ int tool_check(int argc, char **argv)
     }
     argv[n] = NULL;
     settings_init(&s);
-    if (options_read(n, argv, &s, NULL, &action, &em) < 0) {
+    int r = options_read(n, argv, &s, &operand, &action, &em);
+    if (r == 0 && operand && action == OPTIONS_SERVE)
+        r = err_set(&em, LT_EINVAL, "the folder is named with --data, not '%.100s'", operand);
+    if (r < 0) {
         fprintf(stderr, "latentd check: %s\nTry latentd check --help.\n", em.text);
         status = 2;
     } else if (action == OPTIONS_HELP) {

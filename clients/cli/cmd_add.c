@@ -24,6 +24,12 @@ struct add_args {
     int n_paths;
 };
 
+static bool has_end(const char *s, const char *end)
+{
+    const size_t n = strlen(s), n_end = strlen(end);
+    return n >= n_end && strcmp(s + n - n_end, end) == 0;
+}
+
 static bool parse(struct add_args *a, int argc, char **argv)
 {
     static const struct option options[] = {
@@ -37,6 +43,8 @@ static bool parse(struct add_args *a, int argc, char **argv)
             a->collection = optarg;
             break;
         case 'j':
+            if (a->jsonl)
+                return cli_usage_error(&cli_add_command, "--jsonl takes one file; several go through standard input: cat FILE… | latent add --jsonl -"), false;
             a->jsonl = optarg;
             break;
         case 'l':
@@ -56,6 +64,10 @@ static bool parse(struct add_args *a, int argc, char **argv)
         return cli_usage_error(&cli_add_command, "into which collection? -c NAME"), false;
     if (!a->jsonl && !a->n_paths)
         return cli_usage_error(&cli_add_command, "nothing to add: --jsonl FILE or PATH…"), false;
+    for (int i = 0; a->jsonl && i < a->n_paths; i++) /* `--jsonl *.jsonl` */
+        if (has_end(a->paths[i], ".jsonl"))
+            return cli_usage_error(&cli_add_command, "%s would be added as one text: --jsonl takes one file; several go through standard input: "
+                                   "cat FILE… | latent add --jsonl -", a->paths[i]), false;
     return true;
 }
 

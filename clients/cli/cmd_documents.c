@@ -25,6 +25,8 @@ static bool parse(const struct cli_command *cmd, struct documents_args *a, int a
             a->collection = optarg;
         else if (o == 'a' && cmd == &cli_get_command)
             a->all = true;
+        else if (o == 'a')
+            return cli_usage_error(cmd, "no option --all: a collection is dropped with all of it by `latent collection drop NAME`"), false;
         else
             return false;
     }

@@ -46,6 +46,9 @@ static bool parse(struct key_args *a, int argc, char **argv)
         else
             return false;
     }
+    uint64_t rate;
+    if (a->rate && !cli_number(&cli_key_command, "--rate", a->rate, 1, KEYS_RATE_MAX, &rate))
+        return false;
     int n = argc - optind;
     a->verb = n > 0 ? argv[optind] : "";
     a->subject = n > 1 ? argv[optind + 1] : NULL;

@@ -150,11 +150,17 @@ class Help(unittest.TestCase):
                             (["collection", "--dim"], "latent collection: --dim needs a value"),
                             (["status", "--json=1"], "latent status: --json takes no value"), (["job", "-x", "list"], "latent job: no option -x"),
                             (["frobnicate"], "latent: no command 'frobnicate'"), (["help", "frobnicate"], "latent: no command 'frobnicate'"),
-                            (["collection", "delete", "x"], "no verb 'delete': create, list")):
+                            (["collection", "delete", "x"], "no verb 'delete': create, list"),
+                            (["delete", "-c", "x", "--all"], "latent delete: no option --all: a collection is dropped with all of it by"),
+                            (["add", "-c", "x", "--jsonl", "a", "--jsonl", "b"], "latent add: --jsonl takes one file"),
+                            (["add", "-c", "x", "--jsonl", "a.jsonl", "b.jsonl"], "latent add: b.jsonl would be added as one text"),
+                            (["key", "add", "x", "--rate", "5/s"], "latent key: --rate takes a whole number from 1 to 1000000, not '5/s'"),
+                            (["key", "add", "x", "--rate", "0"], "latent key: --rate takes a whole number from 1 to 1000000, not '0'"),
+                            (["check", "FOLDER"], "latentd check: the folder is named with --data, not 'FOLDER'")):
             got = subprocess.run([LATENT, *args], capture_output=True, text=True, timeout=CALL_S)
             self.assertEqual((got.returncode, got.stdout), (2, ""), args)
             self.assertIn(words, got.stderr)
-            self.assertRegex(got.stderr, "Try: latent .*--help", args)
+            self.assertRegex(got.stderr, "Try:? latentd? .*--help", args)
 
 
 if __name__ == "__main__":

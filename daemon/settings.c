@@ -123,16 +123,24 @@ static int complete_private(struct settings *s, struct err_msg *em)
     return settings_set(s, "socket", path, em);
 }
 
+/* Where it is when nobody says it. */
+static int set_usual(struct settings *s, const char *name, int (*find)(char out[static PATHS_MAX]), struct err_msg *em)
+{
+    char path[PATHS_MAX];
+    const int r = find(path);
+    return r < 0 ? err_set(em, r, "%s: the path of its usual place is too long; name another", name) : settings_set(s, name, path, em);
+}
+
 int settings_complete(struct settings *s, struct err_msg *em)
 {
     char path[PATHS_MAX];
     int r = 0;
-    if (!s->data && (r = paths_data_dir(path)) == 0)
-        r = settings_set(s, "data", path, em);
+    if (!s->data)
+        r = set_usual(s, "data", paths_data_dir, em);
     if (r == 0 && s->is_private)
         r = complete_private(s, em);
-    if (r == 0 && !s->socket && (r = paths_socket(path)) == 0)
-        r = settings_set(s, "socket", path, em);
+    if (r == 0 && !s->socket)
+        r = set_usual(s, "socket", paths_socket, em);
     if (r == 0 && !s->device)
         r = settings_set(s, "device", "auto", em);
     if (r == 0 && !s->log_level)

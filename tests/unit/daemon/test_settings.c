@@ -239,6 +239,34 @@ static void options_wrong(void **state)
     }
 }
 
+/* A user whose usual places cannot be paths, and no other reason, such as that there is no file of settings, is told. */
+static void usual_places(void **state)
+{
+    static const char *const cases[][2] = {{"XDG_RUNTIME_DIR", "socket: the path of its usual place is too long"},
+                                           {"XDG_DATA_HOME", "data: the path of its usual place is too long"}};
+    char *argv[] = {(char[]){"latentd"}, NULL}, deep[5000];
+    (void)state;
+    const bool root = geteuid() == 0;
+    assert_true(!root || seteuid(65534) == 0); /* root's are others */
+    memset(deep, 'x', sizeof deep - 1);
+    deep[0] = '/';
+    deep[sizeof deep - 1] = 0;
+    assert_int_equal(setenv("XDG_CONFIG_HOME", "/nonexistent/there", 1), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct settings s;
+        struct err_msg em = {""};
+        enum options_action action;
+        assert_int_equal(setenv(cases[i][0], deep, 1), 0);
+        settings_init(&s);
+        assert_int_equal(options_read(1, argv, &s, NULL, &action, &em), LT_ELIMIT);
+        if (!strstr(em.text, cases[i][1]))
+            fail_msg("'%s' does not say '%s'", em.text, cases[i][1]);
+        settings_finish(&s);
+        assert_int_equal(unsetenv(cases[i][0]), 0);
+    }
+    assert_true(!root || seteuid(0) == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -249,6 +277,7 @@ int main(void)
         cmocka_unit_test(options_operand),
         cmocka_unit_test(private_options),
         cmocka_unit_test(options_wrong),
+        cmocka_unit_test(usual_places),
     };
     int fd = mkstemp(path);
     if (fd < 0)

@@ -30,7 +30,7 @@ static int take(struct socket_lock *l, const char *socket_path, struct err_msg *
         return err_set(em, LT_EEXIST, "%.300s is there and is not a file", l->path);
     if (flock(l->fd, LOCK_EX | LOCK_NB) < 0) {
         if (errno == EWOULDBLOCK)
-            return err_set(em, LT_ELOCKED, "%.300s: another process is about to serve there, or just ends", socket_path);
+            return err_set(em, LT_ELOCKED, "%.300s: another process is about to serve there, or just ends, or serves there while its socket was removed", socket_path);
         return err_set(em, err_from_errno(errno), "%.300s: cannot lock: %s", l->path, strerror(errno));
     }
     return lstat(l->path, &there) < 0 || there.st_dev != st.st_dev || there.st_ino != st.st_ino;

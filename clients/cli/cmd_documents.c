@@ -133,8 +133,9 @@ const struct cli_command cli_get_command = {
     "get", "print documents by their ids, or all",
     "Usage: latent get -c COLLECTION ID…\n"
     "       latent get -c COLLECTION --all\n\n"
-    "Prints one JSON object a line: id, text, title, metadata, as `latent add --jsonl` reads them. An\n"
-    "unknown id is named on standard error and makes the exit status 1; the others still come.\n\n"
+    "Prints one JSON object a line: id, text, title, metadata, as `latent add --jsonl` reads them, without\n"
+    "vectors that came with them. An unknown id is named on standard error and makes the exit status\n"
+    "1; the others still come.\n\n"
     "  -c, --collection NAME\n"
     "      --all              every document, in the order of their ids\n",
     run_get};

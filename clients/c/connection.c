@@ -165,7 +165,7 @@ static int receive_some(struct latent *c)
     if (n < 0 && (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK))
         return 0;
     if (n <= 0)
-        return broken(c, n == 0 ? "the daemon closed the connection" : strerror(errno));
+        return broken(c, n == 0 || errno == ECONNRESET ? "the daemon closed the connection" : strerror(errno)); /* reset: what we sent was unread */
     struct bytes_in in = bytes_in(buf, (size_t)n);
     struct session_frame frame;
     struct err_msg em = {{0}};

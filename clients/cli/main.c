@@ -210,7 +210,9 @@ struct latent *cli_connect(struct cli *c)
         return c->connection;
     const char *socket = c->socket_path ? c->socket_path : getenv("LATENTD_SOCKET");
     text_say("latent: %s (%s)", latent_error(c->connection), latent_code_name(r));
-    if (r == LATENT_ECONN && socket)
+    if (r == LATENT_ECONN && strstr(latent_error(c->connection), "closed the connection"))
+        fprintf(stderr, "It may have as many clients as it takes (connections in latentd.conf(5)), or be stopping; its log says which\n");
+    else if (r == LATENT_ECONN && socket)
         text_say("Start one with: latentd --socket %s", socket);
     else if (r == LATENT_ECONN)
         fprintf(stderr, "Start one with: latentd\n");

@@ -136,6 +136,9 @@ class Hostile(unittest.TestCase):
                 break
         self.assertGreater(len(held), 50)
         self.assertTrue(all(w.call(STATUS, []).code == 0 for w in held[:50]))
+        late = self.daemon.latent("status", check=False)
+        self.assertEqual((late.returncode, late.stdout), (2, ""))
+        self.assertRegex(late.stderr, r"^latent: the daemon closed the connection \(LATENT_ECONN\)\nIt may have as many clients as it takes .*\n$")
         for w in held:
             w.socket.close()
         self.assert_nothing_held()

@@ -47,6 +47,9 @@ extern const struct cli_command cli_status_command, cli_collection_command, cli_
  * daemon; return CLI_USAGE. */
 struct latent *cli_connect(struct cli *c);
 
+/* Anew, after interrupt_came has cut the connection, and with little patience. As above. */
+struct latent *cli_connect_again(struct cli *c);
+
 /* "latent NAME: text" on stderr, and "try latent NAME --help". Returns CLI_USAGE. */
 int cli_usage_error(const struct cli_command *cmd, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));

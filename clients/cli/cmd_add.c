@@ -14,7 +14,6 @@
 #include "clients/cli/text_out.h"
 
 #define LABEL_BYTES 256 /* at most, by the protocol */
-#define ASK_MS 5000     /* who interrupts does not want to wait for a daemon that hangs */
 
 struct add_args {
     const char *collection, *jsonl;
@@ -208,9 +207,7 @@ static void job_label(const char *path, char out[static LABEL_BYTES + 1])
 static struct latent_job *ask_again(struct cli *c, uint64_t number)
 {
     struct latent_job *job = NULL;
-    latent_close(c->connection);
-    latent_set_timeout(c->connection, ASK_MS);
-    struct latent *conn = cli_connect(c);
+    struct latent *conn = cli_connect_again(c);
     if (conn)
         latent_job_close(conn, number, &job);
     return job;

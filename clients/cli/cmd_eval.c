@@ -9,6 +9,7 @@
 #include "clients/cli/batches.h"
 #include "clients/cli/beir.h"
 #include "clients/cli/cli.h"
+#include "clients/cli/interrupt.h"
 #include "clients/cli/json_out.h"
 #include "clients/cli/metrics.h"
 #include "clients/cli/progress.h"
@@ -93,7 +94,7 @@ static int ingest(struct eval *e)
     struct beir_item item;
     struct progress p;
     struct batches b = {.conn = e->c->connection, .collection = e->collection,
-                        .on_long = e->on_long, .progress = show_progress, .progress_arg = &p};
+                        .on_long = e->on_long, .progress = show_progress, .progress_arg = &p, .stopped = interrupt_came};
     int got, code;
     snprintf(path, sizeof path, "%s/corpus.jsonl", e->dir);
     if ((code = beir_reader_open(&reader, path, &em)) < 0) {
@@ -128,6 +129,8 @@ static int score(void *arg, const char *query_id, const struct latent_search_res
     struct eval *e = arg;
     const char *ids[METRICS_DEPTH];
     size_t n = 0;
+    if (interrupt_came())
+        return LATENT_ECANCELLED;
     if (!r) {
         cli_fail(e->c, query_id);
         e->n_failed++;
@@ -168,6 +171,8 @@ static int search_all(struct eval *e)
     if (code == 0)
         code = search_batch_finish(&b);
     e->search_seconds = (double)(clock_ns() - start) / 1e9;
+    if (code < 0 && !latent_is_connected(e->c->connection) && !interrupt_came())
+        cli_fail(e->c, e->collection);
     search_batch_destroy(&b);
     beir_reader_destroy(&reader);
     return code;
@@ -201,12 +206,20 @@ static int run(struct cli *c, int argc, char **argv)
         return CLI_REFUSED;
     }
     int status = CLI_USAGE;
+    if (!beir_qrels_queries(e.qrels)) {
+        fprintf(stderr, "latent: %s: no query is judged\n", path);
+        status = CLI_REFUSED;
+        goto out;
+    }
     if (!cli_connect(c))
         goto out;
+    interrupt_watch(latent_fd(c->connection));
     snprintf(e.collection, sizeof e.collection, "eval-%ld-%llx", (long)getpid(),
              (unsigned long long)clock_wall_ms());
     struct latent_collection_params params = {.temporary = true};
     if (latent_collection_create(c->connection, e.collection, &params, NULL) < 0) {
+        if (interrupt_came())
+            interrupt_die();
         status = cli_fail(c, e.collection);
         goto out;
     }
@@ -216,8 +229,13 @@ static int run(struct cli *c, int argc, char **argv)
     if (code == 0)
         report(&e);
     status = code == LATENT_ECONN ? CLI_USAGE : code < 0 || e.n_failed ? CLI_REFUSED : CLI_DONE;
-    if (latent_is_connected(c->connection))
+    const bool interrupted = code < 0 && interrupt_came();
+    if (interrupted)
+        fprintf(stderr, "latent: interrupted\n");
+    if (interrupted ? cli_connect_again(c) != NULL : latent_is_connected(c->connection))
         latent_collection_drop(c->connection, e.collection);
+    if (interrupted)
+        interrupt_die();
 out:
     beir_qrels_destroy(&e.qrels);
     return status;

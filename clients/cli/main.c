@@ -17,6 +17,7 @@
 
 /* Looks at a daemon that was started, of about 50 ms each. */
 #define SAY_WAITING_AFTER 20
+#define AGAIN_MS 5000 /* who interrupts does not want to wait for a daemon that hangs */
 
 static const struct cli_command *const commands[] = {
     &cli_status_command, &cli_collection_command, &cli_add_command,   &cli_get_command,
@@ -219,6 +220,13 @@ struct latent *cli_connect(struct cli *c)
     else if (r == LATENT_EPERM && !c->key_file && !squatted(c))
         fprintf(stderr, "Its daemon names who else may use it: allow-users and allow-group in latentd.conf(5)\n");
     return NULL;
+}
+
+struct latent *cli_connect_again(struct cli *c)
+{
+    latent_close(c->connection);
+    latent_set_timeout(c->connection, AGAIN_MS);
+    return cli_connect(c);
 }
 
 /* Reads the options before the command; returns the index of the command, 0 after --help and --version,

@@ -513,6 +513,11 @@ class CommandLine(unittest.TestCase):
             got = self.daemon.latent("eval", folder, "--json", check=False)  # measured, but not on all of it
             self.assertEqual((got.returncode, json.loads(got.stdout)["ndcg@10"]), (1, 1.0))
             self.assertIn(" 1 failed\n", got.stderr)
+            with open(os.path.join(folder, "qrels", "test.tsv"), "w") as f:
+                f.write("query-id\tcorpus-id\tscore\n")
+            got = self.daemon.latent("eval", folder, "--json", check=False)  # no figure of nothing
+            self.assertEqual((got.returncode, got.stdout), (1, ""))
+            self.assertIn("test.tsv: no query is judged\n", got.stderr)
         self.assertFalse([c for c in self.daemon.status()["collections"] if c["name"].startswith("eval-")])
 
     def test_jobs(self):

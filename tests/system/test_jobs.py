@@ -6,6 +6,7 @@ import pty
 import re
 import signal
 import subprocess
+import tempfile
 import time
 import unittest
 
@@ -56,10 +57,14 @@ def begin(w, n_batches=N_BATCHES):
     return job
 
 
+def unignored():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def adding(d):
     """A `latent add` that reads its lines from here, and for which no signal is ignored."""
     return subprocess.Popen([LATENT, "--socket", d.socket, "add", "-c", "c", "--jsonl", "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE,
-                            text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+                            text=True, preexec_fn=unignored)
 
 
 def texts_done(d):
@@ -322,6 +327,26 @@ class Jobs(unittest.TestCase):
                 self.assertEqual(last, "What was added stays. Run it again to go on: what is there is not embedded again.")
                 self.assertEqual(d.json_lines("collection", "info", "c", "--json")[0]["documents"], 256)
                 self.assertNotIn("open", [j["state"] for j in d.json_lines("job", "list", "--json")])
+
+    @needs_faults
+    def test_interrupted_eval(self):
+        """Its collection does not stay, with all that waits there to be embedded."""
+        with Daemon(*QUICK_MODEL, env=STEADY_DEVICE) as d, tempfile.TemporaryDirectory() as folder:
+            os.mkdir(os.path.join(folder, "qrels"))
+            for name, lines in (("corpus.jsonl", [json.dumps({"_id": f"d{i}", "title": "", "text": text(i)}) for i in range(3000)]),
+                                ("queries.jsonl", [json.dumps({"_id": "q", "text": "subject"})]),
+                                (os.path.join("qrels", "test.tsv"), ["query-id\tcorpus-id\tscore", "q\td1\t1"])):
+                with open(os.path.join(folder, name), "w") as f:
+                    f.write("\n".join(lines) + "\n")
+            client = subprocess.Popen([LATENT, "--socket", d.socket, "eval", folder], stderr=subprocess.PIPE, text=True, preexec_fn=unignored)
+            end = time.monotonic() + CALL_S
+            while not [c for c in d.json_lines("collection", "list", "--json") if c["documents"]]:
+                self.assertLess(time.monotonic(), end)
+            client.send_signal(signal.SIGINT)
+            said = client.communicate(timeout=CALL_S)[1]
+            self.assertEqual(client.returncode, -signal.SIGINT)
+            self.assertRegex(said, r"^\d+ documents in .*\nlatent: interrupted\n$")
+            self.assertEqual(d.json_lines("collection", "list", "--json"), [])
 
     def test_interrupted_without_a_daemon(self):
         """One that hangs or has gone cannot be asked."""

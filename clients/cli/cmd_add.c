@@ -259,7 +259,7 @@ static int run(struct cli *c, int argc, char **argv)
     }
     a.async = a.async && code == 0;
     summary(&b.totals, &a, progress_seconds(&p));
-    if (code < 0)
+    if (code < 0 && code != LATENT_ENOTFOUND) /* nothing is in a collection that was dropped meanwhile */
         say_the_rest(&b.totals, &a, job);
     latent_free(job);
     if (b.totals.other_model)

@@ -348,6 +348,22 @@ class Jobs(unittest.TestCase):
             self.assertRegex(said, r"^\d+ documents in .*\nlatent: interrupted\n$")
             self.assertEqual(d.json_lines("collection", "list", "--json"), [])
 
+    @needs_faults
+    def test_collection_dropped_while_added_to(self):
+        """Nothing is said to be in it."""
+        with Daemon(*QUICK_MODEL, env=STEADY_DEVICE) as d:
+            d.latent("collection", "create", "c")
+            client = adding(d)
+            client.stdin.write("".join(json.dumps({"id": f"d{i}", "text": text(i)}) + "\n" for i in range(512)))
+            client.stdin.flush()
+            end = time.monotonic() + CALL_S
+            while not [j for j in d.json_lines("job", "list", "--json") if j["accepted"] >= 256]:
+                self.assertLess(time.monotonic(), end)
+            d.latent("collection", "drop", "c")
+            said = client.communicate(timeout=CALL_S)[1]
+            self.assertEqual(client.returncode, 1)
+            self.assertRegex(said, r"^latent: c: .*\(LATENT_ENOTFOUND\)\n\d+ documents? added to c [^\n]*\n$")
+
     def test_interrupted_without_a_daemon(self):
         """One that hangs or has gone cannot be asked."""
         with Daemon(*QUICK_MODEL) as d:

@@ -2,7 +2,7 @@
 # Builds Debian packages of what git has here, into a folder: dist/deb.sh FOLDER. Needs debhelper and what dist/debian/control names.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
-[ $# = 1 ] || { echo "Usage: dist/deb.sh FOLDER" >&2; exit 2; }
+[ $# = 1 ] && [ "${1#-}" = "${1:--}" ] || { echo "Usage: dist/deb.sh FOLDER" >&2; exit 2; }
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
 work=$(mktemp -d)

@@ -48,6 +48,12 @@ static char *next_line(char *buf, int n, void *arg)
     return buf;
 }
 
+/* With it the value would be another one, a folder of a strange name say. */
+static int no_comment(const char *name, const char *value, struct err_msg *em)
+{
+    return strstr(value, " #") || strstr(value, "\t#") ? err_set(em, LT_EINVAL, "%s: behind a value a comment begins with ; and not with #", name) : 0;
+}
+
 /* A name that comes again would silently undo its first line. */
 static int once(struct reader *rd, const char *name)
 {
@@ -67,7 +73,7 @@ static int on_value(void *arg, const char *section, const char *name, const char
     if (rd->r < 0)
         return 0;
     (void)section; /* next_line lets none through */
-    if ((rd->r = once(rd, name)) == 0)
+    if ((rd->r = once(rd, name)) == 0 && (rd->r = no_comment(name, value, &rd->em)) == 0)
         rd->r = settings_set(rd->s, name, value, &rd->em);
     return rd->r == 0;
 }

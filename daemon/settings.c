@@ -99,6 +99,8 @@ int settings_set(struct settings *s, const char *name, const char *value, struct
         return err_set(em, LT_EINVAL, "%s is empty", name);
     if (*value == '~' && is_path(t))
         return err_set(em, LT_EINVAL, "%s: %.200s: ~ is not expanded here; write the whole path (./~ for a folder of that name)", name, value);
+    if ((*value == '"' || *value == '\'') && is_path(t))
+        return err_set(em, LT_EINVAL, "%s: %.200s: quotes are not taken off here; write the path without them", name, value);
     for (unsigned i = 0; i < sizeof choices / sizeof *choices; i++)
         if (strcmp(name, choices[i].name) == 0 && check_choice(&choices[i], value, em) < 0)
             return LT_EINVAL;

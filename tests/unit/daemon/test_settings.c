@@ -60,7 +60,8 @@ static void file_sets(void **state)
     settings_finish(&s);
 }
 
-/* Nothing expands ~ in a file, nor a shell in --data=~/x: data would lie in a folder of that name, wherever it was started. */
+/* Nothing expands ~ in a file, nor a shell in --data=~/x: data would lie in a folder of that name, wherever it was started. So it would with
+ * quotes, and with a comment that is none. */
 static void tilde_is_no_folder(void **state)
 {
     struct settings s;
@@ -72,11 +73,18 @@ static void tilde_is_no_folder(void **state)
         snprintf(text, sizeof text, "threads = 2\n%s = ~/x\n", names[i]);
         expect_error(text, ":2: ");
         expect_error(text, "~/x: ~ is not expanded here");
+        snprintf(text, sizeof text, "%s = \"/a b\"\n", names[i]);
+        expect_error(text, "quotes are not taken off here");
+        snprintf(text, sizeof text, "threads = 2\n%s = '/x'\n", names[i]);
+        expect_error(text, ":2: ");
+        snprintf(text, sizeof text, "%s = /x # the second disk\n", names[i]);
+        expect_error(text, "behind a value a comment begins with ;");
         settings_init(&s);
         assert_int_equal(settings_set(&s, names[i], "~", &em), LT_EINVAL);
         assert_int_equal(settings_set(&s, names[i], "~tom/x", &em), LT_EINVAL);
         assert_int_equal(settings_set(&s, names[i], "./~/x", &em), 0);
         assert_int_equal(settings_set(&s, names[i], "/x/~", &em), 0);
+        assert_int_equal(settings_set(&s, names[i], "/x #1/it's", &em), 0);
         settings_finish(&s);
     }
     settings_init(&s);

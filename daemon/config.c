@@ -39,8 +39,11 @@ static char *next_line(char *buf, int n, void *arg)
         rd->r = err_set(&rd->em, LT_EINVAL, "a NUL byte: no text in UTF-8");
     if (rd->r < 0)
         return NULL;
-    const size_t mark = rd->line == 1 && strncmp(buf, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0, blanks = mark + strspn(buf + mark, " \t\v\f\r");
-    memmove(buf, buf + blanks, len - blanks + 1);
+    const char *from = buf;
+    if (rd->line == 1 && len >= 3 && memcmp(buf, "\xEF\xBB\xBF", 3) == 0)
+        from += 3;
+    from += strspn(from, " \t\v\f\r");
+    memmove(buf, from, len - (size_t)(from - buf) + 1);
     if (buf[0] == '[') {
         rd->r = err_set(&rd->em, LT_EINVAL, "'%.50s': there are no sections, only `name = value` lines", strtok(buf, "\r\n"));
         return NULL;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -30,6 +31,7 @@ static void want_passive_threads(char **argv)
 static int serve(const struct settings *s)
 {
     enum log_level level;
+    prctl(PR_SET_NAME, "latentd"); /* for pgrep and top: started by /proc/self/exe it is called exe */
     if (log_level_parse(s->log_level, &level) == 0)
         log_set_level(level);
     if (s->is_private)

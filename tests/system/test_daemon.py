@@ -87,6 +87,11 @@ class Process(unittest.TestCase):
             with open(os.path.join(d.data, "lock")) as f:
                 self.assertEqual(f.read(), f"{d.process.pid}\n{d.socket}\n")
 
+    def test_is_found_by_its_name(self):
+        with Daemon() as d:
+            with open(f"/proc/{d.process.pid}/comm", encoding="ascii") as f:
+                self.assertEqual(f.read(), "latentd\n")
+
     def test_few_descriptors(self):
         """However few files may be open, the daemon says what is wrong, or starts."""
         with tempfile.TemporaryDirectory(prefix="latentd-test-") as folder:

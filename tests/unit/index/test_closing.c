@@ -6,13 +6,12 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "index/store.h"
+#include "kit_clock.h"
 
 #define N 40
 #define N_MANY 200
@@ -58,23 +57,7 @@ int fdatasync(int fd)
     return syncs.skipped ? 0 : (int)syscall(SYS_fdatasync, fd);
 }
 
-/* Time that passes by steps, each as it is looked at, and how many files of graphs have been opened meanwhile. */
-static struct {
-    uint64_t each_ns;
-    atomic_uint_fast64_t ahead_ns;
-    atomic_uint opened;
-} steps;
-
-int clock_gettime(clockid_t which, struct timespec *out)
-{
-    const int r = (int)syscall(SYS_clock_gettime, which, out);
-    if (r == 0 && which == CLOCK_MONOTONIC) {
-        const uint64_t ns = (uint64_t)out->tv_nsec + atomic_fetch_add(&steps.ahead_ns, steps.each_ns);
-        out->tv_sec += (time_t)(ns / 1000000000u);
-        out->tv_nsec = (long)(ns % 1000000000u);
-    }
-    return r;
-}
+static atomic_uint graphs_opened; /* files of theirs */
 
 int open(const char *path, int flags, ...)
 {
@@ -82,7 +65,7 @@ int open(const char *path, int flags, ...)
     va_start(ap, flags);
     const int mode = flags & O_CREAT ? va_arg(ap, int) : 0;
     va_end(ap);
-    atomic_fetch_add(&steps.opened, strstr(path, "/segment-") ? 1u : 0u);
+    atomic_fetch_add(&graphs_opened, strstr(path, "/segment-") ? 1u : 0u);
     return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
 }
 
@@ -163,10 +146,10 @@ static void housekeeping(struct index *ix, uint64_t step_ns)
     struct err_msg em;
     bool more;
     ix->maintain_ns = 0; /* it is due */
-    steps.opened = 0;
-    steps.each_ns = step_ns;
+    graphs_opened = 0;
+    kit_clock.step_ns = step_ns;
     kit_ok(index_maintain(ix, 100, &more, &em), &em);
-    steps.each_ns = 0;
+    kit_clock.step_ns = 0;
 }
 
 /* A document into each of many collections, one after the other, with housekeeping due each time: few graphs are read, however many there are. */
@@ -190,7 +173,7 @@ static void test_few_are_read(void **state)
         kit_commit(ix);
         kit_embed_pending(ix);
         housekeeping(ix, SCRUB_NS / 5);
-        assert_in_range(steps.opened, 1, 5);
+        assert_in_range(graphs_opened, 1, 5);
     }
     index_close(&ix);
     syncs.skipped = false;
@@ -224,7 +207,7 @@ static void test_each_is_scrubbed(void **state)
     assert_int_not_equal(index_check(ix, kit_say, NULL, &em), 0);
     for (int i = 0; i < 2 * N; i++) {
         housekeeping(ix, SCRUB_NS);
-        assert_in_range(steps.opened, 0, 2); /* one, and the next time again when it was made anew */
+        assert_in_range(graphs_opened, 0, 2); /* one, and the next time again when it was made anew */
     }
     kit_check(ix);
     index_close(&ix);

@@ -41,6 +41,15 @@ static void tcp_name(int fd, char *out, size_t size)
     snprintf(out, size, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
 }
 
+/* Clients can come to it: not so a file, a datagrams' socket, or one that does not listen. */
+static bool takes_clients(int fd, sa_family_t family)
+{
+    int type = 0, listens = 0;
+    socklen_t a = sizeof type, b = sizeof listens;
+    return (family == AF_INET || family == AF_INET6 || family == AF_UNIX) && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &a) == 0 &&
+           type == SOCK_STREAM && getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &b) == 0 && listens;
+}
+
 static int take_passed(struct listen_sockets *ls, bool *have_unix, bool *have_tcp)
 {
     int n = systemd_sockets();
@@ -49,11 +58,11 @@ static int take_passed(struct listen_sockets *ls, bool *have_unix, bool *have_tc
         struct sockaddr_storage addr = {0};
         socklen_t len = sizeof addr;
         char name[160] = "a socket passed by systemd";
-        if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0)
+        if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0 || !takes_clients(fd, addr.ss_family)) {
+            log_warn("server", "descriptor %d, which was passed to serve on (LISTEN_FDS), is no stream socket that listens: it is left out", fd);
             continue;
-        bool tcp = addr.ss_family == AF_INET || addr.ss_family == AF_INET6;
-        if (!tcp && addr.ss_family != AF_UNIX)
-            continue;
+        }
+        const bool tcp = addr.ss_family != AF_UNIX;
         if (tcp)
             tcp_name(fd, name, sizeof name);
         else

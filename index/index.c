@@ -212,7 +212,7 @@ int index_open(struct index **out, const struct index_params *p, struct err_msg 
     if ((r = schema_open_writer(&ix->db, ix->db_path, p->vfs, ix->writer_kib, em)) < 0) {
         struct err_msg why = em ? *em : (struct err_msg){""};
         if (r == LT_ECORRUPT)
-            err_set(em, r, "%s: %.300s (latent check tells more)", ix->db_path, why.text);
+            err_set(em, r, ix->inspect ? "%s: %.300s" : "%s: %.300s (latent check tells more)", ix->db_path, why.text);
         else if (strncmp(why.text, "store: ", 7) == 0) /* a statement's, which knows no path */
             err_set(em, r, "%s: %s", ix->db_path, why.text + 7);
         goto out;

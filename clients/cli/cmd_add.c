@@ -147,6 +147,8 @@ static int add_files(struct batches *b, const struct add_args *a)
     for (int i = 0; i < a->n_paths && code == 0 && !interrupt_came(); i++) {
         struct err_msg em = {{0}};
         struct doc d;
+        if (has_end(a->paths[i], ".jsonl"))
+            text_say("latent: %s: is added as one text; with --jsonl its lines are documents", a->paths[i]);
         int r = doc_from_file(&d, a->paths[i], &em);
         uint64_t bytes = file_bytes(a->paths[i]);
         if (r < 0)

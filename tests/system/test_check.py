@@ -85,6 +85,21 @@ class Check(unittest.TestCase):
         self.assertEqual(check(self.d.data)[:2], (0, "1 collection, 300 documents, 300 chunks: no problems\n"))
         self.assert_serves()
 
+    def test_store_of_noise(self):
+        """Who checks is told what is wrong, not to check."""
+        self.d.stop()
+        store = os.path.join(self.d.data, "store.db")
+        with open(store, "wb") as f:
+            f.write(os.urandom(50000))
+        for extra in ("store.db-wal", "store.db-shm"):
+            if os.path.exists(os.path.join(self.d.data, extra)):
+                os.unlink(os.path.join(self.d.data, extra))
+        for args in ([], ["--repair"]):
+            code, out, err = check(self.d.data, *args)
+            self.assertEqual(code, 1)
+            self.assertIn(store, out + err)
+            self.assertNotIn("tells more", out + err)
+
     def test_used_wrongly(self):
         self.d.stop()
         self.assertEqual(check(self.d.data + "-absent")[0], 1)

@@ -237,6 +237,15 @@ class CommandLine(unittest.TestCase):
         self.assertIn("; 4 failed", got.stderr)
         self.assertEqual([d["id"] for d in self.daemon.json_lines("get", "-c", "blank", "--all")], sorted([paths[2], "c"]))
 
+    def test_jsonl_without_its_option(self):
+        self.daemon.latent("collection", "create", "lines")
+        path = os.path.join(self.daemon.folder, "some.jsonl")
+        with open(path, "w", encoding="ascii") as f:
+            f.write('{"id":"a","text":"one"}\n{"id":"b","text":"two"}\n')
+        got = self.daemon.latent("add", "-c", "lines", path)
+        self.assertIn(f"latent: {path}: is added as one text; with --jsonl its lines are documents\n", got.stderr)
+        self.assertEqual([d["id"] for d in self.daemon.json_lines("get", "-c", "lines", "--all")], [path])
+
     def test_what_get_prints_can_be_added_again(self):
         """Every digit of metadata too, which a search shows as well."""
         self.daemon.latent("collection", "create", "from")

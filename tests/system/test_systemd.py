@@ -167,6 +167,19 @@ class Activation(unittest.TestCase):
             with Wire(d.socket) as w:
                 self.assertEqual(w.call(STATUS, []).code, 0)
 
+    def test_what_is_no_listening_socket_is_left_out(self):
+        with listening(self.path) as passed, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams, socket.socket() as idle, \
+                open("/dev/null", "rb") as file:
+            datagrams.bind(("127.0.0.1", 0))
+            idle.bind(("127.0.0.1", 0))
+            with Manager([file, datagrams, idle, passed]) as d:
+                self.assertEqual(d.notice(), "READY=1")
+                for fd in (3, 4, 5):
+                    self.assertIn(f"descriptor {fd}, which was passed", d.log_text())
+                self.assertNotIn("descriptor 6,", d.log_text())
+                with Wire(self.path) as w:
+                    self.assertEqual(w.call(STATUS, []).code, 0)
+
     def test_failed_start_is_not_ready(self):
         with listening(self.path) as passed, Manager([passed], "--model", "/nonexistent.gguf") as d:
             self.assertEqual(d.process.wait(CALL_S), 1)

@@ -6,16 +6,20 @@
 static const char *const mode_names[] = {"hybrid", "dense", "text"};
 static const char *const fusion_names[] = {"rank", "score"};
 
+/* Which of n names s is; n: none. */
+static int place(const char *s, const char *const *names, int n)
+{
+    int i = 0;
+    while (i < n && strcmp(s, names[i]) != 0)
+        i++;
+    return i;
+}
+
 bool search_mode_parse(const struct cli_command *cmd, const char *s, enum latent_mode *mode)
 {
-    for (int i = 0; i < 3; i++) {
-        if (strcmp(s, mode_names[i]) == 0) {
-            *mode = (enum latent_mode)i;
-            return true;
-        }
-    }
-    cli_usage_error(cmd, "--mode takes hybrid, dense or text, not '%s'", s);
-    return false;
+    const int i = place(s, mode_names, 3);
+    *mode = (enum latent_mode)i;
+    return i < 3 || (cli_usage_error(cmd, "--mode takes hybrid, dense or text, not '%s'", s), false);
 }
 
 const char *search_mode_name(enum latent_mode mode)
@@ -25,14 +29,9 @@ const char *search_mode_name(enum latent_mode mode)
 
 bool search_fusion_parse(const struct cli_command *cmd, const char *s, enum latent_fusion *fusion)
 {
-    for (int i = 0; i < 2; i++) {
-        if (strcmp(s, fusion_names[i]) == 0) {
-            *fusion = (enum latent_fusion)i;
-            return true;
-        }
-    }
-    cli_usage_error(cmd, "--fusion takes rank or score, not '%s'", s);
-    return false;
+    const int i = place(s, fusion_names, 2);
+    *fusion = (enum latent_fusion)i;
+    return i < 2 || (cli_usage_error(cmd, "--fusion takes rank or score, not '%s'", s), false);
 }
 
 const char *search_fusion_name(enum latent_fusion fusion)

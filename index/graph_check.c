@@ -124,7 +124,7 @@ int graph_check_some(const struct graph *g, uint32_t *at, uint32_t max, uint64_t
 {
     const struct core *c = graph_core(g);
     const uint32_t n = core_n_slots(c);
-    for (uint32_t i = 0; i < n && i < max && (i % 16 || clock_ns() < until_ns); i++) {
+    for (uint32_t i = 0; i < n && i < max && (!i || i % 16 || clock_ns() < until_ns); i++) {
         *at = *at + 1 < n ? *at + 1 : 0;
         check_node(c, rep, *at);
         if (node_state(core_head(c, *at)) == NODE_LIVE && comes_round(c, *at))

@@ -345,7 +345,17 @@ static void test_forged(void **state)
     }
 }
 
-/* The same, and nobody asks: a running store comes upon it by itself, within its housekeeping, and makes the graph anew. */
+/* One round of housekeeping. */
+static void keep_house(struct index *ix)
+{
+    struct err_msg em;
+    ix->maintain_ns = 0; /* it is due */
+    for (bool more = true; more;)
+        kit_ok(index_maintain(ix, 100, &more, &em), &em);
+}
+
+/* The same, and nobody asks: a running store comes upon it by itself, within its housekeeping, and makes the graph anew. A round that gets
+ * little time looks at a few nodes of one collection. */
 static void test_forged_in_use(void **state)
 {
     for (int how = 0; how < 14; how++) {
@@ -356,10 +366,14 @@ static void test_forged_in_use(void **state)
         make_folder(kit_dir(dir));
         forge(dir, how);
         struct index *ix = kit_open(dir);
-        for (bool more = true; more;)
-            kit_ok(index_maintain(ix, 100, &more, &em), &em);
         struct index_check_report rep;
-        if (index_check(ix, say, NULL, &em) < 0)
+        int r = LT_ECORRUPT;
+        for (size_t i = 0; r < 0 && i < N_DOCS * ix->n_collections; i++) {
+            keep_house(ix);
+            text_of_says[0] = 0;
+            r = index_check(ix, say, NULL, &em);
+        }
+        if (r < 0)
             fail_msg("forged %d: %s", how, text_of_says);
         index_close(&ix);
         assert_int_equal(check(dir, false, &rep), 0);

@@ -18,16 +18,16 @@ struct family {
 };
 
 static const struct family families[] = {
-    {"llama", true, false, false, false, false},
-    {"llama-embed", true, false, false, true, false},
-    {"eurobert", false, false, false, true, false},
-    {"qwen2", false, false, false, false, false},
-    {"qwen2vl", false, false, false, false, false}, /* of text alone, whose three positions are one */
-    {"qwen3", false, true, false, false, false},
-    {"qwen3vl", false, true, false, false, false}, /* the same */
-    {"gemma2", false, false, true, false, true},
-    {"gemma3", false, true, true, false, false},
-    {"gemma-embedding", false, true, true, true, false},
+    {"llama", .rope_pairs = true},
+    {"llama-embed", .rope_pairs = true, .full_mask = true},
+    {"eurobert", .full_mask = true},
+    {"qwen2"},
+    {"qwen2vl"}, /* of text alone, whose three positions are one */
+    {"qwen3", .qk_norm = true},
+    {"qwen3vl", .qk_norm = true}, /* the same */
+    {"gemma2", .gemma = true, .second = true},
+    {"gemma3", .qk_norm = true, .gemma = true},
+    {"gemma-embedding", .qk_norm = true, .gemma = true, .full_mask = true},
 };
 
 struct reader {

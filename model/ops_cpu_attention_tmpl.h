@@ -81,21 +81,6 @@ INLINE void attention_scores(const struct attention_tile *t, size_t first, size_
     }
 }
 
-/* Caps the scores of n keys; the maximum is taken anew. */
-INLINE void attention_cap(const struct attention_tile *t, size_t n, float cap, int nv, const vf *old, vf *max)
-{
-    const vf by = vf_set(1 / cap), times = vf_set(cap);
-    for (int v = 0; v < nv; v++) {
-        max[v] = old[v];
-        for (size_t j = 0; j < n; j++) {
-            float *s = t->s + j * LANES + (size_t)v * VW;
-            const vf capped = vf_tanh(vf_load(s) * by) * times;
-            vf_store(s, capped);
-            max[v] = vf_max(max[v], capped);
-        }
-    }
-}
-
 /* Masks what lies after each lane's own row, or too far from it; the maximum is taken anew. A lane that sees nothing of its first
  * steps gets finite nonsense, which the step with its own row multiplies by 0. */
 INLINE void attention_mask(const struct cpu_attention *a, const struct attention_tile *t, size_t first, size_t n, int nv,
@@ -157,8 +142,8 @@ INLINE void attention_tile(const struct cpu_attention *a, const struct attention
         const size_t n = t->key_end - first < ATTENTION_KEYS ? t->key_end - first : ATTENTION_KEYS;
         const vf old[2] = {max[0], max[1]};
         attention_scores(t, first, n, dim, nv, max);
-        if (a->cap > 0)
-            attention_cap(t, n, a->cap, nv, old, max);
+        for (int v = 0; a->cap > 0 && v < nv; v++)
+            max[v] = vf_cap(t->s + (size_t)v * VW, n, LANES, vf_set(1 / a->cap), vf_set(a->cap), old[v]);
         if (a->window || (a->causal && first + n > t->row + 1))
             attention_mask(a, t, first, n, nv, old, max);
         vf keep[2];

@@ -133,21 +133,6 @@ INLINE void scores(const struct rows *a, struct tile *t, size_t n, int nv)
     }
 }
 
-/* Caps the scores of n keys, which take their scale on the way; the maximum is taken anew. */
-INLINE void cap(const struct cpu_attention *c, const struct rows *a, struct tile *t, size_t n, int nv, const vf *old)
-{
-    const vf by = vf_set(c->scale / c->cap), times = vf_set(c->cap);
-    for (int v = 0; v < nv; v++) {
-        t->max[v] = old[v];
-        for (size_t j = 0; j < n; j++) {
-            float *s = a->s + j * LANES + (size_t)v * VW;
-            const vf capped = vf_tanh(vf_load(s) * by) * times;
-            vf_store(s, capped);
-            t->max[v] = vf_max(t->max[v], capped);
-        }
-    }
-}
-
 /* Masks what lies after each lane's own row, or too far from it; the maximum is taken anew. */
 INLINE void mask(const struct cpu_attention *c, const struct rows *a, struct tile *t, size_t first, size_t n, int nv, const vf *old)
 {
@@ -219,8 +204,8 @@ INLINE void step(const struct cpu_attention *c, const struct rows *a, struct til
     const vf old[2] = {t->max[0], t->max[1]};
     vf keep[2];
     scores(a, t, n, nv);
-    if (c->cap > 0)
-        cap(c, a, t, n, nv, old);
+    for (int v = 0; c->cap > 0 && v < nv; v++) /* they take their scale on the way */
+        t->max[v] = vf_cap(a->s + (size_t)v * VW, n, LANES, vf_set(c->scale / c->cap), vf_set(c->cap), old[v]);
     if (c->window || (c->causal && first + n > t->row + 1))
         mask(c, a, t, first, n, nv, old);
     weigh(a, t, n, nv, old, keep);

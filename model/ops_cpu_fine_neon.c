@@ -15,43 +15,24 @@
         }                                                                                                     \
     }
 
-/* COLS columns of n rows (a constant where this is inlined, as is unit) */
-static inline __attribute__((always_inline)) void pass(const size_t n, const size_t unit, const struct fine_block *b, struct fine_at a)
+static inline __attribute__((always_inline)) void products(const size_t n, const size_t unit, size_t ld_x, const struct fine_at *a, int32x4_t t[ROWS][4])
 {
-    const size_t ld_x = 2 * b->k, ld_parts = b->k / unit;
-    for (; a.n_parts; a.n_parts--, a.x += 2 * unit, a.parts++, a.w += unit * VNNI_COLS, a.scale += VNNI_COLS) {
-        int32x4_t t[ROWS][4];
+    const int8_t *at = (const int8_t *)a->w, *bytes = a->x;
+    for (const int8_t *end = bytes + 2 * unit; bytes < end; bytes += 16, at += 8 * VNNI_COLS) {
+        int16x8_t x[ROWS];
 #pragma GCC unroll 4
         for (size_t r = 0; r < n; r++)
-            t[r][0] = t[r][1] = t[r][2] = t[r][3] = vdupq_n_s32(0);
-        fine_ask(&a, unit);
-        const int8_t *at = (const int8_t *)a.w, *bytes = a.x;
-        for (const int8_t *end = bytes + 2 * unit; bytes < end; bytes += 16, at += 8 * VNNI_COLS) {
-            int16x8_t x[ROWS];
-#pragma GCC unroll 4
-            for (size_t r = 0; r < n; r++)
-                x[r] = vreinterpretq_s16_s8(vld1q_s8(bytes + r * ld_x));
-            MULTIPLY(0)
-            MULTIPLY(1)
-            MULTIPLY(2)
-            MULTIPLY(3)
-            MULTIPLY(4)
-            MULTIPLY(5)
-            MULTIPLY(6)
-            MULTIPLY(7)
-        }
-#pragma GCC unroll 4
-        for (size_t r = 0; r < n; r++)
-            add_part(t[r], a.parts + r * ld_parts, a.scale, a.min, a.sums + r * VNNI_COLS);
-        a.min = a.min ? a.min + VNNI_COLS : NULL;
+            x[r] = vreinterpretq_s16_s8(vld1q_s8(bytes + r * ld_x));
+        MULTIPLY(0)
+        MULTIPLY(1)
+        MULTIPLY(2)
+        MULTIPLY(3)
+        MULTIPLY(4)
+        MULTIPLY(5)
+        MULTIPLY(6)
+        MULTIPLY(7)
     }
 }
-
-FINE_PASS(1)
-FINE_PASS(2)
-FINE_PASS(3)
-FINE_PASS(4)
-static fine_pass *const passes[ROWS + 1] = {NULL, pass_1, pass_2, pass_3, pass_4};
 
 void fine_multiply_neon(const struct fine_block *b)
 {

@@ -1,4 +1,4 @@
-/* What the passes of NEON share: see ops_cpu_fine.h. */
+/* The passes of NEON but for their products, which the file defines that includes this: see ops_cpu_fine.h. */
 #ifndef MODEL_OPS_CPU_FINE_NEON_H
 #define MODEL_OPS_CPU_FINE_NEON_H
 
@@ -22,6 +22,32 @@ static inline __attribute__((always_inline)) void add_part(const int32x4_t t[4],
         vst1q_f32(sums + c, min ? vfmaq_n_f32(s, vld1q_f32(min + c), part->total) : s);
     }
 }
+
+/* The sums of a part's products, to be added to t: COLS columns of n rows of x, ld_x bytes apart (n and unit are constants where this is inlined) */
+static inline void products(const size_t n, const size_t unit, size_t ld_x, const struct fine_at *a, int32x4_t t[ROWS][4]);
+
+static inline __attribute__((always_inline)) void pass(const size_t n, const size_t unit, const struct fine_block *b, struct fine_at a)
+{
+    const size_t ld_parts = b->k / unit;
+    for (; a.n_parts; a.n_parts--, a.x += 2 * unit, a.parts++, a.w += unit * VNNI_COLS, a.scale += VNNI_COLS) {
+        int32x4_t t[ROWS][4];
+#pragma GCC unroll 4
+        for (size_t r = 0; r < n; r++)
+            t[r][0] = t[r][1] = t[r][2] = t[r][3] = vdupq_n_s32(0);
+        fine_ask(&a, unit);
+        products(n, unit, 2 * b->k, &a, t);
+#pragma GCC unroll 4
+        for (size_t r = 0; r < n; r++)
+            add_part(t[r], a.parts + r * ld_parts, a.scale, a.min, a.sums + r * VNNI_COLS);
+        a.min = a.min ? a.min + VNNI_COLS : NULL;
+    }
+}
+
+FINE_PASS(1)
+FINE_PASS(2)
+FINE_PASS(3)
+FINE_PASS(4)
+static fine_pass *const passes[ROWS + 1] = {NULL, pass_1, pass_2, pass_3, pass_4};
 
 /* A part's values as whole numbers */
 static inline struct fine_part round_part(const float *x, size_t unit, int16_t *whole)

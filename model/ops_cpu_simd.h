@@ -458,6 +458,17 @@ static inline vf vf_tanh(vf x)
     return vf_divide(e, e + vf_set(2.0f));
 }
 
+/* Of n vectors that are `apart` values from each other each x becomes tanh(x by) times. Returns the largest of them and of `most`. */
+static inline vf vf_cap(float *x, size_t n, size_t apart, vf by, vf times, vf most)
+{
+    for (size_t i = 0; i < n; i++) {
+        const vf capped = vf_tanh(vf_load(x + i * apart) * by) * times;
+        vf_store(x + i * apart, capped);
+        most = vf_max(most, capped);
+    }
+    return most;
+}
+
 /* erf(x) as x P(x²)/Q(x²), fitted on |x| <= 3.92, where it reaches 1 - 3e-8; 2e-8 before rounding */
 static inline vf vf_erf(vf x)
 {

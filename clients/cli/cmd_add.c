@@ -23,10 +23,10 @@ struct add_args {
     int n_paths;
 };
 
-static bool has_end(const char *s, const char *end)
+static bool is_jsonl(const char *path)
 {
-    const size_t n = strlen(s), n_end = strlen(end);
-    return n >= n_end && strcmp(s + n - n_end, end) == 0;
+    const char *dot = strrchr(path, '.');
+    return dot && strcmp(dot, ".jsonl") == 0;
 }
 
 static bool parse(struct add_args *a, int argc, char **argv)
@@ -64,7 +64,7 @@ static bool parse(struct add_args *a, int argc, char **argv)
     if (!a->jsonl && !a->n_paths)
         return cli_usage_error(&cli_add_command, "nothing to add: --jsonl FILE or PATH…"), false;
     for (int i = 0; a->jsonl && i < a->n_paths; i++) /* `--jsonl *.jsonl` */
-        if (has_end(a->paths[i], ".jsonl"))
+        if (is_jsonl(a->paths[i]))
             return cli_usage_error(&cli_add_command, "%s would be added as one text: --jsonl takes one file; several go through standard input: "
                                    "cat FILE… | latent add --jsonl -", a->paths[i]), false;
     return true;
@@ -147,7 +147,7 @@ static int add_files(struct batches *b, const struct add_args *a)
     for (int i = 0; i < a->n_paths && code == 0 && !interrupt_came(); i++) {
         struct err_msg em = {{0}};
         struct doc d;
-        if (has_end(a->paths[i], ".jsonl"))
+        if (is_jsonl(a->paths[i]))
             text_say("latent: %s: is added as one text; with --jsonl its lines are documents", a->paths[i]);
         int r = doc_from_file(&d, a->paths[i], &em);
         uint64_t bytes = file_bytes(a->paths[i]);

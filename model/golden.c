@@ -31,7 +31,8 @@ struct golden_limit golden_limit(const struct model_info *i)
     static const struct {
         char type[8];
         double loss;
-    } losses[] = {{"q8_0", 1e-3}, {"q6_K", 2e-3}, {"q5_K", 4e-3}, {"q4_K", 4e-3}, {"q5_1", 1e-3}, {"q5_0", 1e-3}, {"q4_1", 1e-3}, {"q4_0", 1e-3}};
+    } losses[] = {{"q8_0", 1e-3}, {"q6_K", 2e-3}, {"q5_K", 4e-3}, {"q4_K", 4e-3}, {"iq4_xs", 4e-3}, {"q3_K", 4e-3},
+                  {"q2_K", 4e-3}, {"iq4_nl", 1e-3}, {"q5_1", 1e-3}, {"q5_0", 1e-3}, {"q4_1", 1e-3}, {"q4_0", 1e-3}};
     struct golden_limit l = {strcmp(i->weight_type, "f32") ? 2e-3 : 5e-6, 1 - 5e-4}; /* where a few matrices are quantised: half of q8_0's */
     for (size_t k = 0; k < sizeof losses / sizeof *losses; k++)
         if (!strcmp(i->weight_type, losses[k].type))

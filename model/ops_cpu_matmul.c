@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 
 #include "model/ops_cpu_internal.h"
+#include "model/tensor_blocks.h"
 #include "model/tensor_split.h"
 
 #define PANEL_COLS 512            /* 64 rows of sums then take 128 KiB */
@@ -28,9 +29,7 @@
 /* The types of few bits that large models come in: rounding them again costs little beside what they lost. */
 static bool becomes_int8(const struct cpu_ops *o, const struct tensor *t)
 {
-    const enum tensor_type type = t->type;
-    return o->int8 && t->cols >= INT8_MIN_K && t->cols <= INT8_MAX_K &&
-           (type == TENSOR_Q8_0 || type == TENSOR_Q4_K || type == TENSOR_Q5_K || type == TENSOR_Q6_K);
+    return o->int8 && t->cols >= INT8_MIN_K && t->cols <= INT8_MAX_K && (t->type == TENSOR_Q8_0 || tensor_block_len(t->type) == BLOCK_K_LEN);
 }
 
 /* What a row is multiplied as if not in whole numbers: F16 and BF16 stay as they are, others become F32. */

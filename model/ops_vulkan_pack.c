@@ -1,5 +1,7 @@
 /* Blocks of a model file as a device holds them: a plane of values and a plane of what a block's values share (shaders/lib/weights.glsl).
- * Nothing is rounded; bits are only moved, so that eight neighbouring values lie in one word. */
+ * Bits are only moved, so that eight neighbouring values lie in one word, and q3_K, iq4_nl take the form of types with more bits; nothing is
+ * rounded but q2_K's values and iq4_xs's factors, for which there is no form. */
+#include <math.h>
 #include <string.h>
 
 #include "model/ops_vulkan_impl.h"
@@ -146,6 +148,63 @@ static void pack_q6_k(const uint8_t *p, uint8_t *data, uint8_t *shared)
     }
 }
 
+/* As q6_K, which takes 32 off where q3_K takes 4. */
+static void pack_q3_k(const uint8_t *p, uint8_t *data, uint8_t *shared)
+{
+    memcpy(shared, p + 108, 2);
+    for (int i = 0; i < 16; i++)
+        shared[4 + i] = (uint8_t)block_q3_scale(p + 96, i);
+    for (unsigned i = 0; i < BLOCK_K_LEN; i += 8) {
+        const unsigned run = i / 32;
+        uint8_t v[8];
+        for (unsigned e = 0; e < 8; e++)
+            v[e] = (uint8_t)(28 + ((p[32 + run / 4 * 32 + i % 32 + e] >> run % 4 * 2 & 3) | (p[i % 32 + e] >> run & 1) << 2));
+        put_low(data, i, load_u64(v));
+        put_pairs(shared + 20, i, load_u64(v) >> 4);
+    }
+}
+
+/* As q8_0, to half of a 127th of the largest of 32. */
+static void pack_q2_k(const uint8_t *p, uint8_t *data, uint8_t *shared)
+{
+    float v[BLOCK_K_LEN];
+    block_q2_k(p, v);
+    for (int i = 0; i < BLOCK_K_LEN; i += BLOCK_LEN) {
+        float largest = 0;
+        for (int k = i; k < i + BLOCK_LEN; k++)
+            largest = fmaxf(largest, fabsf(v[k]));
+        const uint16_t d = f32_to_f16(largest / 127);
+        const float by = f16_to_f32(d) > 0 ? 1 / f16_to_f32(d) : 0;
+        store_u16(shared + i / BLOCK_LEN * 2, d);
+        for (int k = i; k < i + BLOCK_LEN; k++)
+            data[k] = (uint8_t)(int8_t)fmaxf(-127, fminf(127, rintf(v[k] * by)));
+    }
+}
+
+/* As q8_0. */
+static void pack_iq4(const uint8_t *q, uint8_t *data)
+{
+    for (int i = 0; i < 16; i++) {
+        data[i] = (uint8_t)block_iq4_values[q[i] & 15];
+        data[i + 16] = (uint8_t)block_iq4_values[q[i] >> 4];
+    }
+}
+
+static void pack_iq4_nl(const uint8_t *p, uint8_t *data, uint8_t *shared)
+{
+    memcpy(shared, p, 2);
+    pack_iq4(p + 2, data);
+}
+
+/* A part's factor, of 17 bits, is rounded to f16's 11. */
+static void pack_iq4_xs(const uint8_t *p, uint8_t *data, uint8_t *shared)
+{
+    for (int part = 0; part < 8; part++) {
+        store_u16(shared + 2 * part, f32_to_f16(f16_to_f32(load_u16(p)) * (float)block_iq4_scale(p, part)));
+        pack_iq4(p + 8 + 16 * part, data + 32 * part);
+    }
+}
+
 const struct held *held_as(enum tensor_type type)
 {
     static const struct held held[TENSOR_N_TYPES] = {
@@ -157,9 +216,13 @@ const struct held *held_as(enum tensor_type type)
         [TENSOR_Q4_1] = {TENSOR_Q4_1, BLOCK_LEN, 16, 4, pack_q4_1, 15, 1},
         [TENSOR_Q5_0] = {TENSOR_Q5_1, BLOCK_LEN, 16, 8, pack_q5_0, 31, 1},
         [TENSOR_Q5_1] = {TENSOR_Q5_1, BLOCK_LEN, 16, 8, pack_q5_1, 31, 1},
+        [TENSOR_Q2_K] = {TENSOR_Q8_0, BLOCK_K_LEN, 256, 16, pack_q2_k, 128, 0},
+        [TENSOR_Q3_K] = {TENSOR_Q6_K, BLOCK_K_LEN, 128, 84, pack_q3_k, 128 * 32, 0},
         [TENSOR_Q4_K] = {TENSOR_Q4_K, BLOCK_K_LEN, 128, 16, pack_q4_k, 63 * 15, 63},
         [TENSOR_Q5_K] = {TENSOR_Q5_K, BLOCK_K_LEN, 128, 48, pack_q5_k, 63 * 31, 63},
         [TENSOR_Q6_K] = {TENSOR_Q6_K, BLOCK_K_LEN, 128, 84, pack_q6_k, 128 * 32, 0},
+        [TENSOR_IQ4_NL] = {TENSOR_Q8_0, BLOCK_LEN, 32, 2, pack_iq4_nl, 128, 0},
+        [TENSOR_IQ4_XS] = {TENSOR_Q8_0, BLOCK_K_LEN, 256, 16, pack_iq4_xs, 128, 0},
     };
     return (unsigned)type < TENSOR_N_TYPES && held[type].block ? &held[type] : NULL;
 }

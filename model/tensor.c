@@ -17,9 +17,13 @@ static const struct type {
     [TENSOR_Q5_0] = {"q5_0", BLOCK_LEN, BLOCK_Q5_0_BYTES, block_q5_0},
     [TENSOR_Q5_1] = {"q5_1", BLOCK_LEN, BLOCK_Q5_1_BYTES, block_q5_1},
     [TENSOR_Q8_0] = {"q8_0", BLOCK_LEN, BLOCK_Q8_0_BYTES, block_q8_0},
+    [TENSOR_Q2_K] = {"q2_K", BLOCK_K_LEN, BLOCK_Q2_K_BYTES, block_q2_k},
+    [TENSOR_Q3_K] = {"q3_K", BLOCK_K_LEN, BLOCK_Q3_K_BYTES, block_q3_k},
     [TENSOR_Q4_K] = {"q4_K", BLOCK_K_LEN, BLOCK_Q4_K_BYTES, block_q4_k},
     [TENSOR_Q5_K] = {"q5_K", BLOCK_K_LEN, BLOCK_Q5_K_BYTES, block_q5_k},
     [TENSOR_Q6_K] = {"q6_K", BLOCK_K_LEN, BLOCK_Q6_K_BYTES, block_q6_k},
+    [TENSOR_IQ4_NL] = {"iq4_nl", BLOCK_LEN, BLOCK_IQ4_NL_BYTES, block_iq4_nl},
+    [TENSOR_IQ4_XS] = {"iq4_xs", BLOCK_K_LEN, BLOCK_IQ4_XS_BYTES, block_iq4_xs},
 };
 
 const char *tensor_type_name(enum tensor_type type)

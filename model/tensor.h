@@ -13,9 +13,13 @@ enum tensor_type {
     TENSOR_Q5_0 = 6,
     TENSOR_Q5_1 = 7,
     TENSOR_Q8_0 = 8,
-    TENSOR_Q4_K = 12, /* blocks of 256 */
+    TENSOR_Q2_K = 10, /* blocks of 256 */
+    TENSOR_Q3_K = 11,
+    TENSOR_Q4_K = 12,
     TENSOR_Q5_K = 13,
     TENSOR_Q6_K = 14,
+    TENSOR_IQ4_NL = 20, /* of 32 */
+    TENSOR_IQ4_XS = 23, /* of 256 */
     TENSOR_BF16 = 30,
 };
 #define TENSOR_N_TYPES 31 /* numbers beyond the highest */

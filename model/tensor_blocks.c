@@ -63,6 +63,32 @@ void block_q8_0(const uint8_t *p, float *out)
         out[i] = d * (float)(int8_t)p[2 + i];
 }
 
+/* q2_K and q3_K: each half of 128 values has four runs of 32, whose pairs of bits lie above each other in 32 bytes. */
+
+void block_q2_k(const uint8_t *p, float *out)
+{
+    const float d = load_f16(p + 80), dmin = load_f16(p + 82);
+    for (int run = 0; run < 8; run++, out += 32) {
+        const uint8_t *q = p + 16 + run / 4 * 32, *scale = p + 2 * run;
+        for (int i = 0; i < 32; i++)
+            out[i] = d * (float)(scale[i / 16] & 15) * (float)(q[i] >> run % 4 * 2 & 3) - dmin * (float)(scale[i / 16] >> 4);
+    }
+}
+
+/* Bit `run` of high[i] is not set where 4 is taken off value i of that run. */
+void block_q3_k(const uint8_t *p, float *out)
+{
+    const float d = load_f16(p + 108);
+    const uint8_t *high = p;
+    for (int run = 0; run < 8; run++, out += 32) {
+        const uint8_t *q = p + 32 + run / 4 * 32;
+        for (int i = 0; i < 32; i++) {
+            const int v = (q[i] >> run % 4 * 2 & 3) | (high[i] >> run & 1) << 2;
+            out[i] = d * (float)block_q3_scale(p + 96, 2 * run + i / 16) * (float)(v - 4);
+        }
+    }
+}
+
 /* Each 32 bytes of nibbles hold two parts: the low ones, then the high ones. */
 
 void block_q4_k(const uint8_t *p, float *out)
@@ -111,4 +137,26 @@ void block_q6_k(const uint8_t *p, float *out)
             }
         }
     }
+}
+
+const int8_t block_iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+static void iq4(float d, const uint8_t *q, float *out)
+{
+    for (int i = 0; i < 16; i++) {
+        out[i] = d * (float)block_iq4_values[q[i] & 15];
+        out[i + 16] = d * (float)block_iq4_values[q[i] >> 4];
+    }
+}
+
+void block_iq4_nl(const uint8_t *p, float *out)
+{
+    iq4(load_f16(p), p + 2, out);
+}
+
+void block_iq4_xs(const uint8_t *p, float *out)
+{
+    const float d = load_f16(p);
+    for (int part = 0; part < 8; part++)
+        iq4(d * (float)block_iq4_scale(p, part), p + 8 + 16 * part, out + 32 * part);
 }

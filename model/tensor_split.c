@@ -54,6 +54,54 @@ static void split_k(struct split *s, const uint8_t *p, const uint8_t *high, cons
     }
 }
 
+/* The scales and minima of the 16 values each of a run */
+static void set_halves(struct split *s, int run, const float scale[2], const float min[2])
+{
+    memcpy(s->scale + 2 * run, scale, 2 * sizeof *scale);
+    memcpy(s->min + 2 * run, min, 2 * sizeof *min);
+}
+
+/* q2_K, and with a third bit, without which 4 is taken off, q3_K; their order is block_q2_k's. */
+static void split_pairs(struct split *s, const uint8_t *q, const uint8_t *third)
+{
+    for (int run = 0; run < RUNS; run++) {
+        for (int i = 0; i < RUN; i++) {
+            const int v = q[run / 4 * RUN + i] >> run % 4 * 2 & 3, more = third ? (third[i] >> run & 1) * 4 - 4 : 0;
+            s->q[run * RUN + i] = (uint8_t)(ZERO + v + more);
+        }
+    }
+}
+
+static void split_q2_k(struct split *s, const uint8_t *p)
+{
+    const float d = load_f16(p + 80), dmin = load_f16(p + 82);
+    split_pairs(s, p + 16, NULL);
+    for (int run = 0; run < RUNS; run++) {
+        const uint8_t a = p[2 * run], b = p[2 * run + 1];
+        set_halves(s, run, (const float[]){d * (float)(a & 15), d * (float)(b & 15)}, (const float[]){-(dmin * (float)(a >> 4)), -(dmin * (float)(b >> 4))});
+    }
+}
+
+static void split_q3_k(struct split *s, const uint8_t *p)
+{
+    const float d = load_f16(p + 108);
+    split_pairs(s, p + 32, p);
+    for (int run = 0; run < RUNS; run++) {
+        const int a = block_q3_scale(p + 96, 2 * run), b = block_q3_scale(p + 96, 2 * run + 1);
+        set_halves(s, run, (const float[]){d * (float)a, d * (float)b}, (const float[]){0, 0});
+    }
+}
+
+/* 32 values of iq4_nl or iq4_xs */
+static void split_iq4(struct split *s, int run, float d, const uint8_t *p)
+{
+    for (int i = 0; i < 16; i++) {
+        s->q[run * RUN + i] = (uint8_t)(ZERO + block_iq4_values[p[i] & 15]);
+        s->q[run * RUN + i + 16] = (uint8_t)(ZERO + block_iq4_values[p[i] >> 4]);
+    }
+    set_run(s, run, d, 0);
+}
+
 /* Its order is block_q6_k's. */
 static void split_q6_k(struct split *s, const uint8_t *p)
 {
@@ -65,10 +113,8 @@ static void split_q6_k(struct split *s, const uint8_t *p)
             const int v = (q[i] >> (part & 2 ? 4 : 0) & 15) | (high[i] >> 2 * part & 3) << 4;
             s->q[run * RUN + i] = (uint8_t)(ZERO + v - 32);
         }
-        for (int i = 0; i < 2; i++) {
-            s->scale[2 * run + i] = d * (float)(int8_t)p[192 + 2 * run + i];
-            s->min[2 * run + i] = 0;
-        }
+        const int8_t a = (int8_t)p[192 + 2 * run], b = (int8_t)p[193 + 2 * run];
+        set_halves(s, run, (const float[]){d * (float)a, d * (float)b}, (const float[]){0, 0});
     }
 }
 
@@ -96,6 +142,12 @@ static void split_block(enum tensor_type type, const uint8_t *p, struct split *s
             s->q[i] = p[2 + i] ^ ZERO;
         set_run(s, 0, load_f16(p), 0);
         return;
+    case TENSOR_Q2_K:
+        split_q2_k(s, p);
+        return;
+    case TENSOR_Q3_K:
+        split_q3_k(s, p);
+        return;
     case TENSOR_Q4_K:
         split_k(s, p, NULL, p + 16);
         return;
@@ -105,6 +157,13 @@ static void split_block(enum tensor_type type, const uint8_t *p, struct split *s
     case TENSOR_Q6_K:
         split_q6_k(s, p);
         return;
+    case TENSOR_IQ4_NL:
+        split_iq4(s, 0, load_f16(p), p + 2);
+        return;
+    case TENSOR_IQ4_XS:
+        for (int run = 0; run < RUNS; run++)
+            split_iq4(s, run, load_f16(p) * (float)block_iq4_scale(p, run), p + 8 + 16 * run);
+        return;
     default: /* no blocks: tensor_split_unit said so */
         return;
     }
@@ -112,12 +171,12 @@ static void split_block(enum tensor_type type, const uint8_t *p, struct split *s
 
 size_t tensor_split_unit(enum tensor_type type)
 {
-    return type == TENSOR_Q6_K ? 16 : tensor_block_len(type) > 1 ? 32 : 0;
+    return type == TENSOR_Q2_K || type == TENSOR_Q3_K || type == TENSOR_Q6_K ? 16 : tensor_block_len(type) > 1 ? 32 : 0;
 }
 
 bool tensor_split_has_min(enum tensor_type type)
 {
-    return type == TENSOR_Q4_1 || type == TENSOR_Q5_1 || type == TENSOR_Q4_K || type == TENSOR_Q5_K;
+    return type == TENSOR_Q4_1 || type == TENSOR_Q5_1 || type == TENSOR_Q2_K || type == TENSOR_Q4_K || type == TENSOR_Q5_K;
 }
 
 void tensor_split(enum tensor_type type, const void *data, uint64_t n, size_t unit, uint8_t *q, float *scale, float *min)

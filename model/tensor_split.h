@@ -8,7 +8,7 @@
 
 #include "model/tensor.h"
 
-/* Fewest values of a row that share a scale: 32, of q6_K 16; 0: the type has no blocks. */
+/* Fewest values of a row that share a scale: 32, of q2_K, q3_K and q6_K 16; 0: the type has no blocks. */
 size_t tensor_split_unit(enum tensor_type type);
 
 /* Whether the type's values have a minimum added. */

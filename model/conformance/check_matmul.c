@@ -16,6 +16,7 @@
 #include <math.h>
 
 #include "model/ops_cpu_kernels.h"
+#include "model/tensor_split.h"
 
 #define INT8_LEAST 256 /* the CPU device makes shorter products in f32 */
 #define FINE_TOP (127 * 256)
@@ -92,8 +93,7 @@ static void add_either(const float *either, const float *w, uint32_t n, size_t m
 
 static bool in_int8(const struct conform *k, enum tensor_type type, size_t d)
 {
-    return k->int8 && d >= INT8_LEAST &&
-           (type == TENSOR_Q8_0 || type == TENSOR_Q4_K || type == TENSOR_Q5_K || type == TENSOR_Q6_K);
+    return k->int8 && d >= INT8_LEAST && (type == TENSOR_Q8_0 || tensor_block_len(type) == 256);
 }
 
 /* Rows from … to - 1 of w. */
@@ -129,6 +129,12 @@ static void reference(const struct conform *k, enum tensor_type type, float *x, 
     free(sw);
 }
 
+/* Types that GPUs hold as whole numbers from 0 up with a minimum, which is added; to the others' factor nothing is. */
+static bool has_min(enum tensor_type type)
+{
+    return (type >= TENSOR_Q4_0 && type <= TENSOR_Q5_1) || type == TENSOR_Q4_K || type == TENSOR_Q5_K;
+}
+
 /* What a device's roundings of t's n rows (w) add up to at most, in units of the rounding; data is t's and loses its whole numbers. */
 static void weight_rounding(const struct tensor *t, uint8_t *data, const float *w, size_t n, float *off)
 {
@@ -136,7 +142,7 @@ static void weight_rounding(const struct tensor *t, uint8_t *data, const float *
     const size_t d = t->cols, bytes = tensor_block_bytes(type);
     const size_t scales = type == TENSOR_Q4_0 || type == TENSOR_Q5_0 ? 2 : type == TENSOR_Q4_1 || type == TENSOR_Q5_1 ? 4 : 16;
     const bool blocks = tensor_block_len(type) > 1;
-    const bool adds = blocks && type != TENSOR_Q8_0 && type != TENSOR_Q6_K; /* q6_K's 32 is taken off before the factor */
+    const bool adds = has_min(type);
     for (size_t at = 0; adds && at < t->len_bytes; at += bytes)
         memset(data + at + scales, 0, bytes - scales);
     for (size_t o = 0; o < n; o++) {
@@ -165,6 +171,20 @@ static void add_rounding(double u, const float *x, const float *w, const float *
             may[t * m + o] += (float)sum;
         }
     }
+}
+
+/* The same where rows from … to - 1 of w are held in another type's form. */
+static void add_held(struct conform *k, enum tensor_type type, const float *x, const float *w, uint32_t n, size_t m, size_t d, size_t from,
+                     size_t to, float *may)
+{
+    float *off = conform_fill(k, d, FILL_ZERO);
+    for (size_t o = from; o < to && (type == TENSOR_Q2_K || type == TENSOR_IQ4_XS); o++) {
+        conform_held(k, type, w + o * d, d, off);
+        for (uint32_t t = 0; t < n; t++)
+            for (size_t i = 0; i < d; i++)
+                may[t * m + o] += fabsf(x[t * d + i]) * off[i];
+    }
+    free(off);
 }
 
 /* form: 1 bias, 2 residual, 4 residual in place, 8 two parts, 16 the second in blocks of another kind */
@@ -218,11 +238,12 @@ static void one(struct conform *k, enum tensor_type type, uint32_t n, size_t m, 
         const enum tensor_type own = from ? second : type;
         memcpy(rounded, x, n * d * sizeof *x);
         if (int8_blocks)
-            round_blocks(rounded, n, d, 32, own == TENSOR_Q8_0 || own == TENSOR_Q6_K ? 127 * 256 : 127, either);
+            round_blocks(rounded, n, d, 32, has_min(own) ? 127 : 127 * 256, either);
         else if (fine)
-            round_blocks(rounded, n, d, type == TENSOR_Q6_K ? 16 : 32, FINE_TOP, either);
+            round_blocks(rounded, n, d, tensor_split_unit(type), FINE_TOP, either);
         reference(k, own, rounded, w, n, m, d, from, to, y, size);
         add_either(either, w, n, m, d, from, to, may);
+        add_held(k, own, x, w, n, m, d, from, to, may);
     }
     const double rounding = type == TENSOR_F32 || int8_blocks ? 0 : k->o->info.rounding;
     for (size_t i = 0; i < n * m; i++)
@@ -289,8 +310,8 @@ void check_matmul(struct conform *k)
         one(k, types[t], 200, 300, 288, 3, FILL_NORMAL);
         one(k, types[t], 3, 384, 4096, 1, FILL_NORMAL);
     }
-    static const enum tensor_type few_bits[] = {TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q4_K, TENSOR_Q5_K,
-                                                TENSOR_Q6_K};
+    static const enum tensor_type few_bits[] = {TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1,  TENSOR_Q2_K, TENSOR_Q3_K,
+                                                TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K, TENSOR_IQ4_NL, TENSOR_IQ4_XS};
     for (size_t t = 0; t < sizeof few_bits / sizeof *few_bits; t++)
         for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
             for (int form = r % 5; form < 16; form += 5)

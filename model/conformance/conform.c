@@ -112,9 +112,15 @@ static void encode_q8_0(const float *v, uint8_t *out)
 /* Types that are only read: any bits, with scales that make values of the size of v's. */
 static void encode_any(enum tensor_type type, const float *v, size_t n, uint8_t *out)
 {
+    static const struct {
+        size_t scale, min; /* where they are; min: 0 for none */
+        float values;
+    } at[TENSOR_N_TYPES] = {
+        [TENSOR_Q4_0] = {0, 0, 8},        [TENSOR_Q4_1] = {0, 2, 8},      [TENSOR_Q5_0] = {0, 0, 8},      [TENSOR_Q5_1] = {0, 2, 8},
+        [TENSOR_Q2_K] = {80, 82, 16 * 2}, [TENSOR_Q3_K] = {108, 0, 32 * 4}, [TENSOR_Q4_K] = {0, 2, 64 * 16}, [TENSOR_Q5_K] = {0, 2, 64 * 16},
+        [TENSOR_Q6_K] = {208, 0, 32 * 64}, [TENSOR_IQ4_NL] = {0, 0, 64},   [TENSOR_IQ4_XS] = {0, 0, 32 * 64},
+    };
     const size_t bytes = tensor_block_bytes(type);
-    const size_t scale_at = type == TENSOR_Q6_K ? 208 : 0;
-    const float values = type == TENSOR_Q6_K ? 32 * 64 : type == TENSOR_Q4_K || type == TENSOR_Q5_K ? 64 * 16 : 8;
     uint64_t state = 0;
     for (size_t i = 0; i < n; i += tensor_block_len(type), out += bytes) {
         float largest = 0;
@@ -124,10 +130,10 @@ static void encode_any(enum tensor_type type, const float *v, size_t n, uint8_t 
             state = state * 6364136223846793005u + 1442695040888963407u;
             out[j] = (uint8_t)(state >> 56);
         }
-        const uint16_t scale = f32_to_f16(largest / values), min = f32_to_f16(largest / 64);
-        memcpy(out + scale_at, &scale, sizeof scale);
-        if (type == TENSOR_Q4_1 || type == TENSOR_Q5_1 || type == TENSOR_Q4_K || type == TENSOR_Q5_K)
-            memcpy(out + 2, &min, sizeof min);
+        const uint16_t scale = f32_to_f16(largest / at[type].values), min = f32_to_f16(largest / 64);
+        memcpy(out + at[type].scale, &scale, sizeof scale);
+        if (at[type].min)
+            memcpy(out + at[type].min, &min, sizeof min);
     }
 }
 
@@ -141,6 +147,24 @@ void conform_encode(enum tensor_type type, const float *v, size_t n, void *out)
         encode_q8_0(v + i, (uint8_t *)out + i / 32 * 34);
     if (tensor_block_len(type) > 1 && type != TENSOR_Q8_0)
         encode_any(type, v, n, out);
+}
+
+void conform_held(const struct conform *k, enum tensor_type type, const float *v, size_t n, float *off)
+{
+    enum { LEN = 32 };
+    for (size_t i = 0; i < n; i++)
+        off[i] = 0;
+    if (!strcmp(k->o->info.kind, "cpu"))
+        return;
+    for (size_t i = 0; i < n && type == TENSOR_IQ4_XS; i++)
+        off[i] = fabsf(v[i]) * 0x1p-11f + 127 * 0x1p-25f;
+    for (size_t i = 0; i < n && type == TENSOR_Q2_K; i += LEN) {
+        float largest = 0;
+        for (size_t j = i; j < i + LEN; j++)
+            largest = fmaxf(largest, fabsf(v[j]));
+        for (size_t j = i; j < i + LEN; j++)
+            off[j] = largest * (0.501f / 127);
+    }
 }
 
 struct ops_buf *conform_buf(struct conform *k, const float *v, size_t rows, size_t cols)

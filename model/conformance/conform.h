@@ -47,6 +47,8 @@ uint64_t conform_rand(struct conform *k);
 
 /* n values (whole rows of whole blocks) as the storage type has them. */
 void conform_encode(enum tensor_type type, const float *v, size_t n, void *out);
+/* How far n values of a row (whole blocks of 32) may be off where the device has them in another type's form: 0 but on GPUs for q2_K and iq4_xs. */
+void conform_held(const struct conform *k, enum tensor_type type, const float *v, size_t n, float *off);
 
 /* The device's: n rows with v (NULL: an output, all pattern); the caller destroys. */
 struct ops_buf *conform_buf(struct conform *k, const float *v, size_t rows, size_t cols);

@@ -9,7 +9,7 @@ from gguf import GGMLQuantizationType as Type
 
 N_BLOCKS = 2
 F16_AT = {Type.Q4_0: [0], Type.Q4_1: [0, 2], Type.Q5_0: [0], Type.Q5_1: [0, 2], Type.Q8_0: [0], Type.Q4_K: [0, 2],
-          Type.Q5_K: [0, 2], Type.Q6_K: [208]}
+          Type.Q5_K: [0, 2], Type.Q6_K: [208], Type.Q2_K: [80, 82], Type.Q3_K: [108], Type.IQ4_NL: [0], Type.IQ4_XS: [0]}
 
 rng = np.random.default_rng(1)
 print(f"/* Made by tests/tools/make_block_fixture.py with gguf {version('gguf')}; not edited by hand. */")

@@ -154,8 +154,8 @@ static void test_forged(void **state)
     FORGED(LT_EFORMAT, f.rows = UINT64_MAX / 16 + 1); /* wraps to few bytes */
     FORGED(LT_EFORMAT, f.type = TENSOR_Q8_0);         /* rows of 4 */
     FORGED(LT_EFORMAT, f.type = TENSOR_Q4_K);         /* as well */
-    FORGED(LT_EUNSUPPORTED, f.type = 10);
-    assert_non_null(strstr(em.text, "q2_K"));
+    FORGED(LT_EUNSUPPORTED, f.type = 21);
+    assert_non_null(strstr(em.text, "iq3_s"));
     FORGED(LT_EUNSUPPORTED, f.type = 4);
     FORGED(LT_EUNSUPPORTED, f.type = TENSOR_N_TYPES);
     FORGED(LT_EUNSUPPORTED, f.type = UINT32_MAX);

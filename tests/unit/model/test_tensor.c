@@ -76,7 +76,8 @@ static void test_blocks(void **state)
     } all[] = {
 #define BLOCKS(type, name) {type, name##_bytes, sizeof name##_bytes, name##_values, sizeof name##_values / sizeof(float)}
         BLOCKS(TENSOR_Q4_0, q4_0), BLOCKS(TENSOR_Q4_1, q4_1), BLOCKS(TENSOR_Q5_0, q5_0), BLOCKS(TENSOR_Q5_1, q5_1),
-        BLOCKS(TENSOR_Q8_0, q8_0), BLOCKS(TENSOR_Q4_K, q4_k), BLOCKS(TENSOR_Q5_K, q5_k), BLOCKS(TENSOR_Q6_K, q6_k),
+        BLOCKS(TENSOR_Q8_0, q8_0), BLOCKS(TENSOR_Q2_K, q2_k), BLOCKS(TENSOR_Q3_K, q3_k), BLOCKS(TENSOR_Q4_K, q4_k),
+        BLOCKS(TENSOR_Q5_K, q5_k), BLOCKS(TENSOR_Q6_K, q6_k), BLOCKS(TENSOR_IQ4_NL, iq4_nl), BLOCKS(TENSOR_IQ4_XS, iq4_xs),
 #undef BLOCKS
     };
     for (size_t t = 0; t < sizeof all / sizeof *all; t++) {
@@ -128,7 +129,7 @@ static void test_split(void **state)
             for (size_t i = 0; i < sizeof data; i++)
                 data[i] = (uint8_t)unit_rand(&s);
             for (size_t i = 0; i < tensor_row_bytes(type, N); i += block) { /* no scale is Inf or NaN, wherever it lies */
-                static const size_t scales[] = {0, 2, 208};
+                static const size_t scales[] = {0, 2, 80, 82, 108, 208};
                 for (size_t k = 0; k < sizeof scales / sizeof *scales; k++)
                     if (scales[k] + 1 < block)
                         data[i + scales[k] + 1] &= 0xBF;

@@ -41,6 +41,8 @@ def load(folder):
             ("llama_model_default_params", Opaque, []), ("llama_context_default_params", Opaque, []),
             ("llama_model_load_from_file", C.c_void_p, [C.c_char_p, Opaque]), ("llama_model_free", None, [C.c_void_p]),
             ("llama_init_from_model", C.c_void_p, [C.c_void_p, Opaque]), ("llama_free", None, [C.c_void_p]),
+            ("llama_model_quantize_default_params", Opaque, []),
+            ("llama_model_quantize", C.c_uint32, [C.c_char_p, C.c_char_p, C.POINTER(Opaque)]),
             ("llama_model_get_vocab", C.c_void_p, [C.c_void_p]), ("llama_model_n_embd", C.c_int32, [C.c_void_p]),
             ("llama_tokenize", C.c_int32, [C.c_void_p, C.c_char_p, C.c_int32, C.POINTER(C.c_int32), C.c_int32,
                                            C.c_bool, C.c_bool]),
@@ -54,6 +56,14 @@ def load(folder):
         f = getattr(l, name)
         f.restype, f.argtypes = result, args
     return l
+
+
+def quantise(lib, source, path, file_type):
+    """file_type: llama_ftype's number. Source at f32, or of a type that needs no leave to be quantised again."""
+    p = lib.llama_model_quantize_default_params()
+    p.words[0], p.words[1] = 2, file_type
+    if lib.llama_model_quantize(source.encode(), path.encode(), C.byref(p)):
+        sys.exit(f"llama.cpp does not quantise {source}")
 
 
 class Model:

@@ -1,6 +1,4 @@
-/* A model file as other programs leave it, with its matrices in any type. GGUF's older block types, which latentd reads and does not write, are
- * made here the plain way, from the largest value or the range of each block. */
-#include <math.h>
+/* A model file as other programs leave it, with its matrices in any type. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +6,7 @@
 #include "base/bytes.h"
 #include "model/gguf.h"
 #include "model/quantise.h"
-#include "model/tensor_blocks.h"
+#include "tests/golden/block_encode.h"
 #include "tests/golden/golden.h"
 
 static void die(const char *what, const char *why)
@@ -17,47 +15,9 @@ static void die(const char *what, const char *why)
     exit(1);
 }
 
-static void put_codes(const uint8_t *code, bool five, struct bytes_out *out)
-{
-    uint32_t fifth = 0;
-    for (int i = 0; five && i < BLOCK_LEN; i++)
-        fifth |= (uint32_t)(code[i] >> 4) << i;
-    if (five)
-        bytes_put_u32(out, fifth);
-    for (int i = 0; i < BLOCK_LEN / 2; i++)
-        bytes_put_u8(out, (uint8_t)((code[i] & 15) | (code[i + BLOCK_LEN / 2] & 15) << 4));
-}
-
-/* Whole numbers 0 … most; without a minimum half of most + 1 stands for 0 and the largest value for 0 or its opposite. */
-static void put_block(enum tensor_type type, const float *v, struct bytes_out *out)
-{
-    const bool five = type == TENSOR_Q5_0 || type == TENSOR_Q5_1, range = type == TENSOR_Q4_1 || type == TENSOR_Q5_1;
-    const float most = five ? 31 : 15;
-    float low = v[0], high = v[0];
-    uint8_t code[BLOCK_LEN];
-    for (int i = 1; i < BLOCK_LEN; i++) {
-        low = fminf(low, v[i]);
-        high = fmaxf(high, v[i]);
-    }
-    const float largest = -low > high ? low : high;
-    const uint16_t d = f32_to_f16(range ? (high - low) / most : largest / (-(most + 1) / 2)), m = f32_to_f16(low);
-    const float step = f16_to_f32(d), zero = range ? f16_to_f32(m) : -step * (most + 1) / 2;
-    for (int i = 0; i < BLOCK_LEN; i++)
-        code[i] = step != 0 ? (uint8_t)fmaxf(0, fminf(most, rintf((v[i] - zero) / step))) : 0;
-    bytes_put_u16(out, d);
-    if (range)
-        bytes_put_u16(out, m);
-    put_codes(code, five, out);
-}
-
 static enum tensor_type stored_as(const struct tensor *t, enum tensor_type type)
 {
     return t->rows > 1 && tensor_row_bytes(type, t->cols) && !strstr(t->name, "latents") ? type : t->type;
-}
-
-static bool only_read(enum tensor_type type)
-{
-    return type >= TENSOR_Q4_0 && type <= TENSOR_Q5_1;
 }
 
 static void put_tensor(const struct tensor *t, enum tensor_type type, struct bytes_out *out)
@@ -69,9 +29,9 @@ static void put_tensor(const struct tensor *t, enum tensor_type type, struct byt
     float *row = malloc(t->cols * sizeof *row);
     for (uint64_t r = 0; row && r < t->rows; r++) {
         tensor_row_f32(t, r, row);
-        for (uint64_t i = 0; only_read(type) && i < t->cols; i += BLOCK_LEN)
-            put_block(type, row + i, out);
-        uint8_t *at = only_read(type) ? NULL : bytes_room(out, tensor_row_bytes(type, t->cols));
+        for (uint64_t i = 0; golden_only_read(type) && i < t->cols; i += tensor_block_len(type))
+            golden_block(type, row + i, out);
+        uint8_t *at = golden_only_read(type) ? NULL : bytes_room(out, tensor_row_bytes(type, t->cols));
         if (at)
             out->bad |= quantise_row(type, row, NULL, t->cols, at) < 0;
     }

@@ -15,6 +15,7 @@
 #include "model/engine.h"
 #include "model/model.h"
 #include "model/ref/ref_forward.h"
+#include "tests/golden/block_encode.h"
 #include "tests/golden/golden.h"
 #include "tests/tools/checkpoint_maker.h"
 
@@ -118,11 +119,6 @@ static double expected_loss(const struct model *m, const struct model *original)
     return (7 * model_info(m)->n_layers + 5) / 2.0 * error / size;
 }
 
-static bool only_read(enum tensor_type type)
-{
-    return type == TENSOR_Q4_0 || type == TENSOR_Q4_1 || type == TENSOR_Q5_0 || type == TENSOR_Q5_1;
-}
-
 static bool has_limit(enum tensor_type type)
 {
     return type == TENSOR_F32 || type == TENSOR_F16 || type == TENSOR_Q8_0 || type == TENSOR_Q4_K;
@@ -138,7 +134,7 @@ static void check_type(const char *dir, const char *device, enum tensor_type typ
     int status[N_TEXTS];
     double diff, cosine;
     const struct engine_params p = {.device = device, .n_threads = 2};
-    char *path = only_read(type) ? golden_blocks(dir, type) : golden_import(dir, type);
+    char *path = golden_only_read(type) ? golden_blocks(dir, type) : golden_import(dir, type);
     if (model_open(&m, path, &em) < 0 || golden_engine(&e, m, &p, &em) < 0) {
         printf("FAIL %s: %s\n", path, em.text);
         exit(1);
@@ -225,7 +221,8 @@ int main(int argc, char **argv)
                                                   .positions = 512, .latents = 256, .latent_heads = 2, .latent_head_dim = 256,
                                                   .type = TENSOR_F16, .seed = 1};
     static const enum tensor_type usual[] = {TENSOR_F32, TENSOR_F16, TENSOR_Q8_0, TENSOR_Q4_K};
-    static const enum tensor_type others[] = {TENSOR_F32,  TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q5_K, TENSOR_Q6_K};
+    static const enum tensor_type others[] = {TENSOR_F32,  TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0,   TENSOR_Q5_1,  TENSOR_Q2_K,
+                                              TENSOR_Q3_K, TENSOR_Q5_K, TENSOR_Q6_K, TENSOR_IQ4_NL, TENSOR_IQ4_XS};
     const char *device = argc > 1 ? argv[1] : "cpu";
     const bool blocks = argc > 2 && !strcmp(argv[2], "blocks");
     const enum tensor_type *types = blocks ? others : usual;

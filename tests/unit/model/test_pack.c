@@ -14,6 +14,12 @@ static unsigned number(enum tensor_type type, const uint8_t *p, unsigned i)
     switch (type) {
     case TENSOR_Q8_0:
         return p[2 + i];
+    case TENSOR_IQ4_NL:
+        return (uint8_t)block_iq4_values[i < 16 ? p[2 + i] & 15 : p[2 + i - 16] >> 4];
+    case TENSOR_IQ4_XS:
+        return (uint8_t)block_iq4_values[p[8 + i / 32 * 16 + i % 16] >> i / 16 % 2 * 4 & 15];
+    case TENSOR_Q3_K: /* 32 - 4 above GGUF's, as q6_K has it */
+        return 28 + ((p[32 + i / 128 * 32 + i % 32] >> run * 2 & 3) | (p[i % 32] >> i / 32 & 1) << 2);
     case TENSOR_Q4_0:
         return i < 16 ? p[2 + i] & 15 : p[2 + i - 16] >> 4;
     case TENSOR_Q4_1:
@@ -37,12 +43,15 @@ static unsigned held_number(enum tensor_type type, const uint8_t *data, const ui
     const unsigned at = i / 8 * 8 + i % 8 / 2 + i % 2 * 4, low = data[at / 2] >> at % 2 * 4 & 15;
     switch (type) {
     case TENSOR_Q8_0:
+    case TENSOR_IQ4_NL:
+    case TENSOR_IQ4_XS:
         return data[i];
     case TENSOR_Q5_0:
     case TENSOR_Q5_1:
         return low | (shared[4 + i / 8] >> i % 8 & 1) << 4;
     case TENSOR_Q5_K:
         return low | (shared[16 + i / 8] >> i % 8 & 1) << 4;
+    case TENSOR_Q3_K:
     case TENSOR_Q6_K:
         return low | (shared[20 + i / 4] >> i % 4 * 2 & 3) << 4;
     default:
@@ -52,7 +61,8 @@ static unsigned held_number(enum tensor_type type, const uint8_t *data, const ui
 
 static void every_value_keeps_its_bits(void **state)
 {
-    static const enum tensor_type types[] = {TENSOR_Q8_0, TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
+    static const enum tensor_type types[] = {TENSOR_Q8_0, TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1,
+                                              TENSOR_Q3_K, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K, TENSOR_IQ4_NL, TENSOR_IQ4_XS};
     uint64_t seed = unit_seed();
     for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
         const struct held *h = held_as(types[t]);

@@ -38,6 +38,7 @@ static const struct known models[] = {
     {{"sfrembeddingmistral"}, "llama", MASK_FAMILY, POOL_LAST, "</s>", WEB_QUERY, INSTRUCT, NULL},
     {{"sfrembedding2"}, "llama", MASK_FAMILY, POOL_LAST, "</s>", WEB_QUERY, INSTRUCT, NULL},
     {{"linqembedmistral"}, "llama", MASK_FAMILY, POOL_LAST, "</s>", WEB_QUERY, INSTRUCT, NULL},
+    {{"bgeenicl"}, "llama", MASK_FAMILY, POOL_LAST, "</s>", "<instruct>" WEB ".\n<query>", "<instruct>{}\n<query>", NULL, "\n<response>"},
     {{"gteqwen"}, "qwen2", MASK_FULL, POOL_LAST, QWEN_EOS, WEB_QUERY, INSTRUCT, NULL},
     {{"harrier"}, NULL, MASK_CAUSAL, POOL_LAST, NULL, WEB_QUERY, INSTRUCT, NULL},
     {{"f2llm"}, "qwen3", MASK_FAMILY, POOL_LAST, NULL, WEB_QUERY, INSTRUCT, NULL},

@@ -327,7 +327,7 @@ static int make_tokenizer(struct model *m)
         r = err_set(m->em, LT_EFORMAT, "model: the tokenizer has %u ids, the model %u",
                     tokenizer_info(m->tokenizer)->n_vocab, i->vocab);
     if (r == 0 && m->tokenizer && i->text_suffix)
-        r = tokenizer_encode(m->tokenizer, i->text_suffix, strlen(i->text_suffix), &m->suffix, m->em);
+        r = tokenizer_encode_behind(m->tokenizer, i->text_suffix, &m->suffix, m->em);
     return r;
 }
 

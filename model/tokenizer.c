@@ -6,6 +6,7 @@
  * two characters that no merge joins (struct tokenizer, joins). The result is the same by construction. */
 #include "model/tokenizer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -478,6 +479,25 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, st
                      struct err_msg *em)
 {
     return tokenizer_encode_plain(t, text, len, NULL, 0, out, em);
+}
+
+int tokenizer_encode_behind(const struct tokenizer *t, const char *text, struct tokenizer_ids *out, struct err_msg *em)
+{
+    char *joined = NULL;
+    out->n = 0;
+    if (asprintf(&joined, "a%s", text) < 0)
+        return err_set(em, LT_ENOMEM, "%s", err_text(LT_ENOMEM));
+    const int r = tokenizer_encode(t, joined, strlen(joined), out, em);
+    size_t before = 0;
+    while (before < out->n && !out->starts[before])
+        before++;
+    out->n -= before;
+    memmove(out->ids, out->ids + before, out->n * sizeof *out->ids);
+    memmove(out->starts, out->starts + before, out->n * sizeof *out->starts);
+    for (size_t i = 0; i < out->n; i++)
+        out->starts[i]--;
+    free(joined);
+    return r;
 }
 
 int tokenizer_encode_plain(const struct tokenizer *t, const char *text, size_t len, const struct tokenizer_span *plain, size_t n_plain,

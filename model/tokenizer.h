@@ -63,6 +63,10 @@ int32_t tokenizer_find(const struct tokenizer *t, const char *piece, size_t len)
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, struct tokenizer_ids *out,
                      struct err_msg *em);
 
+/* The same of a text that stands behind other text, whatever that is: without the space that some tokenisers put before a first word. Its own first
+ * character is one that no piece has behind another ("\n" of SentencePiece) or starts an added token. */
+int tokenizer_encode_behind(const struct tokenizer *t, const char *text, struct tokenizer_ids *out, struct err_msg *em);
+
 /* Bytes from `from` to before `to`. */
 struct tokenizer_span {
     size_t from, to;

@@ -75,6 +75,8 @@ static void test_names(void **state)
         {"llama", "SFR Embedding Mistral", true, MODEL_POOL_LAST, 1, "\nQuery: ", NULL},
         {"llama", "SFR-Embedding-2_R", true, MODEL_POOL_LAST, 1, "\nQuery: ", NULL},
         {"llama", "Linq Embed Mistral", true, MODEL_POOL_LAST, 1, "\nQuery: ", NULL},
+        {"llama", "Bge En Icl", true, MODEL_POOL_LAST, 1, "<instruct>Given a web search query, retrieve relevant passages that answer the query.\n<query>",
+         NULL},
         {"llama", "Mistral 7B Instruct v0.3", true, MODEL_POOL_MEAN, -1, "", NULL},
         {"qwen2", "gte-Qwen2-1.5B-instruct", false, MODEL_POOL_LAST, 2, "\nQuery: ", NULL},
         {"qwen2", "Gte Qwen1.5 7B Instruct", false, MODEL_POOL_LAST, 2, "\nQuery: ", NULL},
@@ -101,6 +103,7 @@ static void test_names(void **state)
     };
     assert_string_equal(apply(&(struct file){"qwen3vl", "Qwen3-VL-Embedding-8B", -1, -1, 64, false, true, 0}).text_suffix,
                         "<|im_end|>\n<|im_start|>assistant\n");
+    assert_string_equal(apply(&(struct file){"llama", "bge-en-icl", -1, -1, 64, false, true, 0}).text_suffix, "\n<response>");
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         const struct file f = {cases[c].arch, cases[c].name, -1, -1, 64, false, true, 0};
         const struct model_info i = apply(&f);

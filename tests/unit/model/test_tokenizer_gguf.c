@@ -77,6 +77,29 @@ static void test_sentencepiece(void **state)
     tokenizer_destroy(&t);
 }
 
+/* A text that stands behind another gets no space before it, and what follows a special piece in it starts afresh. */
+static void test_behind(void **state)
+{
+    const struct mini_gguf m = mini_sentencepiece();
+    struct tokenizer *t = NULL;
+    struct tokenizer_ids ids = {0};
+    struct err_msg em = {{0}};
+    enum { MARK = 259, A, B };
+    assert_int_equal(create(&m, &t, &em), 0);
+    assert_int_equal(tokenizer_encode_behind(t, "\nb</s>b", &ids, &em), 0);
+    const int32_t want[] = {3 + '\n', B, 2, MARK, B};
+    const uint32_t starts[] = {0, 1, 2, 6, 6};
+    assert_int_equal(ids.n, 5);
+    assert_memory_equal(ids.ids, want, sizeof want);
+    assert_memory_equal(ids.starts, starts, sizeof starts);
+    assert_int_equal(tokenizer_encode_behind(t, "", &ids, &em), 0);
+    assert_int_equal(ids.n, 0);
+    assert_int_equal(tokenizer_encode_behind(t, "\n\xFF", &ids, &em), LT_EUTF8);
+    assert_int_equal(ids.n, 0);
+    tokenizer_ids_finish(&ids);
+    tokenizer_destroy(&t);
+}
+
 static void test_spelled(void **state)
 {
     static const char *const kinds[][2] = {{"gemma4", NULL}, {"gpt2", "gemma4"}, {"gpt2", "granite-embed-multi-311m"}};
@@ -227,7 +250,7 @@ static void test_forged(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_byte_level), cmocka_unit_test(test_sentencepiece), cmocka_unit_test(test_without_a_byte),
+        cmocka_unit_test(test_byte_level), cmocka_unit_test(test_sentencepiece), cmocka_unit_test(test_behind), cmocka_unit_test(test_without_a_byte),
         cmocka_unit_test(test_words),      cmocka_unit_test(test_classes),       cmocka_unit_test(test_forged),
         cmocka_unit_test(test_spelled),
     };

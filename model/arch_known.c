@@ -40,6 +40,8 @@ static const struct known models[] = {
     {{"linqembedmistral"}, "llama", MASK_FAMILY, POOL_LAST, "</s>", WEB_QUERY, INSTRUCT, NULL},
     {{"bgeenicl"}, "llama", MASK_FAMILY, POOL_LAST, "</s>", "<instruct>" WEB ".\n<query>", "<instruct>{}\n<query>", NULL, "\n<response>"},
     {{"gteqwen"}, "qwen2", MASK_FULL, POOL_LAST, QWEN_EOS, WEB_QUERY, INSTRUCT, NULL},
+    {{"infretriever"}, "qwen2", MASK_FULL, POOL_LAST, QWEN_EOS, WEB_QUERY, INSTRUCT, NULL}, /* gte-Qwen2, trained on */
+    {{"nomicembedcode"}, "qwen2", MASK_FAMILY, POOL_LAST, NULL, "Represent this query for searching relevant code: ", "", NULL},
     {{"harrier"}, NULL, MASK_CAUSAL, POOL_LAST, NULL, WEB_QUERY, INSTRUCT, NULL},
     {{"f2llm"}, "qwen3", MASK_FAMILY, POOL_LAST, NULL, WEB_QUERY, INSTRUCT, NULL},
     {{"pplxembed"}, "qwen3", MASK_FULL, POOL_MEAN, NULL, "", "", NULL},

@@ -80,6 +80,8 @@ static void test_names(void **state)
         {"llama", "Mistral 7B Instruct v0.3", true, MODEL_POOL_MEAN, -1, "", NULL},
         {"qwen2", "gte-Qwen2-1.5B-instruct", false, MODEL_POOL_LAST, 2, "\nQuery: ", NULL},
         {"qwen2", "Gte Qwen1.5 7B Instruct", false, MODEL_POOL_LAST, 2, "\nQuery: ", NULL},
+        {"qwen2", "Inf Retriever V1 1.5b", false, MODEL_POOL_LAST, 2, "\nQuery: ", NULL},
+        {"qwen2", "Nomic Embed Code", true, MODEL_POOL_LAST, -1, "Represent this query for searching relevant code: ", NULL},
         {"qwen2", "Qwen2 1.5B Instruct", true, MODEL_POOL_MEAN, -1, "", NULL},
         {"qwen2", "KaLM Embedding Multilingual Mini Instruct v2.5", false, MODEL_POOL_MEAN, -1, "\nQuery: ", NULL},
         {"qwen2", "KaLM Embedding Multilingual Mini v1", true, MODEL_POOL_MEAN, -1, "", NULL},

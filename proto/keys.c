@@ -193,8 +193,10 @@ int key_entry_parse(struct key_entry *e, const char *line, size_t len, struct er
     word_next(&rest, &w, " \t");
     if (key_parse_named("the public key", w.p, w.len, e->public, em) < 0)
         return LT_EFORMAT;
-    if (!word_next(&rest, &w, " \t") || parse_rights(e, w) < 0)
+    if (!word_next(&rest, &w, " \t"))
         return err_set(em, LT_EFORMAT, "after the key come its rights: query, ingest, admin, joined by commas");
+    if (parse_rights(e, w) < 0)
+        return err_set(em, LT_EFORMAT, "\"%.*s\" are no rights: query, ingest, admin, joined by commas", (int)(w.len < 40 ? w.len : 40), w.p);
     while (word_next(&rest, &w, " \t"))
         if ((r = parse_option(e, w, &seen, em)) < 0)
             goto fail;

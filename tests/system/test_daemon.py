@@ -429,6 +429,7 @@ class Remote(unittest.TestCase):
             for args, words in ((["--expires", "2020-01-31"], "expires on 2020-01-31 would be refused already"),
                                 (["--expires", today], f"expires on {today} would be refused already"),
                                 (["--expires", "2037-02-30"], 'expires= takes a day, YYYY-MM-DD, not "2037-02-30"'),
+                                (["--rights", "query,write"], '"query,write" are no rights: query, ingest, admin, joined by commas'),
                                 (["--collections", "a,b/c"], 'collections= takes 64 names of collections at most, joined by commas, or *, not "a,b/c"')):
                 got = subprocess.run([LATENT, "key", "add", public, "--file", path, *args], capture_output=True, text=True)
                 self.assertEqual((got.returncode, got.stdout), (1, ""), args)

@@ -16,7 +16,9 @@ static unsigned detect(void)
 {
     unsigned f = 0;
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    unsigned a, b, c, d;
+    /* Not every compiler has a name for F16C. What it asks of the system, AVX2 has asked already. */
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C)
         f |= CPU_AVX2;
     if ((f & CPU_AVX2) && __builtin_cpu_supports("avx512f") &&
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
@@ -26,7 +28,6 @@ static unsigned detect(void)
         f |= CPU_AVX512_VNNI;
     if ((f & CPU_AVX512_VNNI) && __builtin_cpu_supports("avx512vpopcntdq"))
         f |= CPU_AVX512_POPCNT;
-    unsigned a, b, c, d;
     if ((f & CPU_AVX2) && __get_cpuid_count(7, 1, &a, &b, &c, &d)) {
         f |= a & 1u << 4 ? CPU_AVX_VNNI : 0;
         f |= (f & CPU_AVX512_VNNI) && (a & 1u << 5) ? CPU_AVX512_BF16 : 0;

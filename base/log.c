@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -15,11 +17,23 @@
 static atomic_int log_max = LOG_INFO;
 static atomic_int file_fd = -1;
 static atomic_bool stderr_left;
+static atomic_bool stderr_is_journal;
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
 void log_set_level(enum log_level level)
 {
     atomic_store(&log_max, (int)level);
+}
+
+void log_find_journal(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    struct stat st;
+    char here[64];
+    if (!stream || fstat(STDERR_FILENO, &st) < 0)
+        return;
+    snprintf(here, sizeof here, "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+    atomic_store(&stderr_is_journal, strcmp(stream, here) == 0);
 }
 
 int log_level_parse(const char *name, enum log_level *level)
@@ -80,8 +94,13 @@ void log_write(enum log_level level, const char *area, const char *fmt, ...)
             *p = ' ';
     int n = snprintf(line, sizeof line, "%s.%03ldZ %-5s %s: %s\n", when, ts.tv_nsec / 1000000, level_names[level], area, text);
     int fd = atomic_load(&file_fd);
-    if (!atomic_load(&stderr_left))
-        fputs(line, stderr);
+    if (!atomic_load(&stderr_left)) {
+        static const int priorities[] = {3, 4, 6, 7}; /* syslog's */
+        if (atomic_load(&stderr_is_journal))
+            fprintf(stderr, "<%d>%s: %s\n", priorities[level], area, text);
+        else
+            fputs(line, stderr);
+    }
     if (fd >= 0 && n > 0)
         write_file(fd, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
 }

@@ -1,4 +1,5 @@
 /* Logging to stderr and, where asked to, a file, one line a message: "2026-01-31T12:00:00.123Z info  daemon: text".
+ * To systemd's journal, which knows time and level by itself: "<6>daemon: text".
  * Thread-safety: safe. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -7,6 +8,9 @@ enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 /* Messages above this level are dropped; LOG_INFO at start. */
 void log_set_level(enum log_level level);
+
+/* Looks whether standard error is the journal ($JOURNAL_STREAM names its device and inode); before there are threads. */
+void log_find_journal(void);
 
 /* Level by name ("error", "warn", "info", "debug"); LT_EINVAL for others. */
 int log_level_parse(const char *name, enum log_level *level);

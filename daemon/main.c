@@ -34,6 +34,7 @@ static int serve(const struct settings *s)
     prctl(PR_SET_NAME, "latentd"); /* for pgrep and top: started by /proc/self/exe it is called exe */
     if (log_level_parse(s->log_level, &level) == 0)
         log_set_level(level);
+    log_find_journal();
     if (s->is_private)
         systemd_forget();
     log_info("daemon", "latentd " LATENTD_VERSION ", data in %s", s->data);

@@ -17,6 +17,14 @@ done
 # Root's settings are read where the package has them.
 [ -f "$tmp/root/etc/latentd/latentd.conf" ] || exit 1
 [ "$(id -u)" != 0 ] || "$tmp/root/usr/bin/latentd" --help | grep -q " /etc/latentd/latentd.conf" || { echo "latentd reads other settings"; exit 1; }
+# The socket is enabled (it would not be once anything else had been noted about it), all is stopped with the package, and an upgrade stops nothing but
+# to start it again.
+dpkg-deb -e "$tmp"/debs/latentd_*.deb "$tmp/control" || exit 1
+first=$(grep -oE "deb-systemd-helper (enable|update-state) 'latentd.socket'" "$tmp/control/postinst" | head -n 1)
+[ "$first" = "deb-systemd-helper enable 'latentd.socket'" ] || { echo "installing does not enable the socket"; exit 1; }
+grep -q "stop.*'latentd.service'" "$tmp/control/prerm" || { echo "removing leaves the daemon running"; exit 1; }
+[ ! -e "$tmp/control/preinst" ] || { echo "upgrading stops what it does not start"; exit 1; }
+! grep -q "invoke \$_dh_action.*latentd.socket" "$tmp/control/postinst" || { echo "upgrading takes the socket from a daemon that runs"; exit 1; }
 lib=$(dirname "$(find "$tmp/root" -name liblatent.so.0)")
 mkdir "$tmp/run"
 PATH="$tmp/root/usr/bin:$PATH" LD_LIBRARY_PATH="$lib" PKG_CONFIG_SYSROOT_DIR="$tmp/root" PKG_CONFIG_PATH="$lib/pkgconfig" \

@@ -52,6 +52,14 @@ class Units(unittest.TestCase):
         _, complaints = self.analyze("--user", "verify", "--man=no", service)
         self.assertNotIn("latentd", complaints)
 
+    def test_bad_settings_are_not_read_again(self):
+        """Exit status 2 says that starting once more makes no difference."""
+        got = subprocess.run([LATENTD, "--nonesuch"], capture_output=True, timeout=CALL_S)
+        self.assertEqual(got.returncode, 2)
+        for name in ("latentd.service", "latentd-user.service"):
+            with open(os.path.join(BUILD, "dist", name)) as f:
+                self.assertRegex(f.read(), r"(?m)^RestartPreventExitStatus=2$")
+
     def test_options_of_the_unit_are_known(self):
         """ExecStart's options, with a settings file that is there."""
         with open(os.path.join(BUILD, "dist", "latentd.service")) as f:
@@ -75,9 +83,9 @@ class Devices(unittest.TestCase):
 class Manager(Daemon):
     """Starts the daemon as systemd would: sockets from descriptor 3 on, the notification socket's name in the environment."""
 
-    def __init__(self, sockets, *args, pid="$$", **more):
+    def __init__(self, sockets, *args, pid="$$", journal=lambda st: "0:0", **more):
         super().__init__(*args, wait=None, **more)
-        self.sockets, self.pid = sockets, pid
+        self.sockets, self.pid, self.journal = sockets, pid, journal
         self.notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notices.settimeout(START_S)
         self.notices.bind(os.path.join(self.folder, "notify"))
@@ -92,7 +100,7 @@ class Manager(Daemon):
             self.process = subprocess.Popen(
                 ["bash", "-c", script, LATENTD, "--data", self.data, "--socket", self.socket, *self.args], pass_fds=kept,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=dict(self.env, NOTIFY_SOCKET=os.path.join(self.folder, "notify")))
+                env=dict(self.env, NOTIFY_SOCKET=os.path.join(self.folder, "notify"), JOURNAL_STREAM=self.journal(os.fstat(log.fileno()))))
         return self
 
     def notice(self):
@@ -179,6 +187,15 @@ class Activation(unittest.TestCase):
                 self.assertNotIn("descriptor 6,", d.log_text())
                 with Wire(self.path) as w:
                     self.assertEqual(w.call(STATUS, []).code, 0)
+
+    def test_lines_in_the_journal(self):
+        """The journal has a time and a level for each line; another file has neither, though systemd started the daemon."""
+        with listening(self.path) as passed:
+            for journal, line in ((lambda st: f"{st.st_dev}:{st.st_ino}", r"(?m)^<6>daemon: ready after"),
+                                  (lambda st: f"{st.st_dev}:{st.st_ino + 1}", r"(?m)^\d{4}-\S+Z info  daemon: ready after")):
+                with Manager([passed], journal=journal) as d:
+                    self.assertEqual(d.notice(), "READY=1")
+                    self.assertRegex(d.log_text(), line)
 
     def test_failed_start_is_not_ready(self):
         with listening(self.path) as passed, Manager([passed], "--model", "/nonexistent.gguf") as d:

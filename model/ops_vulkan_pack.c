@@ -33,24 +33,37 @@ static uint32_t four_nibbles(uint64_t v)
     return (uint32_t)(v | v >> 24) & 0xFFFF;
 }
 
-/* The low 4 bits of values i … i + 7, in the order in which a shift and a mask leave neighbours in a word's halves. */
+/* The low 4 bits of eight values, in the order in which a shift and a mask leave neighbours in a word's halves. */
+static uint32_t nibbles(uint64_t v)
+{
+    return four_nibbles(v) | four_nibbles(v >> 8) << 16;
+}
+
+/* Of values i … i + 7. */
 static void put_low(uint8_t *plane, unsigned i, uint64_t v)
 {
-    const uint32_t word = four_nibbles(v) | four_nibbles(v >> 8) << 16;
+    const uint32_t word = nibbles(v);
     memcpy(plane + i / 2, &word, 4);
 }
 
-static void put_pairs(uint8_t *plane, unsigned i, uint64_t v)
+/* Upper bits of values i … i + 7, `bits` of each, into the word that 32 / bits values share: each nibble of it has, of one eight after the other,
+ * the bits of the value whose low ones have that place in the eight's own word. The plane is zero before. */
+static void put_high(uint8_t *plane, unsigned i, unsigned bits, uint64_t v)
 {
-    v &= 0x0303030303030303;
-    v = (v | v >> 6) & 0x000F000F000F000F;
-    store_u16(plane + i / 4, (uint16_t)(four_nibbles(v)));
+    const unsigned per_word = 32 / bits, eight = i % per_word / 8;
+    uint32_t word;
+    memcpy(&word, plane + i / per_word * 4, 4);
+    word |= nibbles(v & 0x0101010101010101 * ((1u << bits) - 1)) << eight * bits;
+    memcpy(plane + i / per_word * 4, &word, 4);
 }
 
-/* The product has byte k's bit, and no other sum, at 56 + k. */
-static void put_bits(uint8_t *plane, unsigned i, uint64_t v)
+/* The fifth bits of 32 values, of which value i has bit i. */
+static void put_fifth(uint8_t *plane, const uint8_t *p)
 {
-    plane[i / 8] = (uint8_t)((v & 0x0101010101010101) * 0x0102040810204080 >> 56);
+    for (unsigned i = 0; i < BLOCK_LEN; i++) {
+        const uint64_t bit = p[i / 8] >> i % 8 & 1;
+        put_high(plane, i / 8 * 8, 1, bit << 8 * (i % 8));
+    }
 }
 
 static void pack_q8_0(const uint8_t *p, uint8_t *data, uint8_t *shared)
@@ -92,13 +105,14 @@ static void pack_q5_0(const uint8_t *p, uint8_t *data, uint8_t *shared)
 {
     memcpy(shared, p, 2);
     store_zero(shared + 2, load_u16(p), 16);
-    memcpy(shared + 4, p + 2, 4);
+    put_fifth(shared + 4, p + 2);
     pack_halves(p + 6, data);
 }
 
 static void pack_q5_1(const uint8_t *p, uint8_t *data, uint8_t *shared)
 {
-    memcpy(shared, p, 8);
+    memcpy(shared, p, 4);
+    put_fifth(shared + 4, p + 4);
     pack_halves(p + 8, data);
 }
 
@@ -134,7 +148,7 @@ static void pack_q5_k(const uint8_t *p, uint8_t *data, uint8_t *shared)
     pack_scales(p, shared);
     pack_parts(p + 48, data);
     for (unsigned i = 0; i < BLOCK_K_LEN; i += 8)
-        put_bits(shared + 16, i, load_u64(p + 16 + i % 32) >> (i / 32));
+        put_high(shared + 16, i, 1, load_u64(p + 16 + i % 32) >> (i / 32));
 }
 
 static void pack_q6_k(const uint8_t *p, uint8_t *data, uint8_t *shared)
@@ -144,7 +158,7 @@ static void pack_q6_k(const uint8_t *p, uint8_t *data, uint8_t *shared)
     for (unsigned i = 0; i < BLOCK_K_LEN; i += 8) {
         const unsigned half = i / 128, run = i / 32 % 4;
         put_low(data, i, load_u64(p + 64 * half + 32 * (run & 1) + i % 32) >> (run & 2 ? 4 : 0));
-        put_pairs(shared + 20, i, load_u64(p + 128 + 32 * half + i % 32) >> 2 * run);
+        put_high(shared + 20, i, 2, load_u64(p + 128 + 32 * half + i % 32) >> 2 * run);
     }
 }
 
@@ -160,7 +174,7 @@ static void pack_q3_k(const uint8_t *p, uint8_t *data, uint8_t *shared)
         for (unsigned e = 0; e < 8; e++)
             v[e] = (uint8_t)(28 + ((p[32 + run / 4 * 32 + i % 32 + e] >> run % 4 * 2 & 3) | (p[i % 32 + e] >> run & 1) << 2));
         put_low(data, i, load_u64(v));
-        put_pairs(shared + 20, i, load_u64(v) >> 4);
+        put_high(shared + 20, i, 2, load_u64(v) >> 4);
     }
 }
 

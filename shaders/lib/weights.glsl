@@ -9,12 +9,15 @@
 // The others: the low 4 bits of each value in binding W_DATA, eight values in a word: from the lowest bits on v0, v2, v4, v6,
 // v1, v3, v5, v7, so that a shift and a mask leave two neighbours in its halves. And per block in binding W_SCALE
 //   q4    1 word: f16 d, f16 m                                          value = d q + m
-//   q5    2 words: d and m as above; the fifth bits
+//   q5    2 words: d and m as above; the fifth bits of 32 values
 //   q4k   4 words: f16 d, f16 dmin; 8 scales and 8 minima of 6 bits,    value = d scale q - dmin min
 //         in the second word the low 4 bits of those of parts 0 … 3, scales in its low half, minima in the upper one, in the third word of
 //         parts 4 … 7, in the fourth the upper 2 bits of all, so that part p's are found by shifts of 4 p and 2 p without a branch
-//   q5k  12 words: as q4k; the fifth bits
-//   q6k  21 words: f16 d; 16 int8 scales; the upper 2 bits of each      value = d scale (q - 32)
+//   q5k  12 words: as q4k; the fifth bits of 32 values each
+//   q6k  21 words: f16 d; 16 int8 scales; the upper 2 bits of 16        value = d scale (q - 32)
+//         values each
+// A word of upper bits has in each nibble, from the lowest bits on, those of the values that have that place in the words of low bits of its
+// eights, one eight after the other: shifted by an eight's, and by 4 more, they stand above the low bits that the same masks leave.
 // Products of f16 and a few bits are exact in f32, so a value has one rounding at most, as on the host.
 
 #if defined(WEIGHT_F32)
@@ -41,15 +44,15 @@ float weight_scale(uint i4)
     return (block & 1) == 0 ? two.x : two.y;
 }
 #elif defined(WEIGHT_Q4) || defined(WEIGHT_Q5) || defined(WEIGHT_Q4K) || defined(WEIGHT_Q5K) || defined(WEIGHT_Q6K)
-// Four neighbouring fields of `bits` bits from the lowest of u on.
-vec4 weight_bits(uint u, uint bits)
+// What four neighbours, the first or last of an eight, have of its word of nibbles, or of one of upper bits.
+vec4 weight_bits(uint u, uint i4, uint mask)
 {
-    return vec4((uvec4(u) >> (uvec4(0, 1, 2, 3) * bits)) & uvec4((1u << bits) - 1u));
+    return vec4(uvec4(u >> (8 * (i4 & 1))) >> uvec4(0, 16, 4, 20) & mask);
 }
 
 vec4 weight_low(uint i4)
 {
-    return vec4(uvec4(w_data[i4 / 2] >> (8 * (i4 & 1))) >> uvec4(0, 16, 4, 20) & 15u);
+    return weight_bits(w_data[i4 / 2], i4, 15);
 }
 #endif
 #if defined(WEIGHT_Q4K) || defined(WEIGHT_Q5K)
@@ -85,18 +88,18 @@ vec4 weight4(uint i4)
 #elif defined(WEIGHT_Q5)
     uint at = i4 / 8 * 2;
     vec2 s = unpackHalf2x16(w_scale[at]);
-    return s.x * (weight_low(i4) + 16.0 * weight_bits(w_scale[at + 1] >> (4 * (i4 & 7)), 1)) + s.y;
+    return s.x * (weight_low(i4) + 16.0 * weight_bits(w_scale[at + 1] >> (i4 / 2 & 3), i4, 1)) + s.y;
 #elif defined(WEIGHT_Q4K)
     vec2 s = weight_part(i4 / 64 * 4, i4 / 8 & 7);
     return s.x * weight_low(i4) - s.y;
 #elif defined(WEIGHT_Q5K)
     uint at = i4 / 64 * 12, part = i4 / 8 & 7;
     vec2 s = weight_part(at, part);
-    return s.x * (weight_low(i4) + 16.0 * weight_bits(w_scale[at + 4 + part] >> (4 * (i4 & 7)), 1)) - s.y;
+    return s.x * (weight_low(i4) + 16.0 * weight_bits(w_scale[at + 4 + part] >> (i4 / 2 & 3), i4, 1)) - s.y;
 #elif defined(WEIGHT_Q6K)
     uint at = i4 / 64 * 21, run = i4 / 4 & 15;
     int scale = bitfieldExtract(int(w_scale[at + 1 + run / 4]), int(8 * (run & 3)), 8);
-    vec4 high = weight_bits(w_scale[at + 5 + run] >> (8 * (i4 & 3)), 2);
+    vec4 high = weight_bits(w_scale[at + 5 + run] >> (i4 & 2), i4, 3);
     return unpackHalf2x16(w_scale[at]).x * float(scale) * (weight_low(i4) + 16.0 * high - 32.0);
 #endif
 }

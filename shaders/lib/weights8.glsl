@@ -7,6 +7,13 @@ layout(set = 0, binding = W_DATA, std430) readonly buffer WeightQuads { uvec4 w_
 layout(set = 0, binding = W_SCALE, std430) readonly buffer Scales { uint w_scale[]; };
 layout(set = 0, binding = W_SCALE, std430) readonly buffer ScaleQuads { uvec4 w_scale4[]; };
 
+// Upper bits of a value.
+#if defined(WEIGHT_Q5) || defined(WEIGHT_Q5K)
+#define WEIGHT_UPPER 1u
+#elif defined(WEIGHT_Q6K)
+#define WEIGHT_UPPER 3u
+#endif
+
 struct Weights8 {
     uvec4 a, b;
 };
@@ -29,18 +36,18 @@ Weights8 weights8_fetch(uint i8)
 #elif defined(WEIGHT_Q5)
     w.a.x = w_data[i8];
     w.b.x = w_scale[i8 / 4 * 2];
-    w.a.y = w_scale[i8 / 4 * 2 + 1] >> (8 * (i8 & 3));
+    w.a.y = w_scale[i8 / 4 * 2 + 1] >> (i8 & 3);
 #elif defined(WEIGHT_Q4K)
     w.a.x = w_data[i8];
     w.b = w_scale4[i8 / 32];
 #elif defined(WEIGHT_Q5K)
     w.a.x = w_data[i8];
-    w.a.y = w_scale[i8 / 32 * 12 + 4 + (i8 / 4 & 7)] >> (8 * (i8 & 3));
+    w.a.y = w_scale[i8 / 32 * 12 + 4 + (i8 / 4 & 7)] >> (i8 & 3);
     w.b = w_scale4[i8 / 32 * 3];
 #elif defined(WEIGHT_Q6K)
     uint at = i8 / 32 * 21, run = i8 / 2 & 15;
     w.a.x = w_data[i8];
-    w.a.y = w_scale[at + 5 + run] >> (16 * (i8 & 1));
+    w.a.y = w_scale[at + 5 + run] >> (2 * (i8 & 1));
     w.b.x = w_scale[at];
     w.b.y = w_scale[at + 1 + run / 4] >> (8 * (run & 3));
 #endif
@@ -108,12 +115,9 @@ void weights8_whole(Weights8 w, out ivec4 low, out ivec4 high)
     high = (ivec4(w.a.y) << ivec4(24, 16, 8, 0)) >> 24;
 #else
     uvec4 l = uvec4(w.a.x) >> uvec4(0, 16, 4, 20) & 15, h = uvec4(w.a.x) >> uvec4(8, 24, 12, 28) & 15;
-#if defined(WEIGHT_Q5) || defined(WEIGHT_Q5K)
-    l |= (uvec4(w.a.y) >> uvec4(0, 1, 2, 3) & 1) << 4;
-    h |= (uvec4(w.a.y) >> uvec4(4, 5, 6, 7) & 1) << 4;
-#elif defined(WEIGHT_Q6K)
-    l |= (uvec4(w.a.y) >> uvec4(0, 2, 4, 6) & 3) << 4;
-    h |= (uvec4(w.a.y) >> uvec4(8, 10, 12, 14) & 3) << 4;
+#if defined(WEIGHT_UPPER)
+    l |= (uvec4(w.a.y) >> uvec4(0, 16, 4, 20) & WEIGHT_UPPER) << 4;
+    h |= (uvec4(w.a.y) >> uvec4(8, 24, 12, 28) & WEIGHT_UPPER) << 4;
 #endif
     low = ivec4(l);
     high = ivec4(h);

@@ -12,11 +12,6 @@ f16vec2 weights8_pair(uint bits)
 {
     return unpackFloat2x16(bits | WEIGHTS8_BASE);
 }
-
-uint weights8_apply(uint bits, f16vec2 zero, f16vec2 factor, f16vec2 add)
-{
-    return packFloat2x16(fma(weights8_pair(bits) - zero, factor, add));
-}
 #endif
 
 #if defined(WEIGHT_F16W) || defined(WEIGHT_BF16W)
@@ -47,25 +42,37 @@ uvec4 weights8_scaled(Weights8 w, f16vec2 s)
     weights8_f32(w, 0, low, high);
     return uvec4(packHalf2x16(low.xy), packHalf2x16(low.zw), packHalf2x16(high.xy), packHalf2x16(high.zw));
 #else
+    f16vec2 v[4];
 #if defined(WEIGHT_Q8W)
     // q + 128 in its byte, so that it is no negative number
     uvec2 u = w.a.xy ^ 0x80808080u;
     uvec4 q = uvec4(u.x & 0xFFu | (u.x & 0xFF00u) << 8, u.x >> 16 & 0xFFu | (u.x >> 8 & 0xFF0000u),
                     u.y & 0xFFu | (u.y & 0xFF00u) << 8, u.y >> 16 & 0xFFu | (u.y >> 8 & 0xFF0000u));
-    f16vec2 zero = f16vec2(1152.0), add = f16vec2(0.0);
+    f16vec2 add = f16vec2(0.0);
+    [[unroll]] for (uint i = 0; i < 4; i++)
+        v[i] = weights8_pair(q[i]) - f16vec2(1152.0);
 #else
-    uvec4 q = uvec4(w.a.x, w.a.x >> 4, w.a.x >> 8, w.a.x >> 12) & 0x000F000Fu;
-    f16vec2 zero = f16vec2(1024.0), add = s.yy;
-#if defined(WEIGHT_Q5) || defined(WEIGHT_Q5K)
-    q |= uvec4(w.a.y << 4, w.a.y << 2, w.a.y, w.a.y >> 2) & 0x10u | uvec4(w.a.y << 19, w.a.y << 17, w.a.y << 15, w.a.y << 13) & 0x100000u;
-#elif defined(WEIGHT_Q6K)
-    q |= uvec4(w.a.y << 4, w.a.y, w.a.y >> 4, w.a.y >> 8) & 0x30u | uvec4(w.a.y << 18, w.a.y << 14, w.a.y << 10, w.a.y << 6) & 0x300000u;
-    zero = f16vec2(1056.0); // 32 is taken off before the factor: nothing is added
-    add = f16vec2(0.0);
+    // Every second pair stays 4 bits higher, as 16 q, which spares its shift: the 16 goes by an exact product.
+    uvec2 u = uvec2(w.a.x, w.a.x >> 8);
+    uvec4 q = u.xxyy & uvec4(0x000F000Fu, 0x00F000F0u, 0x000F000Fu, 0x00F000F0u);
+#if defined(WEIGHT_UPPER)
+    u = uvec2(w.a.y << 4, w.a.y >> 4);
+    q |= u.xxyy & WEIGHT_UPPER * uvec4(0x00100010u, 0x01000100u, 0x00100010u, 0x01000100u);
 #endif
+#if defined(WEIGHT_Q6K)
+    const float zero = 32.0; // taken off before the factor: nothing is added
+    f16vec2 add = f16vec2(0.0);
+#else
+    const float zero = 0.0;
+    f16vec2 add = s.yy;
 #endif
-    return uvec4(weights8_apply(q.x, zero, s.xx, add), weights8_apply(q.y, zero, s.xx, add),
-                 weights8_apply(q.z, zero, s.xx, add), weights8_apply(q.w, zero, s.xx, add));
+    [[unroll]] for (uint i = 0; i < 4; i += 2) {
+        v[i] = weights8_pair(q[i]) - f16vec2(1024.0 + zero);
+        v[i + 1] = fma(weights8_pair(q[i + 1]), f16vec2(0.0625), f16vec2(-64.0 - zero));
+    }
+#endif
+    return uvec4(packFloat2x16(fma(v[0], s.xx, add)), packFloat2x16(fma(v[1], s.xx, add)), packFloat2x16(fma(v[2], s.xx, add)),
+                 packFloat2x16(fma(v[3], s.xx, add)));
 #endif
 }
 

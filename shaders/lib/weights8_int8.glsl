@@ -18,12 +18,10 @@ uvec2 weights8_int8(Weights8 w)
     return w.a.xy;
 #else
     uvec2 q = uvec2(w.a.x, w.a.x >> 4) & 0x0F0F0F0Fu;
-#if defined(WEIGHT_Q5) || defined(WEIGHT_Q5K)
-    uvec2 h = uvec2(w.a.y, w.a.y >> 2); // the fifth bits of v0 v1 … and of v2 v3 …
-    q |= (h & 1u) << 4 | (h & 0x10u) << 8 | (h & 2u) << 19 | (h & 0x20u) << 23;
-#elif defined(WEIGHT_Q6K)
-    uvec2 h = uvec2(w.a.y, w.a.y >> 4);
-    q |= (h & 0x303u) << 4 | (h & 0xC0Cu) << 18;
+#if defined(WEIGHT_UPPER)
+    q |= uvec2(w.a.y << 4, w.a.y) & WEIGHT_UPPER * 0x10101010u;
+#endif
+#if defined(WEIGHT_Q6K)
     q = ((q | 0x80808080u) - 0x20202020u) ^ 0x80808080u; // 32 off each byte
 #endif
     return q;

@@ -37,6 +37,13 @@ static unsigned number(enum tensor_type type, const uint8_t *p, unsigned i)
     }
 }
 
+/* What value i's place in the words of upper bits has, of which each value has `bits`. */
+static unsigned upper(const uint8_t *plane, unsigned bits, unsigned i)
+{
+    const unsigned nibble = i % 8 / 2 + i % 2 * 4, per_word = 32 / bits, at = 4 * nibble + i % per_word / 8 * bits;
+    return plane[i / per_word * 4 + at / 8] >> at % 8 & ((1u << bits) - 1);
+}
+
 /* The same from the planes. */
 static unsigned held_number(enum tensor_type type, const uint8_t *data, const uint8_t *shared, unsigned i)
 {
@@ -48,12 +55,12 @@ static unsigned held_number(enum tensor_type type, const uint8_t *data, const ui
         return data[i];
     case TENSOR_Q5_0:
     case TENSOR_Q5_1:
-        return low | (shared[4 + i / 8] >> i % 8 & 1) << 4;
+        return low | upper(shared + 4, 1, i) << 4;
     case TENSOR_Q5_K:
-        return low | (shared[16 + i / 8] >> i % 8 & 1) << 4;
+        return low | upper(shared + 16, 1, i) << 4;
     case TENSOR_Q3_K:
     case TENSOR_Q6_K:
-        return low | (shared[20 + i / 4] >> i % 4 * 2 & 3) << 4;
+        return low | upper(shared + 20, 2, i) << 4;
     default:
         return low;
     }

@@ -185,7 +185,7 @@ int file_edit(const char *path, const void *data, size_t len, mode_t mode, struc
     const bool known = dir >= 0 && fstat(dir, &like) == 0;
     if (dir >= 0)
         close(dir);
-    like.st_mode = mode;
+    like.st_mode = known && like.st_uid == 0 ? mode | 0444 : mode;
     return replace(path, data, len, mode, known && geteuid() == 0 ? &like : NULL, em);
 }
 

@@ -20,8 +20,8 @@ int file_read(const char *path, size_t max, char **data, size_t *len, struct err
  * A crash leaves the old or the new file, never a mixture. */
 int file_replace(const char *path, const void *data, size_t len, mode_t mode, struct err_msg *em);
 
-/* The same for a file that somebody may have made for another user: owner, group and mode stay; mode and, where root makes it, the
- * folder's owner are a new one's. */
+/* The same for a file that holds no secret and that somebody may have made for another user: owner, group and mode stay; mode and, where
+ * root makes it, the folder's owner are a new one's. In a folder of root's own everyone may read it, since nobody knows whom it is for. */
 int file_edit(const char *path, const void *data, size_t len, mode_t mode, struct err_msg *em);
 
 /* Writes or reads exactly len bytes, resuming after EINTR and short transfers.

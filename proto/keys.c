@@ -297,7 +297,7 @@ static int file_guard(const char *path, struct err_msg *em)
     if (stat(path, &st) < 0)
         return err_set(em, err_from_errno(errno), "%s: %s", path, strerror(errno));
     if (st.st_mode & 022)
-        return err_set(em, LT_EPERM, "%s: others may write to it; `chmod 600` it", path);
+        return err_set(em, LT_EPERM, "%s: others may write to it; `chmod go-w` it", path);
     if (st.st_uid != geteuid() && st.st_uid != 0)
         return err_set(em, LT_EPERM, "%s: belongs to another user", path);
     return 0;
@@ -311,7 +311,9 @@ static int read_text(const char *path, char **text, size_t *len, struct err_msg 
     int r = file_guard(path, em);
     if (r == LT_ENOTFOUND)
         return 0;
-    return r < 0 ? r : file_read(path, KEYS_FILE_MAX, text, len, em);
+    if (r == 0 && (r = file_read(path, KEYS_FILE_MAX, text, len, em)) == LT_EPERM)
+        err_set(em, r, "%s: user %ld may not read it; it holds no secrets: `chmod 644` it", path, (long)geteuid());
+    return r;
 }
 
 static int parse_named(const char *path, struct keys *k, const char *text, size_t len, struct err_msg *em)

@@ -97,8 +97,9 @@ int key_entry_format(const struct key_entry *e, char *out, size_t size);
 int key_entry_parse(struct key_entry *e, const char *line, size_t len, struct err_msg *em);
 void key_entry_finish(struct key_entry *e);
 
-/* Edit the file at path, keeping all other lines and comments as they are (atomic; owner and mode stay, a new one has mode 0600). Block
- * while another process edits in the same folder.
+/* Edit the file at path, keeping all other lines and comments as they are (atomic; owner and mode stay). A new one is the
+ * folder's owner's alone where that is another user, and readable by everyone where root makes it in a folder of its own. Block while
+ * another process edits in the same folder.
  * Errors: LT_EEXIST (add: the key is there), LT_ENOTFOUND (revoke: it is not). */
 int keys_file_add(const char *path, const struct key_entry *e, struct err_msg *em);
 int keys_file_revoke(const char *path, const uint8_t public[static KEY_BYTES], struct err_msg *em);

@@ -310,6 +310,41 @@ static void test_edit_others(void **state)
     assert_int_equal(st.st_mode & 07777, 0640);
 }
 
+static int read_as(const char *path, unsigned uid, const char *said)
+{
+    struct keys k;
+    struct err_msg em = {{0}};
+    assert_int_equal(seteuid(uid), 0);
+    int r = keys_read(path, &k, &em);
+    assert_int_equal(seteuid(0), 0);
+    assert_string_equal(em.text, said);
+    keys_finish(&k);
+    return r;
+}
+
+/* Root makes the file in its own folder, for a daemon of another user. */
+static void test_made_for_others(void **state)
+{
+    char path[160], said[300];
+    struct stat st;
+    struct err_msg em;
+    struct key_entry e = {.public = {1}, .rights = KEY_QUERY, .all_collections = true};
+    if (geteuid() != 0)
+        skip();
+    const mode_t mask = umask(077);
+    snprintf(path, sizeof path, "%s", path_of("made"));
+    assert_int_equal(chmod(dir, 0755), 0);
+    assert_int_equal(keys_file_add(path, &e, &em), 0);
+    umask(mask);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_uid, 0);
+    assert_int_equal(st.st_mode & 07777, 0644);
+    assert_int_equal(read_as(path, 1234, ""), 0);
+    assert_int_equal(chmod(path, 0600), 0);
+    snprintf(said, sizeof said, "%s: user 1234 may not read it; it holds no secrets: `chmod 644` it", path);
+    assert_int_equal(read_as(path, 1234, said), LT_EPERM);
+}
+
 static void test_rate(void **state)
 {
     struct key_rate r = {0};
@@ -338,6 +373,7 @@ int main(void)
         cmocka_unit_test(test_edit_file),
         cmocka_unit_test(test_edit_at_once),
         cmocka_unit_test(test_edit_others),
+        cmocka_unit_test(test_made_for_others),
         cmocka_unit_test(test_rate),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);

@@ -125,6 +125,22 @@ int file_sync_parent(const char *path)
     return r;
 }
 
+/* The folder's user can change names meanwhile: what is given away is empty, has no other name, and is in the folder itself. */
+void file_give(int fd, const char *path)
+{
+    struct stat folder, mine, there;
+    const char *slash = strrchr(path, '/');
+    const int dir = geteuid() == 0 ? file_open_parent(path) : -1;
+    if (dir < 0)
+        return;
+    if (fstat(dir, &folder) == 0 && folder.st_uid != 0 && fstat(fd, &mine) == 0 && mine.st_uid == 0 &&
+        (S_ISDIR(mine.st_mode) || (S_ISREG(mine.st_mode) && mine.st_nlink == 1 && mine.st_size == 0)) &&
+        fstatat(dir, slash ? slash + 1 : path, &there, AT_SYMLINK_NOFOLLOW) == 0 && there.st_dev == mine.st_dev && there.st_ino == mine.st_ino &&
+        mine.st_dev == folder.st_dev)
+        (void)!fchown(fd, folder.st_uid, folder.st_gid); /* in vain where root may not: its user is told what cannot be opened */
+    close(dir);
+}
+
 /* Owner and group as far as the caller may give them away. */
 static int make_alike(int fd, const struct stat *like)
 {
@@ -145,7 +161,9 @@ static int replace(const char *path, const void *data, size_t len, mode_t mode, 
     int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
     if (fd < 0)
         return fail(em, tmp, "cannot create");
-    if (like && make_alike(fd, like) < 0) {
+    if (!like)
+        file_give(fd, tmp);
+    else if (make_alike(fd, like) < 0) {
         r = fail(em, tmp, "cannot give it to the owner");
         goto out;
     }

@@ -17,7 +17,7 @@
 int file_read(const char *path, size_t max, char **data, size_t *len, struct err_msg *em);
 
 /* Replaces path by len bytes: written beside it as path + ".tmp", synced, renamed, folder synced.
- * A crash leaves the old or the new file, never a mixture. */
+ * A crash leaves the old or the new file, never a mixture. Root's is given away as by file_give. */
 int file_replace(const char *path, const void *data, size_t len, mode_t mode, struct err_msg *em);
 
 /* The same for a file that holds no secret and that somebody may have made for another user: owner, group and mode stay; mode and, where
@@ -32,6 +32,12 @@ int file_read_full(int fd, void *data, size_t len);
 /* For a program's first lines: descriptors 0, 1 and 2 that whoever started it has closed become /dev/null, opened so that writing to it
  * fails. Else the next files to be opened would get these numbers, and what is printed or logged would go into them. */
 void file_keep_standard(void);
+
+/* For root at work in another user's folder: gives that user what has just been made there, who could not open it otherwise.
+ * Nothing where the process is not root's, the folder is, or path leads to something else by now.
+ *
+ * fd      of path, which is an empty file or a folder */
+void file_give(int fd, const char *path);
 
 /* A descriptor of the folder that holds path, to be closed; or an error. */
 int file_open_parent(const char *path);

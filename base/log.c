@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/file.h"
 
 static atomic_int log_max = LOG_INFO;
 static atomic_int file_fd = -1;
@@ -52,6 +53,7 @@ int log_open_file(const char *path)
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_from_errno(errno);
+    file_give(fd, path);
     atomic_store(&file_fd, fd);
     return 0;
 }

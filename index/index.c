@@ -39,6 +39,7 @@ static int take_lock(const char *dir, int *fd, struct err_msg *em)
     int lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (lock < 0)
         return err_set(em, err_from_errno(errno), "%s: %s", path, strerror(errno));
+    file_give(lock, path);
     if (flock(lock, LOCK_EX | LOCK_NB) < 0) {
         int e = errno;
         ssize_t n = e == EWOULDBLOCK ? read(lock, text, sizeof text) : -1;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "index/sql.h"
 
 /* With so many segments of a size FTS5 merges them all at once, whatever they take: for 16 of them, its own value, a disk that is nearly
@@ -85,8 +86,10 @@ int schema_create_file(const char *path, struct err_msg *em)
     /* What is there already is not opened: closing it would end the locks of SQLite's other connections. Why it cannot be made SQLite
      * finds out as well, and says. */
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd >= 0)
+    if (fd >= 0) {
+        file_give(fd, path);
         close(fd);
+    }
     return 0;
 }
 

@@ -260,6 +260,23 @@ static int map_files(struct graph *g, const struct segment_manifest *m, struct c
     return r < 0 ? r : LT_EFORMAT;
 }
 
+/* The graph's folder and the one of all graphs, which is first. */
+static void give_dirs(const char *dir)
+{
+    char path[SEGMENT_PATH];
+    const char *slash = strrchr(dir, '/');
+    for (int i = 0; i < 2; i++) {
+        const int n = i || !slash ? (int)strlen(dir) : (int)(slash - dir);
+        if (snprintf(path, sizeof path, "%.*s", n, dir) >= (int)sizeof path)
+            return;
+        const int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+            continue;
+        file_give(fd, path);
+        close(fd);
+    }
+}
+
 int segment_load(struct graph *g, struct core **out, struct graph_report *rep, struct err_msg *em)
 {
     struct segment_manifest m;
@@ -269,6 +286,8 @@ int segment_load(struct graph *g, struct core **out, struct graph_report *rep, s
     int r = g->p.inspect ? 0 : file_make_dirs(g->dir, 0700, em);
     if (r < 0)
         return r;
+    if (!g->p.inspect)
+        give_dirs(g->dir);
     if ((r = segment_manifest_read(g->dir, &m, &local)) == 0)
         r = map_files(g, &m, &c, rep, &local);
     else if (r != LT_ENOTFOUND && !segment_refused(r))

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/guard.h"
 #include "index/graph_save.h"
 #include "index/pages.h"
@@ -314,6 +315,8 @@ static int create_vectors(const char *path, uint64_t gen, const struct core *c, 
     uint8_t page[VECTORS_HEADER];
     *fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     int r = *fd < 0 ? err_from_errno(errno) : 0;
+    if (r == 0)
+        file_give(*fd, path);
     vectors_header_pack(gen, c->dim, c->vec_stride, page);
     if (r == 0 && (r = segment_write_at(*fd, page, sizeof page, 0)) < 0) {
         close(*fd);
@@ -505,6 +508,7 @@ int save_snapshot(struct save *s, uint64_t vectors_gen, uint64_t seq, struct err
     s->out.fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (s->out.fd < 0)
         return err_set(em, err_from_errno(errno), "%s: %s", path, strerror(errno));
+    file_give(s->out.fd, path);
     next_phase(s, SAVE_VECTORS);
     c->save_slots = s->h.n_slots;
     c->save = s;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "index/store.h"
 
@@ -84,6 +85,7 @@ void space_make_reserve(struct index *ix)
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return;
+    file_give(fd, path);
     ix->has_reserve = posix_fallocate(fd, 0, RESERVE_BYTES) == 0;
     close(fd);
     if (!ix->has_reserve)

@@ -108,11 +108,13 @@ bool key_equal(const uint8_t a[static KEY_BYTES], const uint8_t b[static KEY_BYT
 
 /* ---- files ------------------------------------------------------------------------------- */
 
-static int write_new(const char *path, const char *text, size_t len, struct err_msg *em)
+static int write_new(const char *path, const char *text, size_t len, bool give, struct err_msg *em)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return err_set(em, err_from_errno(errno), "%s: %s", path, strerror(errno));
+    if (give)
+        file_give(fd, path);
     int r = file_write_full(fd, text, len);
     if (r == 0 && fsync(fd) < 0)
         r = LT_EIO;
@@ -127,7 +129,7 @@ static int write_new(const char *path, const char *text, size_t len, struct err_
     return 0;
 }
 
-int key_file_create(const char *path, const struct key_pair *k, struct err_msg *em)
+static int create(const char *path, const struct key_pair *k, bool give, struct err_msg *em)
 {
     char public[KEY_TEXT_BYTES], secret[KEY_TEXT_BYTES], text[256];
     key_text(k->public, public);
@@ -135,10 +137,15 @@ int key_file_create(const char *path, const struct key_pair *k, struct err_msg *
     int n = snprintf(text, sizeof text,
                      "# latentd key pair: keep this file to yourself, give away only the public key\n"
                      "public %s\nsecret %s\n", public, secret);
-    int r = write_new(path, text, (size_t)n, em);
+    int r = write_new(path, text, (size_t)n, give, em);
     sodium_memzero(secret, sizeof secret);
     sodium_memzero(text, sizeof text);
     return r;
+}
+
+int key_file_create(const char *path, const struct key_pair *k, struct err_msg *em)
+{
+    return create(path, k, false, em);
 }
 
 struct key_file {
@@ -221,7 +228,7 @@ int key_file_ensure(const char *path, struct key_pair *k, struct err_msg *em)
         return r;
     if ((r = key_pair_generate(k)) < 0)
         return err_set(em, r, "%s: %s", path, err_text(r));
-    if ((r = key_file_create(path, k, em)) < 0)
+    if ((r = create(path, k, true, em)) < 0)
         key_pair_finish(k);
     return r;
 }

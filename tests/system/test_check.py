@@ -2,6 +2,7 @@
 """latent check: what it says about a healthy folder, one in use, and damaged ones, and what --repair makes of them."""
 import glob
 import os
+import shutil
 import sqlite3
 import subprocess
 import unittest
@@ -99,6 +100,41 @@ class Check(unittest.TestCase):
             self.assertEqual(code, 1)
             self.assertIn(store, out + err)
             self.assertNotIn("tells more", out + err)
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root works in another user's folder")
+    def test_root_in_another_users_folder(self):
+        """What root's daemon and tools make there is the user's, killed or not: its own daemon starts after that."""
+        self.d.stop()
+        shutil.rmtree(self.d.data)
+        os.makedirs(self.d.data)
+        os.chown(self.d.data, 4242, 4243)
+
+        def assert_theirs():
+            for folder, _, names in os.walk(self.d.data):
+                for name in [".", *names]:
+                    st = os.stat(os.path.join(folder, name))
+                    self.assertEqual((st.st_uid, st.st_gid), (4242, 4243), f"{folder}/{name}")
+
+        self.d.start()
+        self.d.latent("collection", "create", "c")
+        self.d.add("c", DOCS)
+        self.d.kill()
+        self.assertTrue(os.path.exists(os.path.join(self.d.data, "store.db-wal")))
+        assert_theirs()
+        self.assert_serves()
+        segment, = glob.glob(os.path.join(self.d.data, "graph", "*", "segment-*.seg"))
+        assert_theirs()
+        with open(segment, "wb") as f:
+            f.write(os.urandom(50000))
+        code, out, _ = check(self.d.data, "--repair")
+        self.assertEqual(code, 0, out)
+        self.assertIn("graph made anew", out)
+        assert_theirs()
+        os.unlink(self.d.log_path)
+        os.chown(self.d.folder, 4242, 4243)
+        self.d.wrap = lambda command: ["setpriv", "--reuid=4242", "--regid=4243", "--clear-groups", *command]
+        self.assert_serves()
+        self.assertNotIn("error", self.d.log_text())
 
     def test_used_wrongly(self):
         self.d.stop()

@@ -1,5 +1,6 @@
 #include "tests/unit.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -93,6 +94,51 @@ static void test_make_dirs(void **state)
     assert_string_equal(em.text, "/proc/1/task/x: No such file or directory");
 }
 
+/* Root's file in another user's folder, by descriptor and name: who has it then. */
+static unsigned owner_after_give(const char *path, const char *name)
+{
+    struct stat st;
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    file_give(fd, name);
+    assert_int_equal(fstat(fd, &st), 0);
+    close(fd);
+    return st.st_uid;
+}
+
+static void test_give(void **state)
+{
+    char folder[96], own[128], path[128], linked[128];
+    struct stat st;
+    struct err_msg em;
+    if (geteuid() != 0)
+        skip();
+    snprintf(own, sizeof own, "%s/own", dir);
+    snprintf(folder, sizeof folder, "%s/theirs", dir);
+    assert_int_equal(mkdir(folder, 0755), 0);
+    assert_int_equal(chown(folder, 1234, 1235), 0);
+    snprintf(path, sizeof path, "%s/new", folder);
+    assert_int_equal(owner_after_give(path, path), 1234);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_gid, 1235);
+    assert_int_equal(owner_after_give(own, own), 0); /* root's folder */
+    snprintf(path, sizeof path, "%s/replaced", folder);
+    assert_int_equal(file_replace(path, "x", 1, 0600, &em), 0);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_uid, 1234);
+    /* What the folder's user may have laid there for root to open is not given away. */
+    snprintf(linked, sizeof linked, "%s/symlink", folder);
+    assert_int_equal(symlink(own, linked), 0);
+    assert_int_equal(owner_after_give(linked, linked), 0);
+    snprintf(linked, sizeof linked, "%s/link", folder);
+    assert_int_equal(link(own, linked), 0);
+    assert_int_equal(owner_after_give(linked, linked), 0);
+    assert_int_equal(chown(path, 0, 0), 0);
+    assert_int_equal(owner_after_give(path, path), 0); /* has bytes: it was there before */
+    snprintf(path, sizeof path, "%s/other", folder);
+    assert_int_equal(owner_after_give(path, linked), 0); /* is not the one of that name */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -100,6 +146,7 @@ int main(void)
         cmocka_unit_test(test_map),
         cmocka_unit_test(test_no_files),
         cmocka_unit_test(test_make_dirs),
+        cmocka_unit_test(test_give),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

@@ -66,7 +66,7 @@ class Rights(unittest.TestCase):
         self.server = found.group(1)
         self.keys = os.path.join(d.data, "authorized_keys")
         root = self.session(d, "admin")
-        while root.call(STATUS, []).body(STATUS)[2] != [4]:  # ready
+        while root.call(STATUS, []).body(STATUS).get(2) != [4]:  # ready
             time.sleep(0.02)
         return root
 

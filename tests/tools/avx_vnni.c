@@ -1,6 +1,6 @@
-/* A CPU with AVX-VNNI and without AVX-512, as Intel's desktops are, made of any that has AVX2: linked into a test, with
- * --wrap=cpu_features and --wrap=pthread_sigmask. What the CPU does not know, VPDPBUSD in VEX's form, raises SIGILL and is done here, on the registers that the signal's frame holds. Anything
- * else that is unknown ends the program as ever. A CPU that has AVX-VNNI runs the test by itself. */
+/* A CPU with AVX-VNNI and without AVX-512, as Intel's desktops are, made of any that has AVX2: linked into a test, with --wrap=cpu_features and
+ * --wrap=pthread_sigmask. What the CPU does not know, VPDPBUSD in VEX's form, raises SIGILL and is done here, on the registers that the signal's
+ * frame holds. Anything else that is unknown ends the program as ever. A CPU that has AVX-VNNI runs the test by itself. */
 #include <cpuid.h>
 #include <signal.h>
 #include <stdbool.h>

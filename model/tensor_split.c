@@ -78,7 +78,8 @@ static void split_q2_k(struct split *s, const uint8_t *p)
     split_pairs(s, p + 16, NULL);
     for (int run = 0; run < RUNS; run++) {
         const uint8_t a = p[2 * run], b = p[2 * run + 1];
-        set_halves(s, run, (const float[]){d * (float)(a & 15), d * (float)(b & 15)}, (const float[]){-(dmin * (float)(a >> 4)), -(dmin * (float)(b >> 4))});
+        const float scale[2] = {d * (float)(a & 15), d * (float)(b & 15)}, min[2] = {-(dmin * (float)(a >> 4)), -(dmin * (float)(b >> 4))};
+        set_halves(s, run, scale, min);
     }
 }
 

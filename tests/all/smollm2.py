@@ -2,7 +2,8 @@
 
 llama.cpp rounds activations to 8 bits for 4-bit weights; latentd does not. So its vectors are compared twice: for the same weights at f32,
 where both compute the same (every cosine 0.9999 or more), and for the file as it is, where ours must be as near to its vectors as its
-own f32 ones are. The same f32 weights then go through llama.cpp's quantiser into the other mixtures that people have, which are compared at f32, ours without products in int8 (LATENTD_CPU_MASK, of builds with faults).
+own f32 ones are. The same f32 weights then go through llama.cpp's quantiser into the other mixtures that people have, which are compared at f32,
+ours without products in int8 (LATENTD_CPU_MASK, of builds with faults).
 """
 import os
 import subprocess

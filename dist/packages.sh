@@ -9,6 +9,7 @@ PACKAGES_TEST="libcmocka-dev systemd mesa-vulkan-drivers vulkan-validationlayers
 PACKAGES_ALL="clang libclang-rt-dev libomp-dev debootstrap python3-venv python3-dev zstd unzip debhelper"
 # Debian 12 has no cross compiler from arm64 to itself.
 [ "$(dpkg --print-architecture)" = arm64 ] || PACKAGES_ALL="$PACKAGES_ALL gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
+[ "$(dpkg --print-architecture)" != amd64 ] || PACKAGES_ALL="$PACKAGES_ALL qemu-system-x86"
 # Packages of Node from elsewhere have npm in them, and conflict with Debian's.
 command -v npm >/dev/null || PACKAGES_ALL="$PACKAGES_ALL npm"
 

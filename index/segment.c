@@ -260,21 +260,27 @@ static int map_files(struct graph *g, const struct segment_manifest *m, struct c
     return r < 0 ? r : LT_EFORMAT;
 }
 
-/* The graph's folder and the one of all graphs, which is first. */
-static void give_dirs(const char *dir)
+/* The folder that the first len bytes of dir name. */
+static void give_dir(const char *dir, size_t len)
 {
     char path[SEGMENT_PATH];
+    const bool fits = snprintf(path, sizeof path, "%.*s", (int)len, dir) < (int)sizeof path;
+    const int fd = fits ? open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return;
+    file_give(fd, path);
+    close(fd);
+}
+
+/* The one of all graphs, then the graph's: only root makes them for another user. */
+static void give_dirs(const char *dir)
+{
     const char *slash = strrchr(dir, '/');
-    for (int i = 0; i < 2; i++) {
-        const int n = i || !slash ? (int)strlen(dir) : (int)(slash - dir);
-        if (snprintf(path, sizeof path, "%.*s", n, dir) >= (int)sizeof path)
-            return;
-        const int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0)
-            continue;
-        file_give(fd, path);
-        close(fd);
-    }
+    if (geteuid() != 0)
+        return;
+    if (slash)
+        give_dir(dir, (size_t)(slash - dir));
+    give_dir(dir, strlen(dir));
 }
 
 int segment_load(struct graph *g, struct core **out, struct graph_report *rep, struct err_msg *em)

@@ -489,6 +489,9 @@ int tokenizer_encode_behind(const struct tokenizer *t, const char *text, struct 
         return err_set(em, LT_ENOMEM, "%s", err_text(LT_ENOMEM));
     const int r = tokenizer_encode(t, joined, strlen(joined), out, em);
     size_t before = 0;
+    free(joined);
+    if (r < 0)
+        return r;
     while (before < out->n && !out->starts[before])
         before++;
     out->n -= before;
@@ -496,8 +499,7 @@ int tokenizer_encode_behind(const struct tokenizer *t, const char *text, struct 
     memmove(out->starts, out->starts + before, out->n * sizeof *out->starts);
     for (size_t i = 0; i < out->n; i++)
         out->starts[i]--;
-    free(joined);
-    return r;
+    return 0;
 }
 
 int tokenizer_encode_plain(const struct tokenizer *t, const char *text, size_t len, const struct tokenizer_span *plain, size_t n_plain,

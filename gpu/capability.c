@@ -117,6 +117,8 @@ static void take_features(struct gpu *g, const struct gpu_params *p, const struc
     want->v12.storageBuffer8BitAccess = l->storage8 = have->v12.storageBuffer8BitAccess && !p->words_only;
     want->v11.storageBuffer16BitAccess = l->storage16 = have->v11.storageBuffer16BitAccess && !p->words_only;
     want->v12.shaderFloat16 = l->half = have->v12.shaderFloat16;
+    l->addresses = have->v12.bufferDeviceAddress && have->all.features.shaderInt64;
+    want->v12.bufferDeviceAddress = want->all.features.shaderInt64 = l->addresses;
     want->dot.shaderIntegerDotProduct = l->dot = x->dot && have->dot.shaderIntegerDotProduct;
     l->dot_fast = l->dot && dot.integerDotProduct4x8BitPackedSignedAccelerated;
     /* The matrices belong to a subgroup, so its size must be known and each one full. */

@@ -59,7 +59,8 @@ struct gpu_coop {
     uint32_t m, n, k;  /* a product of m x k and k x n; 8, 16 or 32 each; 0: there are none */
     uint32_t subgroup; /* invocations, demanded of the driver where it has several sizes */
     bool fragments;    /* each value of a matrix is held by one invocation only, as tried out: shaders/lib/fragment.glsl */
-    uint32_t sharing;  /* invocations that share a row of a left matrix, which matmul_few.comp fills by hand; 0: unknown what they hold */
+    uint32_t sharing;  /* invocations that share a row of a left matrix, which matmul_few.comp fills by hand; 0: unknown what they hold, or
+                        * no addresses */
     bool placed;       /* and an invocation holds of a right matrix what finish_rows.comp lays out for it */
 };
 
@@ -79,6 +80,7 @@ struct gpu_limits {
     bool half;                  /* f16 arithmetic */
     bool dot, dot_fast;         /* sums of four int8 products in one instruction; the device says it is a fast one */
     bool shuffles;              /* a subgroup's invocations can vote and read each other's values */
+    bool addresses;             /* gpu_buf_address, and whole numbers of 64 bits in kernels */
     struct gpu_coop coop;
 };
 
@@ -137,6 +139,9 @@ void gpu_buf_retire(struct gpu *g, struct gpu_buf **b);
 /* The mapping of an UPLOAD or READBACK buffer, valid as long as the buffer; NULL for DEVICE. */
 void *gpu_buf_host(const struct gpu_buf *b);
 uint64_t gpu_buf_len(const struct gpu_buf *b);
+/* Where kernels on the device find the first byte of a DEVICE buffer: a multiple of 16; 0 without limits.addresses. A dispatch that goes there has b
+ * among its args all the same. */
+uint64_t gpu_buf_address(const struct gpu_buf *b);
 
 /* Copies host bytes into a DEVICE buffer, or out of it. Outside of a batch; blocks on the GPU.
  * offset and len are multiples of 4. */

@@ -23,7 +23,7 @@
     F(vkDestroyFence) F(vkDestroyInstance) F(vkDestroyPipeline) F(vkDestroyPipelineCache) F(vkDestroyPipelineLayout) \
     F(vkDestroyQueryPool) F(vkDestroyShaderModule) F(vkDeviceWaitIdle) F(vkEndCommandBuffer) \
     F(vkEnumerateDeviceExtensionProperties) F(vkEnumeratePhysicalDevices) F(vkFreeMemory) \
-    F(vkGetBufferMemoryRequirements) F(vkGetDeviceQueue) F(vkGetInstanceProcAddr) F(vkGetPhysicalDeviceFeatures2) \
+    F(vkGetBufferDeviceAddress) F(vkGetBufferMemoryRequirements) F(vkGetDeviceQueue) F(vkGetInstanceProcAddr) F(vkGetPhysicalDeviceFeatures2) \
     F(vkGetPhysicalDeviceMemoryProperties) F(vkGetPhysicalDeviceMemoryProperties2) F(vkGetPhysicalDeviceProperties) \
     F(vkGetPhysicalDeviceProperties2) F(vkGetPhysicalDeviceQueueFamilyProperties) F(vkGetPipelineCacheData) \
     F(vkGetQueryPoolResults) F(vkMapMemory) F(vkQueueSubmit) F(vkResetCommandPool) F(vkResetDescriptorPool) \

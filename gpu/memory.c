@@ -110,6 +110,11 @@ uint64_t gpu_staging_bytes(const struct gpu *g)
     return STAGING_BYTES;
 }
 
+static bool has_address(const struct gpu *g, const struct gpu_buf *b)
+{
+    return g->limits.addresses && b->mem == GPU_MEM_DEVICE;
+}
+
 static int allocate(struct gpu *g, struct gpu_buf *b, struct err_msg *em)
 {
     VkMemoryRequirements need;
@@ -122,8 +127,13 @@ static int allocate(struct gpu *g, struct gpu_buf *b, struct err_msg *em)
         return err_set(em, LT_ELIMIT, "%s: more than %u allocations", g->info.name, g->max_allocations);
     if (need.size > heap_free(g, heap) || fault("gpu_alloc"))
         return out_of_memory(g, heap, need.size, "", em);
+    const VkMemoryAllocateFlagsInfo flags = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
+        .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT,
+    };
     VkMemoryAllocateInfo info = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+        .pNext = has_address(g, b) ? &flags : NULL,
         .allocationSize = need.size,
         .memoryTypeIndex = (uint32_t)type,
     };
@@ -137,6 +147,10 @@ static int allocate(struct gpu *g, struct gpu_buf *b, struct err_msg *em)
     g->counts.memory_bytes += own_heap(g, heap) ? need.size : 0;
     if ((r = VK(g, em, vkBindBufferMemory(g->dev, b->buffer, b->memory, 0))) < 0)
         return r;
+    if (has_address(g, b)) {
+        const VkBufferDeviceAddressInfo of = {.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO, .buffer = b->buffer};
+        b->address = vkGetBufferDeviceAddress(g->dev, &of);
+    }
     VkMemoryPropertyFlags f = g->mem.memoryTypes[type].propertyFlags;
     if (f & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT && f & VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)
         r = VK(g, em, vkMapMemory(g->dev, b->memory, 0, VK_WHOLE_SIZE, 0, &b->map));
@@ -170,6 +184,8 @@ int gpu_buf_create(struct gpu *g, uint64_t len_bytes, enum gpu_mem mem, struct g
                                          : VK_BUFFER_USAGE_TRANSFER_DST_BIT,
         .sharingMode = VK_SHARING_MODE_EXCLUSIVE,
     };
+    if (has_address(g, b))
+        create.usage |= VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT;
     if ((r = VK(g, em, vkCreateBuffer(g->dev, &create, NULL, &b->buffer))) < 0)
         goto out;
     if ((r = allocate(g, b, em)) < 0)
@@ -210,6 +226,11 @@ void gpu_buf_retire(struct gpu *g, struct gpu_buf **bp)
     (*bp)->next = g->retired;
     g->retired = *bp;
     *bp = NULL;
+}
+
+uint64_t gpu_buf_address(const struct gpu_buf *b)
+{
+    return b->address;
 }
 
 void *gpu_buf_host(const struct gpu_buf *b)

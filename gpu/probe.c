@@ -76,7 +76,7 @@ int probe_fragments(struct gpu *g, struct err_msg *em)
         return err_set(em, LT_ENOMEM, "no memory for a device");
     const int r = run_probe(g, found, n, em);
     c->fragments = r == 0 && found[0] * c->subgroup == c->m * c->k && found[1] * c->subgroup == c->n * c->k;
-    for (uint32_t sharing = 1; c->fragments && sharing <= SHARING_MOST && !c->sharing; sharing *= 2)
+    for (uint32_t sharing = 1; c->fragments && g->limits.addresses && sharing <= SHARING_MOST && !c->sharing; sharing *= 2)
         if (holds(c, sharing, found + 2))
             c->sharing = sharing;
     c->placed = c->sharing && probe_placed(c, found + 2 + (size_t)c->subgroup * c->m * c->k);

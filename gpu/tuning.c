@@ -167,7 +167,8 @@ uint32_t tuning_few_rows(const struct gpu *g)
 uint64_t tuning_parts_bytes(const struct gpu *g, uint32_t n, uint32_t n_rows, uint32_t kp)
 {
     const struct tuning_table *t = &g->table;
-    const uint64_t parts = kp / t->part_least, all = parts * 4 * min_u32(n, t->few_rows) * n_rows, most = (uint64_t)t->parts_mib << 20;
+    const uint32_t rows = min_u32(n, t->few_rows), tile = g->limits.coop.sharing ? g->limits.coop.n : 1; /* tuning_few's parts are whole matrices */
+    const uint64_t parts = kp / t->part_least, all = parts * 4 * ceil_div(rows, tile) * tile * n_rows, most = (uint64_t)t->parts_mib << 20;
     return parts < 2 ? 0 : all < most ? all : most;
 }
 
@@ -319,7 +320,8 @@ struct tuning_few tuning_few(const struct gpu *g, uint32_t n, uint32_t n_rows, u
     const struct tuning_few none = {0};
     struct tuning_few t = {.subgroups = g->table.few_subgroups, .rm = g->table.few_matrices, .tm = c->m, .tn = c->n, .tk = c->k,
                            .sharing = c->sharing, .placed = c->placed, .eights = g->table.few_eights, .sets = g->table.few_sets, .pack_bk8 = 16};
-    if (!c->sharing || n > g->table.few_rows)
+    /* an eight of those that share a row is whole steps */
+    if (!c->sharing || 8 * c->sharing % c->k || n > g->table.few_rows)
         return none;
     while (t.eights > 2 && !whole_turns(&t, kp))
         t.eights /= 2;
@@ -338,7 +340,7 @@ struct tuning_few tuning_few(const struct gpu *g, uint32_t n, uint32_t n_rows, u
         return none;
     t.group = t.subgroups * c->subgroup;
     t.bm = t.subgroups * t.rm * t.tm;
-    t.parts = divide_k(&g->table, ceil_div(n_rows, t.bm), n, n_rows, kp, g->table.part_least / 8, &t.part8);
+    t.parts = divide_k(&g->table, ceil_div(n_rows, t.bm), t.rn * t.tn, n_rows, kp, g->table.part_least / 8, &t.part8);
     return t;
 }
 

@@ -41,6 +41,7 @@ struct gpu_buf {
     uint32_t heap;
     enum gpu_mem mem;
     void *map;          /* NULL when not host visible */
+    uint64_t address;   /* gpu_buf_address */
     uint64_t read_epoch, write_epoch; /* epoch of the last access in the batch being recorded */
     struct gpu_buf *next;             /* in the list of retired buffers */
 };

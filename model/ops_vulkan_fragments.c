@@ -107,16 +107,20 @@ static int multiply(struct ops_vulkan *v, const struct product *p, const struct 
     return gpu_dispatch(v->g, &d, em);
 }
 
+/* Whether w's rows are whole matrices of so many. */
+static bool whole_columns(const struct ops_mat *w, uint32_t tile)
+{
+    for (size_t i = 0; i < w->n_slices; i++)
+        if (w->slices[i].n_rows % tile)
+            return false;
+    return true;
+}
+
 /* Whether whole matrices can be read and written: of columns, and of rows up to behind the last. */
 static bool whole_matrices(const struct product *p, const struct tuning_fragments *t)
 {
     const uint64_t len = 4 * (uint64_t)ceil_div(p->n, t->tm) * t->tm * p->w->rows;
-    if (p->w->rows % t->tn || gpu_buf_len(p->y->b) < len || (p->residual && gpu_buf_len(p->residual->b) < len))
-        return false;
-    for (size_t i = 0; i < p->w->n_slices; i++)
-        if (p->w->slices[i].n_rows % t->tn)
-            return false;
-    return true;
+    return whole_columns(p->w, t->tn) && gpu_buf_len(p->y->b) >= len && (!p->residual || gpu_buf_len(p->residual->b) >= len);
 }
 
 bool ops_vulkan_fragments(struct ops_vulkan *v, const struct product *p, struct tuning_fragments *t)
@@ -149,7 +153,8 @@ uint32_t ops_vulkan_few_scales_at(const struct tuning_few *t, uint32_t kp)
 
 uint64_t ops_vulkan_few_x_bytes(const struct tuning_few *t, uint32_t kp)
 {
-    return 4 * (ops_vulkan_few_scales_at(t, kp) + (uint64_t)t->rn * t->tn);
+    /* an eight of every invocation is fetched beyond the last */
+    return 4 * (ops_vulkan_few_scales_at(t, kp) + (uint64_t)t->rn * t->tn) + fragment_bytes(t->rn, t->tn, 0, 8 * t->sharing);
 }
 
 bool ops_vulkan_few(struct ops_vulkan *v, const struct product *p, struct tuning_few *t)
@@ -160,16 +165,32 @@ bool ops_vulkan_few(struct ops_vulkan *v, const struct product *p, struct tuning
     return t->rn && room_for_x(v, ops_vulkan_few_x_bytes(t, p->w->kp));
 }
 
+struct parts ops_vulkan_few_parts(const struct product *p, const struct tuning_few *t)
+{
+    return (struct parts){t->parts, whole_columns(p->w, t->tm) ? t->rn * t->tn : p->n};
+}
+
+/* flags of push_few */
+static uint32_t few_flags(const struct product *p, const struct tuning_few *t)
+{
+    const uint64_t len = 4 * (uint64_t)t->rn * t->tn * p->w->rows;
+    const bool as_it_is = t->parts > 1 || (!p->bias && !p->residual && gpu_buf_len(p->y->b) >= len);
+    return (p->bias ? PARAMS_HAS_BIAS : 0) | (p->residual ? PARAMS_HAS_RESIDUAL : 0) | (t->parts > 1 ? PARAMS_PARTIAL : 0) |
+           (as_it_is && whole_columns(p->w, t->tm) ? PARAMS_WHOLE : 0);
+}
+
 int ops_vulkan_run_few(struct ops_vulkan *v, const struct product *p, const struct tuning_few *t, bool spread, struct err_msg *em)
 {
+    const uint64_t x = gpu_buf_address(v->fragments_x);
     const uint32_t scales = ops_vulkan_few_scales_at(t, p->w->kp);
     const struct push_fragments rows = {0, p->n, p->w->kp, t->rn, scales};
     const struct layout layout = {t->group, t->subgroups, t->tm, t->tn, t->tk, t->pack_bk8, t->sharing, t->eights};
     const struct gpu_arg from[] = {arg(v->pack), arg(v->fragments_x)};
-    const uint32_t spec[] = {t->group, t->subgroups, t->rm, t->rn, t->tm, t->tn, t->tk, t->sharing, t->eights, t->sets};
     int r = spread ? 0 : lay_out_into_x(v, &layout, GPU_KERNEL_FRAGMENTS_SPREAD, from, &rows, em);
     for (size_t i = 0; i < p->w->n_slices && r == 0; i++) {
         const struct mat_slice *s = &p->w->slices[i];
+        const uint32_t sets = held_as(s->type)->block == 1 ? 1 : t->sets; /* registers for one turn of 16 bits are those for two and more of less */
+        const uint32_t spec[] = {t->group, t->subgroups, t->rm, t->rn, t->tm, t->tn, t->tk, t->sharing, t->eights, sets};
         const struct push_few push = {
             .n = p->n,
             .m = p->w->rows,
@@ -177,9 +198,11 @@ int ops_vulkan_run_few(struct ops_vulkan *v, const struct product *p, const stru
             .kp = p->w->kp,
             .row0 = s->row0,
             .n_rows = s->n_rows,
-            .flags = (p->bias ? PARAMS_HAS_BIAS : 0) | (p->residual ? PARAMS_HAS_RESIDUAL : 0) | (t->parts > 1 ? PARAMS_PARTIAL : 0),
+            .flags = few_flags(p, t),
             .part8 = t->part8,
             .scales = scales,
+            .x_low = (uint32_t)x,
+            .x_high = (uint32_t)(x >> 32),
         };
         const struct gpu_arg args[] = {arg(v->fragments_x), arg(s->data), arg(s->shared ? s->shared : v->dummy), vec_arg(v, p->bias),
                                        arg(p->residual ? p->residual->b : v->dummy), arg(t->parts > 1 ? v->parts : p->y->b)};

@@ -56,6 +56,11 @@ struct product {
     uint32_t n;
 };
 
+/* The sums of a product whose k is divided, in v->parts: float [n, rows, w's rows], whose first rows are the product's. */
+struct parts {
+    uint32_t n, rows;
+};
+
 /* How a buffer's rows come about: ops_vulkan_late.c. */
 enum rows_from {
     ROWS_THERE, /* they lie in the buffer, and nothing is to be done */
@@ -77,7 +82,7 @@ struct rows {
     const struct ops_vec *g;
     float eps;
     struct product sum;    /* of ROWS_SUM */
-    uint32_t parts;
+    struct parts parts;
 };
 
 struct ops_room {
@@ -199,11 +204,11 @@ int ops_vulkan_take_spread(struct ops_vulkan *v, const struct product *p, const 
 /* Room for len bytes in v->pack, which packed rows have left. */
 int ops_vulkan_claim_pack(struct ops_vulkan *v, uint64_t len, struct err_msg *em);
 /* Room for a product's parts in v->parts, which others have left. */
-int ops_vulkan_claim_parts(struct ops_vulkan *v, const struct product *p, uint32_t parts, struct err_msg *em);
+int ops_vulkan_claim_parts(struct ops_vulkan *v, const struct product *p, struct parts parts, struct err_msg *em);
 /* Before an op that changes b[n, cols] in place and can add a product's parts itself: *sum is what to add, NULL where the rows are there. */
 int ops_vulkan_take_sum(struct ops_vulkan *v, struct ops_buf *b, uint32_t n, uint32_t cols, const struct rows **sum, struct err_msg *em);
 /* v->parts are p's, to be added once somebody wants p->y. */
-void ops_vulkan_defer_sum(struct ops_vulkan *v, const struct product *p, uint32_t parts);
+void ops_vulkan_defer_sum(struct ops_vulkan *v, const struct product *p, struct parts parts);
 /* The batch ends: makes what no op took. */
 int ops_vulkan_settle(struct ops_vulkan *v, struct err_msg *em);
 /* A batch begins: whatever an earlier one that was dropped left to be done is not. */
@@ -211,11 +216,13 @@ void ops_vulkan_forget_late(struct ops_vulkan *v);
 void ops_vulkan_forget_buf(struct ops_vulkan *v, const struct ops_buf *b);
 
 /* ops_vulkan_matmul.c: p->y from the parts in v->parts */
-int ops_vulkan_add_parts(struct ops_vulkan *v, const struct product *p, uint32_t parts, struct err_msg *em);
+int ops_vulkan_add_parts(struct ops_vulkan *v, const struct product *p, struct parts parts, struct err_msg *em);
 
 /* ops_vulkan_fragments.c */
 /* Whether p, of few rows, is made from x's fragments: *t says how, and there is room for them. */
 bool ops_vulkan_few(struct ops_vulkan *v, const struct product *p, struct tuning_few *t);
+/* How p's parts lie, if it has several. */
+struct parts ops_vulkan_few_parts(const struct product *p, const struct tuning_few *t);
 /* p->y, or v->parts where t has several, from x in v->fragments_x where it is spread, else in v->pack. */
 int ops_vulkan_run_few(struct ops_vulkan *v, const struct product *p, const struct tuning_few *t, bool spread, struct err_msg *em);
 /* Bytes of x's fragments and scales for n rows of kp values, and for the few rows of t. */

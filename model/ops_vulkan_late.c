@@ -62,9 +62,10 @@ static int finish_rows(struct ops_vulkan *v, const struct finishing *f, struct e
     const struct product *p = f->sum ? &f->sum->sum : NULL;
     const struct tuning_few *few = f->pack == PARAMS_PACK_FRAGMENTS ? f->few : NULL;
     struct gpu_buf *to = few ? v->fragments_x : v->pack;
-    const uint32_t op = operation(f->from), parts = f->sum ? f->sum->parts : 1;
+    const struct parts parts = f->sum ? f->sum->parts : (struct parts){1, f->n};
+    const uint32_t op = operation(f->from);
     const uint32_t spec[] = {t.group, t.vectors, f->k % 4 == 0, p != NULL, op, f->rows, f->pack, few ? few->eights : 2};
-    const struct push_finish push = {f->n, f->k, f->kp, parts,
+    const struct push_finish push = {f->n, f->k, f->kp, parts.n, parts.rows,
                                      (p && p->bias ? PARAMS_HAS_BIAS : 0) | (p && p->residual ? PARAMS_HAS_RESIDUAL : 0),
                                      op == PARAMS_FINISH_NORM ? f->s->eps : 0,
                                      few ? few->rn : 0,
@@ -80,7 +81,7 @@ static int finish_rows(struct ops_vulkan *v, const struct finishing *f, struct e
         .push = &push,
         .args = args,
         .groups = {few ? few->rn * few->tn : f->n, 1, 1},
-        .work = (double)f->n * f->k * (WORK_PER_VALUE + parts),
+        .work = (double)f->n * f->k * (WORK_PER_VALUE + parts.n),
     };
     return gpu_dispatch(v->g, &d, em);
 }
@@ -202,7 +203,7 @@ int ops_vulkan_defer(struct ops_vulkan *v, const struct ops_buf *x, uint32_t n, 
     return 0;
 }
 
-void ops_vulkan_defer_sum(struct ops_vulkan *v, const struct product *p, uint32_t parts)
+void ops_vulkan_defer_sum(struct ops_vulkan *v, const struct product *p, struct parts parts)
 {
     struct rows *s = p->y->rows;
     s->from = ROWS_SUM;
@@ -234,7 +235,7 @@ int ops_vulkan_claim_pack(struct ops_vulkan *v, uint64_t len, struct err_msg *em
     return ops_vulkan_grow(v, &v->pack, len, v->expected.pack, em);
 }
 
-int ops_vulkan_claim_parts(struct ops_vulkan *v, const struct product *p, uint32_t parts, struct err_msg *em)
+int ops_vulkan_claim_parts(struct ops_vulkan *v, const struct product *p, struct parts parts, struct err_msg *em)
 {
     int r = 0;
     for (struct ops_buf *at = v->late; at; at = at->rows->next) {
@@ -243,7 +244,7 @@ int ops_vulkan_claim_parts(struct ops_vulkan *v, const struct product *p, uint32
             break;
         }
     }
-    return r < 0 ? r : ops_vulkan_grow(v, &v->parts, 4 * (uint64_t)parts * p->n * p->w->rows, v->expected.parts, em);
+    return r < 0 ? r : ops_vulkan_grow(v, &v->parts, 4 * (uint64_t)parts.n * parts.rows * p->w->rows, v->expected.parts, em);
 }
 
 /* What it takes to pack x's rows: as a norm or gate of rows or parts, as the sum of parts, or as they are. */

@@ -75,14 +75,14 @@ static int pack_int8(struct ops_vulkan *v, const struct product *p, struct int8_
     return finish(v, gpu_dispatch(v->g, &d, &em), &em);
 }
 
-int ops_vulkan_add_parts(struct ops_vulkan *v, const struct product *p, uint32_t parts, struct err_msg *em)
+int ops_vulkan_add_parts(struct ops_vulkan *v, const struct product *p, struct parts parts, struct err_msg *em)
 {
-    const struct push_sum push = {p->n, p->w->rows, parts, push_of(p, p->w->slices).flags};
+    const struct push_sum push = {parts.rows, p->w->rows, parts.n, push_of(p, p->w->slices).flags};
     const uint32_t group = tuning_element_group(v->g);
     struct gpu_arg args[] = {arg(v->parts), vec_arg(v, p->bias), arg(p->residual ? p->residual->b : v->dummy), arg(p->y->b)};
     struct gpu_dispatch d = {.kernel = GPU_KERNEL_MATMUL_SUM, .spec = &group, .push = &push, .args = args,
                              .groups = {ceil_div(p->w->rows, group), p->n, 1},
-                             .work = (double)p->n * p->w->rows * parts};
+                             .work = (double)p->n * p->w->rows * parts.n};
     return gpu_dispatch(v->g, &d, em);
 }
 
@@ -116,11 +116,11 @@ static int run_packed(struct ops_vulkan *v, const struct product *p, const struc
 }
 
 /* After x has been packed: what else the product reads and writes. */
-static int begin_packed(struct ops_vulkan *v, const struct product *p, uint32_t parts)
+static int begin_packed(struct ops_vulkan *v, const struct product *p, struct parts parts)
 {
     struct err_msg em = {0};
     int r = settle(v, p->residual, p->y, &em);
-    if (r == 0 && parts > 1)
+    if (r == 0 && parts.n > 1)
         r = ops_vulkan_claim_parts(v, p, parts, &em);
     return finish(v, r, &em);
 }
@@ -131,11 +131,11 @@ static int run_matrices(struct ops_vulkan *v, const struct product *p)
     const struct tuning_coop t = tuning_coop(v->g, p->n, p->w->rows, p->w->kp);
     const uint32_t spec[] = {t.group, t.subgroups, t.sgm, t.rm, t.rn, t.tm, t.tn, t.tk, t.bk8};
     const struct packed_way way = {spec, t.bm, t.bn, t.parts, t.part8};
-    int r = begin_packed(v, p, t.parts);
+    int r = begin_packed(v, p, (struct parts){t.parts, p->n});
     for (size_t i = 0; i < p->w->n_slices && r == 0; i++)
         r = run_packed(v, p, &p->w->slices[i], typed_words(GPU_KERNEL_MATMUL_COOP_F16W, p->w->slices[i].type) - 1, &way);
     if (r == 0 && t.parts > 1)
-        ops_vulkan_defer_sum(v, p, t.parts);
+        ops_vulkan_defer_sum(v, p, (struct parts){t.parts, p->n});
     return r;
 }
 
@@ -150,15 +150,16 @@ static int run_coop(struct ops_vulkan *v, const struct product *p)
     if (finish(v, r, &em) < 0)
         return r;
     if (!is_few && ops_vulkan_fragments(v, p, &fragments)) {
-        r = begin_packed(v, p, 1);
+        r = begin_packed(v, p, (struct parts){1, p->n});
         return r < 0 ? r : finish(v, ops_vulkan_run_fragments(v, p, &fragments, &em), &em);
     }
     if (!is_few)
         return run_matrices(v, p);
-    if ((r = begin_packed(v, p, few.parts)) == 0)
+    const struct parts parts = ops_vulkan_few_parts(p, &few);
+    if ((r = begin_packed(v, p, parts)) == 0)
         r = finish(v, ops_vulkan_run_few(v, p, &few, spread, &em), &em);
-    if (r == 0 && few.parts > 1)
-        ops_vulkan_defer_sum(v, p, few.parts);
+    if (r == 0 && parts.n > 1)
+        ops_vulkan_defer_sum(v, p, parts);
     return r;
 }
 
@@ -169,7 +170,7 @@ static int run_dot(struct ops_vulkan *v, const struct product *p)
     struct err_msg em = {0};
     int r = finish(v, ops_vulkan_reads(v, p->x, &em), &em);
     if (r == 0)
-        r = begin_packed(v, p, t.parts);
+        r = begin_packed(v, p, (struct parts){t.parts, p->n});
     for (size_t i = 0; i < p->w->n_slices && r == 0; i++) {
         const struct mat_slice *s = &p->w->slices[i];
         const struct int8_form form = int8_form(s->type);
@@ -182,7 +183,7 @@ static int run_dot(struct ops_vulkan *v, const struct product *p)
             r = run_packed(v, p, s, typed_words(GPU_KERNEL_MATMUL_DOT_Q8W, s->type) - 3, &way);
     }
     if (r == 0 && t.parts > 1)
-        ops_vulkan_defer_sum(v, p, t.parts);
+        ops_vulkan_defer_sum(v, p, (struct parts){t.parts, p->n});
     return r;
 }
 

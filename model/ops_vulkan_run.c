@@ -123,7 +123,7 @@ int ops_vulkan_rope(struct ops *o, struct ops_buf *qkv, const struct ops_vec *in
     const uint32_t group = tuning_element_group(v->g), fours = a->head_dim % 8 == 0, rotated = a->n_heads + a->n_kv_heads;
     const uint32_t pairs = (sum ? rotated + a->n_kv_heads : rotated) * (a->head_dim / 2);
     const uint32_t spec[] = {group, fours, sum != NULL};
-    const struct push_rope push = {rotated, qkv_cols(a), a->head_dim, v->n_tokens, sum ? sum->parts : 1,
+    const struct push_rope push = {rotated, qkv_cols(a), a->head_dim, sum ? sum->parts.rows : 0, sum ? sum->parts.n : 1,
                                    sum && sum->sum.bias ? PARAMS_HAS_BIAS : 0};
     const struct gpu_arg args[] = {arg(qkv->b), meta_arg(v, &v->pos), arg(table), arg(sum ? v->parts : v->dummy),
                                    vec_arg(v, sum ? sum->sum.bias : NULL)};

@@ -1,7 +1,7 @@
 // What lies between two products, a row at a time: rows come in as they are or as the parts of a product whose k was divided, go through
 // a norm or a gate, and go out in f32, packed as f16 for the next product, or both.
 //
-//   source[n, m]: x, or the sum of parts [parts, n, m] + bias + residual
+//   source[n, m]: x, or the sum of parts [parts, part_rows, m] + bias + residual
 //   result[n, k]: the source (m = k); source / sqrt(mean(source²) + eps) * gain (m = k); silu(source[:, :k]) * source[:, k:]
 //     (m = 2 k); gelu(source[:, :k]) * source[:, k:], the tanh form (m = 2 k)
 //   rows: the source, the result, or not written
@@ -157,7 +157,7 @@ void load_source(uint row)
             uint i = j % (VECTORS * HALVES), from = part + j / (VECTORS * HALVES), c = place(i);
             more[j] = vec4(0.0);
             if (c < p.k && from < p.parts)
-                more[j] = load4(IN_X, (from * p.n + row) * m + i / VECTORS * p.k + c, c);
+                more[j] = load4(IN_X, (from * p.part_rows + row) * m + i / VECTORS * p.k + c, c);
         }
         [[unroll]] for (uint j = 0; j < AT_ONCE * VECTORS * HALVES; j++)
             v[j % (VECTORS * HALVES)] += more[j];

@@ -1,4 +1,4 @@
-// y[n, m] = the sum of parts [parts, n, m] + bias + residual: the end of a product whose k was divided among work-groups
+// y[n, m] = the sum of parts [parts, part_rows, m] + bias + residual: the end of a product whose k was divided among work-groups
 //
 // Groups: x covers a row, an invocation per value; y = row. The parts are added in their order.
 #version 450
@@ -20,7 +20,7 @@ void main()
     uint at = gl_WorkGroupID.y * p.m + c;
     float v = 0.0;
     for (uint i = 0; i < p.parts; i++)
-        v += parts[i * p.n * p.m + at];
+        v += parts[i * p.part_rows * p.m + at];
     if ((p.flags & PARAMS_HAS_BIAS) != 0)
         v += bias[c];
     if ((p.flags & PARAMS_HAS_RESIDUAL) != 0)

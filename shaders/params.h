@@ -22,7 +22,7 @@ PARAMS_CHECK(push_norm, 3)
 
 struct push_rope {
     PARAMS_UINT n_heads, stride, head_dim; /* heads that are rotated; floats of a row */
-    PARAMS_UINT n, parts, flags;           /* rows, of so many parts; flags as push_matmul's */
+    PARAMS_UINT part_rows, parts, flags;   /* rows of a part, of so many; flags as push_matmul's */
 };
 PARAMS_CHECK(push_rope, 6)
 
@@ -70,13 +70,13 @@ PARAMS_CHECK(push_rows, 1)
 #define PARAMS_PACK_ROWS 1
 #define PARAMS_PACK_FRAGMENTS 2
 
-/* Rows of k values, packed in kp; flags as push_matmul's; of fragments, n_blocks and scales as push_fragments' */
+/* Rows of k values, packed in kp; rows of a part, n or more; flags as push_matmul's; of fragments, n_blocks and scales as push_fragments' */
 struct push_finish {
-    PARAMS_UINT n, k, kp, parts, flags;
+    PARAMS_UINT n, k, kp, parts, part_rows, flags;
     float eps;
     PARAMS_UINT n_blocks, scales;
 };
-PARAMS_CHECK(push_finish, 8)
+PARAMS_CHECK(push_finish, 9)
 
 /* Rows of x[n, k] packed for products in int8 */
 struct push_pack {
@@ -84,9 +84,9 @@ struct push_pack {
 };
 PARAMS_CHECK(push_pack, 2)
 
-/* The sum of parts of y[n, m] */
+/* The sum of parts of y[n, m], of part_rows rows each, n or more */
 struct push_sum {
-    PARAMS_UINT n, m, parts, flags;
+    PARAMS_UINT part_rows, m, parts, flags;
 };
 PARAMS_CHECK(push_sum, 4)
 

@@ -11,11 +11,14 @@ struct push_fragments {
 };
 PARAMS_CHECK(push_fragments, 5)
 
-/* As push_matmul, and where the scales of x's rows lie behind its fragments, in floats. */
+/* Another flag of push_few: w has whole matrices of rows, and y, or each part of it, rows for whole matrices, up to behind the last. */
+#define PARAMS_WHOLE 16
+
+/* As push_matmul; where the scales of x's rows lie behind its fragments, in floats; the address at which x begins. */
 struct push_few {
-    PARAMS_UINT n, m, k, kp, row0, n_rows, flags, part8, scales;
+    PARAMS_UINT n, m, k, kp, row0, n_rows, flags, part8, scales, x_low, x_high;
 };
-PARAMS_CHECK(push_few, 9)
+PARAMS_CHECK(push_few, 11)
 
 struct push_none {
     PARAMS_UINT unused;

@@ -1,6 +1,6 @@
 // In place on qkv[n, stride]: rotates the first n_heads heads of each row, pair (i, i + D/2), by its position's angle.
 //
-// With PARTS rows are not there yet, but as the parts [parts, n, stride] of a product whose k was divided: each value is their sum in
+// With PARTS rows are not there yet, but as the parts [parts, part_rows, stride] of a product whose k was divided: each value is their sum in
 // their order + bias, for the heads that are not rotated, too. pos [n]: position of a row within its text; table [positions, D/2]: (cos, sin),
 // made on the host, where they are exact to f32. An invocation takes one pair, or with FOURS four beside each other.
 // Groups: x covers the pairs of a row; y = row.
@@ -53,7 +53,7 @@ void load_pair(uint row, uint c, out vec4 a, out vec4 b)
         vec4 more[2 * at_once];
         [[unroll]] for (uint i = 0; i < 2 * at_once; i++) {
             uint from = part + i / 2;
-            more[i] = from < p.parts ? load(from * p.n * p.stride + at + i % 2 * half_dim) : vec4(0.0);
+            more[i] = from < p.parts ? load(from * p.part_rows * p.stride + at + i % 2 * half_dim) : vec4(0.0);
         }
         [[unroll]] for (uint i = 0; i < at_once; i++) {
             a += more[2 * i];

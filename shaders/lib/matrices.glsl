@@ -11,6 +11,8 @@
 #define MATRIX_MUL_ADD coopMatMulAdd
 #define MATRIX_LOAD_A(m, from, at, stride) coopMatLoad(m, from, at, stride, gl_CooperativeMatrixLayoutRowMajor);
 #define MATRIX_LOAD_B(m, from, at, stride) coopMatLoad(m, from, at, stride, gl_CooperativeMatrixLayoutColumnMajor);
+#define MATRIX_LOAD_SUMS(m, from, at, stride) coopMatLoad(m, from, at, stride, gl_CooperativeMatrixLayoutRowMajor);
+#define MATRIX_SCALE(m, by) m *= by;
 #define MATRIX_STORE_ROWS(m, to, at, stride) coopMatStore(m, to, at, stride, gl_CooperativeMatrixLayoutRowMajor);
 #define MATRIX_STORE_COLUMNS(m, to, at, stride) coopMatStore(m, to, at, stride, gl_CooperativeMatrixLayoutColumnMajor);
 #define SUBGROUP gl_SubgroupID
@@ -59,6 +61,12 @@ MATRIX_SUM emulated_mul_add(MATRIX_A a, MATRIX_B b, MATRIX_SUM c)
         uvec2 place_ = emulated_place(i_);                                                                             \
         m[i_] = unpackFloat2x16(from[(at) + place_.x * (stride) + place_.y / 8][place_.y % 8 / 2])[place_.y % 2];       \
     }
+#define MATRIX_LOAD_SUMS(m, from, at, stride)                                                                          \
+    for (uint i_ = 0; i_ < 8; i_++)                                                                                    \
+        m[i_] = from[(at) + emulated_place(i_).x * (stride) + emulated_place(i_).y];
+#define MATRIX_SCALE(m, by)                                                                                            \
+    for (uint i_ = 0; i_ < 8; i_++)                                                                                    \
+        m[i_] *= by[i_];
 #define MATRIX_STORE_ROWS(m, to, at, stride)                                                                           \
     for (uint i_ = 0; i_ < 8; i_++)                                                                                    \
         to[(at) + emulated_place(i_).x * (stride) + emulated_place(i_).y] = m[i_];

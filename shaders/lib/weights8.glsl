@@ -54,26 +54,6 @@ Weights8 weights8_fetch(uint i8)
     return w;
 }
 
-// The eights of run `run`, as many, 2 or 4, that follow each other, from w[at] on: what of those that have been fetched lies side by side
-// comes in loads as wide as can be instead.
-#if defined(WEIGHT_Q8W)
-#define WEIGHTS8_RUN(w, at, run, eights)                                                                               \
-    [[unroll]] for (uint h_ = 0; h_ < (eights) / 2; h_++) {                                                            \
-        uvec4 wide_ = w_quad[(run) * ((eights) / 2) + h_];                                                             \
-        w[(at) + 2 * h_].a.xy = wide_.xy;                                                                              \
-        w[(at) + 2 * h_ + 1].a.xy = wide_.zw;                                                                          \
-    }
-#elif defined(WEIGHT_F32) || defined(WEIGHT_F16W) || defined(WEIGHT_BF16W)
-#define WEIGHTS8_RUN(w, at, run, eights)
-#else
-#define WEIGHTS8_RUN(w, at, run, eights)                                                                               \
-    {                                                                                                                  \
-        uvec4 wide_ = (eights) == 4 ? w_quad[run] : uvec4(w_pair[run], 0, 0);                                          \
-        [[unroll]] for (uint h_ = 0; h_ < (eights); h_++)                                                              \
-            w[(at) + h_].a.x = wide_[h_ % 4];                                                                          \
-    }
-#endif
-
 #if defined(WEIGHT_Q4) || defined(WEIGHT_Q5)
 // (factor, what is added) of the block
 vec2 weights8_scale(Weights8 w, uint i8)

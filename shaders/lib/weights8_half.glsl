@@ -32,8 +32,8 @@ f16vec2 weights8_half_scale(Weights8 w, uint i8)
 }
 #endif
 
-// By the scale of weights8_half_scale.
-uvec4 weights8_scaled(Weights8 w, f16vec2 s)
+// By the scale of weights8_half_scale; `upper` has upper bits where the pairs of each half of the eight have theirs.
+uvec4 weights8_scaled_with(Weights8 w, uvec2 upper, f16vec2 s)
 {
 #if defined(WEIGHT_F16W)
     return w.a;
@@ -45,19 +45,18 @@ uvec4 weights8_scaled(Weights8 w, f16vec2 s)
     f16vec2 v[4];
 #if defined(WEIGHT_Q8W)
     // q + 128 in its byte, so that it is no negative number
-    uvec2 u = w.a.xy ^ 0x80808080u;
+    uvec2 u = w.a.xy;
     uvec4 q = uvec4(u.x & 0xFFu | (u.x & 0xFF00u) << 8, u.x >> 16 & 0xFFu | (u.x >> 8 & 0xFF0000u),
-                    u.y & 0xFFu | (u.y & 0xFF00u) << 8, u.y >> 16 & 0xFFu | (u.y >> 8 & 0xFF0000u));
+                    u.y & 0xFFu | (u.y & 0xFF00u) << 8, u.y >> 16 & 0xFFu | (u.y >> 8 & 0xFF0000u)) ^ (WEIGHTS8_BASE ^ 0x00800080u);
     f16vec2 add = f16vec2(0.0);
     [[unroll]] for (uint i = 0; i < 4; i++)
-        v[i] = weights8_pair(q[i]) - f16vec2(1152.0);
+        v[i] = unpackFloat2x16(q[i]) - f16vec2(1152.0);
 #else
     // Every second pair stays 4 bits higher, as 16 q, which spares its shift: the 16 goes by an exact product.
     uvec2 u = uvec2(w.a.x, w.a.x >> 8);
-    uvec4 q = u.xxyy & uvec4(0x000F000Fu, 0x00F000F0u, 0x000F000Fu, 0x00F000F0u);
+    uvec4 q = u.xxyy & uvec4(0x000F000Fu, 0x00F000F0u, 0x000F000Fu, 0x00F000F0u) | WEIGHTS8_BASE;
 #if defined(WEIGHT_UPPER)
-    u = uvec2(w.a.y << 4, w.a.y >> 4);
-    q |= u.xxyy & WEIGHT_UPPER * uvec4(0x00100010u, 0x01000100u, 0x00100010u, 0x01000100u);
+    q |= upper.xxyy & WEIGHT_UPPER * uvec4(0x00100010u, 0x01000100u, 0x00100010u, 0x01000100u);
 #endif
 #if defined(WEIGHT_Q6K)
     const float zero = 32.0; // taken off before the factor: nothing is added
@@ -67,8 +66,8 @@ uvec4 weights8_scaled(Weights8 w, f16vec2 s)
     f16vec2 add = s.yy;
 #endif
     [[unroll]] for (uint i = 0; i < 4; i += 2) {
-        v[i] = weights8_pair(q[i]) - f16vec2(1024.0 + zero);
-        v[i + 1] = fma(weights8_pair(q[i + 1]), f16vec2(0.0625), f16vec2(-64.0 - zero));
+        v[i] = unpackFloat2x16(q[i]) - f16vec2(1024.0 + zero);
+        v[i + 1] = fma(unpackFloat2x16(q[i + 1]), f16vec2(0.0625), f16vec2(-64.0 - zero));
     }
 #endif
     return uvec4(packFloat2x16(fma(v[0], s.xx, add)), packFloat2x16(fma(v[1], s.xx, add)), packFloat2x16(fma(v[2], s.xx, add)),
@@ -78,5 +77,5 @@ uvec4 weights8_scaled(Weights8 w, f16vec2 s)
 
 uvec4 weights8_f16(Weights8 w, uint i8)
 {
-    return weights8_scaled(w, weights8_half_scale(w, i8));
+    return weights8_scaled_with(w, uvec2(w.a.y << 4, w.a.y >> 4), weights8_half_scale(w, i8));
 }

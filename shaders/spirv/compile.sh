@@ -11,7 +11,7 @@ sources="shaders/matmul_coop.comp shaders/params_matmul.h shaders/lib/weights8.g
     shaders/attention_coop.comp shaders/params_attention.h
     shaders/lib/coop_store.glsl shaders/fragments.comp shaders/fragment_probe.comp shaders/matmul_fragments.comp shaders/params_fragments.h
     shaders/matmul_few.comp
-    shaders/lib/fragment.glsl shaders/lib/matrices.glsl"
+    shaders/lib/fragment.glsl shaders/lib/matrices.glsl shaders/lib/weights_run.glsl"
 types="f16w bf16w q8w q4 q5 q4k q5k q6k"
 
 # compile NAME SHADER [FLAG…]

@@ -142,6 +142,12 @@ static VKAPI_ATTR void VKAPI_CALL destroy_buffer(VkDevice dev, VkBuffer b, const
     give_up(b);
 }
 
+static VKAPI_ATTR VkDeviceAddress VKAPI_CALL address(VkDevice dev, const VkBufferDeviceAddressInfo *of)
+{
+    (void)dev, (void)of;
+    return 16;
+}
+
 static VKAPI_ATTR void VKAPI_CALL requirements(VkDevice dev, VkBuffer b, VkMemoryRequirements *m)
 {
     (void)dev;
@@ -301,6 +307,7 @@ const struct layer_row layer_rows[] = {
     ROW("vkCreateBuffer", create_buffer)
     ROW("vkDestroyBuffer", destroy_buffer)
     ROW("vkGetBufferMemoryRequirements", requirements)
+    ROW("vkGetBufferDeviceAddress", address)
     ROW("vkAllocateMemory", allocate_memory)
     ROW("vkFreeMemory", free_memory)
     ROW("vkMapMemory", map_memory)

@@ -26,6 +26,11 @@ void log_set_level(enum log_level level)
     atomic_store(&log_max, (int)level);
 }
 
+bool log_shows(enum log_level level)
+{
+    return (int)level <= atomic_load(&log_max);
+}
+
 void log_find_journal(void)
 {
     const char *stream = getenv("JOURNAL_STREAM");
@@ -78,7 +83,7 @@ static void write_file(int fd, const char *line, size_t len)
 
 void log_write(enum log_level level, const char *area, const char *fmt, ...)
 {
-    if ((int)level > atomic_load(&log_max))
+    if (!log_shows(level))
         return;
     struct timespec ts;
     struct tm tm;

@@ -4,10 +4,15 @@
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
+#include <stdbool.h>
+
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 /* Messages above this level are dropped; LOG_INFO at start. */
 void log_set_level(enum log_level level);
+
+/* Whether messages of this level are written, for who has to do something to have one. */
+bool log_shows(enum log_level level);
 
 /* Looks whether standard error is the journal ($JOURNAL_STREAM names its device and inode); before there are threads. */
 void log_find_journal(void);

@@ -41,6 +41,7 @@ static void file_of_the_log(void **state)
     assert_int_equal(log_open_file(path), 0);
     log_info("test", "both");
     log_debug("test", "below the level");
+    assert_true(log_shows(LOG_ERROR) && log_shows(LOG_INFO) && !log_shows(LOG_DEBUG));
     log_leave_stderr();
     log_info("test", "file\nalone");
     fputs("a library's\n", stderr);
@@ -80,6 +81,13 @@ static void order_in_the_file(void **state)
     char *text = text_of(path, &len);
     assert_non_null(strstr(text, "info  test: first with a break\n"));
     free(text);
+    log_set_level(LOG_DEBUG);
+    assert_true(log_shows(LOG_DEBUG));
+    log_debug("test", "of the level");
+    text = text_of(path, &len);
+    assert_non_null(strstr(text, "debug test: of the level\n"));
+    free(text);
+    log_set_level(LOG_INFO);
     unlink(path);
     rmdir(dir);
 }

@@ -16,10 +16,11 @@ struct features {
     VkPhysicalDeviceSubgroupSizeControlFeaturesEXT size;
     VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot;
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR coop;
+    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR tells;
 };
 
 struct extensions {
-    bool budget, size, dot, coop;
+    bool budget, size, dot, coop, tells;
 };
 
 static void find_extensions(VkPhysicalDevice phys, struct extensions *x)
@@ -37,6 +38,7 @@ static void find_extensions(VkPhysicalDevice phys, struct extensions *x)
             x->size |= !strcmp(name, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
             x->dot |= !strcmp(name, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
             x->coop |= !strcmp(name, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME);
+            x->tells |= log_shows(LOG_DEBUG) && !strcmp(name, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME); /* for the log only */
         }
     }
     free(list);
@@ -52,6 +54,7 @@ static void chain(struct features *f, const struct extensions *x)
         .size.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT,
         .dot.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR,
         .coop.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
+        .tells.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
     };
     f->all.pNext = &f->v11;
     f->v11.pNext = &f->v12;
@@ -64,8 +67,12 @@ static void chain(struct features *f, const struct extensions *x)
         *end = &f->dot;
         end = &f->dot.pNext;
     }
-    if (x->coop)
+    if (x->coop) {
         *end = &f->coop;
+        end = &f->coop.pNext;
+    }
+    if (x->tells)
+        *end = &f->tells;
 }
 
 /* Whether the kernels are written for this kind, and it is better than what is known: more products in one. */
@@ -120,6 +127,7 @@ static void take_features(struct gpu *g, const struct gpu_params *p, const struc
     l->addresses = have->v12.bufferDeviceAddress && have->all.features.shaderInt64;
     want->v12.bufferDeviceAddress = want->all.features.shaderInt64 = l->addresses;
     want->dot.shaderIntegerDotProduct = l->dot = x->dot && have->dot.shaderIntegerDotProduct;
+    want->tells.pipelineExecutableInfo = g->tells = x->tells && have->tells.pipelineExecutableInfo;
     l->dot_fast = l->dot && dot.integerDotProduct4x8BitPackedSignedAccelerated;
     /* The matrices belong to a subgroup, so its size must be known and each one full. */
     uint32_t s = l->subgroup_size;
@@ -143,7 +151,7 @@ int capability_open(struct gpu *g, const struct gpu_params *p, struct err_msg *e
 {
     struct extensions x;
     struct features have, want;
-    const char *names[4];
+    const char *names[5];
     uint32_t n = 0;
     find_extensions(g->phys, &x);
     chain(&have, &x);
@@ -159,6 +167,8 @@ int capability_open(struct gpu *g, const struct gpu_params *p, struct err_msg *e
         names[n++] = VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME;
     if (x.coop)
         names[n++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
+    if (x.tells)
+        names[n++] = VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME;
     const struct gpu_coop *c = &g->limits.coop;
     log_debug("gpu", "%s: f16 arithmetic %s, int8 dot products %s, cooperative matrices %ux%ux%u of %u invocations", g->info.name,
               g->limits.half ? "yes" : "no", g->limits.dot_fast ? "fast" : g->limits.dot ? "slow" : "no", c->m, c->n, c->k, c->subgroup);

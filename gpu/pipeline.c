@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "gpu/pipeline_statistics.h"
 #include "gpu/vk.h"
 
 #define X(name, stem, access, n_spec, push) _Static_assert((n_spec) <= GPU_MAX_SPEC, #name);
@@ -78,7 +79,7 @@ static int build(struct gpu *g, enum gpu_kernel k, const uint32_t *spec, VkPipel
     };
     VkComputePipelineCreateInfo create = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
-        .flags = VK_PIPELINE_CREATE_DISPATCH_BASE,
+        .flags = VK_PIPELINE_CREATE_DISPATCH_BASE | (g->tells ? VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR : 0u),
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                   .pNext = row->full_subgroups && g->demands_size ? &subgroup : NULL,
                   .flags = row->full_subgroups ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT : 0,
@@ -90,7 +91,11 @@ static int build(struct gpu *g, enum gpu_kernel k, const uint32_t *spec, VkPipel
     };
     r = VK(g, em, vkCreateComputePipelines(g->dev, g->cache, 1, &create, NULL, out));
     vkDestroyShaderModule(g->dev, module, NULL);
-    log_debug("gpu", "%s built in %.1f ms", row->name, (double)(clock_ns() - start) * 1e-6);
+    const double ms = (double)(clock_ns() - start) * 1e-6;
+    char statistics[PIPELINE_STATISTICS_TEXT] = "";
+    if (r == 0)
+        pipeline_statistics_read(g, *out, statistics);
+    log_debug("gpu", "%s built in %.1f ms%s", row->name, ms, statistics);
     return r;
 }
 

@@ -59,6 +59,7 @@ struct gpu {
     VkQueue queue;
     uint32_t family;
     uint32_t vendor; /* PCI's number */
+    bool tells; /* of kernels, what its compiler made of them: gpu/pipeline_statistics.h */
     bool demands_size; /* of subgroups: limits.coop's is demanded of kernels with matrices, else it is the only one */
     struct gpu_device_info info;
     struct gpu_limits limits;

@@ -7,7 +7,7 @@
  *   --warm MS        calls before that, and before the second table, until a device's clock has risen (default 500)
  *   --copies MIB     of each matrix (default 192: more than the caches of today's GPUs hold); 0: one copy
  *   --kernels no     without the second table
- *   --log debug      also what the device's layer says, of each kernel that it has built for one
+ *   --log debug      also what the device's layer says, of each kernel that it has built for one, with what the driver's compiler tells of it
  *
  * CASE: MxK, a product y[n, M] = x[n, K] wᵀ; products, those four of a layer; layer, a whole one in texts of at most 512 tokens, its q4_K
  * weights mixed with finer ones as the importer does; rms_norm and swiglu; attention:TEXTSxLENGTH, attention:TEXTSxLENGTHxHEAD with heads of

@@ -15,6 +15,10 @@
  *   LIE_WAIT=N             the Nth vkWaitForFences, from 1, returns at once: VK_ERROR_OUT_OF_HOST_MEMORY
  *   LIE_CALL=N             the same of all calls of some kinds together, those that make, record, submit and reset (FAILING below)
  *   LIE_LOST_NOW           the same for the next submission: looked for at each, and unset
+ *   LIE_STATISTICS=N       VK_KHR_pipeline_executable_properties is there, and tells N statistics of a kernel, some of them nasty (statistic below);
+ *                          N is looked at again for each kernel. Of two executables the second is the one to ask
+ *   LIE_MUTE=WHICH         questions for executables (1) or for their statistics (2) fail: VK_ERROR_OUT_OF_HOST_MEMORY; or there are more of
+ *                          both than there can be (3). Looked at for each kernel
  * The device's name ends in " (lies)", so that a test sees that the layer is there. Who goes beyond what it was told (a binding, an
  * allocation, all allocations of a heap) is ended by abort(): no driver has to bear that.
  * Thread-safety: as much as latentd needs, one thread a device. Several instances may exist. */
@@ -36,7 +40,7 @@ struct allocation {
 };
 
 static struct lies {
-    uint64_t range, allocation, heap, budget, full, card, size, fail, lost, lost_from, wait, call; /* 0: none */
+    uint64_t range, allocation, heap, budget, full, card, size, fail, lost, lost_from, wait, call, statistics; /* 0: none */
 } lies;
 static struct allocation allocations[65536];
 static uint64_t n_allocated, n_submitted, n_waited, n_called;
@@ -62,19 +66,40 @@ static bool tells_budget(const struct below *b, VkPhysicalDevice phys)
 
 /* ---- what is said ---- */
 
+/* Whether the application is to believe that the driver has this, which it has not. */
+static bool made_up(const struct below *b, VkPhysicalDevice phys, const char *extension)
+{
+    if (!strcmp(extension, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME))
+        return lies.budget && !tells_budget(b, phys);
+    return lies.statistics && !strcmp(extension, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME);
+}
+
 static VKAPI_ATTR VkResult VKAPI_CALL enumerate_extensions(VkPhysicalDevice phys, const char *layer, uint32_t *n, VkExtensionProperties *list)
 {
+    static const char *const names[] = {VK_EXT_MEMORY_BUDGET_EXTENSION_NAME, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME};
     const struct below *b = layer_find(phys);
     const uint32_t room = *n;
     VkResult r = BELOW_I(b, vkEnumerateDeviceExtensionProperties)(phys, layer, n, list);
-    if (layer || !lies.budget || r < 0 || tells_budget(b, phys))
-        return r;
-    if (list && *n >= room)
-        return VK_INCOMPLETE;
-    if (list)
-        list[*n] = (VkExtensionProperties){VK_EXT_MEMORY_BUDGET_EXTENSION_NAME, VK_EXT_MEMORY_BUDGET_SPEC_VERSION};
-    ++*n;
+    for (int i = 0; i < 2 && !layer && r >= 0; i++) {
+        if (!made_up(b, phys, names[i]))
+            continue;
+        if (list && *n >= room)
+            return VK_INCOMPLETE;
+        if (list) {
+            list[*n] = (VkExtensionProperties){.specVersion = 1};
+            strcpy(list[*n].extensionName, names[i]);
+        }
+        ++*n;
+    }
     return r;
+}
+
+static VKAPI_ATTR void VKAPI_CALL get_features2(VkPhysicalDevice phys, VkPhysicalDeviceFeatures2 *f)
+{
+    BELOW_I(layer_find(phys), vkGetPhysicalDeviceFeatures2)(phys, f);
+    for (VkBaseOutStructure *s = f->pNext; s; s = s->pNext)
+        if (lies.statistics && s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR)
+            ((VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR *)s)->pipelineExecutableInfo = VK_TRUE;
 }
 
 static void lie_of_properties(VkPhysicalDeviceProperties *p)
@@ -259,19 +284,114 @@ FAILING(FAIL)
 static VKAPI_ATTR VkResult VKAPI_CALL create_pipelines(VkDevice dev, VkPipelineCache cache, uint32_t n, const VkComputePipelineCreateInfo *info,
                                                        const VkAllocationCallbacks *cb, VkPipeline *pipelines)
 {
+    VkResult r = VK_SUCCESS;
     for (uint32_t i = 0; lies.size && i < n; i++)
         for (const VkBaseInStructure *s = info[i].stage.pNext; s; s = s->pNext)
             if (s->sType == VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO)
                 beyond("a demand for subgroups", 1, 0);
-    return fail_vkCreateComputePipelines(dev, cache, n, info, cb, pipelines);
+    for (uint32_t i = 0; i < n && r == VK_SUCCESS; i++) {
+        VkComputePipelineCreateInfo known = info[i];
+        const bool telling = known.flags & VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR;
+        if (lies.statistics && telling != layer_find(dev)->told)
+            beyond("a kernel that is to tell of itself", telling, layer_find(dev)->told);
+        if (lies.statistics)
+            known.flags &= ~(VkPipelineCreateFlags)VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR;
+        r = fail_vkCreateComputePipelines(dev, cache, 1, &known, cb, &pipelines[i]);
+    }
+    return r;
+}
+
+/* ---- what is told of kernels ---- */
+
+static VKAPI_ATTR VkResult VKAPI_CALL get_executables(VkDevice dev, const VkPipelineInfoKHR *of, uint32_t *n, VkPipelineExecutablePropertiesKHR *list)
+{
+    const struct below *b = layer_find(dev);
+    if (!lies.statistics)
+        return BELOW_D(b, vkGetPipelineExecutablePropertiesKHR)(dev, of, n, list);
+    if (option("LIE_MUTE") == 1)
+        return VK_ERROR_OUT_OF_HOST_MEMORY;
+    if (of->sType != VK_STRUCTURE_TYPE_PIPELINE_INFO_KHR || of->pNext)
+        beyond("a question for executables", of->sType, VK_STRUCTURE_TYPE_PIPELINE_INFO_KHR);
+    for (uint32_t i = 0; list && i < 2 && i < *n; i++) {
+        if (list[i].sType != VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_PROPERTIES_KHR || list[i].pNext)
+            beyond("room for an executable", list[i].sType, VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_PROPERTIES_KHR);
+        list[i].stages = VK_SHADER_STAGE_COMPUTE_BIT;
+        list[i].subgroupSize = 16u << i;
+        memset(list[i].name, 'n', sizeof list[i].name);
+        memset(list[i].description, 'd', sizeof list[i].description);
+    }
+    const bool all = !list || *n >= 2;
+    *n = option("LIE_MUTE") == 3 ? UINT32_MAX : all ? 2 : *n;
+    return all ? VK_SUCCESS : VK_INCOMPLETE;
+}
+
+/* The first ones are one of each kind, a name without an end, bytes that no line should have, a kind that is not known, and no name. */
+static void statistic(VkPipelineExecutableStatisticKHR *s, uint32_t i)
+{
+    static const char *const names[] = {"Register Count", "Spills", "Fast", "Occupancy", "endless", "a=b\nc\x1b\xe2", "Kind", ""};
+    memset(s->description, 'd', sizeof s->description);
+    s->format = VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_UINT64_KHR;
+    s->value.u64 = 40 + i;
+    if (i < sizeof names / sizeof *names)
+        snprintf(s->name, sizeof s->name, "%s", names[i]);
+    else
+        snprintf(s->name, sizeof s->name, "Statistic %u", i);
+    if (i == 1)
+        s->format = VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_INT64_KHR, s->value.i64 = INT64_MIN;
+    if (i == 2)
+        s->format = VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_BOOL32_KHR, s->value.u64 = 0xdead00000001;
+    if (i == 3)
+        s->format = VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_FLOAT64_KHR, s->value.f64 = 0.75;
+    if (i == 4)
+        memset(s->name, 'x', sizeof s->name);
+    if (i == 6)
+        s->format = (VkPipelineExecutableStatisticFormatKHR)77;
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL get_statistics(VkDevice dev, const VkPipelineExecutableInfoKHR *of, uint32_t *n,
+                                                     VkPipelineExecutableStatisticKHR *list)
+{
+    const struct below *b = layer_find(dev);
+    const uint64_t there = option("LIE_STATISTICS");
+    if (!lies.statistics)
+        return BELOW_D(b, vkGetPipelineExecutableStatisticsKHR)(dev, of, n, list);
+    if (option("LIE_MUTE") == 3) {
+        *n = UINT32_MAX;
+        return VK_SUCCESS;
+    }
+    if (of->sType != VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_INFO_KHR || of->pNext || of->executableIndex != 1)
+        beyond("a question for statistics", of->sType, VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_INFO_KHR);
+    if (option("LIE_MUTE") == 2)
+        return VK_ERROR_OUT_OF_HOST_MEMORY;
+    for (uint32_t i = 0; list && i < *n && i < there; i++) {
+        if (list[i].sType != VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_STATISTIC_KHR || list[i].pNext)
+            beyond("room for a statistic", list[i].sType, VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_STATISTIC_KHR);
+        statistic(&list[i], i);
+    }
+    const bool all = !list || *n >= there;
+    *n = all ? (uint32_t)there : *n;
+    return all ? VK_SUCCESS : VK_INCOMPLETE;
 }
 
 /* ---- instances and devices ---- */
 
 void layer_instance_made(void)
 {
-    lies = (struct lies){option("LIE_RANGE"), option("LIE_ALLOCATION"), option("LIE_HEAP"), option("LIE_BUDGET"), option("LIE_FULL"), option("LIE_CARD"),
-                         option("LIE_SIZE"), option("LIE_FAIL"), option("LIE_LOST"), option("LIE_LOST_FROM"), option("LIE_WAIT"), option("LIE_CALL")};
+    lies = (struct lies){option("LIE_RANGE"), option("LIE_ALLOCATION"), option("LIE_HEAP"), option("LIE_BUDGET"), option("LIE_FULL"),
+                         option("LIE_CARD"), option("LIE_SIZE"), option("LIE_FAIL"), option("LIE_LOST"), option("LIE_LOST_FROM"),
+                         option("LIE_WAIT"), option("LIE_CALL"), option("LIE_STATISTICS")};
+}
+
+/* The feature as the driver, which would refuse it, is to see it (false), and as it was asked for again (true). Notes that it was. */
+static void show_feature(struct below *b, const void *chain, VkBool32 shown)
+{
+    for (VkBaseOutStructure *s = (VkBaseOutStructure *)(uintptr_t)chain; s; s = s->pNext) {
+        VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR *f = (VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR *)s;
+        if (s->sType != VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR)
+            continue;
+        b->told |= f->pipelineExecutableInfo;
+        f->pipelineExecutableInfo = shown && b->told;
+    }
 }
 
 VkResult layer_make_device(struct below *b, const VkDeviceCreateInfo *info, const VkAllocationCallbacks *cb, VkDevice *dev)
@@ -280,11 +400,20 @@ VkResult layer_make_device(struct below *b, const VkDeviceCreateInfo *info, cons
     const char *names[LAYER_EXTENSIONS_MAX];
     known.enabledExtensionCount = 0;
     known.ppEnabledExtensionNames = names;
-    const bool tells = tells_budget(b, b->phys);
-    for (uint32_t i = 0; i < info->enabledExtensionCount && i < LAYER_EXTENSIONS_MAX; i++)
-        if (tells || strcmp(info->ppEnabledExtensionNames[i], VK_EXT_MEMORY_BUDGET_EXTENSION_NAME))
-            names[known.enabledExtensionCount++] = info->ppEnabledExtensionNames[i];
+    bool telling = false;
+    for (uint32_t i = 0; i < info->enabledExtensionCount && i < LAYER_EXTENSIONS_MAX; i++) {
+        const char *name = info->ppEnabledExtensionNames[i];
+        telling |= !strcmp(name, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME);
+        if (!made_up(b, b->phys, name))
+            names[known.enabledExtensionCount++] = name;
+    }
+    if (lies.statistics)
+        show_feature(b, info->pNext, VK_FALSE);
+    if (b->told && !telling)
+        beyond("a feature without its extension", 1, 0);
     VkResult r = BELOW_I(b, vkCreateDevice)(b->phys, &known, cb, dev);
+    if (lies.statistics)
+        show_feature(b, info->pNext, VK_TRUE);
     if (r == VK_SUCCESS)
         lies.budget = lies.budget ? option("LIE_BUDGET") : 0;
     return r;
@@ -292,6 +421,7 @@ VkResult layer_make_device(struct below *b, const VkDeviceCreateInfo *info, cons
 
 const struct layer_row layer_rows[] = {
     {"vkEnumerateDeviceExtensionProperties", false, (PFN_vkVoidFunction)enumerate_extensions},
+    {"vkGetPhysicalDeviceFeatures2", false, (PFN_vkVoidFunction)get_features2},
     {"vkGetPhysicalDeviceProperties", false, (PFN_vkVoidFunction)get_properties},
     {"vkGetPhysicalDeviceProperties2", false, (PFN_vkVoidFunction)get_properties2},
     {"vkGetPhysicalDeviceMemoryProperties", false, (PFN_vkVoidFunction)get_memory},
@@ -303,6 +433,8 @@ const struct layer_row layer_rows[] = {
     {"vkWaitForFences", true, (PFN_vkVoidFunction)wait_fences},
     {"vkDeviceWaitIdle", true, (PFN_vkVoidFunction)wait_idle},
     {"vkCreateComputePipelines", true, (PFN_vkVoidFunction)create_pipelines}, /* before the one below */
+    {"vkGetPipelineExecutablePropertiesKHR", true, (PFN_vkVoidFunction)get_executables},
+    {"vkGetPipelineExecutableStatisticsKHR", true, (PFN_vkVoidFunction)get_statistics},
 #define ROW(name, params, args) {#name, true, (PFN_vkVoidFunction)fail_##name},
     FAILING(ROW)
 #undef ROW

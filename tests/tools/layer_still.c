@@ -6,9 +6,10 @@
  *   still: <specialisation constants, in order> | <subgroup size> | <statistic>=<value> …
  * with what VK_KHR_pipeline_executable_properties tells of it, blanks of names as "_"; of several executables the last, which is the one that
  * drivers with several sizes of subgroups choose. A pipeline that the driver fails to make has "failed=<VkResult>".
- * A device's name ends in " (still)". Memory is there once it is mapped, and zero but for what the environment's STILL_WORDS=A,B says of the first
- * two words of each: the answer to a question that is read back (gpu/probe.c).
+ * A device's name ends in " (still)". Memory is there once it is mapped, and zero but for the words that the environment's STILL_WORDS=FILE begins
+ * each with, decimal numbers between blanks, as many as there is room for: the answer to a question that is read back (gpu/probe.c).
  * Thread-safety: as much as latentd needs, one thread a device. Several instances may exist. */
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -190,15 +191,25 @@ static VKAPI_ATTR void VKAPI_CALL free_memory(VkDevice dev, VkDeviceMemory m, co
     give_up(m);
 }
 
+/* False where there is no such file, or it has anything but numbers. */
+static bool begin(struct memory *m, const char *path)
+{
+    FILE *f = fopen(path, "r");
+    uint32_t *words = m->map;
+    int last = f ? 1 : 0;
+    for (VkDeviceSize i = 0; last == 1 && 4 * i + 4 <= m->bytes; i++)
+        last = fscanf(f, "%" SCNu32, &words[i]);
+    if (f)
+        fclose(f);
+    return last != 0;
+}
+
 static VKAPI_ATTR VkResult VKAPI_CALL map_memory(VkDevice dev, VkDeviceMemory memory, VkDeviceSize at, VkDeviceSize n, VkMemoryMapFlags f, void **p)
 {
     struct memory *m = (struct memory *)memory;
     (void)dev, (void)n, (void)f;
-    if (!m->map && !(m->map = calloc(1, m->bytes < 8 ? 8 : m->bytes)))
-        return VK_ERROR_MEMORY_MAP_FAILED;
-    uint32_t *first = m->map;
-    const char *words = getenv("STILL_WORDS");
-    if (words && sscanf(words, "%u,%u", &first[0], &first[1]) != 2)
+    const char *path = getenv("STILL_WORDS");
+    if (!m->map && (!(m->map = calloc(1, m->bytes)) || (path && !begin(m, path))))
         return VK_ERROR_MEMORY_MAP_FAILED;
     *p = (char *)m->map + at;
     return VK_SUCCESS;
@@ -283,8 +294,11 @@ VkResult layer_make_device(struct below *b, const VkDeviceCreateInfo *info, cons
         .pipelineExecutableInfo = VK_TRUE,
     };
     const char *names[LAYER_EXTENSIONS_MAX + 1];
+    bool asked = false; /* as gpu/ does while debug messages are logged */
+    for (uint32_t i = 0; i < info->enabledExtensionCount; i++)
+        asked |= !strcmp(info->ppEnabledExtensionNames[i], VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME);
     b->tells = layer_driver_has(b, b->phys, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME) && info->enabledExtensionCount <= LAYER_EXTENSIONS_MAX;
-    if (b->tells) {
+    if (b->tells && !asked) {
         for (uint32_t i = 0; i < info->enabledExtensionCount; i++)
             names[i] = info->ppEnabledExtensionNames[i];
         names[more.enabledExtensionCount++] = VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME;

@@ -132,6 +132,7 @@ class Check(unittest.TestCase):
         assert_theirs()
         os.unlink(self.d.log_path)
         os.chown(self.d.folder, 4242, 4243)
+        self.d.env = {**self.d.env, "HOME": self.d.folder}  # root's may be closed to that user
         self.d.wrap = lambda command: ["setpriv", "--reuid=4242", "--regid=4243", "--clear-groups", *command]
         self.assert_serves()
         self.assertNotIn("error", self.d.log_text())

@@ -44,8 +44,8 @@
     /* tiles of w's rows, by fragments, next to each other while x's go by */                                                    \
     X(fragment_panel, 16, 16, 16, 16, 16, 1, 1024)                                                                               \
     /* of few rows: matrices of a subgroup along w's rows, eights of a row that an invocation takes in a turn, and turns of a round, which the next one \
-     * is fetched beside: 4 and 2 make it a block of the K types on NVIDIA's. With two matrices an H200's first cache is read 128 bytes a clock for half of \
-     * the time that the products take at best; the compiler of Mesa's driver has 160 registers for them, so that twelve subgroups share a processor */ \
+     * is fetched beside: 4 and 2 make it a block of the K types on NVIDIA's. Two matrices, which read x half as often as \
+     * one, have not been timed on NVIDIA's; the compiler of Mesa's driver has 160 registers for them */                          \
     X(few_matrices, 2, 2, 2, 2, 2, 1, 8)                                                                                         \
     X(few_eights, 2, 4, 2, 2, 2, 2, 4)                                                                                           \
     X(few_sets, 1, 2, 1, 1, 1, 1, 2)                                                                                             \

@@ -182,7 +182,7 @@ static uint32_t few_flags(const struct product *p, const struct tuning_few *t)
 int ops_vulkan_run_few(struct ops_vulkan *v, const struct product *p, const struct tuning_few *t, bool spread, struct err_msg *em)
 {
     const uint64_t x = gpu_buf_address(v->fragments_x);
-    const uint32_t scales = ops_vulkan_few_scales_at(t, p->w->kp);
+    const uint32_t flags = few_flags(p, t), scales = ops_vulkan_few_scales_at(t, p->w->kp);
     const struct push_fragments rows = {0, p->n, p->w->kp, t->rn, scales};
     const struct layout layout = {t->group, t->subgroups, t->tm, t->tn, t->tk, t->pack_bk8, t->sharing, t->eights};
     const struct gpu_arg from[] = {arg(v->pack), arg(v->fragments_x)};
@@ -198,7 +198,7 @@ int ops_vulkan_run_few(struct ops_vulkan *v, const struct product *p, const stru
             .kp = p->w->kp,
             .row0 = s->row0,
             .n_rows = s->n_rows,
-            .flags = few_flags(p, t),
+            .flags = flags,
             .part8 = t->part8,
             .scales = scales,
             .x_low = (uint32_t)x,

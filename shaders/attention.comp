@@ -213,7 +213,7 @@ void main()
         uint at = (token * p.n_heads + head0 + row % SHARE) * D;
         [[unroll]] for (uint j = 0; j < NV; j++) {
             uint c = (tx + j * TX) * 4;
-            [[unroll]] for (uint e = 0; e < 4; e++) { /* a loop's number for a component has NVIDIA's free compiler keep all sums in memory */
+            [[unroll]] for (uint e = 0; e < 4; e++) { // a loop's number for a component has NVIDIA's free compiler keep all sums in memory
                 if (c + e < D && token < block.y)
                     y[at + c + e] = acc[i * NV + j][e] * by;
             }

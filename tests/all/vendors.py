@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Judges what compilers say of kernels: vendors.py [--table] LOG…
 
-A LOG is what bench_kernels or kernels --log debug and the layer tests/tools/layer_still.c say of one device: a line "still: …" with the compiler's
-statistics, then one with the kernel's name and the time that it took. A kernel must build; in less than SECONDS, on a machine
+A LOG is what bench_kernels or kernels --log debug and the layer tests/tools/layer_still.c say of one device: a line "still: …" with a kernel's
+constants, then one with its name, the time that it took and the compiler's statistics. A kernel must build; in less than SECONDS, on a machine
 that does other things beside it; and spill no more than SPILLS of an invocation's (AMD's and NVIDIA's compilers) or a thread's (Intel's) registers,
 but for what is ACCEPTED. Of a device called GPU-WAY there must be kernels of that way.
 """
@@ -27,12 +27,12 @@ def kernels(path):
     with open(path, errors="replace") as f:
         for line in f:
             if line.startswith("still:"):
-                said = [part.strip() for part in line[len("still:"):].split("|")]
+                said, _, failed = line[len("still:"):].partition("|")
                 continue
-            built = re.search(r" gpu: (\S+) built in ([\d.]+) ms", line)
-            if built and said:
-                statistics = dict(pair.split("=", 1) for pair in said[2].split()) if len(said) > 2 else {}
-                yield built[1], said[0], said[1], statistics, float(built[2])
+            built = re.search(r" gpu: (\S+) built in ([\d.]+) ms(?:: (.*))?", line)
+            if built and said is not None:
+                statistics = dict(pair.split("=", 1) for pair in (failed + " " + (built[3] or "")).split())
+                yield built[1], said.strip(), statistics.pop("subgroup", "?"), statistics, float(built[2])
                 said = None
 
 

@@ -18,7 +18,6 @@ struct below {
     VkDevice dev;
     PFN_vkGetInstanceProcAddr get_instance;
     PFN_vkGetDeviceProcAddr get_device;
-    bool tells; /* layer_still's: the driver tells what its pipelines are like */
     bool lost;  /* these three layer_lies' */
     bool told;  /* the application has turned on that it is told statistics */
     uint64_t heap_used[VK_MAX_MEMORY_HEAPS];

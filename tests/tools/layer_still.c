@@ -3,9 +3,8 @@
  *
  * Enabled by VK_ADD_LAYER_PATH=FOLDER and VK_INSTANCE_LAYERS=VK_LAYER_LATENTD_still. Instances, devices and pipelines are the driver's; memory,
  * buffers, descriptors, commands, fences and queries are made up here. For each pipeline a line goes to standard error:
- *   still: <specialisation constants, in order> | <subgroup size> | <statistic>=<value> …
- * with what VK_KHR_pipeline_executable_properties tells of it, blanks of names as "_"; of several executables the last, which is the one that
- * drivers with several sizes of subgroups choose. A pipeline that the driver fails to make has "failed=<VkResult>".
+ *   still: <specialisation constants, in order>
+ * and " | failed=<VkResult>" of one that the driver fails to make. What compilers tell of a pipeline is in gpu/'s debug messages.
  * A device's name ends in " (still)". Memory is there once it is mapped, and zero but for the words that the environment's STILL_WORDS=FILE begins
  * each with, decimal numbers between blanks, as many as there is room for: the answer to a question that is read back (gpu/probe.c).
  * Thread-safety: as much as latentd needs, one thread a device. Several instances may exist. */
@@ -18,80 +17,22 @@
 
 #include "tests/tools/layer.h"
 
-#define EXECUTABLES_MAX 8
-#define STATISTICS_MAX 64
 #define HEAP (64ull << 30) /* bytes */
 
 const char layer_name[] = "VK_LAYER_LATENTD_still";
 
 /* ---- pipelines ---- */
 
-static void print_name(const char *name)
-{
-    for (; *name; name++)
-        fputc(*name == ' ' ? '_' : *name, stderr);
-}
-
-static void print_statistics(const struct below *b, VkPipeline pipeline, uint32_t executable)
-{
-    static VkPipelineExecutableStatisticKHR list[STATISTICS_MAX];
-    const VkPipelineExecutableInfoKHR of = {
-        .sType = VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_INFO_KHR,
-        .pipeline = pipeline,
-        .executableIndex = executable,
-    };
-    uint32_t n = STATISTICS_MAX;
-    for (uint32_t i = 0; i < n; i++)
-        list[i] = (VkPipelineExecutableStatisticKHR){.sType = VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_STATISTIC_KHR};
-    if (BELOW_D(b, vkGetPipelineExecutableStatisticsKHR)(b->dev, &of, &n, list) < 0)
-        return;
-    for (uint32_t i = 0; i < n; i++) {
-        fputc(' ', stderr);
-        print_name(list[i].name);
-        switch (list[i].format) {
-        case VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_FLOAT64_KHR:
-            fprintf(stderr, "=%g", list[i].value.f64);
-            break;
-        case VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_INT64_KHR:
-            fprintf(stderr, "=%lld", (long long)list[i].value.i64);
-            break;
-        default:
-            fprintf(stderr, "=%llu", (unsigned long long)list[i].value.u64);
-        }
-    }
-}
-
-static void print_executable(const struct below *b, VkPipeline pipeline)
-{
-    VkPipelineExecutablePropertiesKHR list[EXECUTABLES_MAX];
-    const VkPipelineInfoKHR of = {.sType = VK_STRUCTURE_TYPE_PIPELINE_INFO_KHR, .pipeline = pipeline};
-    uint32_t n = EXECUTABLES_MAX;
-    for (uint32_t i = 0; i < n; i++)
-        list[i] = (VkPipelineExecutablePropertiesKHR){.sType = VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_PROPERTIES_KHR};
-    if (!b->tells || BELOW_D(b, vkGetPipelineExecutablePropertiesKHR)(b->dev, &of, &n, list) < 0 || !n) {
-        fprintf(stderr, "?");
-        return;
-    }
-    fprintf(stderr, "%u |", list[n - 1].subgroupSize);
-    print_statistics(b, pipeline, n - 1);
-}
-
 static VkResult create_pipeline(const struct below *b, VkPipelineCache cache, const VkComputePipelineCreateInfo *info,
                                 const VkAllocationCallbacks *cb, VkPipeline *pipeline)
 {
-    VkComputePipelineCreateInfo told = *info;
     const VkSpecializationInfo *spec = info->stage.pSpecializationInfo;
-    if (b->tells)
-        told.flags |= VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR;
-    const VkResult r = BELOW_D(b, vkCreateComputePipelines)(b->dev, cache, 1, &told, cb, pipeline);
+    const VkResult r = BELOW_D(b, vkCreateComputePipelines)(b->dev, cache, 1, info, cb, pipeline);
     fprintf(stderr, "still:");
     for (size_t i = 0; spec && i + 4 <= spec->dataSize; i += 4)
         fprintf(stderr, " %u", *(const uint32_t *)(const void *)((const char *)spec->pData + i));
-    fprintf(stderr, " | ");
     if (r < 0)
-        fprintf(stderr, "? | failed=%d", r);
-    else
-        print_executable(b, *pipeline);
+        fprintf(stderr, " | failed=%d", r);
     fputc('\n', stderr);
     return r;
 }
@@ -287,25 +228,7 @@ void layer_instance_made(void)
 
 VkResult layer_make_device(struct below *b, const VkDeviceCreateInfo *info, const VkAllocationCallbacks *cb, VkDevice *dev)
 {
-    VkDeviceCreateInfo more = *info;
-    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR feature = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
-        .pNext = (void *)(uintptr_t)info->pNext,
-        .pipelineExecutableInfo = VK_TRUE,
-    };
-    const char *names[LAYER_EXTENSIONS_MAX + 1];
-    bool asked = false; /* as gpu/ does while debug messages are logged */
-    for (uint32_t i = 0; i < info->enabledExtensionCount; i++)
-        asked |= !strcmp(info->ppEnabledExtensionNames[i], VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME);
-    b->tells = layer_driver_has(b, b->phys, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME) && info->enabledExtensionCount <= LAYER_EXTENSIONS_MAX;
-    if (b->tells && !asked) {
-        for (uint32_t i = 0; i < info->enabledExtensionCount; i++)
-            names[i] = info->ppEnabledExtensionNames[i];
-        names[more.enabledExtensionCount++] = VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME;
-        more.ppEnabledExtensionNames = names;
-        more.pNext = &feature;
-    }
-    return BELOW_I(b, vkCreateDevice)(b->phys, &more, cb, dev);
+    return BELOW_I(b, vkCreateDevice)(b->phys, info, cb, dev);
 }
 
 /* ---- the layer's rows ---- */

@@ -85,7 +85,7 @@
     X(LAYER_NORM, layer_norm, "rrrw", 1, push_norm)                                                \
     X(QK_NORM, qk_norm, "brr", 1, push_qk_norm)                                                    \
     X(ROPE, rope, "brrrr", 3, push_rope)                                                           \
-    X(ATTENTION, attention, "rrw", 10, push_attention)                                             \
+    X(ATTENTION, attention, "rrw", 11, push_attention)                                             \
     X(ATTENTION_COOP, attention_coop, "rrrrw", 12, push_attention_coop)                            \
     X(PACK_KV, pack_kv, "rrww", 4, push_pack_kv)                                                   \
     X(SWIGLU, swiglu, "rw", 1, push_glu)                                                           \

@@ -375,6 +375,7 @@ struct tuning_attention tuning_attention(const struct gpu *g, uint32_t head_dim,
     while (t.rq > 1 && 4 * t.rq * ceil_div(d4, t.tx) > n->attention_values)
         t.rq /= 2;
     t.c4 = ceil_div(d4, ceil_div(d4, 8));
+    t.run = g->info.software ? 1 : t.c4; /* a processor's compiler takes seconds for long code, which is no faster then */
     for (;;) {
         t.bq = t.group / t.tx * t.rq;
         t.bk = t.tx * t.rk;

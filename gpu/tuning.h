@@ -124,6 +124,7 @@ struct tuning_attention {
     uint32_t group, tx; /* invocations, and how many of them beside each other along keys, at least 4 */
     uint32_t rq, rk;    /* rows and keys of an invocation */
     uint32_t c4, vk;    /* depth of a tile of queries and keys, in vectors of 4; keys of one of values, divides bk */
+    uint32_t run;       /* of c4, as much as the code of the scores holds at once; divides it */
     uint32_t share;     /* heads with their keys in common that a group takes: divides bq */
     uint32_t bq, bk;    /* tile: group / tx * rq rows, each a token's of one head; tx * rk keys */
 };

@@ -91,7 +91,7 @@ static int run_f32(struct ops_vulkan *v, const struct ops_buf *qkv, const struct
     int r = ops_vulkan_blocks(v, tokens, &em);
     if (r < 0)
         return finish(v, r, &em);
-    const uint32_t spec[] = {t.group, a->head_dim, t.tx, t.rq, t.rk, t.c4, t.vk, t.share, a->causal, bits_of(a->cap)};
+    const uint32_t spec[] = {t.group, a->head_dim, t.tx, t.rq, t.rk, t.c4, t.vk, t.share, a->causal, bits_of(a->cap), t.run};
     const struct push_attention push = {a->n_heads, a->n_kv_heads, a->scale, window_of(a)};
     struct gpu_arg args[] = {arg(qkv->b), meta_arg(v, &v->blocks), arg(y->b)};
     struct gpu_dispatch d = {

@@ -31,6 +31,7 @@ layout(constant_id = 6) const uint VK = 16;
 layout(constant_id = 7) const uint SHARE = 1;
 layout(constant_id = 8) const uint CAUSAL = 0;
 layout(constant_id = 9) const uint CAP = 0; // a float's bits: scores s become CAP tanh(s / CAP); 0: they stay as they are
+layout(constant_id = 10) const uint RUN = 8; // of C4 vectors, whose products are one piece of code; a divisor
 
 const uint TY = GROUP / TX;
 const uint BQ = TY * RQ;
@@ -48,6 +49,7 @@ layout(set = 0, binding = 0, std430) readonly buffer Qkv { float qkv[]; };
 layout(set = 0, binding = 0, std430) readonly buffer Qkv4 { vec4 qkv4[]; };
 layout(set = 0, binding = 1, std430) readonly buffer Blocks { uvec4 blocks[]; };
 layout(set = 0, binding = 2, std430) writeonly buffer Y { float y[]; };
+layout(set = 0, binding = 2, std430) writeonly buffer Y4 { vec4 y4[]; };
 layout(push_constant) uniform Push { push_attention p; };
 
 shared vec4 tile[TILE];
@@ -134,14 +136,16 @@ void main()
             load_queries(c4);
             load_keys(kv_head, c4);
             barrier();
-            [[unroll]] for (uint c = 0; c < C4; c++) {
-                vec4 q[RQ];
-                [[unroll]] for (uint i = 0; i < RQ; i++)
-                    q[i] = tile[(ty + i * TY) * ROW + c];
-                [[unroll]] for (uint j = 0; j < RK; j++) {
-                    vec4 k = tile[KEYS + (tx + j * TX) * ROW + c];
-                    [[unroll]] for (uint i = 0; i < RQ; i++) // not dot(): of that some compilers make products and sums apart
-                        s[i * RK + j] = (((s[i * RK + j] + q[i].x * k.x) + q[i].y * k.y) + q[i].z * k.z) + q[i].w * k.w;
+            for (uint c0 = 0; c0 < C4; c0 += RUN) {
+                [[unroll]] for (uint u = 0; u < RUN; u++) {
+                    vec4 q[RQ];
+                    [[unroll]] for (uint i = 0; i < RQ; i++)
+                        q[i] = tile[(ty + i * TY) * ROW + c0 + u];
+                    [[unroll]] for (uint j = 0; j < RK; j++) {
+                        vec4 k = tile[KEYS + (tx + j * TX) * ROW + c0 + u];
+                        [[unroll]] for (uint i = 0; i < RQ; i++) // not dot(): of that some compilers make products and sums apart
+                            s[i * RK + j] = (((s[i * RK + j] + q[i].x * k.x) + q[i].y * k.y) + q[i].z * k.z) + q[i].w * k.w;
+                    }
                 }
             }
             barrier();
@@ -172,9 +176,15 @@ void main()
             [[unroll]] for (uint j = 0; j < NV; j++)
                 acc[i * NV + j] *= shrink;
             [[unroll]] for (uint j = 0; j < RK; j++) {
-                float w = exp_f32(s[i * RK + j] - new_top);
-                sum[i] += w;
-                weights[row * WROW + (tx * RK + j) / 4][(tx * RK + j) % 4] = w;
+                s[i * RK + j] = exp_f32(s[i * RK + j] - new_top);
+                sum[i] += s[i * RK + j];
+            }
+            [[unroll]] for (uint j = 0; j < RK; j += RK % 4 == 0 ? 4 : 1) {
+                uint at = tx * RK + j, k = i * RK + j;
+                if (RK % 4 == 0)
+                    weights[row * WROW + at / 4] = vec4(s[k], s[k + 1 % RK], s[k + 2 % RK], s[k + 3 % RK]);
+                else
+                    weights[row * WROW + at / 4][at % 4] = s[k];
             }
         }
         barrier();
@@ -213,6 +223,11 @@ void main()
         uint at = (token * p.n_heads + head0 + row % SHARE) * D;
         [[unroll]] for (uint j = 0; j < NV; j++) {
             uint c = (tx + j * TX) * 4;
+            if (D % 4 == 0) {
+                if (c < D && token < block.y)
+                    y4[(at + c) / 4] = acc[i * NV + j] * by;
+                continue;
+            }
             [[unroll]] for (uint e = 0; e < 4; e++) { // a loop's number for a component has NVIDIA's free compiler keep all sums in memory
                 if (c + e < D && token < block.y)
                     y[at + c + e] = acc[i * NV + j][e] * by;

@@ -82,7 +82,7 @@ static void check(const struct model *m, const char *device, const struct engine
     const bool exact = strcmp(device, "cpu") == 0;
     expect(exact ? submits == 1 : submits >= 1, "submissions of a batch", (double)submits);
     /* none fits; all do; and the middle between too little and enough, until a part of them streams */
-    uint64_t low = 1, high = 1ull << 30, memory = low;
+    uint64_t low = 1, high = 1ull << 27, memory = low;
     for (int step = 0; step < 32; step++, memory = step == 1 ? high : low + (high - low) / 2) {
         double worst = 0;
         embed(m, device, ROWS, memory, seqs, got, &info, &submits);

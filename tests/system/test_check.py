@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import unittest
 
-from harness import CALL_S, LATENT, Daemon, main
+from harness import CALL_S, LATENT, SRC, Daemon, main
 
 DOCS = [{"id": str(i), "text": f"document number{i} about trains and weather"} for i in range(300)]
 
@@ -132,7 +132,9 @@ class Check(unittest.TestCase):
         assert_theirs()
         os.unlink(self.d.log_path)
         os.chown(self.d.folder, 4242, 4243)
-        self.d.env = {**self.d.env, "HOME": self.d.folder}  # root's may be closed to that user
+        # root's home, and what lies in it, may be closed to that user
+        self.d.env = {**self.d.env, "HOME": self.d.folder}
+        self.d.args += ["--model", shutil.copy(os.path.join(SRC, "models", "latent-mini-q8_0.gguf"), self.d.folder)]
         self.d.wrap = lambda command: ["setpriv", "--reuid=4242", "--regid=4243", "--clear-groups", *command]
         self.assert_serves()
         self.assertNotIn("error", self.d.log_text())

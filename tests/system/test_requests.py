@@ -67,7 +67,7 @@ class Order(unittest.TestCase):
             self.assertEqual(unpack(found[1][0])[2], [b"new 2"])
 
     def test_refused_changes_do_not_hold_up_those_behind(self):
-        with Daemon() as d, Wire(d.socket) as w:
+        with Daemon(*QUICK_MODEL) as d, Wire(d.socket) as w:
             d.latent("collection", "create", "c")
             large = [document(f"f{i}", f"{i} {LONG}") for i in range(400 if SANITIZED else 2000)]
             sent = [w.send(ADD, add("c", large, wait_accepted=True)), w.send(ADD, add("nowhere", large)),
@@ -78,7 +78,6 @@ class Order(unittest.TestCase):
                 r = w.receive()
                 replies[r.id] = r.code
             self.assertEqual([replies[i] for i in sent], [0, ENOTFOUND, EINVAL, ENOTFOUND, ENOTFOUND, 0, 0, 0])
-
 
     def test_sequence_numbers_are_the_collections_own(self):
         """Whoever waits until search has come up to the number of an answer does not wait for ever."""

@@ -267,14 +267,13 @@ static void rows_are_laid_out_as_they_are_finished(void **state)
     }
 }
 
-/* With a test's name that one alone; without, all but the one in a division of the work that no device's column has today. */
+/* With a test's name that one alone; without, those of what every device's column has, and not its sequences, which take as long. */
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(rows_are_laid_out_as_they_are_finished), cmocka_unit_test(products_in_any_order),
-                                       cmocka_unit_test(as_measured), cmocka_unit_test(wide_turns_two_ahead)};
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]);
-    else
-        cmocka_set_skip_filter("wide_turns_two_ahead");
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest often[] = {cmocka_unit_test(rows_are_laid_out_as_they_are_finished), cmocka_unit_test(as_measured)};
+    const struct CMUnitTest named[] = {cmocka_unit_test(products_in_any_order), cmocka_unit_test(wide_turns_two_ahead)};
+    if (argc < 2)
+        return cmocka_run_group_tests(often, NULL, NULL);
+    cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests(named, NULL, NULL);
 }

@@ -131,7 +131,7 @@ class Backup(unittest.TestCase):
             d.wait_for = "ready"
             d.start()
             d.latent("collection", "create", "c")
-            n = 400 if SANITIZED else 3000  # more than are embedded by the time that it is killed
+            n = 400 if SANITIZED else 1000  # more than are embedded by the time that it is killed
             d.add("c", [{"id": f"d{i}", "text": f"number {i} " * 40} for i in range(n)], "--async")
             d.kill()
             said = self.backup(d, "copy")
@@ -153,7 +153,7 @@ class Backup(unittest.TestCase):
             self.assertIn(words, got.stderr)
             self.assertEqual(sorted(os.listdir(self.folder)), before)
 
-        with Daemon() as d:
+        with Daemon("--model", MODEL) as d:
             d.latent("collection", "create", "c")
             d.add("c", [{"id": str(i), "text": f"number {i} and {os.urandom(400).hex()}"} for i in range(60)])
             os.mkdir(self.to("there"))

@@ -211,7 +211,7 @@ class Process(unittest.TestCase):
     @needs_faults
     def test_cpu_takes_over_from_a_lost_device(self):
         # Submissions of fixed size: else a slow machine would make more of them at the start than the sixty.
-        with Daemon(device="llvmpipe", env={"LATENTD_FAULT": "gpu_small_submits=always,gpu_submit:60=always"}) as d:
+        with Daemon(*QUICK_MODEL, device="llvmpipe", env={"LATENTD_FAULT": "gpu_small_submits=always,gpu_submit:60=always"}) as d:
             s = d.status()
             self.assertEqual((s["device_kind"], s["device_note"]), ("vulkan", ""))
             d.latent("collection", "create", "c")

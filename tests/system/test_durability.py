@@ -164,14 +164,14 @@ class Durability(unittest.TestCase):
     def test_async_add_is_finished_after_a_kill(self):
         with Daemon() as d:
             d.latent("collection", "create", "c")
-            docs = [document(i) for i in range(2000)]
+            docs = [document(i) for i in range(1000)]
             d.add("c", docs, "--async")
             d.kill()
             d.start()
             self.wait_for(d, lambda c: not c["pending_chunks"])
             info = d.json_lines("collection", "info", "c", "--json")[0]
-            self.assertEqual((info["documents"], info["pending_chunks"]), (2000, 0))
-            self.assertEqual(d.search("c", "--mode", "dense", docs[1999]["text"])[0]["score"] > 0.5, True)
+            self.assertEqual((info["documents"], info["pending_chunks"]), (1000, 0))
+            self.assertEqual(d.search("c", "--mode", "dense", docs[999]["text"])[0]["score"] > 0.5, True)
 
     @needs_faults
     def test_a_graph_that_cannot_be_saved(self):

@@ -6,7 +6,7 @@ import shutil
 import time
 import unittest
 
-from harness import SANITIZED, SLOW_DEVICE, SRC, START_S, STEADY_DEVICE, Daemon, main, needs_faults
+from harness import SRC, START_S, STEADY_DEVICE, Daemon, main, needs_faults
 from wire import ADD, Wire, add, document
 
 MODEL = os.path.join(SRC, "models", "latent-mini-q8_0.gguf")
@@ -115,10 +115,10 @@ class Failing(unittest.TestCase):
 
     def test_model_cut_short(self):
         """A whole model embeds after the next start what this one could not."""
-        n = 60 if SANITIZED else 400
+        n = 60
         with Daemon(wait=None) as d:
             d.stop()
-            d.env.update(SLOW_DEVICE)
+            d.env.update(STEADY_DEVICE)
             model = os.path.join(d.folder, "model.gguf")
             shutil.copy(MODEL, model)
             d.args += ["--model", model]

@@ -150,7 +150,7 @@ class Memory(unittest.TestCase):
                 d.stop()
                 group.close()
 
-    def within(self, *args, device="cpu", env=None, n_texts=300):
+    def within(self, *args, device="cpu", env=None, n_texts=120):
         """With 1.2 times the least, told by the one that is refused: texts go in and are found, and no more is taken at any time."""
         with Daemon(*args, device=device, env=dict(ENV, **(env or {}))) as d:
             memory = d.status()["memory"]
@@ -258,10 +258,12 @@ class Memory(unittest.TestCase):
                     ends = [threading.Thread(target=rest, args=pair) for pair in zip(clients, threads)]
                     for t in ends:
                         t.start()
-                    for c in clients:
-                        self.assertEqual(c.receive().code, 7)  # LT_ELIMIT: too large for so small a limit
+                    answers = [c.receive() for c in clients]
                     for t in ends:
                         t.join()
+                # LT_ELIMIT: too large for so small a limit; or to come again, where several are in work just then
+                self.assertLessEqual({(a.code, a.retryable) for a in answers}, {(7, False), (BUSY, True)})
+                self.assertIn(7, [a.code for a in answers])
                 print(f"limit {limit} MiB, of its own at most {peak.most >> 20} while {n} clients sent {size >> 20} MiB each")
                 self.assertLess(peak.most, limit * MIB)
             finally:

@@ -98,7 +98,7 @@ class Poison(unittest.TestCase):
     def test_memory(self):
         peaks = []
         for poisoned in (False, True):
-            with Daemon(*ONE_THREAD, env={"MALLOC_PERTURB_": "0", **STEADY_DEVICE}) as d:
+            with Daemon(*QUICK_MODEL, *ONE_THREAD, env={"MALLOC_PERTURB_": "0", **STEADY_DEVICE}) as d:
                 job = self.queue(d)
                 if poisoned:
                     self.poison(d)
@@ -199,7 +199,7 @@ class Poison(unittest.TestCase):
     def test_words_damaged(self):
         """A collection whose word index is beyond use: adding to it is refused for good, however often it is tried, with a bounded
         log and memory; another collection is not touched by it; nothing that was accepted is lost when it has been repaired."""
-        with Daemon(*(QUICK_MODEL if SANITIZED else ()), *ONE_THREAD, env={"MALLOC_PERTURB_": "0"}) as d:
+        with Daemon(*QUICK_MODEL, *ONE_THREAD, env={"MALLOC_PERTURB_": "0"}) as d:
             d.latent("collection", "create", "c")
             d.latent("collection", "create", "other")
             d.add("c", [{"id": f"d{i}", "text": text(f"d{i}")} for i in range(300)])

@@ -7,14 +7,12 @@ import struct
 import threading
 import unittest
 
-from harness import CALL_S, SANITIZED, SRC, Daemon, main
+from harness import CALL_S, QUICK_MODEL, Daemon, main
 from wire import (ADD, CANCEL, CREATE, DELETE, DROP, EMBED, EXPLAIN, GET, INFO, JOB_CANCEL, JOB_CLOSE, JOB_LIST, JOB_OPEN, LIST, REPLACE, SEARCH,
                   STATUS, Wire, add, document)
 
 SEED = int(os.environ.get("LATENTD_SEED", "1"))
 ROUNDS = 10
-# Instrumented code takes its time for products, which are no business of this test: there the model is a small one.
-MODEL = ("--model", os.path.join(SRC, "tests", "golden", "decoders", "mistral.gguf")) if SANITIZED else ()
 WORDS = "edit photographs paint picture sound music network server file editor game chess mail letter shell script".split()
 # A job that somebody cancels, a collection that goes, a stop, a full queue: all that may be answered here.
 ENOTFOUND, EEXIST, EINVAL, EBUSY, ECANCELLED, ESHUTDOWN = 4, 5, 1, 16, 23, 25
@@ -147,7 +145,7 @@ class Everything(unittest.TestCase):
                 raise c.problem
 
     def test_all_of_it_to_the_end(self):
-        with Daemon("--searchers", "3", *MODEL) as d:
+        with Daemon("--searchers", "3", *QUICK_MODEL) as d:
             clients = self.clients(d)
             self.finish(clients)
             self.assertEqual([c.name for c in clients if c.stopped], [])
@@ -157,7 +155,7 @@ class Everything(unittest.TestCase):
             self.assertEqual(d.search("main", "zebra", "--mode", "text")[0]["id"], "last")
 
     def test_stop_in_the_middle(self):
-        with Daemon("--searchers", "3", *MODEL) as d:
+        with Daemon("--searchers", "3", *QUICK_MODEL) as d:
             clients = self.clients(d)
             while sum(c.rounds for c in clients) < len(clients) * 5:
                 clients[0].join(0.05)

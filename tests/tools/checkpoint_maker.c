@@ -166,9 +166,10 @@ static uint64_t next(uint64_t *state)
 static void scale_table(struct maker *k, const struct layout_item *it)
 {
     const bool gain = it->vector && !strstr(it->source, ".bias");
-    const float scale = it->vector ? 0.1f : 1 / sqrtf((float)it->cols), middle = gain ? 1 : 0;
+    const bool plain = strstr(it->source, "embed_tokens") || strstr(it->source, "latents");
+    const float scale = plain ? 1 : it->vector ? 0.1f : 1 / sqrtf((float)it->cols), middle = gain ? 1 : 0;
     for (size_t i = 0; i < QUANTILES; i++) {
-        const float v = middle + (strstr(it->source, "embed_tokens") || strstr(it->source, "latents") ? 1 : scale) * k->normal[i];
+        const float v = middle + scale * k->normal[i];
         const uint16_t h = k->shape->type == TENSOR_F16 ? f32_to_f16(v) : f32_to_bf16(v);
         if (k->shape->type == TENSOR_F32)
             memcpy(k->table + 4 * i, &v, 4);

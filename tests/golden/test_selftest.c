@@ -115,16 +115,24 @@ static int serve(const struct victim *v, const char *device, struct engine_info 
     return r;
 }
 
-/* As many flips as cost at least so much of the limit. */
-static size_t flips_for(struct victim *v, double share)
+/* Whether n flips cost at least so much of the limit, and what they cost. */
+static bool costs(struct victim *v, size_t n, double share, double *c)
 {
-    for (size_t n = 1; n <= v->n_signs; n += n / 8 + 1) {
-        flip(v, n);
-        const double c = cost(v);
-        flip(v, n);
-        if (c >= share)
+    flip(v, n);
+    *c = cost(v);
+    flip(v, n);
+    return *c >= share;
+}
+
+/* As many flips as cost at least so much of the limit, and not many more. */
+static size_t flips_for(struct victim *v, double share, double *c)
+{
+    size_t n = 1;
+    while (n <= v->n_signs && !costs(v, n, share, c))
+        n *= 2;
+    for (n = n / 2 + 1; n <= v->n_signs; n += n / 8 + 1)
+        if (costs(v, n, share, c))
             return n;
-    }
     die(MATRIX, "cannot be damaged as much");
     return 0;
 }
@@ -142,9 +150,9 @@ static void check_type(const char *dir, const char *device, enum tensor_type typ
         die(name, em.text);
     /* Sound ones have room: else a device that differs a little would be refused. */
     const double sound = (by_cosine ? 1 - info.selftest_cosine : info.selftest_error) / limit;
-    const size_t n = flips_for(&v, 1.25);
+    double much;
+    const size_t n = flips_for(&v, 1.25, &much);
     flip(&v, n);
-    const double much = cost(&v);
     const int r = serve(&v, device, &info, &em);
     const bool told = r == LT_EDEVICE && strstr(em.text, "fails the self-test");
     flip(&v, n);

@@ -56,12 +56,28 @@ void golden_load(struct golden *g, const char *dir)
         load_case(g, &g->cases[i], json_array_get(cases, i), i);
 }
 
+static void free_case(struct golden_case *c)
+{
+    free(c->ids);
+    free(c->vec);
+}
+
+void golden_drop_long(struct golden *g, uint32_t n, size_t most)
+{
+    size_t kept = 0, n_long = 0;
+    for (size_t i = 0; i < g->n_cases; i++) {
+        if (g->cases[i].n > n && n_long++ >= most)
+            free_case(&g->cases[i]);
+        else
+            g->cases[kept++] = g->cases[i];
+    }
+    g->n_cases = kept;
+}
+
 void golden_free(struct golden *g)
 {
-    for (size_t i = 0; i < g->n_cases; i++) {
-        free(g->cases[i].ids);
-        free(g->cases[i].vec);
-    }
+    for (size_t i = 0; i < g->n_cases; i++)
+        free_case(&g->cases[i]);
     free(g->cases);
     json_decref(g->root);
 }
@@ -132,6 +148,11 @@ void golden_need_way(const char *device)
         printf("skipped: %s\n", em.text);
         exit(77);
     }
+}
+
+bool golden_brief(const char *device)
+{
+    return !getenv("LATENTD_WHOLE") && (strstr(device, "llvmpipe") || strstr(device, "swiftshader"));
 }
 
 static const char *below_env(const char *env, const char *below)

@@ -28,6 +28,8 @@ struct golden {
 /* Reads DIR/cases.json; exits with a message when it is not as expected. */
 void golden_load(struct golden *g, const char *dir);
 void golden_free(struct golden *g);
+/* Of the cases of more than n tokens keeps the first `most`. */
+void golden_drop_long(struct golden *g, uint32_t n, size_t most);
 
 /* Imports DIR as `type` into a fresh temporary file and returns its path; golden_remove unlinks it. Exits on failure. */
 char *golden_import(const char *dir, enum tensor_type type);
@@ -45,6 +47,10 @@ int golden_engine(struct engine **e, const struct model *m, const struct engine_
 
 /* Ends the test as skipped (77) where LATENTD_VULKAN_MATMUL names a way of products that the Vulkan device called so does not offer. */
 void golden_need_way(const char *device);
+
+/* Whether to be brief, with fewer texts, tokens and layers: on a software driver, where a thousand million products take seconds, unless
+ * LATENTD_WHOLE is set, as by ./check --all. */
+bool golden_brief(const char *device);
 
 /* Path of a folder of the tree, or of the shared folder; NULL when it is not there. Static storage, overwritten by each call. */
 const char *golden_tree(const char *below);

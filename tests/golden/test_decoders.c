@@ -271,13 +271,31 @@ static void check_params(const char *name)
     close_family(&plain);
 }
 
+/* Overruled. In brief: not as the model is anyhow, and the size once for each pooling, and with linear layers after it; on SwiftShader, which
+ * compiles every kernel anew, of masks and poolings that are not a file's own the first family's only. */
+static void check_overruled(const char *device, const char *name)
+{
+    static unsigned seen;
+    const struct model_params cut = {.dim = 8}, last = {.mask = MODEL_MASK_FULL, .pooling = "last"};
+    struct family f;
+    open_family(&f, name, NULL);
+    const struct model_info *info = model_info(f.m);
+    const bool brief = golden_brief(device), same = !info->causal && info->pooling == MODEL_POOL_LAST;
+    const unsigned kind = 1u << (2 * info->pooling + (info->dense[0] != 0));
+    close_family(&f);
+    if (!brief || (!same && !(seen && strstr(device, "swiftshader"))))
+        check_device(device, name, &last);
+    if (!brief || !(seen & kind))
+        check_device(device, name, &cut);
+    seen |= kind;
+}
+
 int main(int argc, char **argv)
 {
     const char *device = argc > 1 ? argv[1] : "ref";
     if (strcmp(device, "ref"))
         golden_need_way(device);
     for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
-        const struct model_params cut = {.dim = 8};
         if (!strcmp(device, "ref")) {
             check_reference(families[i]);
             check_params(families[i]);
@@ -285,8 +303,7 @@ int main(int argc, char **argv)
             continue;
         }
         check_device(device, families[i], NULL);
-        check_device(device, families[i], &(struct model_params){.mask = MODEL_MASK_FULL, .pooling = "last"});
-        check_device(device, families[i], &cut);
+        check_overruled(device, families[i]);
     }
     if (gpu_validation_messages())
         expect(false, device, "messages of the validation layers", 0, (double)gpu_validation_messages());

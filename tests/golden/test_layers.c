@@ -27,10 +27,10 @@
 #include "tests/golden/golden.h"
 #include "tests/tools/checkpoint_maker.h"
 
-enum { LAYERS = 6, HIDDEN = 256, TOKENS = 23 + 40, N = 2 };
+enum { LAYERS = 6, BRIEF_LAYERS = 2, HIDDEN = 256, TOKENS = 23 + 40, N = 2 };
 
 struct reference {
-    double x[LAYERS + 1][TOKENS * HIDDEN]; /* embed, then each layer */
+    double x[LAYERS + 1][TOKENS * HIDDEN]; /* embed, then each layer there is */
 };
 
 static int n_bad;
@@ -102,6 +102,7 @@ static bool compare(const struct model *m, const struct ops *o, uint32_t part, c
 
 static void check(const struct model *m, const struct engine_candidate *c)
 {
+    const uint32_t n_layers = model_info(m)->n_layers;
     static struct reference ref;
     static int32_t ids[TOKENS];
     static float x[TOKENS * HIDDEN];
@@ -127,8 +128,8 @@ static void check(const struct model *m, const struct engine_candidate *c)
     activations_init(&a, model_info(m), o);
     if (activations_resize(&a, TOKENS, N, &em) < 0 || decoder_create(&d, m, o, &dp, &em) < 0)
         fail(c->name, &em);
-    bool good = decoder_n_parts(d) == LAYERS + 1;
-    for (uint32_t part = 0; good && part <= LAYERS; part++) {
+    bool good = decoder_n_parts(d) == n_layers + 1;
+    for (uint32_t part = 0; good && part <= n_layers; part++) {
         if (decoder_fetch(d, part, &em) < 0 || o->v->begin(o, &batch, &em) < 0 || decoder_run(d, part, TOKENS, TOKENS, &hidden) < 0 ||
             o->v->end(o, decoder_stream(d), TOKENS, x, &em) < 0)
             fail(c->name, &em);
@@ -138,7 +139,7 @@ static void check(const struct model *m, const struct engine_candidate *c)
             printf("FAIL %s, %s: this is the first that is wrong\n", o->info.name, model_info(m)->weight_type);
     }
     if (good)
-        printf("%s, %s: %d layers as the reference's\n", o->info.name, model_info(m)->weight_type, LAYERS);
+        printf("%s, %s: %u layers as the reference's\n", o->info.name, model_info(m)->weight_type, n_layers);
     n_bad += !good;
     decoder_destroy(&d);
     activations_finish(&a);
@@ -147,7 +148,7 @@ static void check(const struct model *m, const struct engine_candidate *c)
 
 int main(int argc, char **argv)
 {
-    static const struct checkpoint_shape shape = {.hidden = HIDDEN, .layers = LAYERS, .heads = 4, .kv_heads = 2, .head_dim = 128,
+    struct checkpoint_shape shape = {.hidden = HIDDEN, .layers = LAYERS, .heads = 4, .kv_heads = 2, .head_dim = 128,
                                                   .ffn = 512, .vocab = 256, .positions = 512, .latents = 16, .latent_heads = 1,
                                                   .latent_head_dim = 64, .type = TENSOR_F16, .seed = 4};
     static const enum tensor_type types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0, TENSOR_Q4_0, TENSOR_Q4_1,
@@ -160,6 +161,8 @@ int main(int argc, char **argv)
     bool named;
     golden_need_way(argc > 1 ? argv[1] : "cpu");
     verbose = argc == 3;
+    if (golden_brief(argc > 1 ? argv[1] : "cpu"))
+        shape.layers = BRIEF_LAYERS;
     if (engine_candidates(argc > 1 ? argv[1] : "cpu", list, &n, &named, &em) < 0)
         fail("device", &em);
     if (!mkdtemp(dir) || checkpoint_make(dir, &shape, NULL, &em) < 0)

@@ -162,20 +162,23 @@ static void no_numbers(struct conform *k, struct ops_attention a, uint32_t text,
     free(want);
 }
 
-/* Capped scores: a cap beyond them does little, one well below makes all but two sizes of them. */
+/* Capped scores: a cap beyond them does little, one well below makes all but two sizes of them. Each is a kernel of its own, and so is each size
+ * of heads, causal or not, with keys in common or not. */
 static void caps(struct conform *k)
 {
+    const bool few = conform_few_kernels(k);
     static const uint32_t lengths[] = {1, 3, 33, 64, 129, 300};
     static const float sizes[] = {50, 5, 0.5f};
     for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
-        for (size_t c = 0; c < sizeof sizes / sizeof *sizes; c++)
-            one(k, lengths[l] + 9, lengths[l], (struct ops_attention){2, 1, 64, (l + c) % 2, 0.125f, 0, false, sizes[c]}, FILL_NORMAL);
-        one(k, lengths[l] + 9, lengths[l], (struct ops_attention){4, 2, 18, l % 2, 0.01f, 40, false, 5}, FILL_NORMAL);
-        one(k, lengths[l] + 9, lengths[l], (struct ops_attention){2, 1, 256, true, 0.06f, 0, false, 5}, l == 2 ? FILL_ZERO : FILL_NORMAL);
+        for (size_t c = 0; c < sizeof sizes / sizeof *sizes; c += few ? 2 : 1)
+            one(k, lengths[l] + 9, lengths[l], (struct ops_attention){2, 1, 64, few ? c > 0 : (l + c) % 2, 0.125f, 0, false, sizes[c]}, FILL_NORMAL);
+        one(k, lengths[l] + 9, lengths[l], (struct ops_attention){4, 2, 18, !few && l % 2, 0.01f, 40, false, 5}, few && l == 2 ? FILL_ZERO : FILL_NORMAL);
+        if (!few)
+            one(k, lengths[l] + 9, lengths[l], (struct ops_attention){2, 1, 256, true, 0.06f, 0, false, 5}, l == 2 ? FILL_ZERO : FILL_NORMAL);
     }
     for (uint32_t which = 0; which < 3; which++)
         for (int half = 0; half < 2; half++)
-            no_numbers(k, (struct ops_attention){2, 2, 64, false, 0.125f, 0, half, 5}, 40, 17, which, NAN);
+            no_numbers(k, (struct ops_attention){2, few ? 1 : 2, 64, false, 0.125f, 0, half, few ? sizes[0] : 5}, 40, 17, which, NAN);
 }
 
 /* What is hard for attention whose products are rounded; the same for others. */
@@ -183,20 +186,22 @@ static void extremes(struct conform *k)
 {
     static const uint32_t lengths[] = {1, 31, 33, 63, 64, 65, 200, 600};
     static const float q_sizes[] = {1, 0x1p-30f, 0x1p40f}, steps[] = {1, 0x1p-12f, 0x1p5f, 0x1p40f};
-    for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
-        one(k, lengths[l] + 9, lengths[l], (struct ops_attention){2, 1, 64, l % 2, 0.125f}, FILL_NORMAL);
-        one(k, lengths[l] + 9, lengths[l], (struct ops_attention){4, 2, 128, l % 2 == 0, 0.09f}, FILL_NORMAL);
-        one(k, lengths[l] + 9, lengths[l], (struct ops_attention){2, 1, 96, false, 0.1f, l % 3 ? 0 : 40}, FILL_NORMAL);
+    const bool few = conform_few_kernels(k);
+    const uint32_t kv = few ? 2 : 1;
+    for (size_t l = 0; l < sizeof lengths / sizeof *lengths - few; l++) {
+        one(k, lengths[l] + 9, lengths[l], (struct ops_attention){2, kv, 64, !few && l % 2, 0.125f}, FILL_NORMAL);
+        one(k, lengths[l] + 9, lengths[l], (struct ops_attention){4, 2, 128, few || l % 2 == 0, 0.09f}, FILL_NORMAL);
+        one(k, lengths[l] + 9, lengths[l], (struct ops_attention){2, kv, few ? 80 : 96, false, 0.1f, l % 3 ? 0 : 40}, FILL_NORMAL);
         one(k, lengths[l] + 9, lengths[l], (struct ops_attention){2, 1, 256, true, 0.06f}, FILL_NORMAL);
     }
     for (size_t i = 0; i < sizeof q_sizes / sizeof *q_sizes; i++)
         for (size_t j = 0; j < sizeof steps / sizeof *steps; j++) {
-            sizes(k, 70, (struct ops_attention){2, 1, 64, false, 0.125f}, q_sizes[i], steps[j]);
-            sizes(k, 300, (struct ops_attention){1, 1, 32, true, 0.2f}, q_sizes[i], steps[j]);
+            sizes(k, 70, (struct ops_attention){2, kv, 64, false, 0.125f}, q_sizes[i], steps[j]);
+            sizes(k, 300, (struct ops_attention){few ? 2 : 1, 1, 32, true, 0.2f}, q_sizes[i], steps[j]);
         }
     for (uint32_t which = 0; which < 3; which++)
         for (int how = 0; how < 8; how++) {
-            const struct ops_attention a = {2, 2, 64, how & 1, 0.125f, 0, how & 2};
+            const struct ops_attention a = {2, few ? 1 : 2, few ? 32 : 64, how & 1, 0.125f, 0, how & 2};
             if (which == 1 && how & 4)
                 continue;
             no_numbers(k, a, 40, 17, which, how & 4 ? INFINITY : NAN);
@@ -207,6 +212,7 @@ static void extremes(struct conform *k)
 void check_attention(struct conform *k)
 {
     static const uint32_t rows[] = {1, 2, 15, 16, 17, 31, 32, 33, 65, 200}, texts[] = {1, 3, 33, 200};
+    const bool few = conform_few_kernels(k);
     static const struct ops_attention shapes[] = {
         {1, 1, 2, false, 0.7f},    {6, 6, 64, false, 0.125f}, {4, 2, 16, true, 0.25f},    {4, 1, 18, false, 0.2f},
         {2, 1, 128, true, 0.088f}, {3, 3, 34, true, 0.17f},   {2, 2, 80, false, 0.1118f},
@@ -215,14 +221,14 @@ void check_attention(struct conform *k)
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
         for (size_t t = 0; t < sizeof texts / sizeof *texts; t++)
             for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
-                one(k, rows[r], texts[t], shapes[s], i++ % 5 == 4 ? (enum fill)(i / 5 % FILL_N) : FILL_NORMAL);
+                one(k, few && rows[r] > 80 ? 80 : rows[r], texts[t], shapes[s], i++ % 5 == 4 ? (enum fill)(i / 5 % FILL_N) : FILL_NORMAL);
     for (int causal = 0; causal < 2; causal++) { /* around the steps of an online softmax */
         static const uint32_t lengths[] = {127, 128, 129, 255, 256, 257, 300, 600};
         for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
-            one(k, lengths[l] + 40, lengths[l], (struct ops_attention){1, 1, 32, causal, 0.3f}, FILL_NORMAL);
+            one(k, lengths[l] + 40, lengths[l], (struct ops_attention){few ? 2 : 1, 1, 32, causal, 0.3f}, FILL_NORMAL);
     }
     static const uint32_t dims[] = {160, 192, 254, 256}; /* the largest that a kernel takes in one piece */
-    for (size_t d = 0; d < sizeof dims / sizeof *dims; d++) {
+    for (size_t d = few ? 3 : 0; d < sizeof dims / sizeof *dims; d++) {
         static const uint32_t lengths[] = {1, 3, 33, 129};
         for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
             one(k, lengths[l] + 7, lengths[l], (struct ops_attention){2, 1, dims[d], d % 2, 0.0625f, 0},
@@ -233,7 +239,7 @@ void check_attention(struct conform *k)
         static const uint32_t lengths[] = {1, 3, 33, 129, 300, 600};
         for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++)
             one(k, lengths[l] + 7, lengths[l],
-                (struct ops_attention){2, 1, 24, (w + l) % 2, 0.3f, windows[w]}, l == 2 ? (enum fill)(w % FILL_N) : FILL_NORMAL);
+                (struct ops_attention){2, 1, few ? 32 : 24, (w + l) % 2, 0.3f, windows[w]}, l == 2 ? (enum fill)(w % FILL_N) : FILL_NORMAL);
     }
     caps(k);
     extremes(k);

@@ -111,6 +111,8 @@ void check_batch(struct conform *k)
     const bool int8 = k->int8;
     for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
         void *rows = NULL;
+        if (k->only_blocks && types[t] != TENSOR_Q8_0)
+            continue;
         float freq[D / HEADS / 2], *ones = conform_fill(k, D, FILL_NORMAL);
         for (int i = 0; i < D / HEADS / 2; i++)
             freq[i] = (float)pow(10000, -(double)i / (D / HEADS / 2.0));
@@ -137,10 +139,10 @@ void check_batch(struct conform *k)
         one(k, &l, type, 1, 1, 0);
         one(k, &l, type, 50, 7, 3);
         one(k, &l, type, 64, 64, 2);
-        one(k, &l, type, k->brief ? 130 : 333, 40, 5);
-        one(k, &l, type, k->brief ? 200 : 640, 128, 0);
-        one(k, &l, type, k->brief ? 200 : 700, k->brief ? 150 : 600, 1);
-        one(k, &l, type, k->brief ? 200 : 700, 1, 0);
+        one(k, &l, type, k->brief ? 90 : 333, 40, 5);
+        one(k, &l, type, k->brief ? 140 : 640, 128, 0);
+        one(k, &l, type, k->brief ? 160 : 700, k->brief ? 150 : 600, 1);
+        one(k, &l, type, k->brief ? 80 : 700, 1, 0);
         refusals(k, &l);
         struct ops_buf *bufs[] = {l.x, l.norm, l.wide, l.att, l.gate, l.act, l.pooled, l.mean};
         struct ops_mat *mats[] = {l.table, l.qkv, l.out, l.up, l.down};

@@ -293,34 +293,49 @@ static void bench(struct conform *k, enum tensor_type type, uint32_t n, size_t d
     free(data);
 }
 
+static const uint32_t rows[] = {1, 2, 7, 16, 63, 64, 65, 130};
+static const size_t outs[] = {1, 15, 16, 17, 64, 65, 200};
+
+/* Where kernels are to be few, each type still goes every way, but not by every number of rows for which that has a kernel. */
+static void check_few_bits(struct conform *k, bool few)
+{
+    static const enum tensor_type types[] = {TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1,  TENSOR_Q2_K, TENSOR_Q3_K,
+                                             TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K, TENSOR_IQ4_NL, TENSOR_IQ4_XS};
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++)
+        for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+            for (int form = r % 5; form < 16; form += 5) {
+                const size_t m = outs[(r + t + (size_t)form) % 7];
+                if (few && (r < 3 ? r != t % 3 : rows[r] == 63 || (rows[r] == 64 && types[t] != TENSOR_Q4_K)))
+                    continue;
+                one(k, types[t], rows[r], few && rows[r] >= 64 && m > 65 ? 65 : m, form % 3 ? 256 : few ? 512 : 768, form,
+                    (enum fill)(form / 5 % FILL_N));
+            }
+}
+
 void check_matmul(struct conform *k)
 {
     static const enum tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_Q8_0};
-    static const uint32_t rows[] = {1, 2, 7, 16, 63, 64, 65, 130};
-    static const size_t outs[] = {1, 15, 16, 17, 64, 65, 200}, ins[] = {32, 64, 96, 384, 256, 288, 1, 3, 33};
+    static const size_t ins[] = {32, 64, 96, 384, 256, 288, 1, 3, 33};
+    const bool few = conform_few_kernels(k);
     int i = 0;
     for (size_t t = 0; t < sizeof types / sizeof *types; t++)
         for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
             for (size_t o = 0; o < sizeof outs / sizeof *outs; o++)
                 for (size_t j = 0; j < sizeof ins / sizeof *ins; j++, i++)
-                    if ((i * 7 + i / 5) % (k->brief ? 9 : 3) == 0 && tensor_row_bytes(types[t], ins[j]))
+                    if ((i * 7 + i / 5) % (k->brief ? 9 : 3) == 0 && tensor_row_bytes(types[t], ins[j]) &&
+                        !(few && types[t] == TENSOR_BF16 && (rows[r] == 63 || rows[r] == 64 || (rows[r] > 7 && ins[j] % 4))))
                         one(k, types[t], rows[r], outs[o], ins[j], i / 3 % 16, i % 4 ? FILL_NORMAL : (enum fill)(i / 4 % FILL_N));
     for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
-        one(k, types[t], 33, 1152, 384, 3, FILL_NORMAL); /* several panels */
-        one(k, types[t], 200, 300, 288, 3, FILL_NORMAL);
-        one(k, types[t], 3, 384, 4096, 1, FILL_NORMAL);
+        one(k, types[t], few ? 9 : 33, 1152, 384, 3, FILL_NORMAL); /* several panels */
+        one(k, types[t], few ? 100 : 200, few ? 200 : 300, 288, 3, FILL_NORMAL);
+        one(k, types[t], 3, few ? 70 : 384, 4096, 1, FILL_NORMAL);
     }
-    static const enum tensor_type few_bits[] = {TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1,  TENSOR_Q2_K, TENSOR_Q3_K,
-                                                TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K, TENSOR_IQ4_NL, TENSOR_IQ4_XS};
-    for (size_t t = 0; t < sizeof few_bits / sizeof *few_bits; t++)
-        for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
-            for (int form = r % 5; form < 16; form += 5)
-                one(k, few_bits[t], rows[r], outs[(r + t + (size_t)form) % 7], form % 3 ? 256 : 768, form,
-                    (enum fill)(form / 5 % FILL_N));
+    check_few_bits(k, few);
     one(k, TENSOR_Q8_0, 127, 64, 256, 0, FILL_NORMAL); /* a row short of whole matrices, and there is room for one */
     for (uint32_t n = 1; n <= 64; n += k->brief ? 3 : 1)
-        one(k, n % 2 ? TENSOR_Q8_0 : TENSOR_F32, n, 64, 256, 0, FILL_NORMAL);
-    for (uint32_t n = 1; strcmp(k->o->info.kind, "cpu") && n < 200; n = 3 * n + 1) {
+        if (!few || n <= 16 || n > 48)
+            one(k, n % 2 ? TENSOR_Q8_0 : TENSOR_F32, n, 64, 256, 0, FILL_NORMAL);
+    for (uint32_t n = 1; strcmp(k->o->info.kind, "cpu") && n < 200; n = few && n == 13 ? 70 : 3 * n + 1) {
         one(k, TENSOR_Q8_0, n, 70, 768, 25, FILL_NORMAL);
         one(k, TENSOR_Q6_K, n, 70, 768, 26, FILL_NORMAL);
         one(k, TENSOR_Q5_K, n, 70, 768, 24, FILL_NORMAL);

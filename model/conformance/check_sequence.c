@@ -293,13 +293,17 @@ void check_sequence(struct conform *k)
 {
     static const enum tensor_type types[] = {TENSOR_F16, TENSOR_Q8_0, TENSOR_F32};
     static const uint32_t rows[] = {1, 3, 9, 32, 70}; /* among them few for which k is divided, and more */
+    const bool few = conform_few_kernels(k);
+    const uint32_t most = few ? 24 : k->brief ? 33 : 70;
     for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
         struct sequence q = {0};
+        if (k->only_blocks && types[t] != TENSOR_Q8_0)
+            continue;
         conform_case(k, "sequence: making weights");
         make(k, &q, types[t], 70);
-        for (int i = 0; i < (k->brief ? 5 : t ? 6 : 25); i++) {
+        for (int i = 0; i < (few && t && !k->only_blocks ? 3 : k->brief ? 5 : t ? 6 : 25); i++) {
             const uint32_t n = rows[(size_t)i % (sizeof rows / sizeof *rows)];
-            program(k, &q, types[t], k->brief && n > 33 ? 33 : n, i);
+            program(k, &q, types[t], n < most ? n : most, i);
         }
         drop(k, &q);
     }

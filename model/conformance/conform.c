@@ -47,6 +47,11 @@ float conform_normal(struct conform *k)
     return normals()[conform_rand(k) % NORMALS];
 }
 
+bool conform_few_kernels(const struct conform *k)
+{
+    return k->brief && strcmp(k->o->info.kind, "cpu") != 0;
+}
+
 void conform_case(struct conform *k, const char *fmt, ...)
 {
     va_list ap;

@@ -20,6 +20,7 @@ struct conform {
     struct ops *o;
     bool bench;
     bool brief; /* costly checks draw fewer cases and smaller ones, of every op, type and way still: for software devices */
+    bool only_blocks; /* checks of many ops use weights in blocks alone: for a way that others' products do not go */
     bool int8; /* q8_0 products round activations to int8 */
     uint64_t rng;
     unsigned n_cases, n_failed;
@@ -44,6 +45,9 @@ void conform_fail(struct conform *k, const char *fmt, ...) __attribute__((format
 float *conform_fill(struct conform *k, size_t n, enum fill fill);
 float conform_normal(struct conform *k);
 uint64_t conform_rand(struct conform *k);
+
+/* Whether brief checks leave out sizes for which a software driver would compile a kernel once more; a CPU's kernels take any. */
+bool conform_few_kernels(const struct conform *k);
 
 /* n values (whole rows of whole blocks) as the storage type has them. */
 void conform_encode(enum tensor_type type, const float *v, size_t n, void *out);

@@ -1,6 +1,6 @@
-/* kernels [--device cpu|cpu:exact|vulkan|vulkan:NAME] [--bench] [--brief] [--single] [--seed N] [--log LEVEL] [CHECK…]
+/* kernels [--device cpu|cpu:exact|vulkan|vulkan:NAME] [--bench] [--brief] [--single] [--blocks] [--seed N] [--log LEVEL] [CHECK…]
  * cpu:exact: without activations of 8 bits. --brief: fewer and smaller cases of what is costly; a build with sanitizers always has those.
- * --single: without the checks of many ops together. --log debug: also what the device's layer says, of each kernel that it has built for one.
+ * --single: without the checks of many ops together. --blocks: those with weights in blocks alone. --log debug: also what the device's layer says, of each kernel that it has built for one.
  * Exit status: 0 all passed, 1 some failed, 2 used wrongly, 77 no such device. */
 #include "base/log.h"
 #include "gpu/gpu.h"
@@ -43,7 +43,7 @@ int main(int argc, char **argv)
 {
     const char *device = "cpu";
     uint64_t seed = 1;
-    bool bench = false, brief = false, single = false;
+    bool bench = false, brief = false, single = false, blocks = false;
     enum log_level level = LOG_INFO;
     int first = 1;
     for (; first < argc && argv[first][0] == '-'; first++) {
@@ -53,6 +53,8 @@ int main(int argc, char **argv)
             brief = true;
         else if (strcmp(argv[first], "--single") == 0)
             single = true;
+        else if (strcmp(argv[first], "--blocks") == 0)
+            blocks = true;
         else if (strcmp(argv[first], "--device") == 0 && first + 1 < argc)
             device = argv[++first];
         else if (strcmp(argv[first], "--seed") == 0 && first + 1 < argc)
@@ -60,7 +62,7 @@ int main(int argc, char **argv)
         else if (strcmp(argv[first], "--log") == 0 && first + 1 < argc && log_level_parse(argv[first + 1], &level) == 0)
             first++;
         else {
-            fprintf(stderr, "usage: kernels [--device cpu|cpu:exact|vulkan|vulkan:NAME] [--bench] [--brief] [--single] [--seed N] [--log LEVEL] [CHECK...]\n");
+            fprintf(stderr, "usage: kernels [--device cpu|cpu:exact|vulkan|vulkan:NAME] [--bench] [--brief] [--single] [--blocks] [--seed N] [--log LEVEL] [CHECK...]\n");
             return 2;
         }
     }
@@ -76,6 +78,7 @@ int main(int argc, char **argv)
     conform_init(&k, o, seed);
     k.bench = bench;
     k.brief = brief || SANITIZED;
+    k.only_blocks = blocks;
     printf("device: %s\n", o->info.name);
     for (const struct conform_check *c = conform_checks; c->name; c++) {
         const unsigned failed = k.n_failed, cases = k.n_cases;

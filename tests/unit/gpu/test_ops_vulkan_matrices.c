@@ -247,7 +247,7 @@ static void rows_are_laid_out_as_they_are_finished(void **state)
     static const struct {
         const char *changes;
         uint32_t n, d, f;
-    } cases[] = {{"coop_sums=32", 1, 50, 120},   {"coop_sums=32", 16, 128, 190}, {"coop_sums=32,groups_wanted=64", 17, 508, 1023},
+    } cases[] = {{"coop_sums=32", 1, 50, 120},   {"coop_sums=32", 16, 128, 190}, {"coop_sums=32,groups_wanted=64", 17, 508, 575},
                  {"coop_sums=32", 24, 127, 61}, {"coop_sums=64", 33, 128, 125}, {"coop_sums=32,few_eights=4,few_sets=2", 20, 256, 512},
                  {"coop_sums=32,finish_group=16", 3, 320, 700}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

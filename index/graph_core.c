@@ -19,6 +19,8 @@
 #define SKETCH_FROM_DIM 256u
 #define BY_SKETCH_FROM_DIM 1024u
 
+#define DIRECTORY_BYTES (CHUNKS_MAX * sizeof(_Atomic(uint8_t *)))
+
 /* Anonymous memory, returned to the system with the core. */
 struct slab {
     struct slab *next;
@@ -31,6 +33,20 @@ static uint8_t *map_anonymous(size_t len)
     void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
                    -1, 0);
     return p == MAP_FAILED ? NULL : p;
+}
+
+/* The three directories: of their own pages those take memory that name a chunk, where malloc, which has them from another graph at times,
+ * would clear them all. */
+static int directories_create(struct core *c)
+{
+    _Atomic(uint8_t *) *all = (void *)map_anonymous(3 * DIRECTORY_BYTES);
+    if (!all)
+        return LT_ENOMEM;
+    (void)madvise((void *)all, 3 * DIRECTORY_BYTES, MADV_NOHUGEPAGE);
+    c->dir = all;
+    c->upper_dir = all + CHUNKS_MAX;
+    c->vec_dir = all + 2 * CHUNKS_MAX;
+    return 0;
 }
 
 /* A zeroed chunk. The first of a kind gets just its bytes, since most collections are small. Each kind has slabs of its own: nodes lie
@@ -95,10 +111,7 @@ struct core *core_create(const struct graph_params *p)
     c->vec_fd = -1;
     atomic_init(&c->entry, ID_NONE);
     atomic_init(&c->root, ID_NONE);
-    c->dir = calloc(CHUNKS_MAX, sizeof *c->dir);
-    c->upper_dir = calloc(CHUNKS_MAX, sizeof *c->upper_dir);
-    c->vec_dir = calloc(CHUNKS_MAX, sizeof *c->vec_dir);
-    if (!c->dir || !c->upper_dir || !c->vec_dir || core_hash_reserve(c, 1) < 0)
+    if (directories_create(c) < 0 || core_hash_reserve(c, 1) < 0)
         core_destroy(c), c = NULL;
     return c;
 }
@@ -149,9 +162,8 @@ void core_destroy(struct core *c)
         munmap(s->base, s->len);
         free(s);
     }
-    free((void *)c->dir);
-    free((void *)c->upper_dir);
-    free((void *)c->vec_dir);
+    if (c->dir)
+        munmap((void *)c->dir, 3 * DIRECTORY_BYTES);
     free(c);
 }
 

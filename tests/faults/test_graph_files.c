@@ -3,7 +3,6 @@
 #include "tests/unit.h"
 
 #include <fcntl.h>
-#include <malloc.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -240,9 +239,6 @@ static void test_in_use(void **state)
 
 int main(void)
 {
-    /* thousands of graphs are opened and closed: their memory is kept from one to the next, or the kernel clears it each time */
-    mallopt(M_TRIM_THRESHOLD, 256 << 20);
-    mallopt(M_MMAP_THRESHOLD, 256 << 20);
     const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_cut, make_files, remove_files),
                                        cmocka_unit_test_setup_teardown(test_flipped, make_files, remove_files),
                                        cmocka_unit_test_setup_teardown(test_in_use, make_files, remove_files)};

@@ -1,6 +1,7 @@
 /* kernels [--device cpu|cpu:exact|vulkan|vulkan:NAME] [--bench] [--brief] [--single] [--blocks] [--seed N] [--log LEVEL] [CHECK…]
  * cpu:exact: without activations of 8 bits. --brief: fewer and smaller cases of what is costly; a build with sanitizers always has those.
- * --single: without the checks of many ops together. --blocks: those with weights in blocks alone. --log debug: also what the device's layer says, of each kernel that it has built for one.
+ * --single: without the checks of many ops together. --blocks: those with weights in blocks alone. --log debug: also what the device's layer
+ * says, of each kernel that it has built for one.
  * Exit status: 0 all passed, 1 some failed, 2 used wrongly, 77 no such device. */
 #include "base/log.h"
 #include "gpu/gpu.h"
@@ -62,7 +63,8 @@ int main(int argc, char **argv)
         else if (strcmp(argv[first], "--log") == 0 && first + 1 < argc && log_level_parse(argv[first + 1], &level) == 0)
             first++;
         else {
-            fprintf(stderr, "usage: kernels [--device cpu|cpu:exact|vulkan|vulkan:NAME] [--bench] [--brief] [--single] [--blocks] [--seed N] [--log LEVEL] [CHECK...]\n");
+            fprintf(stderr, "usage: kernels [--device cpu|cpu:exact|vulkan|vulkan:NAME] [--bench] [--brief] [--single] [--blocks] [--seed N]"
+                            " [--log LEVEL] [CHECK...]\n");
             return 2;
         }
     }

@@ -1,6 +1,6 @@
-/* Tolerance: 2e-6 absolute and relative of values of size 1: scores of size s are off by s · 1e-7, and so are their exponentials,
- * relatively; scores here are below 20, those that are capped, with three roundings more, below 8. Huge inputs make one key win: their values,
- * times 1e-5, must come out.
+/* Tolerance: 2e-6, and 2e-6 of the values' sizes as weighted: scores of size s are off by s · 1e-7, and so are their exponentials,
+ * relatively, and the sum of those; scores here are below 20, those that are capped, with three roundings more, below 8. Huge inputs make one
+ * key win: their values, times 1e-5, must come out.
  *
  * Attention that may be half is tried where a device then rounds (ops_info.attention_rounding, u): with inputs of 8 bits, which no rounding to f16
  * changes. The sum's weights are off by u of themselves each, and so is their sum: a result by 2 u of the values' sizes so weighted at
@@ -63,20 +63,19 @@ static float *weighted_sizes(const float *x, const struct conform_batch *b, cons
     return size;
 }
 
-/* x is made by the caller, who frees it; weighted: errors are in proportion to values, not to results. */
-static void compare(struct conform *k, uint32_t n, uint32_t text, struct ops_attention a, const float *x, bool weighted, double absolute)
+/* x is made by the caller, who frees it. */
+static void compare(struct conform *k, uint32_t n, uint32_t text, struct ops_attention a, const float *x, double absolute)
 {
     struct conform_batch b;
     const size_t cols = (size_t)(a.n_heads + 2 * a.n_kv_heads) * a.head_dim, out = (size_t)a.n_heads * a.head_dim;
-    float *y = conform_fill(k, n * out, FILL_ZERO), *size = NULL;
+    float *y = conform_fill(k, n * out, FILL_ZERO);
     struct call c = {conform_buf(k, x, n, cols), conform_buf(k, NULL, n, out), a};
     conform_begin(k, &b, n, text, 0);
     conform_ok(k, call(k->o, &c), "attention");
     conform_end(k, &b);
     if (!ref_attention(x, b.seq_offset, b.n_seqs, &a, y))
         exit(1);
-    if (weighted)
-        size = weighted_sizes(x, &b, &a);
+    float *size = weighted_sizes(x, &b, &a);
     conform_forget(&b);
     conform_compare(k, c.y, y, n, out, absolute, a.half ? 2 * k->o->info.attention_rounding : 2e-6, size);
     conform_drop(k, c.qkv);
@@ -95,7 +94,7 @@ static void one(struct conform *k, uint32_t n, uint32_t text, struct ops_attenti
                      a.head_dim, a.causal ? " causal" : "", a.window, a.cap, fill, half ? " half" : "");
         if (half)
             shorten(x, n * cols);
-        compare(k, n, text, a, x, half, fill == FILL_HUGE ? 10 : 2e-6);
+        compare(k, n, text, a, x, fill == FILL_HUGE ? 10 : 2e-6);
     }
     free(x);
 }
@@ -118,7 +117,7 @@ static void sizes(struct conform *k, uint32_t text, struct ops_attention a, floa
         conform_case(k, "attention of sizes %g and %g text of %u dim %zu%s%s", q_size, step, text, d, a.causal ? " causal" : "", half ? " half" : "");
         if (half)
             shorten(x, n * cols);
-        compare(k, n, text, a, x, true, 0);
+        compare(k, n, text, a, x, 0);
     }
     free(x);
 }

@@ -102,10 +102,14 @@ void check_gated(struct conform *k)
     static const enum tensor_type types[] = {TENSOR_Q8_0, TENSOR_F32};
     /* halves of whole panels, which may be fused, and others */
     static const uint32_t rows[] = {1, 3, 64, 65, 200, 600}, halves[] = {64, 256, 512, 1024, 1536, 96, 320};
-    const uint32_t most = conform_few_kernels(k) ? 70 : k->brief ? 130 : 600, wide = conform_few_kernels(k) ? 512 : 1536;
-    for (size_t t = 0; t < sizeof types / sizeof *types; t++)
-        for (size_t i = 0; i < sizeof halves / sizeof *halves && (!k->only_blocks || types[t] == TENSOR_Q8_0); i++)
+    const bool few = conform_few_kernels(k);
+    const uint32_t most = few ? 70 : k->brief ? 130 : 600, wide = few ? 512 : 1536;
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        if (k->only_blocks && types[t] != TENSOR_Q8_0)
+            continue;
+        for (size_t i = 0; i < sizeof halves / sizeof *halves; i++)
             for (size_t j = t; j < sizeof rows / sizeof *rows; j += 2)
                 if (rows[j] < 10 || halves[i] <= wide)
                     one(k, types[t], rows[j] < most ? rows[j] : most, halves[i], (int)((i + j) % 3), (i + j / 2) % 2);
+    }
 }

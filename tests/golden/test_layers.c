@@ -148,9 +148,9 @@ static void check(const struct model *m, const struct engine_candidate *c)
 
 int main(int argc, char **argv)
 {
-    struct checkpoint_shape shape = {.hidden = HIDDEN, .layers = LAYERS, .heads = 4, .kv_heads = 2, .head_dim = 128,
-                                                  .ffn = 512, .vocab = 256, .positions = 512, .latents = 16, .latent_heads = 1,
-                                                  .latent_head_dim = 64, .type = TENSOR_F16, .seed = 4};
+    struct checkpoint_shape shape = {.hidden = HIDDEN, .layers = LAYERS, .heads = 4, .kv_heads = 2, .head_dim = 128, .ffn = 512, .vocab = 256,
+                                     .positions = 512, .latents = 16, .latent_heads = 1, .latent_head_dim = 64, .type = TENSOR_F16,
+                                     .seed = 4};
     static const enum tensor_type types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0, TENSOR_Q4_0, TENSOR_Q4_1,
                                               TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q2_K, TENSOR_Q3_K, TENSOR_Q4_K, TENSOR_Q5_K,
                                               TENSOR_Q6_K, TENSOR_IQ4_NL, TENSOR_IQ4_XS};

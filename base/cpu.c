@@ -2,6 +2,7 @@
 
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #if defined(__aarch64__)
@@ -10,6 +11,20 @@
 #endif
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define REQUEST_STATE 0x1023 /* arch_prctl's ARCH_REQ_XCOMP_PERM: headers before Linux 5.16 lack it */
+#define TILE_DATA 18         /* the state's number in XCR0 */
+
+/* A process has to ask the kernel for the tiles' registers, 8 KiB a thread, before it uses them; asking again changes nothing. Where the kernel
+ * or a virtual machine does not keep them, it says no. */
+static bool may_use_tiles(void)
+{
+    unsigned a, b, c, d;
+    const unsigned needed = 1u << 24 | 1u << 25; /* AMX-TILE, AMX-INT8 */
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & needed) == needed && syscall(SYS_arch_prctl, REQUEST_STATE, TILE_DATA) == 0;
+}
 #endif
 
 static unsigned detect(void)
@@ -32,6 +47,8 @@ static unsigned detect(void)
         f |= a & 1u << 4 ? CPU_AVX_VNNI : 0;
         f |= (f & CPU_AVX512_VNNI) && (a & 1u << 5) ? CPU_AVX512_BF16 : 0;
     }
+    if ((f & CPU_AVX512_VNNI) && may_use_tiles())
+        f |= CPU_AMX_INT8;
 #elif defined(__aarch64__)
     f |= CPU_NEON;
     if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP)

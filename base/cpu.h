@@ -12,6 +12,7 @@ enum cpu_feature {
     CPU_NEON_DOTPROD = 1 << 5,
     CPU_AVX512_POPCNT = 1 << 6, /* VPOPCNTDQ; implies CPU_AVX512_VNNI */
     CPU_AVX512_BF16 = 1 << 7, /* implies CPU_AVX512_VNNI */
+    CPU_AMX_INT8 = 1 << 8,    /* with AMX's tiles, which the kernel lets this process use; implies CPU_AVX512_VNNI */
 };
 
 /* Or of enum cpu_feature: what this process may use. */

@@ -39,7 +39,7 @@ vnni_multiply *vnni_choose(vnni_pack **pack)
     const unsigned f = cpu_features();
     if (f & CPU_AVX512_VNNI && f & CPU_AVX512) {
         *pack = vnni_pack_avx512;
-        return vnni_multiply_avx512;
+        return f & CPU_AMX_INT8 ? vnni_multiply_amx : vnni_multiply_avx512;
     }
     *pack = vnni_pack_plain;
     if (f & CPU_AVX512_VNNI)
@@ -363,8 +363,8 @@ static void name_cpu(struct cpu_ops *o)
     }
 #endif
     const char *p = brand + strspn(brand, " ");
-    snprintf(o->base.info.name, sizeof o->base.info.name, "%s (%u thread%s, %s%s)", p, o->n_threads,
-             o->n_threads == 1 ? "" : "s", o->kernels->name, o->int8 ? ", int8" : "");
+    snprintf(o->base.info.name, sizeof o->base.info.name, "%s (%u thread%s, %s%s%s)", p, o->n_threads,
+             o->n_threads == 1 ? "" : "s", o->kernels->name, cpu_features() & CPU_AMX_INT8 ? ", amx" : "", o->int8 ? ", int8" : "");
     snprintf(o->base.info.kind, sizeof o->base.info.kind, "cpu");
 }
 

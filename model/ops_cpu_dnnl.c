@@ -111,12 +111,14 @@ static void cap_isa(void)
         return;
     const unsigned f = cpu_features();
     dnnl_cpu_isa_t isa = dnnl_cpu_isa_sse41;
-    if (f & CPU_AVX512 && f & CPU_AVX512_VNNI)
+    if (f & CPU_AMX_INT8)
         return;
+    if (f & CPU_AVX2)
+        isa = dnnl_cpu_isa_avx2;
     if (f & CPU_AVX512)
         isa = dnnl_cpu_isa_avx512_core;
-    else if (f & CPU_AVX2)
-        isa = dnnl_cpu_isa_avx2;
+    if (f & CPU_AVX512 && f & CPU_AVX512_VNNI)
+        isa = f & CPU_AVX512_BF16 ? dnnl_cpu_isa_avx512_core_bf16 : dnnl_cpu_isa_avx512_core_vnni;
     dnnl_set_max_cpu_isa(isa);
 #endif
 }

@@ -1,4 +1,4 @@
-/* Int8 products by AVX-512 VNNI, AVX-VNNI with half as many columns at once, or NEON's dot products.
+/* Int8 products by AMX's tiles, AVX-512 VNNI, AVX-VNNI with half as many columns at once, or NEON's dot products.
  *
  * As fast as oneDNN's for many rows. Few rows read each weight for little work, and their time goes into fetching weights from memory:
  * this product asks for those of the next block while it multiplies these. Sums of integers are the same whoever makes them, in
@@ -16,6 +16,8 @@
 #define VNNI_COLS 64
 #define VNNI_K 4        /* k is a multiple of this */
 #define VNNI_CHUNK 1024 /* of k at a time: 64 KiB of weights, with as much asked for ahead, stay in the second-level cache */
+
+#define VNNI_AMX_ROWS 8 /* with fewer, vnni_multiply_amx has AVX-512 multiply them: tiles are not worth being set up */
 
 /* Some rows times one block */
 struct vnni_block {
@@ -41,7 +43,7 @@ vnni_pack vnni_pack_plain; /* by any CPU */
 vnni_multiply *vnni_choose(vnni_pack **pack);
 
 #if defined(__x86_64__)
-vnni_multiply vnni_multiply_avx512, vnni_multiply_avxvnni, vnni_multiply_narrow;
+vnni_multiply vnni_multiply_amx, vnni_multiply_avx512, vnni_multiply_avxvnni, vnni_multiply_narrow;
 vnni_pack vnni_pack_avx512;
 #elif defined(__aarch64__)
 vnni_multiply vnni_multiply_dot;

@@ -6,14 +6,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
-#include <ucontext.h>
 
 #include "base/cpu.h"
+#include "tests/tools/vex.h"
 
 unsigned __real_cpu_features(void), __wrap_cpu_features(void);
 int __real_pthread_sigmask(int how, const sigset_t *set, sigset_t *old), __wrap_pthread_sigmask(int how, const sigset_t *set, sigset_t *old);
 
-/* One instruction, taken apart: VPDPBUSD, or VPBROADCASTD, which stands between them in a product's loop and is done along with them, since a
+/* One instruction: VPDPBUSD, or VPBROADCASTD, which stands between them in a product's loop and is done along with them, since a
  * signal takes a thousand times as long */
 struct instruction {
     bool sums;         /* VPDPBUSD */
@@ -23,48 +23,15 @@ struct instruction {
     size_t len_bytes;  /* of a vector: 16 or 32 */
 };
 
-/* Of the frame's general registers, in the order of their numbers */
-static const int general[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
-                                REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
-
-/* Bytes of the instruction at p, taken apart; 0: it is another. C4, ~R ~X ~B 00010, 0 ~vvvv L 01, 50 or 58, ModRM, SIB, displacement */
+/* Bytes of the instruction at p, taken apart; 0: it is another */
 static size_t decode(const uint8_t *p, const greg_t *regs, struct instruction *v)
 {
-    if (p[0] != 0xC4 || (p[1] & 31) != 2 || (p[2] & 0x83) != 1 || (p[3] != 0x50 && p[3] != 0x58))
+    struct vex x;
+    if (!vex_take_apart(p, regs, &x) || x.map != 2 || x.prefix != VEX_66 || (x.opcode != 0x50 && x.opcode != 0x58))
         return 0;
-    const unsigned mod = p[4] >> 6, low = p[4] & 7, x = ~p[1] >> 6 & 1, b = ~p[1] >> 5 & 1;
-    *v = (struct instruction){.sums = p[3] == 0x50, .to = (p[4] >> 3 & 7) | (~p[1] >> 4 & 8), .u = ~p[2] >> 3 & 15, .s = low | b << 3,
-                              .len_bytes = p[2] & 4 ? 32 : 16};
-    if (mod == 3)
-        return 5;
-    size_t n = 5;
-    int64_t at = 0;
-    bool far = mod == 2; /* a displacement of 32 bits */
-    bool next = false;   /* from the next instruction on */
-    if (low == 4) {
-        const unsigned index = (p[n] >> 3 & 7) | x << 3, base = p[n] & 7;
-        if (index != 4)
-            at += regs[general[index]] * (1 << (p[n] >> 6));
-        if (base == 5 && mod == 0)
-            far = true;
-        else
-            at += regs[general[base | b << 3]];
-        n++;
-    } else if (low == 5 && mod == 0) {
-        far = next = true;
-    } else {
-        at += regs[general[v->s]];
-    }
-    if (far) {
-        int32_t d;
-        memcpy(&d, p + n, sizeof d);
-        at += d;
-        n += sizeof d;
-    } else if (mod == 1) {
-        at += (int8_t)p[n++];
-    }
-    v->at = (const uint8_t *)(uintptr_t)(at + (next ? (int64_t)(uintptr_t)p + (int64_t)n : 0));
-    return n;
+    *v = (struct instruction){.sums = x.opcode == 0x50, .to = x.reg, .u = x.second, .s = x.rm, .len_bytes = x.wide ? 32 : 16,
+                              .at = x.in_memory ? (const uint8_t *)(uintptr_t)(x.base + (uint64_t)x.index) : NULL};
+    return x.len_bytes;
 }
 
 /* Where the frame keeps a register's halves, in XSAVE's standard form */

@@ -2,23 +2,30 @@
  * does without the mask: then exit status 77 (skipped). */
 #include "base/cpu.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Features are read once in a process, so another one reads them without the mask; they fit its exit status. */
-static int unmasked(void)
+/* Features are read once in a process, so another one reads them without the mask. False: errno says why not */
+static bool unmasked(unsigned *features)
 {
     int status;
+    unsigned *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED)
+        return false;
     const pid_t child = fork();
     if (child == 0) {
         unsetenv("LATENTD_CPU_MASK");
-        _exit((int)(cpu_features() & 0xFF));
+        *shared = cpu_features();
+        _exit(0);
     }
-    if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
-        return -1;
-    return WEXITSTATUS(status);
+    if (child < 0 || waitpid(child, &status, 0) != child)
+        return false;
+    *features = *shared;
+    return WIFEXITED(status);
 }
 
 int main(int argc, char **argv)
@@ -27,13 +34,13 @@ int main(int argc, char **argv)
         fputs("usage: cpu_env COMMAND [ARGUMENT...]\n", stderr);
         return 2;
     }
-    const int whole = unmasked();
+    unsigned whole;
     const char *mask = getenv("LATENTD_CPU_MASK");
-    if (whole < 0) {
+    if (!unmasked(&whole)) {
         perror("cpu_env");
         return 2;
     }
-    if (mask && whole == (int)cpu_features()) {
+    if (mask && whole == cpu_features()) {
         printf("skipped: this CPU has nothing that mask %s takes away\n", mask);
         return 77;
     }

@@ -15,12 +15,14 @@ struct family {
     bool gemma;       /* post-norms, tanh GELU, scaled token vectors, local layers, dense layers at the end */
     bool full_mask;   /* where the file does not say */
     bool second;      /* Gemma 2: as gemma but for its scores' cap and its local layers */
+    bool modern;      /* ModernBERT: LayerNorm, local layers behind a global one, exact GELU, fused tensors */
 };
 
 static const struct family families[] = {
     {"llama", .rope_pairs = true},
     {"llama-embed", .rope_pairs = true, .full_mask = true},
     {"eurobert", .full_mask = true},
+    {"modern-bert", .full_mask = true, .modern = true},
     {"qwen2"},
     {"qwen2vl"}, /* of text alone, whose three positions are one */
     {"qwen3", .qk_norm = true},
@@ -98,7 +100,8 @@ static int read_sizes(struct reader *r)
     i->head_dim = i->n_heads ? i->hidden / i->n_heads : 0;
     if ((e = maybe_u32(r, "attention.head_count_kv", &i->n_kv_heads)) < 0 ||
         (e = maybe_u32(r, "attention.key_length", &i->head_dim)) < 0 ||
-        (e = gguf_f32(r->g, key_of(r, "attention.layer_norm_rms_epsilon").s, &i->rms_eps, r->em)) < 0)
+        (e = gguf_f32(r->g, key_of(r, r->family->modern ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon").s, &i->norm_eps,
+                      r->em)) < 0)
         return e;
     value_length = i->head_dim;
     if ((e = maybe_u32(r, "attention.value_length", &value_length)) < 0)
@@ -247,13 +250,58 @@ static int read_gemma(struct reader *r)
         return 0;
     if ((e = refuse_other_bases(r)) < 0 || (e = read_window(r)) < 0)
         return e;
-    i->post_norms = i->gelu = true;
+    i->post_norms = true;
+    i->gate = MODEL_GATE_GELU_TANH;
     i->embed_scale = sqrtf((float)i->hidden);
     if (i->n_layers == largest && i->n_heads) /* Gemma's 27B alone scale by another size than their heads' */
         i->attention_scale = 1 / sqrtf((float)i->hidden / (float)i->n_heads);
     for (int k = 0; k < 2; k++)
         if (dense[k])
             i->dense[k] = dense[k]->rows > UINT32_MAX ? UINT32_MAX : (uint32_t)dense[k]->rows;
+    return 0;
+}
+
+/* The gate is GELU unless the file names another. */
+static int read_activation(struct reader *r)
+{
+    static const struct {
+        const char *name;
+        enum model_gate gate;
+    } known[] = {{"gelu", MODEL_GATE_GELU}, {"geglu", MODEL_GATE_GELU}, {"silu", MODEL_GATE_SILU}, {"swish", MODEL_GATE_SILU}, {"swiglu", MODEL_GATE_SILU}};
+    const char *name = known[0].name;
+    size_t len = strlen(name);
+    char what[80];
+    const int e = gguf_maybe(gguf_str(r->g, key_of(r, "hidden_activation").s, &name, &len, r->em));
+    if (e < 0)
+        return e;
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
+        if (is(name, len, known[k].name)) {
+            r->i->gate = known[k].gate;
+            return 0;
+        }
+    }
+    snprintf(what, sizeof what, "the activation \"%.*s\"", (int)(len < 40 ? len : 40), name);
+    return unsupported(r, what);
+}
+
+static int read_modern(struct reader *r)
+{
+    struct model_info *i = r->i;
+    int e;
+    if (!r->family->modern)
+        return 0;
+    if (i->rope_divisor > 0)
+        return unsupported(r, "RoPE scaling");
+    i->layer_norm = i->fused = i->global_first = true;
+    i->bare_first = !gguf_tensor(r->g, "blk.0.attn_norm.weight");
+    i->window_period = 3;
+    i->rope_theta_local = i->rope_theta;
+    if ((e = read_activation(r)) < 0 || (e = maybe_u32(r, "attention.sliding_window", &i->window)) < 0 ||
+        (e = maybe_u32(r, "attention.sliding_window_pattern", &i->window_period)) < 0 ||
+        (e = maybe_f32(r, "rope.freq_base_swa", &i->rope_theta_local)) < 0)
+        return e;
+    if (i->window) /* the key counts both sides */
+        i->window = i->window / 2 + 1;
     return 0;
 }
 
@@ -368,7 +416,7 @@ int arch_read(const struct gguf *g, struct model_info *i, struct err_msg *em)
         return err_set(em, LT_EUNSUPPORTED, "model: architecture \"%.*s\" is not supported", (int)(len < 40 ? len : 40), arch);
     i->foreign = true;
     if ((e = read_sizes(&r)) < 0 || (e = read_rope(&r)) < 0 || (e = read_gemma(&r)) < 0 ||
-        (e = read_pooling(&r)) < 0)
+        (e = read_modern(&r)) < 0 || (e = read_pooling(&r)) < 0)
         return e;
     if ((e = read_tokens(&r)) < 0)
         return e;
@@ -390,7 +438,7 @@ uint64_t arch_rope_row(const struct model_info *i, uint64_t row)
 
 bool arch_layer_is_local(const struct model_info *i, uint32_t layer)
 {
-    return i->window && (layer + 1) % i->window_period != 0;
+    return i->window && (layer + !i->global_first) % i->window_period != 0;
 }
 
 /* YaRN's share of the plain frequency: 1 up to the pair that makes yarn_fast turns, 0 from the one that makes yarn_slow. */

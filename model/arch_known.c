@@ -8,7 +8,7 @@
 #include "model/arch.h"
 
 enum mask { MASK_FAMILY, MASK_CAUSAL, MASK_FULL };
-enum pool { POOL_FAMILY, POOL_MEAN, POOL_LAST };
+enum pool { POOL_FAMILY, POOL_MEAN, POOL_LAST, POOL_CLS };
 
 struct known {
     const char *words[2]; /* of the name, letters and digits only, in lower case */
@@ -51,6 +51,9 @@ static const struct known models[] = {
     {{"bidirlm"}, NULL, MASK_FULL, POOL_MEAN, NULL, "", "", NULL},
     {{"jinaembeddingsv5", "retrieval"}, "qwen3", MASK_FAMILY, POOL_LAST, NULL, "Query: ", "", "Document: "},
     {{"jinaembeddingsv5", "retrieval"}, "eurobert", MASK_FAMILY, POOL_LAST, NULL, "Query: ", "", "Document: "},
+    {{"modernbertembed"}, "modern-bert", MASK_FAMILY, POOL_MEAN, NULL, "search_query: ", "", "search_document: "},
+    {{"gtemodernbert"}, "modern-bert", MASK_FAMILY, POOL_CLS, NULL, "", "", NULL},
+    {{"graniteembedding"}, "modern-bert", MASK_FAMILY, POOL_CLS, NULL, "", "", NULL},
     {{"jinaembeddingsv4", "retrieval"}, "qwen2vl", MASK_FAMILY, POOL_MEAN, NULL, "Query: ", "", "Passage: "},
     {{"jinaembeddingsv4", "code"}, "qwen2vl", MASK_FAMILY, POOL_MEAN, NULL, "Query: ", "", "Passage: "},
     {{"jinacodeembeddings"}, "qwen2", MASK_FAMILY, POOL_LAST, NULL, "Find the most relevant code snippet given the following query:\n", "",
@@ -114,6 +117,8 @@ static void add_eos(const struct gguf *g, struct model_info *i, const char *piec
     i->add_eos = true;
 }
 
+static const enum model_pooling poolings[] = {[POOL_MEAN] = MODEL_POOL_MEAN, [POOL_LAST] = MODEL_POOL_LAST, [POOL_CLS] = MODEL_POOL_CLS};
+
 /* Where the file has keys of its own, those count. */
 static int apply_open(const struct gguf *g, struct model_info *i, const struct known *k, const char *arch, size_t len, struct err_msg *em)
 {
@@ -131,7 +136,7 @@ static int apply_open(const struct gguf *g, struct model_info *i, const struct k
     if ((e = gguf_maybe(gguf_u32(g, key, &pooling, em))) < 0)
         return e;
     if (!pooling && k->pool != POOL_FAMILY)
-        i->pooling = k->pool == POOL_LAST ? MODEL_POOL_LAST : MODEL_POOL_MEAN;
+        i->pooling = poolings[k->pool];
     return 0;
 }
 

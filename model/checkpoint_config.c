@@ -136,7 +136,7 @@ static int read_decoder(const json_t *text, uint32_t hidden, struct model_info *
         (r = get_u32(text, "num_key_value_heads", 8, &i->n_kv_heads, em)) < 0 ||
         (r = get_u32(text, "vocab_size", 32000, &i->vocab, em)) < 0 ||
         (r = get_u32(text, "max_position_embeddings", 32768, &i->token_limit, em)) < 0 ||
-        (r = get_f32(text, "rms_norm_eps", 1e-5, &i->rms_eps, em)) < 0 ||
+        (r = get_f32(text, "rms_norm_eps", 1e-5, &i->norm_eps, em)) < 0 ||
         (r = read_rope(text, i, em)) < 0 ||
         (r = get_id(text, "bos_token_id", 1, &i->bos, em)) < 0 ||
         (r = get_id(text, "eos_token_id", 2, &i->eos, em)) < 0 ||

@@ -8,7 +8,7 @@
 #include "model/arch.h"
 
 struct layer {
-    struct ops_vec *attn_norm, *ffn_norm;       /* [d] */
+    struct ops_vec *attn_norm, *ffn_norm;       /* [d]; attn_norm: NULL in a first layer without one */
     struct ops_vec *post_attn, *post_ffn;       /* [d], or NULL */
     struct ops_vec *q_norm, *k_norm;            /* [D], or NULL */
     struct ops_mat *qkv;                        /* [(H + 2 Hkv) D, d] */
@@ -24,6 +24,7 @@ struct decoder {
     struct ops *o;
     struct ops_mat *table;
     struct ops_vec *inv_freq, *local_freq, *output_norm; /* local_freq: NULL where no layer is local */
+    struct ops_vec *embed_norm; /* or NULL */
     struct layer *layers;
     uint32_t n_resident; /* the first so many stay on the device */
     const struct activations *buf;
@@ -107,7 +108,8 @@ static int load_layer(struct decoder *d, const struct model *m, uint32_t i, stru
 {
     struct layer *l = &d->layers[i];
     struct ops *o = d->o;
-    const struct tensor *gate_up[] = {layer_tensor(m, i, "ffn_gate"), layer_tensor(m, i, "ffn_up")};
+    const bool gate_last = d->info->gate == MODEL_GATE_GELU; /* as geglu wants it */
+    const struct tensor *gate_up[] = {layer_tensor(m, i, gate_last ? "ffn_up" : "ffn_gate"), layer_tensor(m, i, gate_last ? "ffn_gate" : "ffn_up")};
     const struct tensor *out = layer_tensor(m, i, "attn_output"), *down = layer_tensor(m, i, "ffn_down");
     int r;
     if (d->info->qk_norm && ((r = load_vec(o, layer_tensor(m, i, "attn_q_norm"), &l->q_norm, em)) < 0 ||
@@ -116,8 +118,9 @@ static int load_layer(struct decoder *d, const struct model *m, uint32_t i, stru
     if (d->info->post_norms && ((r = load_vec(o, layer_tensor(m, i, "post_attention_norm"), &l->post_attn, em)) < 0 ||
                                 (r = load_vec(o, layer_tensor(m, i, "post_ffw_norm"), &l->post_ffn, em)) < 0))
         return r;
-    if ((r = load_vec(o, layer_tensor(m, i, "attn_norm"), &l->attn_norm, em)) < 0 ||
-        (r = load_vec(o, layer_tensor(m, i, "ffn_norm"), &l->ffn_norm, em)) < 0 ||
+    if ((i || !d->info->bare_first) && (r = load_vec(o, layer_tensor(m, i, "attn_norm"), &l->attn_norm, em)) < 0)
+        return r;
+    if ((r = load_vec(o, layer_tensor(m, i, "ffn_norm"), &l->ffn_norm, em)) < 0 ||
         (r = load_qkv(d, m, i, em)) < 0 || (r = o->v->mat_create(o, &out, 1, &l->attn_output, em)) < 0 ||
         (r = o->v->mat_create(o, gate_up, 2, &l->gate_up, em)) < 0)
         return r;
@@ -225,6 +228,8 @@ static int load(struct decoder *d, const struct decoder_params *p, struct err_ms
         (r = o->v->table_create(o, model_tensor(m, "token_embd.weight"), &d->table, em)) < 0 ||
         (r = load_vec(o, model_tensor(m, "output_norm.weight"), &d->output_norm, em)) < 0)
         return r;
+    if (i->layer_norm && (r = load_vec(o, model_tensor(m, "token_embd_norm.weight"), &d->embed_norm, em)) < 0)
+        return r;
     d->n_resident = choose_resident(d, p->layer_bytes);
     for (uint32_t l = 0; l < d->n_resident; l++) {
         if ((r = load_layer(d, m, l, em)) < 0)
@@ -267,6 +272,7 @@ void decoder_destroy(struct decoder **dp)
     o->v->vec_destroy(o, &d->inv_freq);
     o->v->vec_destroy(o, &d->local_freq);
     o->v->vec_destroy(o, &d->output_norm);
+    o->v->vec_destroy(o, &d->embed_norm);
     free(d);
     *dp = NULL;
 }
@@ -303,6 +309,28 @@ void decoder_drop(struct decoder *d, uint32_t part)
         free_layer(d, d->n_resident + part - 1);
 }
 
+/* y = the family's norm of x; y may be x */
+static int norm(struct decoder *d, const struct ops_buf *x, const struct ops_vec *g, uint32_t n, struct ops_buf *y)
+{
+    const struct ops_vtbl *v = d->o->v;
+    const float eps = d->info->norm_eps;
+    return d->info->layer_norm ? v->layer_norm(d->o, x, g, NULL, eps, n, y) : v->rms_norm(d->o, x, g, eps, n, y);
+}
+
+/* y = what the gate lets through of x */
+static int gated(struct decoder *d, const struct ops_buf *x, uint32_t n, struct ops_buf *y)
+{
+    const struct ops_vtbl *v = d->o->v;
+    switch (d->info->gate) {
+    case MODEL_GATE_GELU_TANH:
+        return v->geglu_tanh(d->o, x, n, d->info->ffn, y);
+    case MODEL_GATE_GELU:
+        return v->geglu(d->o, x, n, d->info->ffn, y);
+    default:
+        return v->swiglu(d->o, x, n, d->info->ffn, y);
+    }
+}
+
 /* x += the projection of in; where the family does, what is added is normed first. */
 static int add_projection(struct decoder *d, const struct activation_rows *b, const struct ops_buf *in, const struct ops_mat *w,
                           const struct ops_vec *post, uint32_t n)
@@ -311,19 +339,15 @@ static int add_projection(struct decoder *d, const struct activation_rows *b, co
     if (!post)
         return v->matmul(d->o, in, w, NULL, b->x, n, b->x);
     int r = v->matmul(d->o, in, w, NULL, NULL, n, b->norm);
-    return r < 0 ? r : v->rms_norm_add(d->o, b->norm, post, d->info->rms_eps, n, b->x);
+    return r < 0 ? r : v->rms_norm_add(d->o, b->norm, post, d->info->norm_eps, n, b->x);
 }
 
 /* x + attention's output projection, then x + feed-forward, on n rows */
 static int finish_layer(struct decoder *d, const struct layer *l, const struct activation_rows *b, uint32_t n)
 {
-    const struct ops_vtbl *v = d->o->v;
-    const struct model_info *i = d->info;
     int r;
-    if ((r = add_projection(d, b, b->mix, l->attn_output, l->post_attn, n)) < 0 ||
-        (r = v->rms_norm(d->o, b->x, l->ffn_norm, i->rms_eps, n, b->norm)) < 0 ||
-        (r = v->matmul(d->o, b->norm, l->gate_up, NULL, NULL, n, b->wide)) < 0 ||
-        (r = (i->gelu ? v->geglu_tanh : v->swiglu)(d->o, b->wide, n, i->ffn, b->act)) < 0)
+    if ((r = add_projection(d, b, b->mix, l->attn_output, l->post_attn, n)) < 0 || (r = norm(d, b->x, l->ffn_norm, n, b->norm)) < 0 ||
+        (r = d->o->v->matmul(d->o, b->norm, l->gate_up, NULL, NULL, n, b->wide)) < 0 || (r = gated(d, b->wide, n, b->act)) < 0)
         return r;
     return add_projection(d, b, b->act, l->ffn_down, l->post_ffn, n);
 }
@@ -336,10 +360,9 @@ static int run_attention(struct decoder *d, uint32_t layer, uint32_t n)
     const struct activation_rows *b = &d->buf->all;
     const bool local = arch_layer_is_local(d->info, layer);
     const struct ops_attention *a = local ? &d->local : &d->attention;
-    int r;
-    if ((r = v->rms_norm(d->o, b->x, l->attn_norm, d->info->rms_eps, n, b->norm)) < 0 ||
-        (r = v->matmul(d->o, b->norm, l->qkv, l->qkv_bias, NULL, n, d->buf->qkv)) < 0 ||
-        (l->q_norm && (r = v->qk_norm(d->o, d->buf->qkv, l->q_norm, l->k_norm, d->info->rms_eps, a)) < 0) ||
+    int r = l->attn_norm ? norm(d, b->x, l->attn_norm, n, b->norm) : 0;
+    if (r < 0 || (r = v->matmul(d->o, l->attn_norm ? b->norm : b->x, l->qkv, l->qkv_bias, NULL, n, d->buf->qkv)) < 0 ||
+        (l->q_norm && (r = v->qk_norm(d->o, d->buf->qkv, l->q_norm, l->k_norm, d->info->norm_eps, a)) < 0) ||
         (r = v->rope(d->o, d->buf->qkv, local ? d->local_freq : d->inv_freq, a)) < 0)
         return r;
     return v->attention(d->o, d->buf->qkv, a, b->mix);
@@ -355,6 +378,8 @@ int decoder_run(struct decoder *d, uint32_t part, uint32_t n_tokens, uint32_t n_
     int r = part ? 0 : v->embed_rows(d->o, d->table, b->x);
     if (!r && !part && info->embed_scale > 0)
         r = v->scale(d->o, b->x, info->embed_scale, n);
+    if (!r && !part && d->embed_norm)
+        r = norm(d, b->x, d->embed_norm, n, b->x);
     for (uint32_t i = first; !r && i < end; i++) {
         const struct layer *l = &d->layers[i];
         if ((r = run_attention(d, i, n)) < 0)
@@ -371,6 +396,6 @@ int decoder_run(struct decoder *d, uint32_t part, uint32_t n_tokens, uint32_t n_
     /* where the pooler leaves it until the hidden states are used up (activations.c) */
     *hidden = b == &d->buf->pooled ? b->x : b->norm;
     if (!r && end == info->n_layers)
-        r = v->rms_norm(d->o, b->x, d->output_norm, info->rms_eps, n, *hidden);
+        r = norm(d, b->x, d->output_norm, n, *hidden);
     return r;
 }

@@ -86,15 +86,17 @@ int fingerprint_make(const struct fingerprint_of *of, char out[static FINGERPRIN
     int n = snprintf(text, sizeof text,
                      "causal=%d heads=%u kv=%u size=%u eps=%.9g rope=%.9g pooling=%s latents=%u lheads=%u lsize=%u "
                      "leps=%.9g bos=%d eos=%d add_bos=%d add_eos=%d",
-                     i->causal, i->n_heads, i->n_kv_heads, i->head_dim, (double)i->rms_eps, (double)i->rope_theta,
+                     i->causal, i->n_heads, i->n_kv_heads, i->head_dim, (double)i->norm_eps, (double)i->rope_theta,
                      layout_pooling_name(i->pooling), i->n_latents, i->n_latent_heads, i->latent_head_dim,
                      (double)i->layer_norm_eps, i->bos, i->eos, i->add_bos, i->add_eos);
     if (i->foreign)
         n += snprintf(text + n, sizeof text - (size_t)n,
                       " pairs=%d divisor=%.9g qknorm=%d post=%d gelu=%d embed=%.9g scale=%.9g window=%u period=%u local=%.9g yarn=%u,%.9g,%.9g",
-                      i->rope_pairs, (double)i->rope_divisor, i->qk_norm, i->post_norms, i->gelu, (double)i->embed_scale,
+                      i->rope_pairs, (double)i->rope_divisor, i->qk_norm, i->post_norms, i->gate, (double)i->embed_scale,
                       (double)i->attention_scale, i->window, i->window_period, (double)i->rope_theta_local, i->yarn_context,
                       (double)i->yarn_fast, (double)i->yarn_slow);
+    if (i->layer_norm)
+        n += snprintf(text + n, sizeof text - (size_t)n, " layernorm=%d globalfirst=%d", i->layer_norm, i->global_first);
     if (i->attention_cap > 0)
         n += snprintf(text + n, sizeof text - (size_t)n, " cap=%.9g", (double)i->attention_cap);
     if (i->ranks)

@@ -210,7 +210,7 @@ static void write_keys(struct import *im)
     gguf_write_u32(im->w, "latentd.attention.head_count", i->n_heads);
     gguf_write_u32(im->w, "latentd.attention.head_count_kv", i->n_kv_heads);
     gguf_write_u32(im->w, "latentd.attention.key_length", i->head_dim);
-    gguf_write_f32(im->w, "latentd.attention.layer_norm_rms_epsilon", i->rms_eps);
+    gguf_write_f32(im->w, "latentd.attention.layer_norm_rms_epsilon", i->norm_eps);
     gguf_write_bool(im->w, "latentd.attention.causal", i->causal);
     gguf_write_f32(im->w, "latentd.rope.freq_base", i->rope_theta);
     gguf_write_u32(im->w, "latentd.vocab_size", i->vocab);

@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define TENSORS_PER_LAYER 9
+#define TENSORS_PER_LAYER 9 /* or those of a fused layer, see add_layer */
 #define TENSORS_PER_LAYER_MORE 7 /* biases and further norms, see add_layer_more */
-#define TENSORS_OF_DECODER 5
+#define TENSORS_OF_DECODER 6
 #define TENSORS_OF_HEAD 2
 #define TENSORS_OF_POOLER 14
 
@@ -78,8 +78,8 @@ int layout_check(const struct model_info *i, struct err_msg *em)
         return err_set(em, LT_EFORMAT, "model: %u heads cannot share %u key/value heads", i->n_heads, i->n_kv_heads);
     if (i->head_dim % 2)
         return err_set(em, LT_EFORMAT, "model: head size %u is odd", i->head_dim);
-    if (!(i->rms_eps > 0 && i->rms_eps <= 1))
-        return err_set(em, LT_EFORMAT, "model: RMSNorm epsilon %g is out of range", (double)i->rms_eps);
+    if (!(i->norm_eps > 0 && i->norm_eps <= 1))
+        return err_set(em, LT_EFORMAT, "model: a norm's epsilon %g is out of range", (double)i->norm_eps);
     if (!(i->rope_theta >= 1 && isfinite(i->rope_theta)))
         return err_set(em, LT_EFORMAT, "model: RoPE base %g is out of range", (double)i->rope_theta);
     if ((r = check_token("id of BOS", i->bos, i->vocab, em)) < 0 ||
@@ -122,8 +122,32 @@ static void vector(struct list *l, uint64_t cols, const char *name, const char *
     snprintf(it->source, sizeof it->source, "%s", source);
 }
 
+static void add_fused_layer(struct list *l, const struct model_info *i, uint32_t layer)
+{
+    const uint64_t q = (uint64_t)i->n_heads * i->head_dim, kv = (uint64_t)i->n_kv_heads * i->head_dim;
+    const struct {
+        const char *name;
+        uint64_t rows, cols; /* rows 0: a norm's gain */
+    } part[] = {
+        {"attn_norm", 0, i->hidden}, {"attn_qkv", q + 2 * kv, i->hidden},         {"attn_output", i->hidden, q},
+        {"ffn_norm", 0, i->hidden},  {"ffn_up", 2 * (uint64_t)i->ffn, i->hidden}, {"ffn_down", i->hidden, i->ffn},
+    };
+    for (size_t p = layer == 0 && i->bare_first; p < sizeof part / sizeof *part; p++) {
+        char name[64];
+        snprintf(name, sizeof name, "blk.%u.%s.weight", layer, part[p].name);
+        if (part[p].rows)
+            matrix(l, part[p].rows, part[p].cols, name, "");
+        else
+            vector(l, part[p].cols, name, "");
+    }
+}
+
 static void add_layer(struct list *l, const struct model_info *i, uint32_t layer)
 {
+    if (i->fused) {
+        add_fused_layer(l, i, layer);
+        return;
+    }
     uint64_t q = (uint64_t)i->n_heads * i->head_dim, kv = (uint64_t)i->n_kv_heads * i->head_dim;
     const struct {
         const char *name, *source;
@@ -210,6 +234,8 @@ int layout_list(const struct model_info *i, struct layout_item **items, size_t *
         add_layer_more(&l, i, layer);
     }
     vector(&l, i->hidden, "output_norm.weight", "embedding_model.norm.weight");
+    if (i->layer_norm)
+        vector(&l, i->hidden, "token_embd_norm.weight", "");
     if (i->rope_factors)
         vector(&l, i->head_dim / 2, "rope_freqs.weight", "");
     for (int k = 0; k < 2; k++)

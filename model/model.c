@@ -15,6 +15,7 @@
 #include "model/arch_known.h"
 #include "model/digest.h"
 #include "model/fingerprint.h"
+#include "model/fused.h"
 #include "model/gguf.h"
 #include "model/layout.h"
 #include "model/model_load.h"
@@ -31,6 +32,7 @@ struct model {
     struct model_info info;
     struct file_map map;
     struct gguf *gguf;
+    struct fused *fused; /* NULL: its layers' tensors are apart */
     uint8_t *digests; /* of its tensors in order of name */
     bool digests_fresh;
     struct tokenizer *tokenizer;
@@ -167,7 +169,7 @@ static int read_keys(struct model *m)
         (r = get_size(m, "latentd.attention.head_count_kv", &i->n_kv_heads)) < 0 ||
         (r = get_size(m, "latentd.attention.key_length", &i->head_dim)) < 0 ||
         (r = get_size(m, "latentd.vocab_size", &i->vocab)) < 0 ||
-        (r = gguf_f32(m->gguf, "latentd.attention.layer_norm_rms_epsilon", &i->rms_eps, m->em)) < 0 ||
+        (r = gguf_f32(m->gguf, "latentd.attention.layer_norm_rms_epsilon", &i->norm_eps, m->em)) < 0 ||
         (r = gguf_f32(m->gguf, "latentd.rope.freq_base", &i->rope_theta, m->em)) < 0 ||
         (r = gguf_bool(m->gguf, "latentd.attention.causal", &i->causal, m->em)) < 0 ||
         (r = read_pooling(m)) < 0 || (r = read_tokens(m)) < 0)
@@ -384,6 +386,8 @@ static int load(struct model *m, const char *path, const struct model_params *p,
         (r = required(read_keys(m))) < 0 || (r = check_tensors(m)) < 0 ||
         (r = check_rope_factors(m)) < 0 || (r = read_goldens(m, proven)) < 0)
         return r;
+    if (m->info.fused && (r = fused_create(&m->fused, m->gguf, &m->info, m->em)) < 0)
+        return r;
     if ((proven && (r = make_tokenizer(m)) < 0) || (p && (r = overrule(m, p)) < 0))
         return r;
     m->digests = calloc(gguf_n_tensors(m->gguf) + 1, DIGEST_BYTES);
@@ -436,6 +440,7 @@ void model_destroy(struct model **mp)
         return;
     tokenizer_destroy(&m->tokenizer);
     tokenizer_ids_finish(&m->suffix);
+    fused_destroy(&m->fused);
     gguf_destroy(&m->gguf);
     file_unmap(&m->map);
     free(m->digests);
@@ -456,7 +461,8 @@ const struct model_info *model_info(const struct model *m)
 
 const struct tensor *model_tensor(const struct model *m, const char *name)
 {
-    return gguf_tensor(m->gguf, name);
+    const struct tensor *part = fused_tensor(m->fused, name);
+    return part ? part : gguf_tensor(m->gguf, name);
 }
 
 const struct tensor *model_tensor_at(const struct model *m, size_t i, const uint8_t **digest)

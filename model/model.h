@@ -23,6 +23,12 @@ enum model_pooling {
     MODEL_POOL_CLS, /* the first pooled token */
 };
 
+enum model_gate {
+    MODEL_GATE_SILU,
+    MODEL_GATE_GELU_TANH, /* the tanh form */
+    MODEL_GATE_GELU,      /* the exact one */
+};
+
 struct model_info {
     char name[128];         /* "latent-mini" */
     uint32_t dim;           /* floats of an embedding; 1 of a reranker: a score */
@@ -31,7 +37,8 @@ struct model_info {
     uint32_t ffn;           /* width between up and down projection */
     uint32_t vocab;         /* ids are 0 … vocab-1 */
     uint32_t token_limit;   /* tokens of one text at most, all special tokens and the instruction included */
-    float rms_eps, rope_theta;
+    float norm_eps;         /* of the decoder's norms */
+    float rope_theta;
     bool causal;            /* a token sees only itself and those before it */
     enum model_pooling pooling;
     uint32_t n_latents, n_latent_heads, latent_head_dim, latent_ffn; /* 0 unless pooling is MODEL_POOL_LATENT */
@@ -46,13 +53,17 @@ struct model_info {
     bool qkv_bias;          /* on query, key and value */
     bool qk_norm;           /* RMSNorm on each query and key head */
     bool post_norms;        /* RMSNorm on what attention and feed-forward add to the stream */
-    bool gelu;              /* the gate is the tanh GELU instead of SiLU */
+    bool layer_norm;        /* LayerNorm without bias in RMSNorm's place, and one on the token vectors */
+    bool bare_first;        /* no norm before the first layer's attention */
+    bool fused;             /* query, key and value are one tensor, gate and up another (model/fused.h) */
+    enum model_gate gate;
     float embed_scale;      /* token vectors are multiplied by it; 0: they are not */
     float attention_scale;  /* multiplies q·k; 0: 1 / sqrt(head_dim) */
     float attention_cap;    /* a score s becomes cap · tanh(s / cap); 0: it stays as it is */
     float rope_magnitude;   /* so does its square, YaRN's, in layers that see all; 0: 1 */
     uint32_t window;        /* in local layers a token sees those less than so many away; 0: no layer is local */
-    uint32_t window_period; /* every so-many-th layer is not local */
+    uint32_t window_period; /* of so many layers one is not local: */
+    bool global_first;      /* the first of them; otherwise the last */
     float rope_theta_local; /* of local layers */
     uint32_t dense[2];      /* widths of linear layers after the pooling; 0: none */
     bool ranks;             /* a reranker: what is pooled, full_dim values, goes through a head (model/head.h) */
@@ -122,7 +133,8 @@ void model_destroy(struct model **m);
 /* Lives as long as the model. */
 const struct model_info *model_info(const struct model *m);
 
-/* A tensor by its GGUF name ("blk.0.attn_q.weight"); NULL when there is none. Lives as long as the model. */
+/* A tensor by its GGUF name ("blk.0.attn_q.weight"), also where the file keeps it as a part of another (model/fused.h); NULL when there is none. Lives
+ * as long as the model. */
 const struct tensor *model_tensor(const struct model *m, const char *name);
 
 /* Tensor i in order of name with the DIGEST_BYTES of its digest; NULL past the last. */

@@ -22,6 +22,7 @@ static const struct names known[] = {
     {"jina-de", WORDS_GPT2, false},
     {"jina-v2-es", WORDS_GPT2, false},
     {"jina-v2-de", WORDS_GPT2, false},
+    {"modern-bert", WORDS_GPT2, false},
     {"mpt", WORDS_GPT2, false},
     {"olmo", WORDS_GPT2, false},
     {"jais", WORDS_GPT2, false},

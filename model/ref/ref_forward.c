@@ -156,24 +156,26 @@ static void linear(struct forward *f, const struct tensor *w, const struct tenso
     linear_rows(f, w, bias, x, n, y, stride, add, false);
 }
 
-/* y[t, d] = (+)= norm of x[t, d] for n rows, `stride` apart in x and y */
-static void rms_norm_rows(struct forward *f, const struct tensor *g, const double *x, size_t n, size_t stride, double *y,
+/* y[t, d] (+)= the family's norm of x[t, d] for n rows, `stride` apart in x and y: RMSNorm, or of what the row's mean is taken off */
+static void norm_rows(struct forward *f, const struct tensor *g, const double *x, size_t n, size_t stride, double *y,
                           bool add)
 {
     const size_t d = g->cols;
     const float *gain = dequantised(f, g, 0);
     for (size_t t = 0; gain && t < n; t++, x += stride, y += stride) {
-        double sum = 0;
+        double mean = 0, sum = 0;
+        for (size_t i = 0; f->info->layer_norm && i < d; i++)
+            mean += x[i] / (double)d;
         for (size_t i = 0; i < d; i++)
-            sum += x[i] * x[i];
+            sum += (x[i] - mean) * (x[i] - mean);
         for (size_t i = 0; i < d; i++)
-            y[i] = (add ? y[i] : 0) + x[i] / sqrt(sum / (double)d + f->info->rms_eps) * gain[i];
+            y[i] = (add ? y[i] : 0) + (x[i] - mean) / sqrt(sum / (double)d + f->info->norm_eps) * gain[i];
     }
 }
 
-static void rms_norm(struct forward *f, const struct tensor *g, const double *x, double *y)
+static void norm(struct forward *f, const struct tensor *g, const double *x, double *y)
 {
-    rms_norm_rows(f, g, x, f->n, f->info->hidden, y, false);
+    norm_rows(f, g, x, f->n, f->info->hidden, y, false);
 }
 
 static void layer_norm(struct forward *f, const char *name, const double *x, size_t n, double *y)
@@ -241,7 +243,7 @@ static void add_to_stream(struct forward *f, uint32_t layer, const char *project
         return;
     }
     linear(f, layer_weight(f, layer, projection), NULL, x, f->n, f->norm, d, false);
-    rms_norm_rows(f, layer_weight(f, layer, norm), f->norm, f->n, d, f->x, true);
+    norm_rows(f, layer_weight(f, layer, norm), f->norm, f->n, d, f->x, true);
 }
 
 static void self_attention(struct forward *f, uint32_t layer)
@@ -255,7 +257,7 @@ static void self_attention(struct forward *f, uint32_t layer)
                 true);
     linear(f, layer_weight(f, layer, "attn_v"), layer_bias(f, layer, "attn_v"), f->norm, f->n, f->qkv + q + kv, cols, false);
     for (uint32_t h = 0; i->qk_norm && h < i->n_heads + i->n_kv_heads; h++)
-        rms_norm_rows(f, layer_weight(f, layer, h < i->n_heads ? "attn_q_norm" : "attn_k_norm"), f->qkv + h * e, f->n, cols,
+        norm_rows(f, layer_weight(f, layer, h < i->n_heads ? "attn_q_norm" : "attn_k_norm"), f->qkv + h * e, f->n, cols,
                       f->qkv + h * e, false);
     for (size_t s = 0, first = 0; s < f->n_seqs; first += f->seqs[s++].n) {
         const size_t n = f->seqs[s].n;
@@ -277,6 +279,18 @@ static void self_attention(struct forward *f, uint32_t layer)
     add_to_stream(f, layer, "attn_output", "post_attention_norm", f->mix);
 }
 
+static double activation(enum model_gate gate, double x)
+{
+    switch (gate) {
+    case MODEL_GATE_GELU_TANH:
+        return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case MODEL_GATE_GELU:
+        return 0.5 * x * (1 + erf(x / sqrt(2)));
+    default:
+        return x / (1 + exp(-x));
+    }
+}
+
 static void feed_forward(struct forward *f, uint32_t layer)
 {
     const size_t w = f->info->ffn;
@@ -284,10 +298,7 @@ static void feed_forward(struct forward *f, uint32_t layer)
     linear(f, layer_weight(f, layer, "ffn_up"), NULL, f->norm, f->n, f->wide + w, 2 * w, false);
     for (size_t t = 0; t < f->n; t++)
         for (size_t j = 0; j < w; j++) {
-            double gate = f->wide[t * 2 * w + j];
-            gate = f->info->gelu ? 0.5 * gate * (1 + tanh(sqrt(2 / M_PI) * (gate + 0.044715 * gate * gate * gate)))
-                                 : gate / (1 + exp(-gate));
-            f->act[t * w + j] = gate * f->wide[t * 2 * w + w + j];
+            f->act[t * w + j] = activation(f->info->gate, f->wide[t * 2 * w + j]) * f->wide[t * 2 * w + w + j];
         }
     add_to_stream(f, layer, "ffn_down", "post_ffw_norm", f->act);
 }
@@ -302,12 +313,17 @@ static void decoder(struct forward *f)
             for (size_t i = 0; row && i < d; i++)
                 f->x[t * d + i] = f->info->embed_scale > 0 ? (double)row[i] * f->info->embed_scale : row[i];
         }
+    if (f->info->layer_norm)
+        norm(f, weight(f, "token_embd_norm.weight"), f->x, f->x);
     probe(f, "embed", f->x, f->n, d);
     for (uint32_t layer = 0; layer < f->info->n_layers && !f->failed; layer++) {
         char stage[24];
-        rms_norm(f, layer_weight(f, layer, "attn_norm"), f->x, f->norm);
+        if (layer || !f->info->bare_first)
+            norm(f, layer_weight(f, layer, "attn_norm"), f->x, f->norm);
+        else
+            memcpy(f->norm, f->x, f->n * d * sizeof *f->x);
         self_attention(f, layer);
-        rms_norm(f, layer_weight(f, layer, "ffn_norm"), f->x, f->norm);
+        norm(f, layer_weight(f, layer, "ffn_norm"), f->x, f->norm);
         feed_forward(f, layer);
         snprintf(stage, sizeof stage, "layer%u", layer);
         probe(f, stage, f->x, f->n, d);
@@ -318,7 +334,7 @@ static void decoder(struct forward *f)
         if (f->probe && f->probe->progress)
             f->probe->progress(f->probe->arg, (layer + 1.0) / (f->info->n_layers + 1.0));
     }
-    rms_norm(f, weight(f, "output_norm.weight"), f->x, f->x);
+    norm(f, weight(f, "output_norm.weight"), f->x, f->x);
     probe(f, "hidden", f->x, f->n, d);
 }
 

@@ -1,7 +1,7 @@
 """The tiny models of every decoder family, and the tiny rerankers, beside llama.cpp: decoders.py LIBRARY-FOLDER BUILD [LINES]
 
-All ids the same; vectors with f32 weights under each mask and pooling: cosine 0.9999 or more. Gemma's and EuroBERT only under the mask
-they were made with: under the other one llama.cpp leaves EmbeddingGemma's and EuroBERT's mask as it is, and of Gemma 3's window the side before
+All ids the same; vectors with f32 weights under each mask and pooling: cosine 0.9999 or more. Gemma's, EuroBERT and ModernBERT only under the mask
+they were made with: under the other one llama.cpp leaves EmbeddingGemma's, EuroBERT's and ModernBERT's mask as it is, and of Gemma 3's window the side before
 (model/FORMAT.md); tests/golden/decoders has what transformers makes of Gemma's. Rerankers of two labels: the score that llama.cpp's rank pooling gives, within 5e-3 (its
 cache has 16 bits).
 """
@@ -19,7 +19,7 @@ from mixed_lines import lines
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FOLDER = os.path.join(HERE, "..", "golden", "decoders")
-FAMILIES = ["mistral", "llama", "qwen2", "qwen3", "gemma3", "embeddinggemma", "eurobert", "qwen3vl", "gemma2"]
+FAMILIES = ["mistral", "llama", "qwen2", "qwen3", "gemma3", "embeddinggemma", "eurobert", "qwen3vl", "gemma2", "modernbert"]
 POOLING = {"mean": llama_peer.MEAN, "cls": llama_peer.CLS, "last": llama_peer.LAST}
 TEXTS, LONGEST = 30, 100
 
@@ -69,7 +69,7 @@ def main():
         with tempfile.TemporaryDirectory() as home:
             whole = os.path.join(home, "f32.gguf")
             at_f32(path, whole)
-            for causal in (how["causal"],) if "gemma" in name or name == "eurobert" else (how["causal"], not how["causal"]):
+            for causal in (how["causal"],) if "gemma" in name or "bert" in name else (how["causal"], not how["causal"]):
                 for pooling in POOLING:
                     good &= compare_vectors(lib, name, whole, build, ids, causal, pooling)
     model = llama_peer.Model(lib, os.path.join(FOLDER, "..", "rerankers", "qwen3-f32.gguf"))

@@ -15,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                  &info.latent_ffn};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         *numbers[i] = bytes_u32(&in);
-    info.rms_eps = bytes_f32(&in);
+    info.norm_eps = bytes_f32(&in);
     info.rope_theta = bytes_f32(&in);
     info.layer_norm_eps = bytes_f32(&in);
     info.bos = (int32_t)bytes_u32(&in);
@@ -36,7 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         FUZZ_CHECK(!__builtin_add_overflow(total, product, &total) && total < 1ull << 60);
         FUZZ_CHECK(tensor_row_bytes(TENSOR_F32, items[i].cols));
     }
-    FUZZ_CHECK(info.rope_theta >= 1 && info.rms_eps > 0);
+    FUZZ_CHECK(info.rope_theta >= 1 && info.norm_eps > 0);
     free(items);
     return 0;
 }

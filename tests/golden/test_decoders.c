@@ -18,7 +18,7 @@
 #include "model/text.h"
 #include "tests/golden/golden.h"
 
-static const char *const families[] = {"mistral", "llama", "qwen2", "qwen3", "gemma3", "embeddinggemma", "eurobert", "qwen3vl", "gemma2"};
+static const char *const families[] = {"mistral", "llama", "qwen2", "qwen3", "gemma3", "embeddinggemma", "eurobert", "qwen3vl", "gemma2", "modernbert"};
 
 static int n_bad;
 

@@ -25,7 +25,7 @@ def cosine(a, b):
 
 class Foreign(unittest.TestCase):
     def test_vectors_and_search(self):
-        for name in ("mistral", "llama", "qwen2", "qwen3", "gemma2", "gemma3", "embeddinggemma", "eurobert"):
+        for name in ("mistral", "llama", "qwen2", "qwen3", "gemma2", "gemma3", "embeddinggemma", "eurobert", "modernbert"):
             with self.subTest(name), Daemon("--model", model(name)) as d:
                 want = cases(name)
                 lines = "".join(json.dumps({"ids": c["ids"]}) + "\n" for c in want)

@@ -57,7 +57,7 @@ static void fill_info(struct maker *k)
     i->n_latent_heads = or(s->latent_heads, 8);
     i->latent_head_dim = or(s->latent_head_dim, 4096);
     i->latent_ffn = 4 * i->hidden;
-    i->rms_eps = i->layer_norm_eps = 1e-5f;
+    i->norm_eps = i->layer_norm_eps = 1e-5f;
     i->rope_theta = 10000;
     i->pooling = MODEL_POOL_LATENT;
     i->bos = 1;

@@ -11,6 +11,7 @@ before anything is kept: cosine 0.9999 or more with those of transformers.
 """
 import json
 import os
+import re
 import sys
 from collections import Counter
 
@@ -127,6 +128,9 @@ NAMES = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.
          "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
          "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
          "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm"}
+MODERN = {"attn.Wqkv": "attn_qkv", "attn.Wo": "attn_output", "mlp.Wi": "ffn_up", "mlp.Wo": "ffn_down", "attn_norm": "attn_norm", "mlp_norm": "ffn_norm"}
+WHOLE = {"embed_tokens": "token_embd", "norm": "output_norm", "embeddings.tok_embeddings": "token_embd", "embeddings.norm": "token_embd_norm",
+         "final_norm": "output_norm"}
 GEMMA = NAMES | {"post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
                  "post_feedforward_layernorm": "post_ffw_norm"}
 
@@ -136,13 +140,11 @@ def write_weights(w, model, f16, pairs):
     gemma = "gemma" in c.model_type
     for name, p in model.state_dict().items():
         x = p.float().numpy()
-        if name == "embed_tokens.weight":
-            name = "token_embd.weight"
-        elif name == "norm.weight":
-            name = "output_norm.weight"
+        if name.removesuffix(".weight") in WHOLE:
+            name = WHOLE[name.removesuffix(".weight")] + ".weight"
         else:
-            _, layer, part, kind = name.replace("self_attn.", "self_attn|").replace("mlp.", "mlp|").split(".")
-            part = (GEMMA if gemma else NAMES)[part.replace("|", ".")]
+            _, layer, part, kind = re.sub(r"(attn|mlp)\.", r"\1|", name).split(".")
+            part = ((GEMMA if gemma else NAMES) | MODERN)[part.replace("|", ".")]
             if pairs and part in ("attn_q", "attn_k"):
                 x = paired(x, c.num_attention_heads if part == "attn_q" else c.num_key_value_heads)
             name = f"blk.{layer}.{part}.{kind}"
@@ -298,14 +300,38 @@ def gemma2(w):
     return tf.Gemma2Model(c), dict(f16=True, pooling="last", causal=True)
 
 
-FAMILIES = [mistral, llama, qwen2, qwen3, gemma3, embeddinggemma, eurobert, qwen3vl, gemma2]
+def modernbert(w):
+    n = byte_level(w, "modern-bert", ["[CLS]", "[SEP]"], bos="[CLS]", eos="[SEP]", add_bos=True, add_eos=True)
+    c = tf.ModernBertConfig(vocab_size=n, hidden_size=32, intermediate_size=48, num_hidden_layers=4, num_attention_heads=4, norm_eps=1e-5,
+                            max_position_embeddings=512, local_attention=14, layer_types=["full_attention", *["sliding_attention"] * 2, "full_attention"],
+                            pad_token_id=None, bos_token_id=None, eos_token_id=None, cls_token_id=None, sep_token_id=None, rope_parameters={
+                                "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+                                "full_attention": {"rope_type": "default", "rope_theta": 160000.0}})
+    w.add_block_count(c.num_hidden_layers)
+    w.add_context_length(c.max_position_embeddings)
+    w.add_embedding_length(c.hidden_size)
+    w.add_feed_forward_length(c.intermediate_size)
+    w.add_head_count(c.num_attention_heads)
+    w.add_layer_norm_eps(c.norm_eps)
+    w.add_layer_norm_rms_eps(c.norm_eps)
+    w.add_causal_attention(False)
+    w.add_rope_freq_base(160000.0)
+    w.add_rope_freq_base_swa(10000.0)
+    w.add_rope_scaling_type(gguf.RopeScalingType.NONE)
+    w.add_sliding_window(14)
+    w.add_sliding_window_pattern(3)
+    w.add_pooling_type(gguf.PoolingType.CLS)
+    return tf.ModernBertModel(c), dict(f16=True, pooling="cls", causal=False)
+
+
+FAMILIES = [mistral, llama, qwen2, qwen3, gemma3, embeddinggemma, eurobert, qwen3vl, gemma2, modernbert]
 
 
 # ---- expectations ----
 
 def vector(model, ids, how, dense):
     mask = torch.zeros(1, 1, len(ids), len(ids), dtype=torch.float64)
-    if not how["causal"] and "gemma" not in model.config.model_type:
+    if not how["causal"] and not re.search("gemma|modern", model.config.model_type):
         kw = {"attention_mask": mask}
     else:
         kw = {}
@@ -332,7 +358,7 @@ def foreign(model):
 def make(family, lib):
     name = family.__name__.replace("_", "-")
     path = os.path.join(OUT, name + ".gguf")
-    arch = {"mistral": "llama", "embeddinggemma": "gemma-embedding"}.get(name, name)
+    arch = {"mistral": "llama", "embeddinggemma": "gemma-embedding", "modernbert": "modern-bert"}.get(name, name)
     w = gguf.GGUFWriter(path, arch)
     w.add_name("tiny Qwen3-VL-Embedding" if name == "qwen3vl" else f"tiny {name}")
     torch.manual_seed(7)

@@ -57,6 +57,8 @@ static int read_arch(const struct file *f, struct model_info *i, struct err_msg 
     put_u32(w, f, "attention.head_count", 4);
     snprintf(full, sizeof full, "%s.attention.layer_norm_rms_epsilon", f->arch);
     gguf_write_f32(w, full, 1e-6f);
+    if (!strcmp(f->arch, "modern-bert") && (!f->skip || strcmp(f->skip, "attention.layer_norm_epsilon")))
+        gguf_write_f32(w, "modern-bert.attention.layer_norm_epsilon", 1e-5f);
     for (int k = 0; k < 3 && f->u32[k].key; k++)
         put_u32(w, f, f->u32[k].key, f->u32[k].v);
     for (int k = 0; k < 2 && f->f32[k].key; k++) {
@@ -109,13 +111,15 @@ static void test_defaults(void **state)
     assert_int_equal(read_arch(&(struct file){.arch = "qwen3vl", .u32 = {{"n_deepstack_layers", 3}}}, &i, &em), 0);
     assert_true(i.causal && i.qk_norm && !i.rope_pairs);
     assert_int_equal(read_arch(&(struct file){.arch = "gemma3", .u32 = {{"attention.sliding_window", 512}}}, &i, &em), 0);
-    assert_true(i.causal && i.window == 512 && i.window_period == 6 && i.rope_theta_local == 10000 && i.gelu && i.post_norms);
+    assert_true(i.causal && i.window == 512 && i.window_period == 6 && i.rope_theta_local == 10000 && i.post_norms);
+    assert_true(i.gate == MODEL_GATE_GELU_TANH && !i.layer_norm && !i.fused);
     assert_true(fabsf(i.embed_scale - sqrtf(32)) < 1e-6f && i.attention_scale == 0);
     assert_true(arch_layer_is_local(&i, 0) && arch_layer_is_local(&i, 4) && !arch_layer_is_local(&i, 5));
     assert_int_equal(read_arch(&(struct file){.arch = "gemma-embedding", .u32 = {{"attention.sliding_window", 512}}}, &i, &em), 0);
     assert_true(!i.causal && i.window == 257);
     assert_int_equal(read_arch(&(struct file){.arch = "gemma2"}, &i, &em), 0);
-    assert_true(i.causal && i.window == 4096 && i.window_period == 2 && i.rope_theta_local == 10000 && i.gelu && i.post_norms && !i.qk_norm);
+    assert_true(i.causal && i.window == 4096 && i.window_period == 2 && i.rope_theta_local == 10000 && i.gate == MODEL_GATE_GELU_TANH);
+    assert_true(i.post_norms && !i.qk_norm);
     assert_true(i.attention_cap == 50 && i.attention_scale == 0 && arch_layer_is_local(&i, 0) && !arch_layer_is_local(&i, 1));
     assert_int_equal(read_arch(&(struct file){.arch = "gemma2", .u32 = {{"attention.sliding_window", 8}},
                                               .f32 = {{"attn_logit_softcapping", 30}, {"rope.freq_base", 5e4f}}}, &i, &em), 0);
@@ -127,6 +131,31 @@ static void test_defaults(void **state)
     /* More positions than are ever taken at once. */
     assert_int_equal(read_arch(&(struct file){.arch = "llama", .skip = "context_length", .raw = {{"llama.context_length", 4194304}}}, &i, &em), 0);
     assert_int_equal(i.token_limit, 1 << 20);
+}
+
+static void test_modern(void **state)
+{
+    struct model_info i;
+    struct err_msg em = {{0}};
+    assert_int_equal(read_arch(&(struct file){.arch = "modern-bert", .u32 = {{"attention.sliding_window", 128}, {"pooling_type", 2}},
+                                              .f32 = {{"rope.freq_base", 160000}, {"rope.freq_base_swa", 10000}}}, &i, &em), 0);
+    assert_true(!i.causal && i.layer_norm && i.bare_first && i.fused && i.gate == MODEL_GATE_GELU && i.norm_eps == 1e-5f);
+    assert_true(i.window == 65 && i.rope_theta == 160000 && i.rope_theta_local == 10000 && i.pooling == MODEL_POOL_CLS);
+    for (uint32_t layer = 0; layer < 9; layer++)
+        assert_int_equal(arch_layer_is_local(&i, layer), layer % 3 != 0);
+    assert_int_equal(read_arch(&(struct file){.arch = "modern-bert", .tensor = "blk.0.attn_norm.weight", .f32 = {{"rope.freq_base", 5e4f}},
+                                              .u32 = {{"attention.sliding_window", 8}, {"attention.sliding_window_pattern", 2}},
+                                              .str = {{"modern-bert.hidden_activation", "swiglu"}}}, &i, &em), 0);
+    assert_true(!i.bare_first && i.gate == MODEL_GATE_SILU && i.rope_theta_local == 5e4f && i.window == 5);
+    assert_true(!arch_layer_is_local(&i, 0) && arch_layer_is_local(&i, 1) && !arch_layer_is_local(&i, 2));
+    assert_int_equal(read_arch(&(struct file){.arch = "modern-bert"}, &i, &em), 0);
+    assert_false(arch_layer_is_local(&i, 1));
+    assert_int_equal(read_arch(&(struct file){.arch = "modern-bert", .str = {{"modern-bert.hidden_activation", "relu"}}}, &i, &em), LT_EUNSUPPORTED);
+    assert_non_null(strstr(em.text, "\"relu\""));
+    assert_int_equal(read_arch(&(struct file){.arch = "modern-bert", .f32 = {{"rope.scaling.factor", 4}}}, &i, &em), LT_EUNSUPPORTED);
+    assert_non_null(strstr(em.text, "RoPE scaling"));
+    assert_int_equal(read_arch(&(struct file){.arch = "modern-bert", .skip = "attention.layer_norm_epsilon"}, &i, &em), LT_ENOTFOUND);
+    assert_int_equal(read_arch(&(struct file){.arch = "modern-bert", .u32 = {{"pooling_type", 4}}}, &i, &em), LT_EUNSUPPORTED);
 }
 
 static void test_tokens(void **state)
@@ -257,7 +286,7 @@ static void test_scale(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults), cmocka_unit_test(test_tokens), cmocka_unit_test(test_refused), cmocka_unit_test(test_rank),
+        cmocka_unit_test(test_defaults), cmocka_unit_test(test_modern), cmocka_unit_test(test_tokens), cmocka_unit_test(test_refused), cmocka_unit_test(test_rank),
         cmocka_unit_test(test_rope),     cmocka_unit_test(test_scale),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

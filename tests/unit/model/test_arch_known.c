@@ -27,7 +27,7 @@ static struct model_info apply(const struct file *f)
     static const char *const tokens[] = {"a", "</s>", "<|endoftext|>", "<|im_end|>", "<eos>"};
     struct model_info i = {.foreign = true, .pooling = f->pooling == 3 ? MODEL_POOL_LAST : MODEL_POOL_MEAN, .hidden = f->hidden, .has_tokenizer = true,
                            .bos = -1, .eos = f->other_eos ? 3 : -1, .ranks = f->ranks,
-                           .causal = f->causal < 0 ? !strstr(f->arch, "embed") && strcmp(f->arch, "eurobert") : f->causal, .window = strstr(f->arch, "gemma") ? 257 : 0,
+                           .causal = f->causal < 0 ? !strstr(f->arch, "embed") && !strstr(f->arch, "bert") : f->causal, .window = strstr(f->arch, "gemma") ? 257 : 0,
                            .embed_scale = strstr(f->arch, "gemma") ? 8 : 0, .dense = {f->dense, f->dense}};
     struct bytes_out o = {0};
     struct gguf *g = NULL;
@@ -89,6 +89,10 @@ static void test_names(void **state)
         {"qwen2vl", "Jina Embeddings V4 Text Retrieval", true, MODEL_POOL_MEAN, -1, "Query: ", "Passage: "},
         {"qwen3", "Jina Embeddings V5 Text Small Retrieval", true, MODEL_POOL_LAST, -1, "Query: ", "Document: "},
         {"eurobert", "Jina Embeddings V5 Text Nano Retrieval", false, MODEL_POOL_LAST, -1, "Query: ", "Document: "},
+        {"modern-bert", "Modernbert Embed Base", false, MODEL_POOL_MEAN, -1, "search_query: ", "search_document: "},
+        {"modern-bert", "Gte Modernbert Base", false, MODEL_POOL_CLS, -1, "", NULL},
+        {"modern-bert", "Granite Embedding Small English R2", false, MODEL_POOL_CLS, -1, "", NULL},
+        {"modern-bert", "ModernBERT base", false, MODEL_POOL_MEAN, -1, "", NULL},
         {"eurobert", "EuroBERT 210m", false, MODEL_POOL_MEAN, -1, "", NULL},
         {"qwen3vl", "Qwen3 VL Embedding 2B", true, MODEL_POOL_LAST, -1, "relevant to the user's query.<|im_end|>\n<|im_start|>user\n",
          "<|im_start|>system\nRepresent the user's input.<|im_end|>\n<|im_start|>user\n"},

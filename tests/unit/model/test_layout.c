@@ -9,7 +9,7 @@
 static struct model_info released(void)
 {
     return (struct model_info){.dim = 4096, .n_layers = 32, .hidden = 4096, .n_heads = 32, .n_kv_heads = 8, .head_dim = 128,
-                               .ffn = 14336, .vocab = 32000, .token_limit = 32768, .rms_eps = 1e-5f, .rope_theta = 10000,
+                               .ffn = 14336, .vocab = 32000, .token_limit = 32768, .norm_eps = 1e-5f, .rope_theta = 10000,
                                .pooling = MODEL_POOL_LATENT, .n_latents = 512, .n_latent_heads = 8, .latent_head_dim = 4096,
                                .latent_ffn = 16384, .layer_norm_eps = 1e-5f, .bos = 1, .eos = 2, .add_bos = true,
                                .add_eos = true};
@@ -81,9 +81,9 @@ static void test_relations(void **state)
     } while (0)
     REFUSED(i.n_kv_heads = 5);
     REFUSED(i.head_dim = 127);
-    REFUSED(i.rms_eps = 0);
-    REFUSED(i.rms_eps = 1.5f);
-    REFUSED(i.rms_eps = NAN);
+    REFUSED(i.norm_eps = 0);
+    REFUSED(i.norm_eps = 1.5f);
+    REFUSED(i.norm_eps = NAN);
     REFUSED(i.rope_theta = 0.5f);
     REFUSED(i.rope_theta = INFINITY);
     REFUSED(i.rope_theta = NAN);

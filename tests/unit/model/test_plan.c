@@ -12,7 +12,7 @@
 #define GB 1000000000ull
 
 static const struct model_info released = {.dim = 4096, .full_dim = 4096, .n_layers = 32, .hidden = 4096, .n_heads = 32, .n_kv_heads = 8,
-                                           .head_dim = 128, .ffn = 14336, .vocab = 32000, .token_limit = 32768, .rms_eps = 1e-5f,
+                                           .head_dim = 128, .ffn = 14336, .vocab = 32000, .token_limit = 32768, .norm_eps = 1e-5f,
                                            .rope_theta = 10000, .pooling = MODEL_POOL_LATENT, .n_latents = 512, .n_latent_heads = 8,
                                            .latent_head_dim = 4096, .latent_ffn = 16384, .layer_norm_eps = 1e-5f, .bos = 1, .eos = 2,
                                            .add_bos = true, .add_eos = true, .quantised = true, .weight_type = "q4_K"};

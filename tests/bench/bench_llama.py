@@ -232,7 +232,8 @@ def our_file(build, path, texts, length):
 
 
 def compare_file(folder, build, path, rounds):
-    peers = [Llama(folder, path, n_tokens=512, n_seqs=4, flash=f) for f in (0, 1)]
+    vocab = next(int(t.shape[1]) for t in gguf.GGUFReader(path).tensors if t.name == "token_embd.weight")
+    peers = [Llama(folder, path, n_tokens=512, n_seqs=4, vocab=min(vocab, SHAPE.vocab), flash=f) for f in (0, 1)]
     for texts, length in ((4, 128), (1, 128), (1, 16)):
         pairs = []
         for _ in range(rounds):

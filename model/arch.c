@@ -334,14 +334,31 @@ static int read_labels(struct reader *r)
     return n == 2 && (n_yes != 1 || n_no != 1) ? unsupported(r, "a reranker with two labels other than yes and no") : 0;
 }
 
+/* What its head sees, and what else is between that and its rows. */
+static int read_modern_head(struct reader *r)
+{
+    uint32_t type = 1;
+    const int e = maybe_u32(r, "classifier.pooling_type", &type);
+    if (e < 0)
+        return e;
+    if (type != 1 && type != 2)
+        return err_set(r->em, LT_EUNSUPPORTED, "model: classifier.pooling_type %u is not supported", type);
+    r->i->pooling = type == 1 ? MODEL_POOL_MEAN : MODEL_POOL_CLS;
+    r->i->head_dense = gguf_tensor(r->g, "cls.weight") != NULL;
+    return 0;
+}
+
 static int read_rank(struct reader *r)
 {
     struct model_info *i = r->i;
-    if (!i->causal)
-        return unsupported(r, "a reranker with the full mask");
+    int e;
+    if (r->family->modern == i->causal)
+        return unsupported(r, i->causal ? "a reranker with the causal mask" : "a reranker with the full mask");
     if (r->family->second)
         return unsupported(r, "a reranker, whose logits would be capped,");
     i->pooling = MODEL_POOL_LAST;
+    if (r->family->modern && (e = read_modern_head(r)) < 0)
+        return e;
     i->ranks = true;
     i->head_bias = gguf_tensor(r->g, "cls.output.bias") != NULL;
     return read_labels(r);

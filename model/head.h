@@ -1,5 +1,6 @@
-/* A reranker's head: the state of a prompt's last token to a score, in f64 on the host, since it is a row or two.
+/* A reranker's head: the pooled state of a prompt to a score, in f64 on the host, since it is a row or two, or with them a layer that each text meets once.
  *
+ * Where the model has it, the state first goes through that linear layer, GELU and LayerNorm.
  * One label: the row's product with the state, plus the bias: a logit, as the model's makers give it. "yes" and "no": the share of "yes" in
  * the softmax of both, 0 to 1.
  * Thread-safety: safe. */

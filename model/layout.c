@@ -7,7 +7,7 @@
 #define TENSORS_PER_LAYER 9 /* or those of a fused layer, see add_layer */
 #define TENSORS_PER_LAYER_MORE 7 /* biases and further norms, see add_layer_more */
 #define TENSORS_OF_DECODER 6
-#define TENSORS_OF_HEAD 2
+#define TENSORS_OF_HEAD 4
 #define TENSORS_OF_POOLER 14
 
 const char *layout_pooling_name(enum model_pooling pooling)
@@ -243,6 +243,10 @@ int layout_list(const struct model_info *i, struct layout_item **items, size_t *
             matrix(&l, i->dense[k], k && i->dense[0] ? i->dense[0] : i->hidden, k ? "dense_3.weight" : "dense_2.weight", "");
     if (i->ranks)
         matrix(&l, i->n_labels, i->full_dim, "cls.output.weight", "");
+    if (i->head_dense) {
+        matrix(&l, i->full_dim, i->full_dim, "cls.weight", "");
+        vector(&l, i->full_dim, "cls.norm.weight", "");
+    }
     if (i->head_bias)
         vector(&l, i->n_labels, "cls.output.bias", "");
     if (i->pooling == MODEL_POOL_LATENT)

@@ -140,7 +140,7 @@ static int read_foreign(struct model *m)
         return r;
     i->full_dim = i->dense[1] ? i->dense[1] : i->dense[0] ? i->dense[0] : i->hidden;
     i->dim = i->ranks ? 1 : i->full_dim;
-    if (i->ranks && (r = rank_read_template(m->gguf, &m->rank, m->em)) < 0)
+    if (i->ranks && (r = rank_read_template(m->gguf, i, &m->rank, m->em)) < 0)
         return r;
     i->rank_template = m->rank;
     return layout_check(i, m->em);

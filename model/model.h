@@ -70,6 +70,7 @@ struct model_info {
     uint32_t n_labels;      /* rows of the head: 1, or 2 with "yes" and "no"; 0 unless it ranks */
     uint32_t label;         /* the row of "yes" */
     bool head_bias;
+    bool head_dense;        /* between the pooled state and the head's rows: a linear layer, GELU and LayerNorm */
     const char *lacks;      /* what the model has and the file does not, for people; NULL: nothing known; static */
     const char *rank_template; /* the prompt, {query} and {document} in it once; NULL unless it ranks; lives as long as the model */
 

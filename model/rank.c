@@ -2,10 +2,18 @@
  * document is told by where their first characters are. */
 #include "model/rank.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
-#include "model/model.h"
+
+#define PIECE_MAX 64 /* bytes of BOS and EOS in a template */
+
+struct piece {
+    const char *s; /* NULL: there is none */
+    size_t len;
+};
 
 static const char query_slot[] = "{query}", document_slot[] = "{document}";
 
@@ -20,10 +28,41 @@ int rank_check_template(const char *s, struct err_msg *em)
     return 0;
 }
 
-int rank_read_template(const struct gguf *g, char **out, struct err_msg *em)
+/* The piece of an id, whose bytes lie in the file */
+static struct piece piece_of(const struct gguf *g, int32_t id, struct err_msg *em)
+{
+    struct bytes_in in;
+    size_t n, len = 0;
+    const char *s = NULL;
+    if (gguf_strings(g, "tokenizer.ggml.tokens", &in, &n, em) < 0 || id < 0 || (size_t)id >= n)
+        return (struct piece){NULL, 0};
+    for (int32_t i = 0; i <= id; i++) {
+        len = (size_t)bytes_u64(&in);
+        s = (const char *)bytes_take(&in, len);
+    }
+    return (struct piece){s, s ? len : 0};
+}
+
+/* *out becomes a pair's template where both pieces are there; it stays as it is where one is not. */
+static int pair_template(const struct gguf *g, const struct model_info *i, char **out, struct err_msg *em)
+{
+    const struct piece bos = piece_of(g, i->bos, em), eos = piece_of(g, i->eos, em);
+    char *t;
+    if (!bos.len || !eos.len || bos.len > PIECE_MAX || eos.len > PIECE_MAX || !i->has_tokenizer)
+        return 0;
+    if (asprintf(&t, "%.*s%s%.*s%s%.*s", (int)bos.len, bos.s, query_slot, (int)eos.len, eos.s, document_slot, (int)eos.len, eos.s) < 0)
+        return err_set(em, LT_ENOMEM, "model: no memory for the reranker's prompt");
+    free(*out);
+    *out = t;
+    return 0;
+}
+
+int rank_read_template(const struct gguf *g, const struct model_info *i, char **out, struct err_msg *em)
 {
     static const char key[] = "tokenizer.chat_template.rerank";
     int r = gguf_text(g, key, RANK_TEMPLATE_MAX, out, em);
+    if (r == 0 && !**out && !i->causal)
+        r = pair_template(g, i, out, em);
     if (r == 0 && !**out)
         r = err_set(em, LT_EUNSUPPORTED, "model: it is a reranker without a prompt (%s)", key);
     return r < 0 ? r : rank_check_template(*out, em);
@@ -32,7 +71,7 @@ int rank_read_template(const struct gguf *g, char **out, struct err_msg *em)
 struct rank_rules rank_rules_of(const struct model *m)
 {
     const struct model_info *i = model_info(m);
-    return (struct rank_rules){model_tokenizer(m), i->token_limit, i->rank_template};
+    return (struct rank_rules){model_tokenizer(m), i->token_limit, i->rank_template, i->pooling == MODEL_POOL_LAST};
 }
 
 static int check(const struct rank_input *in, struct err_msg *em)
@@ -138,6 +177,6 @@ int rank_encode(const struct rank_rules *r, const struct rank_input *in, struct 
     const struct tokenizer_span *document = plain[0].from == out->text_at ? &plain[0] : &plain[1];
     if ((e = finish(r, &out->scratch, document->from, document->to, in->truncate, out, em)) < 0)
         return e;
-    out->n_skip = out->n ? out->n - 1 : 0;
+    out->n_skip = r->pools_last && out->n ? out->n - 1 : 0;
     return out->n ? 0 : err_set(em, LT_EEMPTY, "the prompt has no tokens");
 }

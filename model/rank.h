@@ -3,6 +3,7 @@
 #define MODEL_RANK_H
 
 #include "model/gguf.h"
+#include "model/model.h"
 #include "model/text.h"
 
 #define RANK_TEMPLATE_MAX 4096 /* bytes */
@@ -23,19 +24,20 @@ struct rank_rules {
     const struct tokenizer *tokenizer;
     uint32_t token_limit;      /* tokens of a prompt */
     const char *template_text; /* passed rank_check_template */
+    bool pools_last;           /* the head sees the last token; otherwise all of them or the first */
 };
 
 /* Whether {query} and {document} stand in it once each. Errors: LT_EUNSUPPORTED. */
 int rank_check_template(const char *s, struct err_msg *em);
 
-/* The template in a file's keys, as a string that the caller frees, whatever is returned. Errors: LT_EUNSUPPORTED (none, or not such a one); LT_EFORMAT,
- * LT_ELIMIT. */
-int rank_read_template(const struct gguf *g, char **out, struct err_msg *em);
+/* The template in a file's keys, as a string that the caller frees, whatever is returned. An encoder's file (i: not causal) may have none: it takes BOS,
+ * question, EOS, document, EOS, as a pair is encoded. Errors: LT_EUNSUPPORTED (none, or not such a one); LT_EFORMAT, LT_ELIMIT; LT_ENOMEM. */
+int rank_read_template(const struct gguf *g, const struct model_info *i, char **out, struct err_msg *em);
 
 /* m must be one that ranks. */
 struct rank_rules rank_rules_of(const struct model *m);
 
-/* Replaces out's contents by the tokens of a prompt; all but the last one are left out of the pool, which is all that the head sees.
+/* Replaces out's contents by the tokens of a prompt; where the head sees the last one, all others are left out of the pool.
  * Control pieces within query, title and text are text. Of out, text_at is where the document begins.
  *
  * Errors: LT_EUTF8 (which part, which byte), LT_EEMPTY (no query; blank counts as none), LT_ETOOLONG (found and allowed tokens; with truncate

@@ -49,7 +49,7 @@ static void check_template(const struct tokenizer *mini, const char *data, size_
 {
     char *s = strndup(data, len);
     FUZZ_CHECK(s);
-    const struct rank_rules r = {mini, LIMIT, s};
+    const struct rank_rules r = {mini, LIMIT, s, true};
     struct text_tokens t = {0};
     const struct rank_input in = {.query = "q", .query_len = 1, .text = "text", .len = 4, .truncate = true};
     if (rank_check_template(s, NULL) == 0 && utf8_check(s, strlen(s)) == UTF8_VALID) {
@@ -76,7 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!mini)
         mini = create();
     FUZZ_CHECK(mini);
-    const struct rank_rules plain = {mini, LIMIT, "<|end|>{query}|{document}<|end|>"};
+    const struct rank_rules plain = {mini, LIMIT, "<|end|>{query}|{document}<|end|>", true};
     if (!size)
         return 0;
     if (data[0] < 128)

@@ -3,7 +3,7 @@
  *
  * Token ids are llama.cpp's, of the prompt that the file's template gives. P(yes): within 1e-5 with f32 weights, by the reference and by a device; with Q8_0
  * within 0.05 (llama.cpp's own differs by 0.02: these weights are random, nothing in them is redundant), and documents in the same order where
- * they are 0.1 apart. A logit with F16 weights: within 2e-2. The neighbours of a prompt in its batch change nothing, within 5e-6 with
+ * they are 0.1 apart. A logit with F16 weights: within 2e-2, an encoder's 1e-2. The neighbours of a prompt in its batch change nothing, within 5e-6 with
  * f32 weights. */
 #include <math.h>
 #include <stdio.h>
@@ -24,7 +24,9 @@ static const struct fixture {
     const char *name;
     double limit, apart; /* of a score; documents that far from each other keep their order */
     uint32_t n_labels;
-} fixtures[] = {{"qwen3-f32", 1e-5, 1e-3, 2}, {"qwen3-q8_0", 0.05, 0.1, 2}, {"one-label", 2e-2, 0.1, 1}};
+    bool encoder; /* with a layer and a bias in its head */
+} fixtures[] = {{"qwen3-f32", 1e-5, 1e-3, 2, false}, {"qwen3-q8_0", 0.05, 0.1, 2, false}, {"one-label", 2e-2, 0.1, 1, false},
+                {"modernbert-mean", 1e-2, 0.1, 1, true}, {"modernbert-cls", 1e-2, 0.1, 1, true}};
 
 #define PAIRS_MAX 32
 
@@ -91,7 +93,7 @@ static void open_reranker(struct reranker *r, const struct fixture *f)
     if (model_open(&r->m, path, &em) < 0)
         die(f->name, em.text);
     const struct model_info *i = model_info(r->m);
-    expect(i->ranks && i->dim == 1 && i->n_labels == f->n_labels && i->label == 0 && !i->head_bias, f->name, "what it is", 0, i->n_labels);
+    expect(i->ranks && i->dim == 1 && i->n_labels == f->n_labels && i->label == 0 && i->head_bias == f->encoder && i->head_dense == f->encoder && i->causal != f->encoder, f->name, "what it is", 0, i->n_labels);
     expect(!strcmp(i->rank_template, json_string_value(json_object_get(r->root, "template"))), f->name, "template", 0, 0);
     json_array_foreach(json_object_get(r->root, "cases"), c, one)
         json_array_foreach(json_object_get(one, "documents"), d, document)
@@ -122,16 +124,22 @@ static void check_scores(const struct reranker *r, const char *who, const double
     printf("%s, %s: %zu pairs within %.3g\n", r->f->name, who, r->n, worst);
 }
 
-/* The state of the last row. */
-struct last {
+/* The state that the head sees. */
+struct pooled {
     float *state;
+    enum model_pooling pooling;
 };
 
 static void see(void *arg, const char *stage, const double *x, size_t n_rows, size_t cols)
 {
-    struct last *l = arg;
-    for (size_t i = 0; !strcmp(stage, "hidden") && i < cols; i++)
-        l->state[i] = (float)x[(n_rows - 1) * cols + i];
+    struct pooled *p = arg;
+    const size_t first = p->pooling == MODEL_POOL_LAST ? n_rows - 1 : 0, end = p->pooling == MODEL_POOL_CLS ? 1 : n_rows;
+    for (size_t i = 0; !strcmp(stage, "hidden") && i < cols; i++) {
+        double sum = 0;
+        for (size_t t = first; t < end; t++)
+            sum += x[t * cols + i];
+        p->state[i] = (float)(sum / (double)(end - first));
+    }
 }
 
 static void check_reference(const struct fixture *f)
@@ -142,7 +150,7 @@ static void check_reference(const struct fixture *f)
     double got[PAIRS_MAX];
     open_reranker(&r, f);
     const uint32_t dim = model_golden_dim(model_info(r.m));
-    struct last l = {calloc(dim, sizeof(float))};
+    struct pooled l = {calloc(dim, sizeof(float)), model_info(r.m)->pooling};
     double *unit = calloc(dim, sizeof *unit);
     const struct ref_probe probe = {.fn = see, .arg = &l};
     if (!l.state || !unit || head_create(&h, r.m, &em) < 0)

@@ -76,6 +76,17 @@ class Rerank(unittest.TestCase):
                 self.assertEqual((g["tokens"], g["tokens_seen"], g["truncated"]), (len(d["ids"]), len(d["ids"]), False))
                 self.assertEqual(g["text"], d["text"])
 
+    def test_encoders(self):
+        """ModernBERT's, which see a pair and all of its tokens."""
+        for name in ("modernbert-mean", "modernbert-cls"):
+            with self.subTest(name), Daemon("--model", decoder("modernbert"), "--reranker", fixture(name + ".gguf")) as d:
+                for case in cases(name):
+                    docs = [x for x in case["documents"] if x["text"]]
+                    lines = "".join(json.dumps({"id": str(i), "text": x["text"]}) + "\n" for i, x in enumerate(docs))
+                    for g in d.json_lines("rerank", "--json", "--jsonl", "-", case["query"], stdin=lines):
+                        self.assertAlmostEqual(g["score"], docs[int(g["id"])]["score"], delta=1e-3)
+                        self.assertEqual(g["tokens"], len(docs[int(g["id"])]["ids"]))
+
     def test_every_text_by_the_wire(self):
         with Wire(self.d.socket) as w:
             for case in cases("qwen3-f32"):

@@ -300,7 +300,7 @@ def gemma2(w):
     return tf.Gemma2Model(c), dict(f16=True, pooling="last", causal=True)
 
 
-def modernbert(w):
+def modernbert(w, pooling=gguf.PoolingType.CLS):
     n = byte_level(w, "modern-bert", ["[CLS]", "[SEP]"], bos="[CLS]", eos="[SEP]", add_bos=True, add_eos=True)
     c = tf.ModernBertConfig(vocab_size=n, hidden_size=32, intermediate_size=48, num_hidden_layers=4, num_attention_heads=4, norm_eps=1e-5,
                             max_position_embeddings=512, local_attention=14, layer_types=["full_attention", *["sliding_attention"] * 2, "full_attention"],
@@ -320,7 +320,7 @@ def modernbert(w):
     w.add_rope_scaling_type(gguf.RopeScalingType.NONE)
     w.add_sliding_window(14)
     w.add_sliding_window_pattern(3)
-    w.add_pooling_type(gguf.PoolingType.CLS)
+    w.add_pooling_type(pooling)
     return tf.ModernBertModel(c), dict(f16=True, pooling="cls", causal=False)
 
 

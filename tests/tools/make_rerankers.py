@@ -2,7 +2,8 @@
 """Writes tests/golden/rerankers: tiny random rerankers as GGUF files, and what they must give.
 
 Qwen3 as llama.cpp's converter writes Qwen3-Reranker (the head's rows are those of "yes" and "no" in the language model's head), in F16 and in Q8_0,
-and a Qwen3 with one label. Prompts and scores are those of `transformers` in float64, from the same weights rounded as stored: P(yes) is the softmax of
+and a Qwen3 with one label; ModernBERT with the head of its sequence classification, which sees the mean or the first token (llama.cpp knows the first of
+them only in later versions, so that one is compared with transformers alone). Prompts and scores are those of `transformers` in float64, from the same weights rounded as stored: P(yes) is the softmax of
 both logits at the prompt's last token. llama.cpp's own rank pooling of the same file is compared before anything is kept, ids too.
 
     python3 -m venv V && V/bin/pip install torch==2.15.0 transformers==5.23.0 gguf==0.19.0 numpy
@@ -22,11 +23,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 OUT = os.path.join(HERE, "..", "golden", "rerankers")
 sys.path.insert(0, os.path.join(HERE, "..", "all"))
 import llama_peer  # noqa: E402
-from make_decoders import SHAPE, byte_level, common, randomise, write_weights  # noqa: E402
+from make_decoders import SHAPE, byte_level, common, modernbert, randomise, write_weights  # noqa: E402
 
 TEMPLATE = ("<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct provided. Note that the "
             "answer can only be \"yes\" or \"no\".<|im_end|>\n<|im_start|>user\n<Instruct>: Given a web search query, retrieve relevant passages that "
             "answer the query\n<Query>: {query}\n<Document>: {document}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n")
+PAIR = "[CLS]{query}[SEP]{document}[SEP]"
 PLAIN = "query: {query} document: {document}"
 CASES = [
     ("which fox is quick", ["the quick brown fox jumps over the lazy dog", "a library of documents", "12345 and 6 x 7 = 42\n\n\tnaïve 日本語 🙂",
@@ -68,6 +70,33 @@ def build(name, labels, template, kind, seed):
     return path, model, head
 
 
+def build_pair(name, pooling, seed):
+    """ModernBERT: its file, and what gives a prompt's logit."""
+    path = os.path.join(OUT, name + ".gguf")
+    w = gguf.GGUFWriter(path, "modern-bert")
+    w.add_name(f"tiny {name}")
+    c = modernbert(w, gguf.PoolingType.RANK)[0].config
+    c.num_labels, c.classifier_pooling = 1, pooling
+    if pooling == "cls":
+        w.add_uint32("modern-bert.classifier.pooling_type", 2)
+    torch.manual_seed(seed)
+    model = randomise(tf.ModernBertForSequenceClassification(c), seed)
+    model.config._attn_implementation = "eager"
+    write_weights(w, model.model, True, False)
+    for ours, theirs in (("cls.weight", model.head.dense.weight), ("cls.norm.weight", model.head.norm.weight),
+                         ("cls.output.weight", model.classifier.weight), ("cls.output.bias", model.classifier.bias)):
+        w.add_tensor(ours, theirs.detach().float().numpy())
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+
+    def logit(ids):
+        with torch.no_grad():
+            return float(model(input_ids=torch.tensor([ids])).logits[0, 0])
+    return path, logit
+
+
 def write(w, model, kind):
     if kind != "q8_0":
         write_weights(w, model, kind == "f16", False)
@@ -92,8 +121,7 @@ def score(model, head, ids):
     return float(torch.softmax(logits, 0)[0]) if len(logits) == 2 else float(logits[0])
 
 
-def make(lib, name, labels, template, kind, seed):
-    path, model, head = build(name, labels, template, kind, seed)
+def make(lib, name, labels, template, path, score_of, compared, limit):
     peer = llama_peer.Model(lib, path)
     context = llama_peer.Context(peer, llama_peer.RANK)
     cases, worst = [], 0.0
@@ -102,8 +130,8 @@ def make(lib, name, labels, template, kind, seed):
         for d in documents:
             prompt = template.replace("{document}", "\0").replace("{query}", query).replace("\0", d)
             ids = list(peer.ids(prompt.encode()))
-            ours = score(model, head, ids)
-            if len(labels) == 2:  # with one label llama.cpp takes the softmax of that one
+            ours = score_of(ids)
+            if compared:
                 worst = max(worst, abs(ours - context.embed(ids)[0]))
             rows.append({"text": d, "ids": ids, "score": round(ours, 9)})
         cases.append({"query": query, "documents": rows})
@@ -111,7 +139,7 @@ def make(lib, name, labels, template, kind, seed):
     peer.close()
     scores = [r["score"] for c in cases for r in c["documents"]]
     print(f"{name}: {os.path.getsize(path)} bytes, scores {min(scores):.4f} to {max(scores):.4f}, llama.cpp within {worst:.2g}")
-    if worst > (0.05 if kind == "q8_0" else 2e-3):
+    if compared and worst > limit:
         sys.exit("they do not agree")
     with open(os.path.join(OUT, name + ".json"), "w", encoding="utf-8") as f:
         body = ",\n".join('  {"query": %s, "documents": [\n%s\n  ]}' % (json.dumps(c["query"]), ",\n".join(
@@ -124,9 +152,14 @@ def main():
         sys.exit(__doc__)
     lib = llama_peer.load(os.path.abspath(sys.argv[1]))
     os.makedirs(OUT, exist_ok=True)
-    make(lib, "qwen3-f32", ["yes", "no"], TEMPLATE, "f32", 59)
-    make(lib, "qwen3-q8_0", ["yes", "no"], TEMPLATE, "q8_0", 59)
-    make(lib, "one-label", ["LABEL_0"], PLAIN, "f16", 12)
+    for name, labels, template, kind, seed, limit in (("qwen3-f32", ["yes", "no"], TEMPLATE, "f32", 59, 2e-3), ("qwen3-q8_0", ["yes", "no"], TEMPLATE, "q8_0", 59, 0.05),
+                                                      ("one-label", ["LABEL_0"], PLAIN, "f16", 12, None)):
+        path, model, head = build(name, labels, template, kind, seed)
+        # with one label that is a row of a language model's head llama.cpp takes the softmax of that one
+        make(lib, name, labels, template, path, lambda ids, m=model, h=head: score(m, h, ids), len(labels) == 2, limit)
+    for name, pooling, seed in (("modernbert-mean", "mean", 21), ("modernbert-cls", "cls", 22)):
+        path, logit = build_pair(name, pooling, seed)
+        make(lib, name, [], PAIR, path, logit, pooling == "mean", 1e-2)
 
 
 if __name__ == "__main__":

@@ -155,7 +155,6 @@ static void test_modern(void **state)
     assert_int_equal(read_arch(&(struct file){.arch = "modern-bert", .f32 = {{"rope.scaling.factor", 4}}}, &i, &em), LT_EUNSUPPORTED);
     assert_non_null(strstr(em.text, "RoPE scaling"));
     assert_int_equal(read_arch(&(struct file){.arch = "modern-bert", .skip = "attention.layer_norm_epsilon"}, &i, &em), LT_ENOTFOUND);
-    assert_int_equal(read_arch(&(struct file){.arch = "modern-bert", .u32 = {{"pooling_type", 4}}}, &i, &em), LT_EUNSUPPORTED);
 }
 
 static void test_tokens(void **state)
@@ -203,6 +202,14 @@ static void test_rank(void **state)
         assert_int_equal(read_arch(&f, &i, &em), 0);
         assert_true(i.ranks && i.n_labels == 1 && i.label == 0 && !i.head_bias && i.pooling == MODEL_POOL_LAST);
     }
+    struct file modern = {.arch = "modern-bert", .u32 = {{"pooling_type", 4}}, .str = {{"tokenizer.ggml.model", "gpt2"}}, .tensor = "cls.weight"};
+    assert_int_equal(read_arch(&modern, &i, &em), 0);
+    assert_true(i.ranks && !i.causal && i.pooling == MODEL_POOL_MEAN && i.head_dense && i.n_labels == 1);
+    modern.u32[1].key = "classifier.pooling_type";
+    modern.u32[1].v = 2;
+    modern.tensor = NULL;
+    assert_int_equal(read_arch(&modern, &i, &em), 0);
+    assert_true(i.ranks && i.pooling == MODEL_POOL_CLS && !i.head_dense);
     const struct file biased = {.arch = "qwen3", .u32 = {{"pooling_type", 4}}, .str = {{"tokenizer.ggml.model", "gpt2"}}, .tensor = "cls.output.bias"};
     assert_int_equal(read_arch(&biased, &i, &em), 0);
     assert_true(i.head_bias);
@@ -230,6 +237,7 @@ static void test_refused(void **state)
     refused(&(struct file){.arch = "llama", .u32 = {{"rope.dimension_count", 4}}}, LT_EUNSUPPORTED, "part of each head");
     refused(&(struct file){.arch = "llama", .u32 = {{"pooling_type", 4}}}, LT_EUNSUPPORTED, "a reranker without a tokenizer");
     refused(&(struct file){.arch = "llama-embed", .u32 = {{"pooling_type", 4}}}, LT_EUNSUPPORTED, "a reranker with the full mask");
+    refused(&(struct file){.arch = "modern-bert", .u32 = {{"pooling_type", 4}, {"classifier.pooling_type", 3}}}, LT_EUNSUPPORTED, "classifier.pooling_type 3");
     refused(&(struct file){.arch = "llama", .u32 = {{"pooling_type", 9}}}, LT_EUNSUPPORTED, "pooling_type 9");
     refused(&(struct file){.arch = "llama", .str = {{"llama.rope.scaling.type", "longrope"}}}, LT_EUNSUPPORTED, "\"longrope\"");
     refused(&(struct file){.arch = "llama", .str = {{"llama.rope.scaling.type", "yarn"}}}, LT_ENOTFOUND, "original_context_length");

@@ -26,7 +26,7 @@ static int setup(void **state)
         r = tokenizer_create_gguf(&mini, g, NULL);
     gguf_destroy(&g);
     bytes_out_finish(&o);
-    rules = (struct rank_rules){mini, 64, "<|end|>q {query}\nd {document}<|end|>!"};
+    rules = (struct rank_rules){mini, 64, "<|end|>q {query}\nd {document}<|end|>!", true};
     return r;
 }
 
@@ -181,13 +181,13 @@ static const char *fixture(const char *name)
     return path;
 }
 
-/* The fixture with the bytes after the n-th place of `find` replaced, opened. */
-static int open_forged(const char *find, int n, size_t behind, const void *bytes, size_t len, struct err_msg *em)
+/* The file with the bytes after the n-th place of `find` replaced, opened. */
+static int open_forged(const char *file, const char *find, int n, size_t behind, const void *bytes, size_t len, struct err_msg *em)
 {
     char path[] = "/tmp/test_rank.XXXXXX", *data = NULL;
     size_t size;
     struct model *m = NULL;
-    assert_int_equal(file_read(fixture("rerankers/qwen3-q8_0.gguf"), 1 << 20, &data, &size, em), 0);
+    assert_int_equal(file_read(fixture(file), 1 << 20, &data, &size, em), 0);
     char *at = data - 1;
     while (n-- >= 0)
         assert_non_null(at = memmem(at + 1, size - (size_t)(at + 1 - data), find, strlen(find)));
@@ -203,10 +203,12 @@ static int open_forged(const char *find, int n, size_t behind, const void *bytes
     return r;
 }
 
+static const char *forged = "rerankers/qwen3-q8_0.gguf";
+
 static void refused(int code, const char *names, const char *find, size_t behind, const void *bytes, size_t len)
 {
     struct err_msg em = {{0}};
-    assert_int_equal(open_forged(find, 0, behind, bytes, len, &em), code);
+    assert_int_equal(open_forged(forged, find, 0, behind, bytes, len, &em), code);
     if (!strstr(em.text, names))
         fail_msg("\"%s\" does not name %s", em.text, names);
 }
@@ -216,7 +218,7 @@ static void test_forged(void **state)
     struct err_msg em = {{0}};
     const char labels[] = "classifier.output_labels", weight[] = "cls.output.weight", pooling[] = "pooling_type";
     const size_t value = sizeof labels - 1; /* u32 array, u32 string, u64 count, then u64 length and bytes each */
-    assert_int_equal(open_forged("yes", 0, 0, "yes", 3, &em), 0);
+    assert_int_equal(open_forged(forged, "yes", 0, 0, "yes", 3, &em), 0);
     refused(LT_EUNSUPPORTED, "labels other than yes and no", labels, value + 16 + 8, "yas", 3);
     refused(LT_EUNSUPPORTED, "labels other than yes and no", labels, value + 16 + 8 + 3 + 8, "on", 2);
     refused(LT_EFORMAT, "", labels, value + 4, "\x04\0\0\0", 4);                    /* of numbers */
@@ -231,6 +233,35 @@ static void test_forged(void **state)
     refused(LT_EUNSUPPORTED, "without a prompt", "chat_template.rerank", 0, "Chat", 4);
     refused(LT_EFORMAT, "UTF-8", "Judge whether", 0, "\xFF", 1);
     refused(LT_EUNSUPPORTED, "without a tokenizer", "gpt2", 0, "none", 4);
+}
+
+/* An encoder takes a pair, and has more in its head. */
+static void test_encoder(void **state)
+{
+    struct model *m = NULL;
+    struct err_msg em = {{0}};
+    const struct rank_input in = {.query = "which fox", .query_len = 9, .title = "dogs", .title_len = 4, .text = "[SEP] is text here", .len = 18};
+    const char dense[] = "cls.weight", norm[] = "cls.norm.weight", bos[] = "bos_token_id", eos[] = "eos_token_id";
+    assert_int_equal(model_open(&m, fixture("rerankers/modernbert-mean.gguf"), &em), 0);
+    const struct model_info *i = model_info(m);
+    assert_true(i->ranks && !i->causal && i->head_dense && i->head_bias && i->pooling == MODEL_POOL_MEAN && i->dim == 1);
+    assert_string_equal(i->rank_template, "[CLS]{query}[SEP]{document}[SEP]");
+    const struct rank_rules pair = rank_rules_of(m);
+    assert_int_equal(rank_encode(&pair, &in, &tokens, &em), 0);
+    size_t n_eos = 0;
+    for (uint32_t k = 0; k < tokens.n; k++)
+        n_eos += tokens.ids[k] == i->eos;
+    assert_true(n_eos == 2 && tokens.ids[0] == i->bos && tokens.ids[tokens.n - 1] == i->eos && tokens.n_skip == 0);
+    model_destroy(&m);
+    forged = "rerankers/modernbert-cls.gguf";
+    assert_int_equal(open_forged(forged, dense, 0, 0, dense, 1, &em), 0);
+    refused(LT_EFORMAT, "cls.weight", dense, sizeof dense - 1 + 4 + 8, "\x01", 1); /* rows */
+    refused(LT_EFORMAT, "cls.weight", dense, sizeof dense - 1 + 4, "\x10", 1);     /* columns */
+    refused(LT_EFORMAT, "cls.norm.weight has no place", dense, 0, "x", 1);
+    refused(LT_EFORMAT, "cls.norm.weight is missing", norm, 0, "x", 1);
+    refused(LT_EUNSUPPORTED, "without a prompt", bos, sizeof bos - 1 + 4, "\xFF\xFF\xFF\xFF", 4);
+    refused(LT_EUNSUPPORTED, "without a prompt", eos, sizeof eos - 1 + 4, "\xFF\xFF\xFF\xFF", 4);
+    forged = "rerankers/qwen3-q8_0.gguf";
 }
 
 static void test_info(void **state)
@@ -259,6 +290,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_prompt),    cmocka_unit_test(test_control_pieces), cmocka_unit_test(test_limit), cmocka_unit_test(test_refused_texts),
         cmocka_unit_test(test_templates), cmocka_unit_test(test_forged),         cmocka_unit_test(test_info),
+        cmocka_unit_test(test_encoder),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

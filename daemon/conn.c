@@ -20,7 +20,7 @@
 #define KEEPALIVE_S 60
 /* Connections over TCP that have not proved who they are. */
 #define STRANGERS_MAX 64
-/* Time that one has in any case, however many others come: its handshake takes two round trips. */
+/* Time that one has in any case, and one on the Unix socket, however many others come: a handshake takes two round trips. */
 #define STRANGER_MS 1000
 
 static void release(struct conn *c)
@@ -402,15 +402,17 @@ static void drop(struct conn *c, const char *why)
     conn_close(c);
 }
 
-/* For one more. Where there are too many, the stranger who has been there longest leaves, but not before it had its time; false: none has, and
- * the newcomer waits in the kernel's queue. So many clients that come at once do not push each other out, and silent ones keep nobody out. */
+/* For one more. Where there are too many, the one that has been there longest without being open leaves, a stranger where there are too many of
+ * those, but not before it had its time; false: none has, and the newcomer waits in the kernel's queue. So many clients that come at once do not
+ * push each other out, and silent ones keep nobody out. */
 static bool make_room(struct server *s, bool tcp)
 {
     struct conn *oldest = NULL;
-    if (s->n_conns < s->core->settings->connections && !(tcp && s->n_strangers >= STRANGERS_MAX))
+    const bool full = s->n_conns >= s->core->settings->connections;
+    if (!full && !(tcp && s->n_strangers >= STRANGERS_MAX))
         return true;
     for (struct conn *c = s->conns; c; c = c->next) /* the oldest is the last */
-        if (is_stranger(c))
+        if (!c->open && (full || c->tcp))
             oldest = c;
     if (!oldest)
         return true; /* the newcomer is refused */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "daemon/conn.h"
 #include "daemon/handlers.h"
@@ -76,7 +77,7 @@ void dispatch_send_error(struct conn *c, uint64_t id, int code, const char *text
 {
     Latent__V1__Error e = LATENT__V1__ERROR__INIT;
     Latent__V1__Response resp = LATENT__V1__RESPONSE__INIT;
-    struct pool *pool = pool_create(ERROR_POOL_BYTES);
+    struct pool *pool = fault("dispatch.memory") ? NULL : pool_create(ERROR_POOL_BYTES);
     message_error_init(&e, code, text && *text ? text : NULL);
     resp.id = id;
     resp.error = &e;

@@ -209,7 +209,7 @@ int listen_open(struct listen_sockets *ls, const struct settings *s, const struc
     *ls = (struct listen_sockets){0};
     int r = take_passed(ls, &have_unix, &have_tcp);
     if (r < 0)
-        return err_set(em, r, "too many sockets were passed in");
+        return err_set(em, r, "more than %d sockets were passed in (LISTEN_FDS)", LISTEN_MAX);
     if (!have_unix)
         r = open_unix(ls, s->socket, users, em);
     if (r == 0 && s->listen && !have_tcp)

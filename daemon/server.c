@@ -85,20 +85,37 @@ static int prepare_keys(struct server *s, struct err_msg *em)
     return access_create(&s->access, set->authorized_keys, em);
 }
 
+/* What the connections wait for may be there. */
+static void read_on(struct server *s)
+{
+    for (struct conn *each = s->conns, *next; each; each = next) {
+        next = each->next;
+        conn_update_reading(each);
+    }
+}
+
 static void on_deadline(uv_timer_t *t)
 {
     struct server *s = t->data;
     uint64_t now = clock_ns(), next = 0;
-    for (struct request *rq = s->core->flight; rq; rq = rq->older) {
-        if (!rq->deadline_ns || !rq->conn)
-            continue;
+    bool answered = false;
+    for (struct request *rq = s->core->flight; rq;) {
         struct conn *c = rq->conn;
-        if (rq->deadline_ns <= now) {
+        const bool watched = c && rq->deadline_ns;
+        if (watched && rq->deadline_ns <= now) {
             conn_answer_early(rq, LT_ETIMEOUT);
-            conn_update_reading(c);
-        } else if (!next || rq->deadline_ns < next)
+            answered = true;
+            if (c->closing) { /* for want of memory, and with it what was done already, this one perhaps */
+                rq = s->core->flight;
+                continue;
+            }
+        } else if (watched && (!next || rq->deadline_ns < next)) {
             next = rq->deadline_ns;
+        }
+        rq = rq->older;
     }
+    if (answered)
+        read_on(s);
     if (next)
         server_watch_deadline(s, next);
 }
@@ -186,12 +203,8 @@ void server_free(struct server *s, struct request *rq)
     struct core *core = s->core;
     bool was_full = core_is_full(core);
     request_destroy(rq);
-    if (!was_full || core_is_full(core))
-        return;
-    for (struct conn *each = s->conns, *next; each; each = next) {
-        next = each->next;
-        conn_update_reading(each);
-    }
+    if (was_full && !core_is_full(core))
+        read_on(s);
 }
 
 /* ---- frames under way ---- */

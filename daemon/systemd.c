@@ -8,7 +8,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define MAX_SOCKETS 16
+/* More are no number of sockets. */
+#define MAX_SOCKETS 1024
 
 void systemd_notify(const char *state)
 {
@@ -39,15 +40,15 @@ void systemd_forget(void)
 int systemd_sockets(void)
 {
     const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
-    int n = 0;
+    long n = 0;
     if (pid && fds && strtol(pid, NULL, 10) == (long)getpid())
-        n = (int)strtol(fds, NULL, 10);
+        n = strtol(fds, NULL, 10);
     unsetenv("LISTEN_PID");
     unsetenv("LISTEN_FDS");
     unsetenv("LISTEN_FDNAMES");
     if (n < 0 || n > MAX_SOCKETS)
         return 0;
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < (int)n; i++)
         fcntl(SYSTEMD_FIRST_FD + i, F_SETFD, FD_CLOEXEC);
-    return n;
+    return (int)n;
 }

@@ -2,6 +2,7 @@
 """Clients that mean harm or have gone wrong: the daemon lives, serves the others, and gets back what they held."""
 import os
 import random
+import select
 import socket
 import struct
 import tempfile
@@ -176,6 +177,20 @@ class Hostile(unittest.TestCase):
         self.assert_nothing_held()
 
 
+class Places(unittest.TestCase):
+    def test_silent_ones_on_the_unix_socket_hold_none(self):
+        """As many as there are places, and more: anybody on the machine can make them where `allow-users` opens the socket."""
+        with Daemon(*QUICK_MODEL, "--connections", "4") as d:
+            silent = []
+            try:
+                for _ in range(6):
+                    silent.append(raw(d))
+                    d.latent("collection", "list")
+            finally:
+                for s in silent:
+                    s.close()
+
+
 class NoMemory(unittest.TestCase):
     @needs_faults
     def test_a_connection_waits_until_there_is_memory_for_it(self):
@@ -194,6 +209,26 @@ class NoMemory(unittest.TestCase):
                 for s in waiting:
                     self.assertEqual(s.recv(8), HELLO[:8])
                     s.close()
+                self.assertEqual(d.status()["phase"], "ready")
+
+
+    @needs_faults
+    def test_replies_that_are_not_taken_outlive_their_deadline(self):
+        """There is no memory to tell so, and the connection goes with all of them."""
+        with tempfile.TemporaryDirectory() as folder:
+            short = os.path.join(folder, "short")
+            with Daemon(*QUICK_MODEL, env={"LATENTD_FAULT": f"dispatch.memory={short}", "MALLOC_PERTURB_": "165"}) as d:
+                d.latent("collection", "create", "c", "--vectors-only", "--dim", "1")
+                with Wire(d.socket) as w:
+                    for i in range(16):
+                        w.call(ADD, add("c", [document(f"d{i}", "word " * 200000, vector=struct.pack("<f", 1))]))
+                    with open(short, "w", encoding="ascii"):
+                        pass
+                    ids = [(2, f"d{i}") for i in range(16)]
+                    w.socket.sendall(b"".join(frame(request(100 + i, GET, [(1, "c"), *ids], deadline_ms=2000)) for i in range(3)))
+                    hung_up = select.poll()
+                    hung_up.register(w.socket, select.POLLHUP)
+                    self.assertTrue(hung_up.poll(CALL_S * 1000))
                 self.assertEqual(d.status()["phase"], "ready")
 
 

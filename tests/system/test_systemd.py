@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The units, and the daemon under a manager: this test plays systemd's part, with sockets passed in and notifications read."""
+import contextlib
 import os
 import re
 import select
@@ -187,6 +188,13 @@ class Activation(unittest.TestCase):
                 self.assertNotIn("descriptor 6,", d.log_text())
                 with Wire(self.path) as w:
                     self.assertEqual(w.call(STATUS, []).code, 0)
+
+    def test_more_sockets_than_are_taken(self):
+        """Whoever connects to one of them would wait for ever: none is left out without a word."""
+        with listening(self.path) as passed, contextlib.ExitStack() as stack:
+            with Manager([passed] + [stack.enter_context(passed.dup()) for _ in range(16)]) as d:
+                self.assertEqual(d.process.wait(START_S), 1)
+                self.assertIn("more than 16 sockets were passed in", d.log_text())
 
     def test_lines_in_the_journal(self):
         """The journal has a time and a level for each line; another file has neither, though systemd started the daemon."""

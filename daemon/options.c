@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/paths.h"
+#include "base/refused.h"
 #include "daemon/config.h"
 
 #define OPTIONS_MAX 32
@@ -85,9 +86,9 @@ static int pass(int argc, char **argv, const struct option *opts, struct setting
         else if (c == OPT_CONFIG)
             *config = optarg;
         else if (c == ':')
-            return err_set(em, LT_EINVAL, "%s needs a value", argv[optind - 1]);
+            return err_set(em, LT_EINVAL, "%s needs a value", refused_option(argv, opts));
         else if (c == '?')
-            return err_set(em, LT_EINVAL, "unknown option %.100s", argv[optind - 1]);
+            return err_set(em, LT_EINVAL, "unknown option %.100s", refused_option(argv, opts));
         else if (c == OPT_RECOVER)
             s->recover = true;
         else if (c == OPT_PRIVATE)

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/paths.h"
+#include "base/refused.h"
 #include "base/version.h"
 #include "daemon/find_model.h"
 #include "model/engine.h"
@@ -187,6 +188,8 @@ int tool_bench(int argc, char **argv)
             b.device = optarg;
         else if (c == 'm' && snprintf(b.model, sizeof b.model, "%s", optarg) >= (int)sizeof b.model)
             return wrong("the path is too long: ", optarg);
+        else if (c == 'm' && !b.model[0])
+            return wrong("--model names no file", "");
         else if ((c == 't' && !number(optarg, TEXTS_MAX, &b.texts)) || (c == 'k' && !number(optarg, TOKENS_MAX, &b.tokens)) ||
                  (c == 'r' && !number(optarg, ROUNDS_MAX, &b.rounds)))
             return wrong("not a number in range: ", optarg);
@@ -197,9 +200,9 @@ int tool_bench(int argc, char **argv)
         else if (c == 'V')
             return puts("latentd " LATENTD_VERSION) < 0;
         else if (c == ':')
-            return wrong("a value is missing after ", argv[optind - 1]);
+            return wrong("a value is missing after ", refused_option(argv, opts));
         else if (c == '?')
-            return wrong("unknown option ", argv[optind - 1]);
+            return wrong("unknown option ", refused_option(argv, opts));
     }
     if (optind != argc)
         return wrong("no arguments are taken, not ", argv[optind]);

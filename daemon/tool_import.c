@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/plural.h"
+#include "base/refused.h"
 #include "base/version.h"
 #include "model/import.h"
 
@@ -110,9 +111,9 @@ int tool_import(int argc, char **argv)
         else if (c == 'V')
             return puts("latentd " LATENTD_VERSION) < 0;
         else if (c == ':')
-            return wrong("a value is missing after ", argv[optind - 1]);
+            return wrong("a value is missing after ", refused_option(argv, opts));
         else if (c == '?')
-            return wrong("unknown option ", argv[optind - 1]);
+            return wrong("unknown option ", refused_option(argv, opts));
     }
     if (optind + 1 != argc || !out)
         return wrong("one folder and -o FILE are needed", "");

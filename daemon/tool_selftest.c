@@ -7,6 +7,7 @@
 
 #include "base/paths.h"
 #include "base/plural.h"
+#include "base/refused.h"
 #include "base/version.h"
 #include "daemon/find_model.h"
 #include "gpu/access.h"
@@ -157,14 +158,16 @@ int tool_selftest(int argc, char **argv)
             device = optarg;
         else if (c == 'm' && snprintf(path, sizeof path, "%s", optarg) >= (int)sizeof path)
             return wrong("the path is too long: ", optarg);
+        else if (c == 'm' && !path[0])
+            return wrong("--model names no file", "");
         else if (c == 'h')
             return fputs(help, stdout) < 0;
         else if (c == 'V')
             return puts("latentd " LATENTD_VERSION) < 0;
         else if (c == ':')
-            return wrong("a value is missing after ", argv[optind - 1]);
+            return wrong("a value is missing after ", refused_option(argv, opts));
         else if (c == '?')
-            return wrong("unknown option ", argv[optind - 1]);
+            return wrong("unknown option ", refused_option(argv, opts));
     }
     if (optind != argc)
         return wrong("no arguments are taken, not ", argv[optind]);

@@ -21,6 +21,9 @@
 #define TIMEOUT_MS 300000
 #define CONNECT_TIMEOUT_MS 15000
 #define READ_BYTES 65536
+/* A daemon whose machine has gone without a word is missed after so many seconds, and some looks: calls may wait without a deadline. */
+#define KEEPALIVE_S 60
+#define KEEPALIVE_LOOK_S 10
 #define QUEUE_LOOK_MS 10 /* how often a full queue of connections is tried */
 
 static int record(struct latent *c, int code, const char *fmt, va_list ap)
@@ -375,8 +378,11 @@ int latent_connect_tcp(struct latent *c, const char *host, const char *port, con
         key_pair_finish(&c->key);
         return fd;
     }
-    int on = 1;
+    const int on = 1, idle = KEEPALIVE_S, look = KEEPALIVE_LOOK_S;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &look, sizeof look);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     return open_session(c, fd, server_public, deadline);
 }
 

@@ -43,9 +43,16 @@ extern const struct cli_command cli_status_command, cli_collection_command, cli_
     cli_eval_command, cli_key_command, cli_job_command, cli_check_command, cli_bench_command, cli_explain_command, cli_backup_command,
     cli_rerank_command;
 
+/* For what runs without a daemon, on files of this machine: true, after an error on stderr, where an option before the command says which one.
+ * say: an option that names such a file. */
+bool cli_names_daemon(const struct cli *c, const char *command, const char *say);
+
 /* Connects on first use; calls on the connection wait for a daemon that is still loading. NULL: it has said on stderr why, and how to start a
  * daemon; return CLI_USAGE. */
 struct latent *cli_connect(struct cli *c);
+
+/* The same, and no call has a deadline: for what a model may take any time for. */
+struct latent *cli_connect_patient(struct cli *c);
 
 /* Anew, after interrupt_came has cut the connection, and with little patience. As above. */
 struct latent *cli_connect_again(struct cli *c);

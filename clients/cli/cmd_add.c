@@ -221,7 +221,7 @@ static int run(struct cli *c, int argc, char **argv)
     char label[LABEL_BYTES + 1];
     if (!parse(&a, argc, argv))
         return CLI_USAGE;
-    struct latent *conn = cli_connect(c);
+    struct latent *conn = cli_connect_patient(c);
     if (!conn)
         return CLI_USAGE;
     FILE *jsonl = NULL;
@@ -282,9 +282,9 @@ const struct cli_command cli_add_command = {
     "Usage: latent add -c COLLECTION [--jsonl FILE|-] [PATH…]\n\n"
     "Adds documents; the same id again replaces, and with the same title and text it is not embedded\n"
     "again: what was ended early can be repeated. A JSON line is {\"id\",\"text\",\"title\"?,\n"
-    "\"metadata\"?,\"vector\"?}; of a text or Markdown file the path is the id and the first heading the\n"
-    "title. The title goes before the text, for meaning and for words. An item that fails is named with\n"
-    "its line and reason, the rest goes in, and the exit status is 1.\n\n"
+    "\"metadata\"?,\"vector\"?}; of a text or Markdown file the path is the id, and the title a heading that it\n"
+    "begins with, else its name. The title goes before the text, for meaning and for words. An item that\n"
+    "fails is named with its line and reason, the rest goes in, and the exit status is 1.\n\n"
     "  -c, --collection NAME\n"
     "  --jsonl FILE          JSON lines; - is standard input\n"
     "  --on-long WHAT        a text over the model's token limit: chunk (default), truncate, error\n"

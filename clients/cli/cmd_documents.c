@@ -3,15 +3,17 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "clients/cli/cli.h"
 #include "clients/cli/json_out.h"
 #include "clients/cli/text_out.h"
+#include "proto/maxima.h"
 
 #define IDS_PER_REQUEST 1000
 
 struct documents_args {
     const char *collection;
-    const char *const *ids;
+    const char **ids;
     size_t n_ids;
     bool all; /* get: every document */
 };
@@ -30,7 +32,7 @@ static bool parse(const struct cli_command *cmd, struct documents_args *a, int a
         else
             return false;
     }
-    a->ids = (const char *const *)argv + optind;
+    a->ids = (const char **)argv + optind;
     a->n_ids = (size_t)(argc - optind);
     if (!a->collection)
         return cli_usage_error(cmd, "which collection? -c NAME"), false;
@@ -46,6 +48,22 @@ static void name_missing(const char *const *missing, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         text_say("latent: %s: no such document", missing[i]);
+}
+
+/* Names and takes out the ids that no document can have: with one of them a request would be refused as a whole. CLI_REFUSED: there were some. */
+static int only_possible(struct documents_args *a)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < a->n_ids; i++) {
+        const size_t len = strlen(a->ids[i]);
+        if (len <= PROTO_DOCUMENT_ID_MAX && utf8_check(a->ids[i], len) == UTF8_VALID)
+            a->ids[n++] = a->ids[i];
+        else
+            name_missing(&a->ids[i], 1);
+    }
+    const int status = n < a->n_ids ? CLI_REFUSED : CLI_DONE;
+    a->n_ids = n;
+    return status;
 }
 
 static void print(const struct latent_get_result *r)
@@ -82,7 +100,7 @@ static int run_get(struct cli *c, int argc, char **argv)
     struct latent *conn = cli_connect(c);
     if (!conn)
         return CLI_USAGE;
-    int status = CLI_DONE;
+    int status = only_possible(&a);
     if (a.all)
         return get_all(c, conn, a.collection);
     for (size_t at = 0, n, most = IDS_PER_REQUEST; at < a.n_ids && !json_out_failure(); at += n) {
@@ -112,7 +130,7 @@ static int run_delete(struct cli *c, int argc, char **argv)
     struct latent *conn = cli_connect(c);
     if (!conn)
         return CLI_USAGE;
-    int status = CLI_DONE;
+    int status = only_possible(&a);
     unsigned long long deleted = 0;
     for (size_t at = 0; at < a.n_ids; at += IDS_PER_REQUEST) {
         size_t n = a.n_ids - at < IDS_PER_REQUEST ? a.n_ids - at : IDS_PER_REQUEST;

@@ -226,7 +226,7 @@ static int run(struct cli *c, int argc, char **argv)
     char *line = NULL;
     size_t cap = 0, len = 0;
     int got = 1, status = CLI_USAGE;
-    if (!g || !parse(&a, argc, argv) || !cli_connect(c))
+    if (!g || !parse(&a, argc, argv) || !cli_connect_patient(c))
         goto out;
     status = CLI_DONE;
     for (uint64_t number = 1; got != 0 && !json_out_failure(); number++) {

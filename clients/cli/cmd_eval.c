@@ -211,7 +211,7 @@ static int run(struct cli *c, int argc, char **argv)
         status = CLI_REFUSED;
         goto out;
     }
-    if (!cli_connect(c))
+    if (!cli_connect_patient(c))
         goto out;
     interrupt_watch(latent_fd(c->connection));
     snprintf(e.collection, sizeof e.collection, "eval-%ld-%llx", (long)getpid(),

@@ -22,6 +22,20 @@ struct key_args {
     char default_file[PATHS_MAX + 32];
 };
 
+/* An option of another verb's would look as if it were heeded: `revoke KEY --rights ingest` takes all rights. */
+static bool options_fit(const struct key_args *a)
+{
+    const struct {
+        const char *name, *value, *verbs;
+    } options[] = {{"-o", a->out, "generate"},         {"--file", a->file, "list, add and revoke"},    {"--rights", a->rights, "add"},
+                   {"--rate", a->rate, "add"},         {"--collections", a->collections, "add"},       {"--expires", a->expires, "add"},
+                   {"--comment", a->comment, "add"}};
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        if (options[i].value && !strstr(options[i].verbs, a->verb))
+            return cli_usage_error(&cli_key_command, "%s goes with %s, not with %s", options[i].name, options[i].verbs, a->verb), false;
+    return true;
+}
+
 static bool parse(struct key_args *a, int argc, char **argv)
 {
     static const struct option options[] = {
@@ -55,7 +69,8 @@ static bool parse(struct key_args *a, int argc, char **argv)
     bool wants_key = strcmp(a->verb, "add") == 0 || strcmp(a->verb, "revoke") == 0;
     if (n < 1 || n > 2 || (n == 2) != wants_key)
         return cli_usage_error(&cli_key_command, "generate, list, add KEY or revoke KEY"), false;
-    return true;
+    return strcmp(a->verb, "generate") == 0 || strcmp(a->verb, "list") == 0 || wants_key
+               ? options_fit(a) : (cli_usage_error(&cli_key_command, "no such verb: '%s'", a->verb), false);
 }
 
 /* The authorized-keys file of the per-user daemon, unless --file names another. */
@@ -195,7 +210,7 @@ static int revoke(struct key_args *a)
 static int run(struct cli *c, int argc, char **argv)
 {
     struct key_args a = {0};
-    if (!parse(&a, argc, argv))
+    if (cli_names_daemon(c, "key", "--file FILE") || !parse(&a, argc, argv))
         return CLI_USAGE;
     if (strcmp(a.verb, "generate") == 0)
         return generate(&a);
@@ -203,9 +218,7 @@ static int run(struct cli *c, int argc, char **argv)
         return list(&a);
     if (strcmp(a.verb, "add") == 0)
         return add(&a);
-    if (strcmp(a.verb, "revoke") == 0)
-        return revoke(&a);
-    return cli_usage_error(&cli_key_command, "no such verb: '%s'", a.verb);
+    return revoke(&a);
 }
 
 const struct cli_command cli_key_command = {

@@ -93,6 +93,8 @@ static bool read_lines(struct lines *l, FILE *f, bool json)
         } else if (got < 0) {
             fprintf(stderr, "latent: line %llu: %s\n", (unsigned long long)number, got == LT_EIO ? "read error" : err_text(got));
             good = false;
+        } else if (json && strspn(s, " \t") == len) {
+            continue; /* blank */
         } else if (l->n == LINES_MAX) {
             fprintf(stderr, "latent: more than %d texts; rerank the best of a search\n", LINES_MAX);
             good = false;
@@ -193,7 +195,7 @@ static int run(struct cli *c, int argc, char **argv)
     struct latent_rerank_result *r = NULL;
     FILE *f = stdin;
     int status = CLI_USAGE;
-    if (!l || !parse(&a, argc, argv) || !cli_connect(c))
+    if (!l || !parse(&a, argc, argv) || !cli_connect_patient(c))
         goto out;
     status = CLI_REFUSED;
     if (a.jsonl && strcmp(a.jsonl, "-") != 0 && !(f = fopen(a.jsonl, "r"))) {

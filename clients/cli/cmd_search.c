@@ -121,8 +121,11 @@ static bool parse(struct search_args *a, int argc, char **argv)
     if ((a->queries != NULL) != (a->run != NULL))
         return cli_usage_error(cmd, "--queries FILE and --run OUT go together"), false;
     int n = argc - optind;
+    if (a->queries && n)
+        return cli_usage_error(cmd, "--queries takes the place of QUERY"), false;
+    const char *not = a->s.vector ? "--vector" : a->s.chunks ? "--chunks" : a->json ? "--json" : NULL; /* a run file's lines are documents */
     if (a->queries)
-        return n && cli_usage_error(cmd, "--queries takes the place of QUERY") ? false : true;
+        return not ? (cli_usage_error(cmd, "%s goes not with --queries", not), false) : true;
     if (n > 1 || (n == 0 && !a->s.vector))
         return cli_usage_error(cmd, n ? "one QUERY: quote it" : "what for? QUERY"), false;
     if (n == 0 && a->s.rerank)
@@ -311,7 +314,7 @@ static int run(struct cli *c, int argc, char **argv)
     struct search_args a = {0};
     int status = CLI_USAGE;
     struct latent_search_result *r = NULL;
-    if (!parse(&a, argc, argv) || !cli_connect(c))
+    if (!parse(&a, argc, argv) || !(a.queries || a.s.rerank ? cli_connect_patient(c) : cli_connect(c)))
         goto out;
     if (a.queries) {
         status = run_batch(c, &a);

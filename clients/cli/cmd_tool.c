@@ -26,10 +26,8 @@ static void try_beside(const char *relative, char **argv)
 
 int cli_run_tool(struct cli *c, int argc, char **argv)
 {
-    if (c->private_dir) {
-        fprintf(stderr, "latent %s: --private is for a daemon, and this runs without one; its folder is named by --data, where it takes one\n", argv[0]);
+    if (cli_names_daemon(c, argv[0], "--data DIR"))
         return CLI_USAGE;
-    }
     char **args = calloc((size_t)argc + 2, sizeof *args);
     if (!args) {
         fprintf(stderr, "latent: out of memory\n");

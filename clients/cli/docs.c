@@ -130,7 +130,7 @@ out:
     return r;
 }
 
-/* The first Markdown heading ("# Title"), or the last part of the path. */
+/* The Markdown heading ("# Title") that the text begins with, or the last part of the path. */
 static char *title_of(const char *path, const char *text)
 {
     const char *p = text;

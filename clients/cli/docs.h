@@ -23,7 +23,7 @@ void doc_finish(struct doc *d);
  * Errors: LT_EFORMAT (not JSON, wrong field), LT_EUTF8 with the byte offset, LT_ELIMIT, LT_ENOMEM. */
 int doc_parse(struct doc *d, const char *line, size_t len, struct err_msg *em);
 
-/* Reads a whole file: id is the path as given, title the first Markdown heading or else the file's name. A byte order mark, which some
+/* Reads a whole file: id is the path as given, title a Markdown heading that it begins with, or else the file's name. A byte order mark, which some
  * editors put before a text and which is no part of it, is left out.
  * Errors: LT_EEMPTY: nothing but white space; as doc_parse's, and those of reading a file. */
 int doc_from_file(struct doc *d, const char *path, struct err_msg *em);

@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/paths.h"
+#include "base/refused.h"
 #include "base/version.h"
 #include "clients/cli/cli.h"
 #include "clients/cli/json_out.h"
@@ -72,10 +73,9 @@ bool cli_wants_help(const struct cli_command *cmd, int argc, char **argv)
 }
 
 /* What getopt_long did not take; "latent NAME" before it. */
-static void say_option(const char *before, int o, char **argv)
+static void say_option(const char *before, int o, char **argv, const struct option *options)
 {
-    const char *last = argv[optind - 1], one[] = {'-', (char)optopt, 0};
-    const char *name = strncmp(last, "--", 2) == 0 && last[2] ? last : one;
+    const char *name = refused_option(argv, options);
     if (o == ':')
         fprintf(stderr, "%s: %s needs a value\n", before, name);
     else if (strchr(name, '=') && optopt)
@@ -93,7 +93,7 @@ int cli_option(const struct cli_command *cmd, int argc, char **argv, const char 
     if (o != '?' && o != ':')
         return o;
     snprintf(before, sizeof before, "latent %s", cmd->name);
-    say_option(before, o, argv);
+    say_option(before, o, argv, options);
     return '?';
 }
 
@@ -125,6 +125,20 @@ int cli_fail(struct cli *c, const char *what)
     if (code == LATENT_EMODEL)
         cli_say_reembed();
     return code == LATENT_ECONN ? CLI_USAGE : CLI_REFUSED;
+}
+
+bool cli_names_daemon(const struct cli *c, const char *command, const char *say)
+{
+    const char *option = c->private_dir  ? "--private"
+                         : c->connect    ? "--connect"
+                         : c->server_key ? "--server-key"
+                         : c->key_file   ? "--key"
+                         : c->model      ? "--model"
+                                         : NULL;
+    if (option)
+        fprintf(stderr, "latent %s: %s is for a daemon, and this runs without one; what it takes comes behind it, %s say: latent %s --help\n",
+                command, option, say, command);
+    return option != NULL;
 }
 
 static int connect_tcp(struct cli *c)
@@ -222,6 +236,14 @@ struct latent *cli_connect(struct cli *c)
     return NULL;
 }
 
+struct latent *cli_connect_patient(struct cli *c)
+{
+    struct latent *conn = cli_connect(c);
+    if (conn)
+        latent_set_timeout(conn, 0);
+    return conn;
+}
+
 struct latent *cli_connect_again(struct cli *c)
 {
     latent_close(c->connection);
@@ -279,7 +301,7 @@ static int global_options(struct cli *c, int argc, char **argv)
             print_help(stderr);
             return -1;
         default:
-            say_option("latent", o, argv);
+            say_option("latent", o, argv, options);
             return -1;
         }
     }

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/utf8.h"
+#include "clients/cli/text_out.h"
 
 #define REDRAW_NS 100000000u
 #define BAR_CELLS 24
@@ -54,13 +56,14 @@ static void draw(char *line)
 {
     struct winsize w;
     unsigned columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col ? w.ws_col : COLUMNS;
+    for (size_t bad; (bad = utf8_check(line, strlen(line))) != UTF8_VALID;)
+        line[bad] = '?';
     for (char *c = line; *c; c++) {
         if ((*c & 0xC0) != 0x80 && columns-- == 1) {
             *c = 0;
             break;
         }
-        if ((unsigned char)*c < ' ' || *c == 0x7F)
-            *c = ' ';
+        memset(c, ' ', text_control(c, strnlen(c, 2)));
     }
     fprintf(stderr, "\r\033[K%s", line);
     fflush(stderr);

@@ -209,7 +209,7 @@ static int run_passes(struct work *w)
 
 int reembed(struct cli *c, const char *name, enum latent_on_long on_long)
 {
-    struct work w = {.cli = c, .conn = cli_connect(c), .name = name};
+    struct work w = {.cli = c, .conn = cli_connect_patient(c), .name = name};
     struct latent_status *s = NULL;
     struct latent_collection *first = NULL;
     int code = 0;

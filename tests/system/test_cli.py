@@ -1,19 +1,20 @@
 #!/usr/bin/env python3
 """The command line from end to end, as a user types it."""
+import contextlib
+import fcntl
 import json
 import os
+import pty
 import re
 import shutil
-import socket
 import struct
 import subprocess
 import tempfile
-import threading
+import termios
 import time
 import unittest
 
 from harness import CALL_S, Daemon, LATENT, LATENTD, QUICK_MODEL, SRC, START_S, main
-from wire import ADD, JOB_OPEN, frame, pack, unpack
 
 DOCS = [
     {"id": "gimp", "title": "GIMP", "text": "retouch and compose pictures", "metadata": {"kind": "graphics", "year": 1998}},
@@ -171,6 +172,23 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(json.loads(some.stdout)["id"], "bash")
         self.assertIn("vlc", some.stderr)
 
+    def test_ids_that_no_document_can_have(self):
+        """Paths are ids, and of those that a shell finds some may be no UTF-8; the others' documents come and go as ever."""
+        name = self.fresh("odd")
+        odd = [b"caf\xe9.txt", b"x" * 513, b""]
+
+        def run(*args):
+            got = subprocess.run([LATENT, "--socket", self.daemon.socket, *args], capture_output=True, timeout=CALL_S)
+            self.assertEqual(got.returncode, 1, got.stderr)
+            for said in ("latent: caf\\xe9.txt: no such document\n", f"latent: {'x' * 513}: no such document\n", "latent: : no such document\n"):
+                self.assertIn(said, got.stderr.decode())
+            return got.stdout.decode()
+
+        self.assertEqual([json.loads(line)["id"] for line in run("get", "-c", name, "vlc", *odd, "zsh").splitlines()], ["vlc", "zsh"])
+        self.assertEqual(run("delete", "-c", name, *odd, "vlc"), "1 deleted\n")
+        self.assertEqual(run("delete", "-c", name, *odd), "0 deleted\n")
+        self.assertEqual(len(self.daemon.json_lines("get", "-c", name, "--all")), len(DOCS) - 1)
+
     def test_status_of_strange_paths(self):
         """Nothing in a path of the daemon's acts on the terminal or makes a line of its own."""
         with tempfile.TemporaryDirectory(prefix="latentd-test-") as outer:
@@ -297,6 +315,24 @@ class CommandLine(unittest.TestCase):
         got = self.daemon.latent("get", "-c", "escapes", "\x1b[2J\nlatent: all is well", check=False)
         self.assertEqual(got.stderr, "latent: \\x1b[2J\\nlatent: all is well: no such document\n")
         self.assertEqual([h["id"] for h in self.daemon.search("escapes", "zebra")], ["red\x1b[31m"])  # JSON has its own escapes
+
+    def test_progress_cannot_act_on_the_terminal(self):
+        """Nor what it says of a document whose id is another's, or a path."""
+        self.daemon.latent("collection", "create", "drawn")
+        docs = [{"id": f"d{i}", "text": "x"} for i in range(128)] + [{"id": "red\x1b[31m\x9b31m\u0416", "text": "x"}]
+        said, (ours, theirs) = b"", pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 25, 400, 0, 0))
+        with open(ours, "rb", buffering=0) as terminal:
+            with open(theirs, "wb", buffering=0) as stderr:
+                got = subprocess.run([LATENT, "--socket", self.daemon.socket, "add", "-c", "drawn", "--jsonl", "-"], stderr=stderr, timeout=CALL_S,
+                                     input="".join(json.dumps(d) + "\n" for d in docs).encode())
+                self.assertEqual(got.returncode, 0)
+            with contextlib.suppress(OSError):  # how a terminal says that there is no more
+                while got := terminal.read(65536):
+                    said += got
+        said = said.decode()
+        self.assertIn("at red [31m  31m\u0416", said)
+        self.assertEqual(re.findall(r"[\x1b\x80-\x9f].?.?", said.replace("\x1b[K", "")), [])
 
     def test_files_as_they_come(self):
         """From other systems and editors, and what only looks like a file."""
@@ -542,57 +578,6 @@ class CommandLine(unittest.TestCase):
             self.assertEqual(self.daemon.latent("collection", "create", name, check=False).returncode, 1, name)
         self.daemon.latent("collection", "drop", "twice")
         self.assertNotIn("twice", self.daemon.latent("collection", "list").stdout)
-
-
-class BusyDaemon(threading.Thread):
-    """Speaks the protocol, refuses the first addition once it has taken the second, and keeps what is added."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(path)
-        self.listener.listen()
-        self.texts, self.n_adds = {}, 0
-
-    def run(self):
-        with self.listener, self.listener.accept()[0] as s:
-            self.s = s
-            s.sendall(s.recv(16, socket.MSG_WAITALL))
-            first = None
-            while header := s.recv(4, socket.MSG_WAITALL):
-                fields = unpack(s.recv(struct.unpack("<I", header)[0], socket.MSG_WAITALL))
-                number = fields[1][0]
-                if ADD not in fields:
-                    self.answer([(1, number), (JOB_OPEN, [(1, 1)])])
-                    continue
-                self.n_adds += 1
-                if first is None:
-                    first = number
-                    continue
-                documents = [unpack(d) for d in unpack(fields[ADD][0])[2]]
-                self.texts.update((d[1][0], d[2][0]) for d in documents)
-                if self.n_adds == 2:
-                    self.answer([(1, first), (3, [(1, 16), (2, "busy"), (3, 1)])])  # LT_EBUSY
-                self.answer([(1, number), (ADD, [(3, len(documents))])])
-
-    def answer(self, fields):
-        self.s.sendall(frame(pack(fields)))
-
-
-class Resent(unittest.TestCase):
-    def test_the_last_of_an_id_stays(self):
-        """Also where its batch was taken before an earlier one, which was refused first."""
-        with tempfile.TemporaryDirectory(prefix="latentd-test-") as folder:
-            d = BusyDaemon(os.path.join(folder, "s"))
-            d.start()
-            docs = [{"id": "x", "text": "old"}] + [{"id": f"d{i}", "text": "t"} for i in range(127)] + [{"id": "x", "text": "new"}]
-            got = subprocess.run([LATENT, "--socket", os.path.join(folder, "s"), "add", "-c", "c", "--jsonl", "-"], text=True, timeout=CALL_S,
-                                 input="".join(json.dumps(x) + "\n" for x in docs), capture_output=True)
-            d.join(CALL_S)
-            self.assertEqual(got.returncode, 0, got.stderr)
-            self.assertIn("129 documents added", got.stderr)
-            self.assertEqual(d.texts[b"x"], b"new")
-            self.assertEqual(d.n_adds, 4)
 
 
 if __name__ == "__main__":

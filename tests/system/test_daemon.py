@@ -335,6 +335,25 @@ class Remote(unittest.TestCase):
                              capture_output=True, text=True)
         self.assertEqual(got.returncode, 0, got.stderr)
 
+    def test_a_client_that_waits_looks_whether_the_daemon_is_there(self):
+        """One whose machine lost its power ends no connection, and some calls have no deadline."""
+        with Daemon(*QUICK_MODEL, "--listen", "127.0.0.1:0") as d:
+            key, public = self.key(d, "key")
+            self.authorize(d, public, "--rights", "query")
+            with subprocess.Popen([LATENT, "--connect", f"127.0.0.1:{d.port()}", "--server-key", d.status()["server_key"], "--key", key, "embed"],
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as p:
+                p.stdin.write("x\n" * 64)
+                p.stdin.flush()
+                self.assertIn('"embedding":[', p.stdout.readline())
+                timer = "01"  # something is still to be acknowledged
+                while timer == "01":
+                    with open("/proc/net/tcp", encoding="ascii") as f:
+                        timer, = (row[5][:2] for row in map(str.split, f) if (row[2], row[3]) == (f"0100007F:{d.port():04X}", "01"))
+                self.assertEqual(timer, "02")  # of keepalive
+                p.stdin.close()
+                p.stdout.read()
+            self.assertEqual(p.returncode, 0)
+
     def test_strangers_do_not_hold_the_places_of_others(self):
         """Silent connections, and such as begin a handshake and do not go on: more of them than there is room for, before each of ours."""
         for sent, n, connections in ((b"", 70, 512), (b"latentd\0", 70, 512), (b"", 5, 4)):

@@ -156,11 +156,38 @@ class Help(unittest.TestCase):
                             (["add", "-c", "x", "--jsonl", "a.jsonl", "b.jsonl"], "latent add: b.jsonl would be added as one text"),
                             (["key", "add", "x", "--rate", "5/s"], "latent key: --rate takes a whole number from 1 to 1000000, not '5/s'"),
                             (["key", "add", "x", "--rate", "0"], "latent key: --rate takes a whole number from 1 to 1000000, not '0'"),
+                            (["search", "--json", "-zq", "x"], "latent search: no option -z"), (["search", "--filter=a", "-jc"], "latent search: no option -j"),
+                            (["--connect", "h:1", "-zh"], "latent: no option -z"),
+                            (["key", "revoke", "KEY", "--rights", "ingest"], "latent key: --rights goes with add, not with revoke"),
+                            (["key", "list", "--collections", "a"], "latent key: --collections goes with add, not with list"),
+                            (["key", "add", "KEY", "-o", "FILE"], "latent key: -o goes with generate, not with add"),
+                            (["key", "generate", "-o", "FILE", "--file", "F"], "latent key: --file goes with list, add and revoke, not with generate"),
+                            (["key", "rotate", "--rate", "5"], "latent key: no such verb: 'rotate'"),
+                            (["search", "-c", "c", "--queries", "q", "--run", "r", "--json"], "latent search: --json goes not with --queries"),
+                            (["search", "-c", "c", "--queries", "q", "--run", "r", "--chunks"], "latent search: --chunks goes not with --queries"),
+                            (["search", "-c", "c", "--queries", "q", "--run", "r", "--vector", "[1]"], "latent search: --vector goes not with --queries"),
                             (["check", "FOLDER"], "latentd check: the folder is named with --data, not 'FOLDER'")):
             got = subprocess.run([LATENT, *args], capture_output=True, text=True, timeout=CALL_S)
             self.assertEqual((got.returncode, got.stdout), (2, ""), args)
             self.assertIn(words, got.stderr)
             self.assertRegex(got.stderr, "Try:? latentd? .*--help", args)
+
+    def test_what_latentd_does_not_take_is_said(self):
+        for args in (["-xy"], ["--recover", "-xy"], *([tool, "-xy"] for tool in TOOLS), ["import", "--quiet", "-xy"], ["check", "--recover", "-xy"]):
+            got = subprocess.run([LATENTD, *args], capture_output=True, text=True, timeout=CALL_S)
+            self.assertEqual((got.returncode, got.stdout), (2, ""), args)
+            self.assertIn("unknown option -x\n", got.stderr, args)
+        for tool in ("bench", "selftest"):  # an unset variable of a script's: the default model is not meant
+            got = subprocess.run([LATENTD, tool, "--model", ""], capture_output=True, text=True, timeout=CALL_S)
+            self.assertEqual((got.returncode, got.stdout, got.stderr.splitlines()[0]), (2, "", f"latentd {tool}: --model names no file"))
+
+    def test_options_of_a_daemon_before_what_runs_without_one(self):
+        """Somebody else's daemon is meant, and what is done is done here."""
+        for option in (["--private", "D"], ["--connect", "h:1"], ["--server-key", "K"], ["--key", "K"], ["--model", "M"]):
+            for command in (["key", "list"], ["collection", "import-hnswlib", "F"], *([tool] for tool in TOOLS)):
+                got = subprocess.run([LATENT, *option, *command], capture_output=True, text=True, timeout=CALL_S)
+                self.assertEqual((got.returncode, got.stdout), (2, ""), (option, command))
+                self.assertIn(option[0] + " is for a daemon, and this runs without one", got.stderr)
 
 
 if __name__ == "__main__":

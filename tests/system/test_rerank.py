@@ -66,7 +66,7 @@ class Rerank(unittest.TestCase):
         for case in cases("qwen3-f32"):
             docs = case["documents"]
             lines = "".join(json.dumps({"id": str(i), "text": d["text"]}) + "\n" for i, d in enumerate(docs) if d["text"])
-            got = self.d.json_lines("rerank", "--json", "--jsonl", "-", case["query"], stdin=lines)
+            got = self.d.json_lines("rerank", "--json", "--jsonl", "-", case["query"], stdin="\n \t\n" + lines + "\n")  # blank lines are none, as add has it
             want = sorted((i for i in range(len(docs)) if docs[i]["text"]), key=lambda i: -docs[i]["score"])
             self.assertEqual([int(g["id"]) for g in got], want)
             self.assertEqual([g["rank"] for g in got], list(range(1, len(want) + 1)))

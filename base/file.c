@@ -152,13 +152,16 @@ static int make_alike(int fd, const struct stat *like)
     return fchmod(fd, like->st_mode & 07777);
 }
 
+/* The name that the new bytes have first may be taken: by what a process left that was killed, or by a link that the folder's user has laid for
+ * root to write through. So the file is always a new one. */
 static int replace(const char *path, const void *data, size_t len, mode_t mode, const struct stat *like, struct err_msg *em)
 {
     int r;
     char tmp[4096];
     if ((size_t)snprintf(tmp, sizeof tmp, "%s.tmp", path) >= sizeof tmp)
         return err_set(em, LT_ELIMIT, "%.200s…: path too long", path);
-    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+    (void)unlink(tmp);
+    int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
     if (fd < 0)
         return fail(em, tmp, "cannot create");
     if (!like)
@@ -179,8 +182,7 @@ static int replace(const char *path, const void *data, size_t len, mode_t mode, 
         r = fail(em, path, "cannot rename into place");
         goto out;
     }
-    fault("file.renamed");
-    if ((r = file_sync_parent(path)) < 0)
+    if ((r = fault("file.renamed") ? LT_EIO : file_sync_parent(path)) < 0)
         err_set(em, r, "%s: cannot sync its folder: %s", path, err_text(r));
 out:
     close(fd);

@@ -36,7 +36,7 @@ static int take_lock(const char *dir, int *fd, struct err_msg *em)
     char path[3200], text[LOCK_TEXT_MAX];
     struct lock_text holder = {0};
     snprintf(path, sizeof path, "%s/lock", dir);
-    int lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int lock = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (lock < 0)
         return err_set(em, err_from_errno(errno), "%s: %s", path, strerror(errno));
     file_give(lock, path);

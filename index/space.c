@@ -82,7 +82,7 @@ void space_make_reserve(struct index *ix)
     reserve_path(ix, path, sizeof path);
     if (ix->has_reserve || bytes_free(ix) < 2ull * RESERVE_BYTES)
         return;
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return;
     file_give(fd, path);

@@ -57,6 +57,32 @@ static void test_map(void **state)
     assert_null(m.data);
 }
 
+/* What somebody has laid where the new bytes go first: they do not go through it into another file, and nobody waits for a pipe's reader. */
+static void test_replace_laid(void **state)
+{
+    char path[128], tmp[144], other[128], *data;
+    size_t len;
+    struct stat st;
+    struct err_msg em;
+    snprintf(path, sizeof path, "%s/laid", dir);
+    snprintf(tmp, sizeof tmp, "%s.tmp", path);
+    snprintf(other, sizeof other, "%s/other", dir);
+    assert_int_equal(file_replace(other, "theirs", 6, 0640, &em), 0);
+    for (int how = 0; how < 3; how++) {
+        assert_int_equal(how == 0 ? symlink(other, tmp) : how == 1 ? link(other, tmp) : mkfifo(tmp, 0600), 0);
+        assert_int_equal(file_replace(path, "ours", 4, 0600, &em), 0);
+        assert_int_equal(lstat(path, &st), 0);
+        assert_true(S_ISREG(st.st_mode));
+        assert_int_equal(st.st_mode & 0777, 0600);
+        assert_int_equal(file_read(path, 10, &data, &len, &em), 0);
+        assert_string_equal(data, "ours");
+        free(data);
+        assert_int_equal(file_read(other, 10, &data, &len, &em), 0);
+        assert_string_equal(data, "theirs");
+        free(data);
+    }
+}
+
 /* Whatever has no bytes of its own is refused at once, a pipe that nobody writes to as well. */
 static void test_no_files(void **state)
 {
@@ -143,6 +169,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_replace_and_read),
+        cmocka_unit_test(test_replace_laid),
         cmocka_unit_test(test_map),
         cmocka_unit_test(test_no_files),
         cmocka_unit_test(test_make_dirs),

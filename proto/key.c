@@ -108,13 +108,11 @@ bool key_equal(const uint8_t a[static KEY_BYTES], const uint8_t b[static KEY_BYT
 
 /* ---- files ------------------------------------------------------------------------------- */
 
-static int write_new(const char *path, const char *text, size_t len, bool give, struct err_msg *em)
+static int write_new(const char *path, const char *text, size_t len, struct err_msg *em)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return err_set(em, err_from_errno(errno), "%s: %s", path, strerror(errno));
-    if (give)
-        file_give(fd, path);
     int r = file_write_full(fd, text, len);
     if (r == 0 && fsync(fd) < 0)
         r = LT_EIO;
@@ -129,7 +127,8 @@ static int write_new(const char *path, const char *text, size_t len, bool give, 
     return 0;
 }
 
-static int create(const char *path, const struct key_pair *k, bool give, struct err_msg *em)
+/* fresh: nothing may be there yet; else it takes the place of what is. */
+static int create(const char *path, const struct key_pair *k, bool fresh, struct err_msg *em)
 {
     char public[KEY_TEXT_BYTES], secret[KEY_TEXT_BYTES], text[256];
     key_text(k->public, public);
@@ -137,7 +136,7 @@ static int create(const char *path, const struct key_pair *k, bool give, struct 
     int n = snprintf(text, sizeof text,
                      "# latentd key pair: keep this file to yourself, give away only the public key\n"
                      "public %s\nsecret %s\n", public, secret);
-    int r = write_new(path, text, (size_t)n, give, em);
+    int r = fresh ? write_new(path, text, (size_t)n, em) : file_replace(path, text, (size_t)n, 0600, em);
     sodium_memzero(secret, sizeof secret);
     sodium_memzero(text, sizeof text);
     return r;
@@ -145,7 +144,7 @@ static int create(const char *path, const struct key_pair *k, bool give, struct 
 
 int key_file_create(const char *path, const struct key_pair *k, struct err_msg *em)
 {
-    return create(path, k, false, em);
+    return create(path, k, true, em);
 }
 
 struct key_file {
@@ -228,7 +227,8 @@ int key_file_ensure(const char *path, struct key_pair *k, struct err_msg *em)
         return r;
     if ((r = key_pair_generate(k)) < 0)
         return err_set(em, r, "%s: %s", path, err_text(r));
-    if ((r = create(path, k, true, em)) < 0)
+    /* By a rename: half a key would be in the way of every later start. The data folder's lock is held. */
+    if ((r = create(path, k, false, em)) < 0)
         key_pair_finish(k);
     return r;
 }

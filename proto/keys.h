@@ -47,7 +47,8 @@ bool key_equal(const uint8_t a[static KEY_BYTES], const uint8_t b[static KEY_BYT
 int key_file_create(const char *path, const struct key_pair *k, struct err_msg *em);
 /* Errors: LT_ENOTFOUND; LT_EPERM also when others may read the file; LT_EFORMAT with the line and what is wrong there; LT_EINVAL: not a file. */
 int key_file_read(const char *path, struct key_pair *k, struct err_msg *em);
-/* Reads, or generates and writes when there is none: where root does in another user's folder, for that user. */
+/* Reads, or generates and writes when there is none, whole or not at all: where root does in another user's folder, for that user. One process at a
+ * time (the data folder's lock). */
 int key_file_ensure(const char *path, struct key_pair *k, struct err_msg *em);
 
 /* ---- authorized keys --------------------------------------------------------------------- */

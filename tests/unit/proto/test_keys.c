@@ -1,5 +1,6 @@
 #include "tests/unit.h"
 
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -78,6 +79,30 @@ static void test_key_file(void **state)
     assert_int_equal(key_file_read(path, &l, &em), LT_EPERM);
     assert_non_null(strstr(em.text, "chmod 600"));
     key_pair_finish(&k);
+}
+
+/* A start that ends while it writes the new key: the next one is not in its way. */
+static void test_key_file_half(void **state)
+{
+    struct key_pair k, l;
+    struct err_msg em = {{0}};
+    int status;
+    char path[128];
+    snprintf(path, sizeof path, "%s", path_of("half"));
+    const pid_t pid = fork();
+    if (pid == 0) {
+        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+        setrlimit(RLIMIT_FSIZE, &(struct rlimit){60, 60}); /* the write that goes beyond ends the process */
+        _exit(key_file_ensure(path, &k, &em) == 0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+    if (key_file_ensure(path, &k, &em) < 0)
+        fail_msg("%s", em.text);
+    assert_int_equal(key_file_read(path, &l, &em), 0);
+    assert_true(key_equal(k.public, l.public));
+    key_pair_finish(&k);
+    key_pair_finish(&l);
 }
 
 static void test_bad_key_files(void **state)
@@ -366,6 +391,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text),
         cmocka_unit_test(test_key_file),
+        cmocka_unit_test(test_key_file_half),
         cmocka_unit_test(test_bad_key_files),
         cmocka_unit_test(test_authorized),
         cmocka_unit_test(test_forged_lines),

@@ -420,13 +420,14 @@ uint32_t core_find_live(const struct core *c, uint64_t label)
 
 void hash_put(struct hash *h, uint64_t label, uint32_t id)
 {
-    uint32_t at = hash_of(label) & h->mask;
-    for (;; at = (at + 1) & h->mask) {
-        uint32_t v = atomic_load_explicit(&h->slots[at], memory_order_relaxed);
+    const uint32_t at = hash_of(label);
+    for (uint32_t i = 0; i <= h->mask; i++) { /* to the end only in a damaged table: the node is not found by its label then */
+        _Atomic uint32_t *slot = &h->slots[(at + i) & h->mask];
+        uint32_t v = atomic_load_explicit(slot, memory_order_relaxed);
         if (v != HASH_EMPTY && v != HASH_GONE)
             continue;
         h->n_used += v == HASH_EMPTY;
-        atomic_store_explicit(&h->slots[at], id + 1, memory_order_release);
+        atomic_store_explicit(slot, id + 1, memory_order_release);
         return;
     }
 }

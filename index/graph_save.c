@@ -19,6 +19,13 @@ static void release_held(struct core *c, uint32_t n)
         memmove(c->held.ids, c->held.ids + n, c->held.n * sizeof *c->held.ids);
 }
 
+/* The manifest got its name, and then its folder could not be synced: a crash may leave either one. */
+static bool is_named(const struct save *s)
+{
+    struct segment_manifest m;
+    return s->phase == SAVE_END && segment_manifest_read(s->g->dir, &m, NULL) == 0 && m.gen == s->gen;
+}
+
 /* Ends a save; files that no manifest names go, with what a compaction made. */
 static void save_destroy(struct graph *g, bool drop)
 {
@@ -33,7 +40,7 @@ static void save_destroy(struct graph *g, bool drop)
         close(s->out.fd);
     if (s->vec_fd >= 0)
         close(s->vec_fd);
-    if (drop && g->dir && s->gen && !g->forsaken) {
+    if (drop && g->dir && s->gen && !g->forsaken && !is_named(s)) {
         segment_path(path, g->dir, s->gen);
         unlink(path);
         vectors_path(path, g->dir, s->gen); /* a number of its own: there only if it is this save's */

@@ -374,6 +374,80 @@ static void test_flipped_bits(void **state)
     assert_int_equal(graph_erase(dir, NULL), 0);
 }
 
+/* A label lookup that is all garbage, as a page of it may be on a bad disk, without a free place in it: additions end all the same. */
+static void test_full_lookup(void **state)
+{
+    struct graph_report rep;
+    struct segment_header h;
+    struct segment_layout l;
+    struct saved s;
+    uint64_t seq, seed = unit_seed();
+    uint32_t n;
+    float v[DIM];
+    struct graph *g = open_graph(&seq, &rep);
+    add(g, 0, 30);
+    checkpoint(g, 3);
+    graph_destroy(&g);
+    save_files(&s);
+    assert_int_equal(segment_header_unpack(&h, (uint8_t *)s.data[0]), 0);
+    assert_true(segment_layout(&h, &l));
+    for (uint64_t at = l.hash; at < l.free; at += 4) {
+        const uint32_t garbage = (uint32_t)unit_rand(&seed) | 1;
+        memcpy(s.data[0] + at, &garbage, 4);
+    }
+    restore_files(&s);
+    g = open_graph(&seq, &rep);
+    assert_int_equal(seq, 3);
+    vector_of(900, v);
+    (void)graph_add(g, 900, v);
+    assert_int_equal(graph_scrub(g, UINT32_MAX, &n, &rep), LT_ECORRUPT);
+    graph_destroy(&g);
+    for (int i = 0; i < 3; i++)
+        free(s.data[i]);
+    assert_int_equal(graph_erase(dir, NULL), 0);
+}
+
+#ifdef LATENTD_FAULTS
+static char no_sync[96]; /* folders are not synced after a rename while there is this file */
+
+/* The manifest has its new name, and then its folder cannot be synced: whichever of the two a crash leaves, the files that it names are there. */
+static void test_manifest_unsynced(void **state)
+{
+    struct graph_report rep;
+    struct err_msg em;
+    uint64_t seq;
+    struct graph *g = open_graph(&seq, &rep);
+    add(g, 0, 200);
+    checkpoint(g, 3);
+    add(g, 200, 300);
+    for (int whole = 0; whole < 2; whole++) {
+        fclose(fopen(no_sync, "w"));
+        assert_int_equal(whole ? graph_compact(g, 4, &em) : graph_checkpoint(g, 4, &em), LT_EIO);
+        unlink(no_sync);
+        uint32_t n;
+        if (graph_scrub(g, UINT32_MAX, &n, &rep) < 0)
+            fail_msg("whole %d: %s", whole, rep.text);
+        struct graph *again;
+        struct graph_params look = params;
+        look.inspect = true;
+        assert_int_equal(graph_open(&again, dir, &look, &seq, &rep, &em), 0);
+        if (rep.damaged)
+            fail_msg("whole %d: %s", whole, rep.text);
+        assert_int_equal(graph_count(again), seq == 3 ? 200 : 300);
+        sound(again);
+        graph_destroy(&again);
+    }
+    checkpoint(g, 5); /* which leaves no files beside its own */
+    graph_destroy(&g);
+    g = open_graph(&seq, &rep);
+    assert_int_equal(seq, 5);
+    assert_int_equal(rep.n_removed, 0);
+    sound(g);
+    graph_destroy(&g);
+    assert_int_equal(graph_erase(dir, NULL), 0);
+}
+#endif
+
 /* Files of ours that nobody names go; files of others stay and stop nothing. */
 static void test_other_files(void **state)
 {
@@ -438,9 +512,18 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_comes_back),   cmocka_unit_test(test_churn),         cmocka_unit_test(test_written),
-        cmocka_unit_test(test_damage),       cmocka_unit_test(test_flipped_bits),
+        cmocka_unit_test(test_damage),       cmocka_unit_test(test_flipped_bits),  cmocka_unit_test(test_full_lookup),
+#ifdef LATENTD_FAULTS
+        cmocka_unit_test(test_manifest_unsynced),
+#endif
         cmocka_unit_test(test_other_files),  cmocka_unit_test(test_another_version), cmocka_unit_test(test_another_collections),
         cmocka_unit_test(test_refused_files),
     };
+#ifdef LATENTD_FAULTS
+    char fault[120];
+    snprintf(no_sync, sizeof no_sync, "/tmp/latentd-test-unsynced-%ld", (long)getpid());
+    snprintf(fault, sizeof fault, "file.renamed=%s", no_sync);
+    setenv("LATENTD_FAULT", fault, 1);
+#endif
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

@@ -49,6 +49,11 @@ int check_sqlite(struct check *c, struct err_msg *em)
     "SELECT c.doc FROM chunks c JOIN collections k ON k.coll = c.coll LEFT JOIN vectors v ON v.chunk = c.chunk"      \
     " LEFT JOIN vector_tails t ON t.chunk = c.chunk WHERE c.vseq IS NOT NULL AND (v.chunk IS NULL"                   \
     " OR length(v.data) + coalesce(length(t.data), 0) <> 4 * k.dim)"
+/* As long as it has to be, and yet not to be compared: not a number, say, or of no length. SQLite does not see such damage. */
+#define BAD_NUMBERS                                                                                                  \
+    "SELECT c.doc FROM chunks c JOIN collections k ON k.coll = c.coll JOIN vectors v ON v.chunk = c.chunk"           \
+    " LEFT JOIN vector_tails t ON t.chunk = c.chunk WHERE c.vseq IS NOT NULL"                                        \
+    " AND length(v.data) + coalesce(length(t.data), 0) = 4 * k.dim AND NOT comparable(v.data, t.data, k.dim, k.metric)"
 #define NOT_WHOLE                                                                                                    \
     "SELECT d.doc FROM documents d WHERE d.n_chunks < 1 OR d.n_chunks <> (SELECT count(*) FROM chunks c WHERE " CHUNKS_OF ")"
 #define NO_TEXT "SELECT d.doc FROM documents d LEFT JOIN texts t ON t.doc = d.doc WHERE t.doc IS NULL"
@@ -76,6 +81,7 @@ const struct check_rule check_rules[] = {
     {"chunks without document", "SELECT count(*) FROM chunks c LEFT JOIN documents d ON " CHUNKS_OF " WHERE d.doc IS NULL",
      NULL, "DELETE FROM chunks AS c WHERE NOT EXISTS (SELECT 1 FROM documents d WHERE d.doc = c.doc AND " CHUNKS_OF ")", false},
     {"chunks whose vector is missing or has the wrong length", "SELECT count(*) FROM (" BAD_VECTOR ")", BAD_VECTOR, NULL, true},
+    {"chunks whose vector cannot be compared", "SELECT count(*) FROM (" BAD_NUMBERS ")", BAD_NUMBERS, NULL, true},
     {"documents neither searchable nor pending", "SELECT count(*) FROM (" HALF_LIVE ")", HALF_LIVE, NULL, true},
     {"vectors without chunk",
      "SELECT count(*) FROM (SELECT chunk FROM vectors UNION SELECT chunk FROM vector_tails) v LEFT JOIN chunks c"
@@ -114,9 +120,29 @@ const struct check_rule check_rules[] = {
 };
 const size_t check_n_rules = sizeof check_rules / sizeof *check_rules;
 
+/* comparable(head, tail, dim, metric), for the rules. */
+static void comparable(sqlite3_context *ctx, int n_args, sqlite3_value **args)
+{
+    struct index *ix = sqlite3_user_data(ctx);
+    const size_t n = (size_t)sqlite3_value_bytes(args[0]), m = (size_t)sqlite3_value_bytes(args[1]);
+    const int64_t dim = sqlite3_value_int64(args[2]);
+    (void)n_args;
+    if (dim < 1 || dim > INDEX_DIM_MAX || n + m != (size_t)dim * sizeof *ix->vector) {
+        sqlite3_result_int(ctx, 0);
+        return;
+    }
+    if (n)
+        memcpy(ix->vector, sqlite3_value_blob(args[0]), n);
+    if (m)
+        memcpy((char *)ix->vector + n, sqlite3_value_blob(args[1]), m);
+    sqlite3_result_int(ctx, vectors_check(ix->vector, (uint32_t)dim, (enum metric)sqlite3_value_int(args[3]), NULL) == 0);
+}
+
 int check_rows(struct check *c, struct err_msg *em)
 {
-    int r = 0;
+    int rc = sqlite3_create_function_v2(c->ix->db, "comparable", 4, SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_DIRECTONLY, c->ix, comparable,
+                                        NULL, NULL, NULL);
+    int r = rc == SQLITE_OK ? 0 : sql_error(c->ix->db, rc, "check", em);
     for (size_t i = 0; i < check_n_rules && r == 0; i++) {
         sqlite3_stmt *st = NULL;
         int64_t n = 0;

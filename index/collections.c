@@ -215,10 +215,20 @@ int collection_open_graph(struct index *ix, struct collection *c, struct err_msg
     return 0;
 }
 
+static bool is_within(sqlite3_stmt *st, int column, int64_t least, int64_t most)
+{
+    const int64_t v = sqlite3_column_int64(st, column);
+    return v >= least && v <= most;
+}
+
 static int load_one(struct index *ix, sqlite3_stmt *st, struct err_msg *em)
 {
     int r;
     int64_t oldest = 0;
+    /* What memory is laid out by. */
+    if (!is_within(st, 2, 1, INDEX_DIM_MAX) || !is_within(st, 3, 0, METRIC_L2) || !is_within(st, 6, GRAPH_M_MIN, GRAPH_M_MAX) ||
+        !is_within(st, 7, 0, GRAPH_EF_CONSTRUCTION_MAX) || !is_within(st, 14, 0, GRAPH_CODES_1BIT))
+        return err_set(em, LT_ECORRUPT, "%s: the row of collection %.64s is damaged", ix->db_path, (const char *)sqlite3_column_text(st, 1));
     struct collection *c = collection_new(ix, sqlite3_column_int64(st, 0));
     if (!c)
         return err_set(em, LT_ENOMEM, "no memory for a collection");

@@ -172,8 +172,29 @@ static void test_text_lost(void **state)
     kit_remove(dir);
 }
 
+/* A collection's own row, whose numbers say how much memory a vector takes. */
+static void test_collection(void **state)
+{
+    static const char *const forged[] = {"dim = 20000", "dim = 0", "dim = -48", "dim = 4294967344", "metric = 3", "metric = -1", "m = 1000", "codes = 4"};
+    for (size_t i = 0; i < sizeof forged / sizeof *forged; i++) {
+        char dir[128], text[200];
+        struct index *ix = make(dir);
+        struct index_params p = {.dir = dir, .fingerprint = KIT_MODEL, .dim = KIT_DIM};
+        struct err_msg em = {""};
+        index_close(&ix);
+        snprintf(text, sizeof text, "UPDATE vectors SET data = zeroblob(80000) WHERE chunk < 9; UPDATE collections SET %s WHERE coll = 1",
+                 forged[i]);
+        sql(dir, text);
+        const int r = index_open(&ix, &p, &em);
+        if (r != LT_ECORRUPT || !strstr(em.text, "collection a"))
+            fail_msg("%s: %s: %s", forged[i], err_name(r), em.text);
+        kit_remove(dir);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_live), cmocka_unit_test(test_waiting), cmocka_unit_test(test_text_lost)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_live), cmocka_unit_test(test_waiting), cmocka_unit_test(test_text_lost),
+                                       cmocka_unit_test(test_collection)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -428,15 +428,16 @@ int index_drop(struct index *ix, const char *name, struct err_msg *em)
 static int replace_rows(struct index *ix, const struct collection *old, const struct collection *c, struct err_msg *em)
 {
     sqlite3_stmt *drop = store_stmt(ix, ST_COLLECTION_DROP, em), *name = drop ? store_stmt(ix, ST_COLLECTION_RENAME, em) : NULL,
-                 *jobs = name ? store_stmt(ix, ST_JOB_RENAME, em) : NULL;
+                 *move = name ? store_stmt(ix, ST_JOB_MOVE, em) : NULL, *jobs = move ? store_stmt(ix, ST_JOB_RENAME, em) : NULL;
     int r;
     if (!jobs)
         return LT_EIO;
     ix->seq++;
     sql_bind(drop, "i", old->id);
     sql_bind(name, "ti", old->name, strlen(old->name), c->id);
+    sql_bind(move, "ii", c->id, old->id);
     sql_bind(jobs, "ti", old->name, strlen(old->name), c->id);
-    if ((r = sql_run(drop, em)) < 0 || (r = sql_run(name, em)) < 0)
+    if ((r = sql_run(drop, em)) < 0 || (r = sql_run(name, em)) < 0 || (r = sql_run(move, em)) < 0)
         return r;
     return sql_run(jobs, em);
 }

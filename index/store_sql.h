@@ -5,6 +5,7 @@ S(COLLECTION_ADD, "INSERT INTO collections(name, dim, metric, vectors_only, temp
                   " fingerprint, accepted_seq, codes) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
 S(COLLECTION_DROP, "UPDATE collections SET dropped = 1 WHERE coll = ?")
 S(COLLECTION_RENAME, "UPDATE collections SET name = ? WHERE coll = ?")
+S(JOB_MOVE, "UPDATE jobs SET coll = ? WHERE coll = ?")
 S(JOB_RENAME, "UPDATE jobs SET collection = ? WHERE coll = ?")
 S(COLLECTION_FIGURES, "UPDATE collections SET documents = ?, chunks = ?, pending = ?, bytes = ?,"
                       " accepted_seq = ? WHERE coll = ?")
@@ -18,7 +19,8 @@ S(DOC_LIVE, "UPDATE documents SET live = 1 WHERE doc = ?")
 S(DOC_PENDING, "UPDATE documents SET n_pending = n_pending - 1 WHERE doc = ? RETURNING n_pending")
 S(DOC_DELETE, "DELETE FROM documents WHERE doc = ?")
 S(DOC_OLDEST_STAGED, "SELECT min(seq) FROM documents WHERE coll = ? AND live = 0")
-S(DOC_STAGED_OF_JOB, "SELECT doc, n_chunks, min(max(source, 0), 4294967295) FROM documents WHERE live = 0 AND job = ?")
+S(DOC_STAGED_OF_JOB, "SELECT doc, n_chunks, min(max(source, 0), 4294967295) FROM documents WHERE live = 0 AND job = ?"
+                     " AND coll NOT IN (SELECT coll FROM collections WHERE dropped)")
 S(DOC_JOB, "UPDATE documents SET job = ? WHERE doc = ?")
 S(TEXT_ADD, "INSERT INTO texts VALUES(?, ?)")
 S(TEXT_GET, "SELECT text FROM texts WHERE doc = ?")
@@ -53,7 +55,7 @@ S(PENDING, "SELECT c.chunk, c.doc, c.coll, c.number, c.start, c.end, d.n_chunks,
            " ORDER BY c.chunk")
 S(JOB_ADD, "INSERT INTO jobs(collection, coll, label, state, total_documents, total_bytes, created_ms)"
            " VALUES(?, ?, ?, 0, ?, ?, ?)")
-S(JOB_STATE, "SELECT state, collection FROM jobs WHERE job = ?")
+S(JOB_STATE, "SELECT state, (SELECT k.name FROM collections k WHERE k.coll = jobs.coll AND NOT k.dropped) FROM jobs WHERE job = ?")
 S(JOB_SET_STATE, "UPDATE jobs SET state = ? WHERE job = ?")
 S(JOB_COUNT, "UPDATE jobs SET accepted = accepted + ?, searchable = searchable + ?, failed = failed + ?,"
              " received_bytes = received_bytes + ? WHERE job = ?")

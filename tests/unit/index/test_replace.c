@@ -79,6 +79,45 @@ static void test_replace(void **state)
     kit_remove(b->dir);
 }
 
+/* A job is its collection's, not that of whoever has the name later; it stays with what comes into the place by index_replace, and what of it is
+ * cancelled there goes although nobody waits for that. */
+static void test_jobs(void **state)
+{
+    struct box box, *b = &box;
+    struct err_msg em;
+    struct index_collection c;
+    uint64_t seq, other, job, late;
+    bool more = true;
+    open_two(b);
+    kit_ok(index_job_open(b->ix, "c", "of the first c", 0, 0, &job, &em), &em);
+    kit_ok(kit_put(b->ix, "c", "a", "waits, and goes with it", NULL, job, &em), &em);
+    kit_commit(b->ix);
+    assert_int_equal(index_seqs(b->ix, "c", &seq, &other), 0);
+    kit_ok(index_replace(b->ix, "c", "d", seq, &em), &em);
+    for (int i = 0; i < 600; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "d%d", i);
+        kit_ok(kit_put(b->ix, "c", id, "words", NULL, job, &em), &em);
+    }
+    kit_commit(b->ix);
+    assert_int_equal(index_job_cancel(b->ix, job, &em), 1); /* some of them */
+    for (int i = 0; more && i < 1000; i++)
+        kit_ok(index_maintain(b->ix, 10, &more, &em), &em);
+    kit_ok(index_info(b->ix, "c", &c, &em), &em);
+    assert_int_equal(c.documents, 0);
+    kit_ok(index_job_open(b->ix, "c", "of the second", 0, 0, &late, &em), &em);
+    kit_ok(index_drop(b->ix, "c", &em), &em);
+    kit_create(b->ix, "c");
+    assert_int_equal(index_job_takes(b->ix, "c", late, &em), LT_ENOTFOUND);
+    assert_int_equal(kit_put(b->ix, "c", "a", "words", NULL, late, &em), LT_ENOTFOUND);
+    kit_commit(b->ix);
+    kit_ok(index_job_close(b->ix, late, &em), &em); /* closing and cancelling it do no harm */
+    kit_check(b->ix);
+    index_reader_destroy(&b->r);
+    index_close(&b->ix);
+    kit_remove(b->dir);
+}
+
 #ifdef LATENTD_FAULTS
 static char hold[128]; /* searches wait while there is this file */
 
@@ -151,6 +190,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_replace),
+        cmocka_unit_test(test_jobs),
 #ifdef LATENTD_FAULTS
         cmocka_unit_test(test_search_meanwhile),
 #endif

@@ -60,9 +60,14 @@ void hnswlib_vector(const struct hnswlib_file *f, uint32_t i, float *out)
 uint32_t hnswlib_links(const struct hnswlib_file *f, uint32_t i, uint32_t level, uint32_t *out)
 {
     const uint8_t *list = list_of(f, i, level);
-    uint32_t n = load32(list) & 0xFFFF;
-    memcpy(out, list + 4, n * sizeof *out);
-    return n;
+    const uint32_t n = load32(list) & 0xFFFF, room = level ? f->m : 2 * f->m;
+    uint32_t k = 0;
+    for (uint32_t j = 0; j < n && j < room; j++) {
+        const uint32_t to = load32(list + 4 + 4 * (size_t)j);
+        if (to < f->n && f->level[to] >= level) /* as it was when it was checked; somebody else may write to the file meanwhile */
+            out[k++] = to;
+    }
+    return k;
 }
 
 static int read_header(struct bytes_in *b, struct header *h, uint32_t dim, struct err_msg *em)

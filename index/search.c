@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/utf8.h"
+#include "index/filter.h"
 #include "index/fuse.h"
 #include "index/reader.h"
 
@@ -423,6 +424,16 @@ static int check_query(const struct search *s, enum index_mode *mode)
     return r < 0 ? err_set(em, r, "query: %s", what.text) : 0;
 }
 
+/* Where nothing else reads it: a filter is right or wrong whatever words there are. */
+static int check_filter(const struct search *s)
+{
+    struct filter *f = NULL;
+    const char *expr = s->q->filter;
+    const int ret = expr && *expr ? filter_parse(&f, expr, strlen(expr), s->em) : 0;
+    filter_destroy(&f);
+    return ret;
+}
+
 /* Are there chunks without a vector in this view? A number, 0 or 1. */
 static int is_waited_for(struct search *s)
 {
@@ -505,7 +516,7 @@ static int search_once(struct index_reader *r, const struct index_query *q, stru
     if ((ret = prepare_words(&s, &mode)) < 0)
         goto out;
     s.n_want = first_want(q, mode, k, res->degraded);
-    if ((mode != INDEX_TEXT || s.n_words) && (ret = collect(&s, mode, k, &hits, &n)) < 0)
+    if ((ret = mode != INDEX_TEXT || s.n_words ? collect(&s, mode, k, &hits, &n) : check_filter(&s)) < 0)
         goto out;
     if ((ret = fill(&s, hits, n < k ? n : k, res)) < 0 || (res->n < k && (ret = why_short(&s, mode, &res->why)) < 0))
         goto out;

@@ -164,6 +164,33 @@ static void test_forged(void **state)
     refused("bytes of upper lists", at, 0, 4);
 }
 
+/* The file changes behind the checks, as one that is mapped may: lists keep to their room and to the elements that there are. */
+static void test_changed_behind(void **state)
+{
+    char *changed = malloc(good_len);
+    struct hnswlib_file f;
+    struct err_msg em;
+    uint32_t links[2 * 4], upper = 0;
+    memcpy(changed, good, good_len);
+    kit_ok(hnswlib_open(&f, changed, good_len, DIM, &em), &em);
+    while (!f.level[upper])
+        upper++;
+    for (uint32_t level = 0; level < 2; level++) {
+        const uint32_t i = level ? upper : 0, room = level ? 4 : 8;
+        const size_t at = level ? f.upper[i] : 96;
+        const uint16_t n = level ? 5 : 9;
+        const uint32_t to = N;
+        memcpy(changed + at, &n, sizeof n);
+        memcpy(changed + at + 4, &to, sizeof to);
+        const uint32_t got = hnswlib_links(&f, i, level, links);
+        assert_true(got <= room);
+        for (uint32_t j = 0; j < got; j++)
+            assert_true(links[j] < N && f.level[links[j]] >= level);
+    }
+    hnswlib_finish(&f);
+    free(changed);
+}
+
 static void test_cut_short(void **state)
 {
     struct hnswlib_file f;
@@ -216,7 +243,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_answers), cmocka_unit_test(test_lives_on),    cmocka_unit_test(test_forged),
-        cmocka_unit_test(test_cut_short),    cmocka_unit_test(test_into_folder),
+        cmocka_unit_test(test_changed_behind), cmocka_unit_test(test_cut_short),    cmocka_unit_test(test_into_folder),
     };
     return cmocka_run_group_tests(tests, load, unload);
 }

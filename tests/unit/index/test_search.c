@@ -429,6 +429,7 @@ static void test_bad_questions(void **state)
     TRY(LT_EEMPTY, q.vector = NULL; q.mode = INDEX_DENSE);
     TRY(LT_EEMPTY, q.vector = NULL; q.text_len = 0);
     TRY(LT_EFORMAT, q.filter = "i = ");
+    TRY(LT_EFORMAT, q.filter = "i = "; q.text = "unknown"; q.text_len = 7; q.mode = INDEX_TEXT); /* whatever words there are */
     TRY(LT_EUTF8, q.text = "\xff\xfe\xfd\xfc");
     TRY(LT_EUNSUPPORTED, q.fingerprint = KIT_MODEL);
     TRY(LT_ELIMIT, q.ef = GRAPH_EF_MAX + 1);

@@ -22,6 +22,8 @@
 #define STOP_LOOK_MS 10
 #define STOP_FLUSH_MS 2000
 #define STOP_MAX_MS 20000
+/* And how long a loader may go on, which a large model keeps busy for longer: it has nothing that a kill would harm. */
+#define STOP_LOAD_MS 2000
 /* Of frames under way before the memory limit is known: the longest one. */
 #define INTAKE_LOADING_BYTES PROTO_FRAME_MAX
 /* Descriptors for connections, store and segments. */
@@ -100,6 +102,11 @@ static void stop_step(struct run *run)
     uint64_t ms = (clock_ns() - run->stop_ns) / 1000000;
     if (run->closed)
         return;
+    if (c->loader_running && ms > STOP_LOAD_MS) {
+        log_info("daemon", "stopped while it was loading");
+        listen_close(&c->server->sockets);
+        _exit(0);
+    }
     if (ms > STOP_MAX_MS) {
         log_error("daemon", "%zu requests did not end in time; leaving (nothing acknowledged is lost)", c->n_flight);
         _exit(1);

@@ -82,11 +82,13 @@ static int ask(const char *path, const struct sockaddr_un *addr, struct err_msg 
     int r = 0, fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return err_set(em, err_from_errno(errno), "socket: %s", strerror(errno));
-    /* EAGAIN: its queue is full, so someone is there. */
-    if (connect(fd, (const struct sockaddr *)addr, sizeof *addr) == 0 || errno == EAGAIN || errno == EACCES) {
-        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &len);
-        r = err_set(em, LT_ELOCKED, "another process (pid %d) serves on %.200s", (int)c.pid, path);
-    }
+    /* EAGAIN: its queue is full, so someone is there; who, is told to those that it takes. */
+    if (connect(fd, (const struct sockaddr *)addr, sizeof *addr) == 0)
+        r = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &len) == 0 && c.pid > 0
+                ? err_set(em, LT_ELOCKED, "another process (pid %d) serves on %.200s", (int)c.pid, path)
+                : err_set(em, LT_ELOCKED, "another process serves on %.200s", path);
+    else if (errno == EAGAIN || errno == EACCES)
+        r = err_set(em, LT_ELOCKED, "another process serves on %.200s", path);
     close(fd);
     return r;
 }

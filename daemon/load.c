@@ -108,6 +108,8 @@ static int load_model(struct core *c, struct err_msg *em)
     enter(c, LATENT__V1__PHASE__PHASE_LOADING_MODEL);
     while (fault("load.hold") && !atomic_load(&c->stopping))
         nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    while (fault("load.deaf"))
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
     if (c->settings->model)
         snprintf(c->model_path, sizeof c->model_path, "%s", c->settings->model);
     else

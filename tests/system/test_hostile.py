@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Clients that mean harm or have gone wrong: the daemon lives, serves the others, and gets back what they held."""
+import contextlib
 import os
 import random
 import select
@@ -189,6 +190,22 @@ class Places(unittest.TestCase):
             finally:
                 for s in silent:
                     s.close()
+
+
+    def test_a_socket_whose_queue_is_full_is_anothers(self):
+        """Its process's number nobody tells then."""
+        with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+            d = Daemon(*QUICK_MODEL, folder=folder, wait=None)
+            busy = stack.enter_context(socket.socket(socket.AF_UNIX))
+            busy.bind(d.socket)
+            busy.listen(0)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    s = stack.enter_context(socket.socket(socket.AF_UNIX))
+                    s.setblocking(False)
+                    s.connect(d.socket)
+            self.assertEqual(d.start().process.wait(CALL_S), 1)
+            self.assertIn(f"LT_ELOCKED: another process serves on {d.socket}\n", d.log_text())
 
 
 class NoMemory(unittest.TestCase):

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import unittest
 
-from harness import BUILD, CALL_S, Daemon, LATENT, LATENTD, SRC, START_S, main
+from harness import BUILD, CALL_S, Daemon, LATENT, LATENTD, QUICK_MODEL, SRC, START_S, main, needs_faults
 from wire import STATUS, Wire
 
 ANALYZE = shutil.which("systemd-analyze")
@@ -204,6 +204,22 @@ class Activation(unittest.TestCase):
                 with Manager([passed], journal=journal) as d:
                     self.assertEqual(d.notice(), "READY=1")
                     self.assertRegex(d.log_text(), line)
+
+    @needs_faults
+    def test_a_stop_does_not_wait_for_a_large_model(self):
+        """It is no failure either, which the manager would show and start anew after."""
+        held = os.path.join(self.folder, "held")
+        open(held, "w", encoding="ascii").close()
+        with listening(self.path) as passed, Manager([passed], env={"LATENTD_FAULT": f"load.deaf={held}"}) as d:
+            with Wire(self.path) as w:
+                while w.call(STATUS, []).body(STATUS).get(2) != [1]:  # it loads its model
+                    self.assertIsNone(d.process.poll())
+                self.assertEqual(d.stop(), 0)
+                self.assertEqual(w.socket.recv(1), b"")
+            self.assertIn("stopped while it was loading", d.log_text())
+        with Daemon(*QUICK_MODEL, env={"LATENTD_FAULT": f"load.deaf={held}"}, wait="loading model") as d:
+            self.assertEqual(d.stop(), 0)
+            self.assertEqual(sorted(os.listdir(d.folder)), ["data", "log"])
 
     def test_failed_start_is_not_ready(self):
         with listening(self.path) as passed, Manager([passed], "--model", "/nonexistent.gguf") as d:

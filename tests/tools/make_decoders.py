@@ -153,12 +153,16 @@ def write_weights(w, model, f16, pairs):
         w.add_tensor(name, x.astype(np.float16) if f16 and x.ndim == 2 else x.astype(np.float32))
 
 
-def common(w, c):
+def sizes(w, c):
     w.add_block_count(c.num_hidden_layers)
     w.add_context_length(c.max_position_embeddings)
     w.add_embedding_length(c.hidden_size)
     w.add_feed_forward_length(c.intermediate_size)
     w.add_head_count(c.num_attention_heads)
+
+
+def common(w, c):
+    sizes(w, c)
     w.add_head_count_kv(c.num_key_value_heads)
     w.add_key_length(c.head_dim)
     w.add_value_length(c.head_dim)
@@ -307,11 +311,7 @@ def modernbert(w, pooling=gguf.PoolingType.CLS):
                             pad_token_id=None, bos_token_id=None, eos_token_id=None, cls_token_id=None, sep_token_id=None, rope_parameters={
                                 "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
                                 "full_attention": {"rope_type": "default", "rope_theta": 160000.0}})
-    w.add_block_count(c.num_hidden_layers)
-    w.add_context_length(c.max_position_embeddings)
-    w.add_embedding_length(c.hidden_size)
-    w.add_feed_forward_length(c.intermediate_size)
-    w.add_head_count(c.num_attention_heads)
+    sizes(w, c)
     w.add_layer_norm_eps(c.norm_eps)
     w.add_layer_norm_rms_eps(c.norm_eps)
     w.add_causal_attention(False)

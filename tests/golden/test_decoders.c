@@ -290,12 +290,26 @@ static void check_overruled(const char *device, const char *name)
     seen |= kind;
 }
 
+/* In brief the second driver is given those alone that have all kernels among them. */
+static bool is_left_out(const char *device, const char *family)
+{
+    static const char *const some[] = {"qwen2", "embeddinggemma", "gemma2", "modernbert"};
+    size_t i = 0;
+    if (!strstr(device, "swiftshader") || !golden_brief(device))
+        return false;
+    while (i < sizeof some / sizeof *some && strcmp(some[i], family))
+        i++;
+    return i == sizeof some / sizeof *some;
+}
+
 int main(int argc, char **argv)
 {
     const char *device = argc > 1 ? argv[1] : "ref";
     if (strcmp(device, "ref"))
         golden_need_way(device);
     for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+        if (is_left_out(device, families[i]))
+            continue;
         if (!strcmp(device, "ref")) {
             check_reference(families[i]);
             check_params(families[i]);

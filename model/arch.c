@@ -267,7 +267,8 @@ static int read_activation(struct reader *r)
     static const struct {
         const char *name;
         enum model_gate gate;
-    } known[] = {{"gelu", MODEL_GATE_GELU}, {"geglu", MODEL_GATE_GELU}, {"silu", MODEL_GATE_SILU}, {"swish", MODEL_GATE_SILU}, {"swiglu", MODEL_GATE_SILU}};
+    } known[] = {{"gelu", MODEL_GATE_GELU},  {"geglu", MODEL_GATE_GELU},  {"silu", MODEL_GATE_SILU},
+                 {"swish", MODEL_GATE_SILU}, {"swiglu", MODEL_GATE_SILU}};
     const char *name = known[0].name;
     size_t len = strlen(name);
     char what[80];

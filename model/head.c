@@ -82,8 +82,8 @@ static double dot(const float *w, const float *x, uint32_t n)
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-/* A row's product with (y - mean) / deviation · gain, y being what the dense layer and GELU make of the state, is found from sums over y alone: the rows
- * have the gain in them. */
+/* A row's product with (y - mean) / deviation · gain, y being what the dense layer and GELU make of the state, is found from sums over y alone:
+ * the rows have the gain in them. */
 static void logits(const struct head *h, const float *state, double out[2])
 {
     double sum = 0, squares = 0;

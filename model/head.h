@@ -1,4 +1,5 @@
-/* A reranker's head: the pooled state of a prompt to a score, in f64 on the host, since it is a row or two, or with them a layer that each text meets once.
+/* A reranker's head: the pooled state of a prompt to a score, in f64 on the host, since it is a row or two, or with them a layer that each text
+ * meets once.
  *
  * Where the model has it, the state first goes through that linear layer, GELU and LayerNorm.
  * One label: the row's product with the state, plus the bias: a logit, as the model's makers give it. "yes" and "no": the share of "yes" in

@@ -134,8 +134,8 @@ void model_destroy(struct model **m);
 /* Lives as long as the model. */
 const struct model_info *model_info(const struct model *m);
 
-/* A tensor by its GGUF name ("blk.0.attn_q.weight"), also where the file keeps it as a part of another (model/fused.h); NULL when there is none. Lives
- * as long as the model. */
+/* A tensor by its GGUF name ("blk.0.attn_q.weight"), also where the file keeps it as a part of another (model/fused.h); NULL when there is
+ * none. Lives as long as the model. */
 const struct tensor *model_tensor(const struct model *m, const char *name);
 
 /* Tensor i in order of name with the DIGEST_BYTES of its digest; NULL past the last. */

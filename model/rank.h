@@ -30,8 +30,9 @@ struct rank_rules {
 /* Whether {query} and {document} stand in it once each. Errors: LT_EUNSUPPORTED. */
 int rank_check_template(const char *s, struct err_msg *em);
 
-/* The template in a file's keys, as a string that the caller frees, whatever is returned. An encoder's file (i: not causal) may have none: it takes BOS,
- * question, EOS, document, EOS, as a pair is encoded. Errors: LT_EUNSUPPORTED (none, or not such a one); LT_EFORMAT, LT_ELIMIT; LT_ENOMEM. */
+/* The template in a file's keys, as a string that the caller frees, whatever is returned. An encoder's file (i: not causal) may have none: it
+ * takes BOS, question, EOS, document, EOS, as a pair is encoded. Errors: LT_EUNSUPPORTED (none, or not such a one); LT_EFORMAT, LT_ELIMIT,
+ * LT_ENOMEM. */
 int rank_read_template(const struct gguf *g, const struct model_info *i, char **out, struct err_msg *em);
 
 /* m must be one that ranks. */

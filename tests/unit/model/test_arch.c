@@ -237,7 +237,8 @@ static void test_refused(void **state)
     refused(&(struct file){.arch = "llama", .u32 = {{"rope.dimension_count", 4}}}, LT_EUNSUPPORTED, "part of each head");
     refused(&(struct file){.arch = "llama", .u32 = {{"pooling_type", 4}}}, LT_EUNSUPPORTED, "a reranker without a tokenizer");
     refused(&(struct file){.arch = "llama-embed", .u32 = {{"pooling_type", 4}}}, LT_EUNSUPPORTED, "a reranker with the full mask");
-    refused(&(struct file){.arch = "modern-bert", .u32 = {{"pooling_type", 4}, {"classifier.pooling_type", 3}}}, LT_EUNSUPPORTED, "classifier.pooling_type 3");
+    refused(&(struct file){.arch = "modern-bert", .u32 = {{"pooling_type", 4}, {"classifier.pooling_type", 3}}}, LT_EUNSUPPORTED,
+            "classifier.pooling_type 3");
     refused(&(struct file){.arch = "llama", .u32 = {{"pooling_type", 9}}}, LT_EUNSUPPORTED, "pooling_type 9");
     refused(&(struct file){.arch = "llama", .str = {{"llama.rope.scaling.type", "longrope"}}}, LT_EUNSUPPORTED, "\"longrope\"");
     refused(&(struct file){.arch = "llama", .str = {{"llama.rope.scaling.type", "yarn"}}}, LT_ENOTFOUND, "original_context_length");
@@ -294,7 +295,8 @@ static void test_scale(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults), cmocka_unit_test(test_modern), cmocka_unit_test(test_tokens), cmocka_unit_test(test_refused), cmocka_unit_test(test_rank),
+        cmocka_unit_test(test_defaults), cmocka_unit_test(test_modern), cmocka_unit_test(test_tokens), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_rank),
         cmocka_unit_test(test_rope),     cmocka_unit_test(test_scale),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
